@@ -1,0 +1,1 @@
+//! Nerve-cuff recordings: readers, writers, splits and the nerve simulator.

@@ -1,0 +1,1 @@
+//! Activity counts to energy: the published model and honest ones.

@@ -1,0 +1,1 @@
+//! The ESCAPE-NET family of networks, their training and their checkpoints.

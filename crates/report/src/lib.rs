@@ -1,0 +1,1 @@
+//! Tidy tables to figures and one self-contained page.

@@ -1,0 +1,1 @@
+//! Spiking networks: description, encoders, neurons, engines and spike recorders.

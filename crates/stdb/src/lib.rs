@@ -1,0 +1,1 @@
+//! Surrogate-gradient backpropagation through time and fine-tuning.
