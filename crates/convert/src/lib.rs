@@ -1,1 +1,107 @@
-//! From a trained ANN to a spiking network: threshold balancing and activation percentiles.
+//! From a trained ANN to a spiking network.
+//!
+//! * [`balance`]: the study's threshold balancing, on the spiking network as it grows layer by layer.
+//! * [`activations`]: thresholds from the ANN's own activations, with the spike's amplitude folded into
+//!   the next layer's weights.
+//! * [`quantile`]: percentiles of more values than one would like to sort.
+
+pub mod activations;
+pub mod balance;
+pub mod quantile;
+
+use std::fmt;
+use std::str::FromStr;
+
+use escape_model::ModelError;
+use escape_model::ann::{Ann, to_vec};
+use escape_model::arch::Architecture;
+use escape_snn_core::network::{Preset, SpikingLayer, SpikingNetwork};
+
+/// Which of the observed values becomes a layer's threshold.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Method {
+    /// The largest.
+    Max,
+    /// This percentile, 0 to 100.
+    Percentile(f64),
+}
+
+impl FromStr for Method {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "max" {
+            return Ok(Self::Max);
+        }
+        text.strip_prefix("percentile:")
+            .and_then(|p| p.parse().ok())
+            .filter(|p| (0.0..=100.0).contains(p) && *p > 0.0)
+            .map(Self::Percentile)
+            .ok_or_else(|| format!("unknown method '{text}': expected max, or percentile:P with P above 0 and up to 100"))
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Max => f.write_str("max"),
+            Self::Percentile(p) => write!(f, "percentile:{p}"),
+        }
+    }
+}
+
+/// The ANN's layers as a spiking network with thresholds still to be set.
+fn skeleton(ann: &Ann, preset: Preset) -> Result<SpikingNetwork, ModelError> {
+    if ann.architecture() != Architecture::Modified {
+        return Err(ModelError::Data(format!(
+            "the {} network has biases and maximum pooling, which have no spiking counterpart: expected the modified network; train one with `escape-snn train --arch modified`",
+            ann.architecture()
+        )));
+    }
+    let layers = ann
+        .layers()
+        .iter()
+        .zip(ann.parameters())
+        .map(|(shape, (_, weight))| {
+            Ok(SpikingLayer { shape: shape.clone(), weights: to_vec(weight)?, threshold: 1.0, leak: 1.0 })
+        })
+        .collect::<Result<_, ModelError>>()?;
+    Ok(SpikingNetwork { preset, layers })
+}
+
+/// A threshold that a neuron can have, or what to do about it.
+fn positive(threshold: f32, layer: &str) -> Result<f32, ModelError> {
+    if threshold > 0.0 && threshold.is_finite() {
+        return Ok(threshold);
+    }
+    Err(ModelError::Data(format!(
+        "{layer}: nothing above 0 arrived during calibration (threshold {threshold}); use more samples or steps, a higher percentile, or check the checkpoint's weights"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_read_and_print() {
+        for text in ["max", "percentile:99", "percentile:99.9"] {
+            assert_eq!(text.parse::<Method>().unwrap().to_string(), text);
+        }
+        for text in ["", "percentile", "percentile:", "percentile:0", "percentile:101", "percentile:nan", "mean"] {
+            assert!(text.parse::<Method>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_the_modified_network_converts() {
+        let ann = Ann::new(Architecture::Original, 56, 100, 1, tch::Device::Cpu).unwrap();
+        assert!(skeleton(&ann, Preset::Default).unwrap_err().to_string().contains("original network"));
+    }
+
+    #[test]
+    fn a_silent_layer_is_named() {
+        assert!(positive(0.0, "conv2").unwrap_err().to_string().starts_with("conv2"));
+        assert_eq!(positive(0.5, "conv2").unwrap(), 0.5);
+    }
+}

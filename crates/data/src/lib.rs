@@ -1,1 +1,167 @@
 //! Nerve-cuff recordings: readers, writers, splits and the nerve simulator.
+//!
+//! A recording is one detected compound action potential: H contacts of a nerve cuff, W samples of time,
+//! scaled to [-1, 1], and the class of the movement or touch that evoked it. Files are `.npz` (this project's
+//! own layout, see [`npz`]) or MATLAB level 5 `.mat` (see [`mat`]); [`mod@simulate`] makes recordings where no
+//! animal is at hand. This crate prints nothing and needs no libtorch.
+//!
+//! Letters used for shapes throughout: **N** recordings, **H** contacts, **W** samples.
+
+mod error;
+pub mod mat;
+pub mod npz;
+mod recordings;
+pub mod rng;
+mod scalar;
+pub mod simulate;
+mod summary;
+mod zip;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+pub use error::{DataError, Position};
+pub use recordings::{Dataset, Inconsistent, ParseSplitError, Recordings, Split};
+pub use simulate::{Scaling, SimulatorConfig, simulate};
+pub use summary::{DatasetSummary, SplitSummary};
+
+/// Number of classes.
+pub const CLASSES: usize = 3;
+/// Name of each class, in the order of the labels 0, 1, 2.
+pub const CLASS_NAMES: [&str; CLASSES] = ["dorsiflexion", "plantarflexion", "pricking"];
+/// Contacts (H) of the cuff the published networks were made for: 7 rings of 8, row = ring * 8 + angle.
+pub const CONTACTS: usize = 56;
+/// Samples (W) of one recording: 3.33 ms at 30 kHz.
+pub const SAMPLES: usize = 100;
+/// Sampling rate of the recordings, in hertz.
+pub const SAMPLE_RATE_HZ: f64 = 30_000.0;
+
+/// Read both splits of a file of recordings.
+///
+/// The format follows from the extension (`.npz` or `.mat`), or from the first bytes when the extension is
+/// neither. Values are checked to be finite and within [-1, 1] (up to a rounding of 1e-5, which is clamped),
+/// labels to be one of the classes.
+///
+/// # Errors
+/// Anything that keeps the file from being understood, as a [`DataError`] that names the file, the place in
+/// it and the remedy. A damaged or hostile file gives an error, never a panic or an allocation that its size
+/// does not justify.
+pub fn read(path: &Path) -> Result<Dataset, DataError> {
+    let mut loaded = load(path, &[Split::Train, Split::Test])?;
+    let mut take = |split| loaded.take(split).ok_or(DataError::internal(path, "a split went missing"));
+    let (train, test) = (take(Split::Train)?, take(Split::Test)?);
+    if (train.contacts, train.samples) != (test.contacts, test.samples) {
+        return Err(DataError::SplitsDiffer {
+            path: path.to_owned(),
+            train: [train.contacts, train.samples],
+            test: [test.contacts, test.samples],
+        });
+    }
+    Ok(Dataset { train, test, sample_rate_hz: loaded.sample_rate_hz })
+}
+
+/// Read one split of a file of recordings; the other one is neither read nor required to exist.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_split(path: &Path, split: Split) -> Result<Recordings, DataError> {
+    load(path, &[split])?.take(split).ok_or(DataError::internal(path, "the split went missing"))
+}
+
+/// Write both splits as `.npz`: `train_x` float32 N x H x W, `train_y` int64 N (0..2), `test_x`, `test_y`,
+/// and the scalars `contacts` (int64) and `sample_rate_hz` (float64).
+///
+/// The file appears whole or not at all: it is written under a temporary name in the same folder, flushed to
+/// disk and renamed. Equal data give equal bytes.
+///
+/// # Errors
+/// [`DataError::Inconsistent`] when the arrays of a split do not fit each other, [`DataError::Io`] when
+/// writing fails.
+pub fn write_npz(path: &Path, dataset: &Dataset) -> Result<(), DataError> {
+    npz::save(path, dataset)
+}
+
+/// What a reader found of the splits it was asked for.
+pub(crate) struct Loaded {
+    pub(crate) train: Option<Recordings>,
+    pub(crate) test: Option<Recordings>,
+    pub(crate) sample_rate_hz: f64,
+}
+
+impl Loaded {
+    fn take(&mut self, split: Split) -> Option<Recordings> {
+        match split {
+            Split::Train => self.train.take(),
+            Split::Test => self.test.take(),
+        }
+    }
+}
+
+fn load(path: &Path, splits: &[Split]) -> Result<Loaded, DataError> {
+    let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+    match extension.as_deref() {
+        Some("npz") => npz::load(path, splits),
+        Some("mat") => mat::load(path, splits),
+        _ => match looks_like(path)? {
+            Magic::Zip => npz::load(path, splits),
+            Magic::Mat5 | Magic::Hdf5 => mat::load(path, splits),
+            other => Err(DataError::UnknownFormat { path: path.to_owned(), looks_like: other.describe() }),
+        },
+    }
+}
+
+/// What the first bytes of a file say it is; only for choosing a reader and for error messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Magic {
+    Empty,
+    Zip,
+    Npy,
+    Mat5,
+    Hdf5,
+    Gzip,
+    Text,
+    Other,
+}
+
+impl Magic {
+    pub(crate) fn describe(self) -> &'static str {
+        match self {
+            Self::Empty => "an empty file",
+            Self::Zip => "a zip archive (.npz)",
+            Self::Npy => "a single NumPy array (.npy; use numpy.savez with the names train_x, train_y, ...)",
+            Self::Mat5 => "a MATLAB level 5 file (.mat)",
+            Self::Hdf5 => "an HDF5 file (MATLAB level 7.3 .mat, .h5)",
+            Self::Gzip => "a gzip file (unpack it first)",
+            Self::Text => "text",
+            Self::Other => "unknown binary data",
+        }
+    }
+}
+
+/// Recognise a file by its first 520 bytes.
+pub(crate) fn looks_like(path: &Path) -> Result<Magic, DataError> {
+    const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
+    let mut head = Vec::with_capacity(520);
+    let file = File::open(path).map_err(|e| DataError::open(path, e))?;
+    file.take(520).read_to_end(&mut head).map_err(|e| DataError::io(path, "read", e))?;
+    // MATLAB puts 512 bytes of its own before the HDF5 signature.
+    let hdf5 = head.starts_with(HDF5) || head.get(512..).is_some_and(|rest| rest.starts_with(HDF5));
+    Ok(if head.is_empty() {
+        Magic::Empty
+    } else if hdf5 || head.starts_with(b"MATLAB 7.3 MAT-file") {
+        Magic::Hdf5
+    } else if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
+        Magic::Zip
+    } else if head.starts_with(b"\x93NUMPY") {
+        Magic::Npy
+    } else if matches!(head.get(126..128), Some(b"IM" | b"MI")) {
+        Magic::Mat5
+    } else if head.starts_with(b"\x1f\x8b") {
+        Magic::Gzip
+    } else if head.iter().all(|&b| b.is_ascii_graphic() || b.is_ascii_whitespace()) {
+        Magic::Text
+    } else {
+        Magic::Other
+    })
+}

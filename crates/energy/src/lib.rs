@@ -1,1 +1,29 @@
 //! Activity counts to energy: the published model and honest ones.
+//!
+//! Everything here is arithmetic on counts: how many neurons a layer has, how often they fired, how many
+//! accumulates the arriving spikes caused. No network runs, and nothing is measured on a chip.
+//!
+//! Units: energies are **picojoules per sample** (one recording classified once) unless a name says otherwise;
+//! spikes and operations are counts per sample, summed over all T steps of the simulation.
+//!
+//! - [`published`] is the study's formula to the letter: the three convolutions only, the layer's own output
+//!   rate as its work, MACs without their addition. The study prints its constants as mJ; they are pJ.
+//! - [`energy`] counts what the networks really do, for one [`Model`] out of [`models`]: accumulates caused by
+//!   *arriving* spikes, one membrane update per neuron and step, every layer, and on request the traffic to the
+//!   memories. The spiking network stands beside the same network run once as an ANN, in the model's own number
+//!   format, and quantised to [`quantised_bits`] bits.
+//! - [`per_step`] spreads the spiking network's energy over its steps.
+
+mod activity;
+mod honest;
+mod model;
+mod published;
+
+pub use activity::{EnergyError, LayerActivity, LayerKind, NetworkActivity};
+pub use honest::{Breakdown, Component, Entry, Totals, energy, per_step, quantised_bits};
+pub use model::{
+    ANN, Arithmetic, FP32, HOROWITZ, INT8, INT32, Memory, Model, Store, ann_name, models, quantised,
+};
+pub use published::{
+    PUBLISHED, PUBLISHED_AC_PJ, PUBLISHED_MAC_PJ, PUBLISHED_MACS, Published, published, published_entries,
+};

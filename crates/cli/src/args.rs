@@ -1,0 +1,407 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use escape_convert::Method;
+use escape_data::Split;
+use escape_model::arch::Architecture;
+use escape_model::device::Request;
+use escape_snn_core::encode::Encoding;
+use escape_snn_core::network::Preset;
+
+/// Turn ESCAPE-NET, a CNN that classifies nerve-cuff recordings, into a spiking network: convert a PyTorch
+/// checkpoint, fine-tune it, count spikes, estimate energy, draw the figures.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Args)]
+pub struct Global {
+    /// Where to compute: auto, cpu, cuda or cuda:N
+    #[arg(long, global = true, default_value = "auto", value_name = "DEVICE")]
+    pub device: Request,
+    /// CPU threads [default: all cores]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub threads: Option<u32>,
+    /// Seed of everything random
+    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// Print the result as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No progress, no notes
+    #[arg(long, global = true)]
+    pub quiet: bool,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// The whole job on the shipped checkpoint and simulated recordings; takes minutes on two cores
+    Demo(DemoArgs),
+    /// The pipeline that a YAML file describes
+    Run(RunArgs),
+    /// Make, look at and translate recordings
+    Data(DataArgs),
+    /// Train an ANN
+    Train(TrainArgs),
+    /// ANN checkpoint to SNN checkpoint
+    Convert(ConvertArgs),
+    /// Accuracy, loss, confusion and activity of an ANN or SNN checkpoint
+    Evaluate(EvaluateArgs),
+    /// Surrogate-gradient fine-tuning of an SNN checkpoint
+    Finetune(FinetuneArgs),
+    /// Record every spike of one recording
+    Spikes(SpikesArgs),
+    /// Energy of a network from measured or given activity
+    Energy(EnergyArgs),
+    /// Tables, figures and one page from a run's recorded data; never loads a model
+    Report(ReportArgs),
+    /// What is in a checkpoint file; copies in other formats
+    Checkpoint(CheckpointArgs),
+    /// Time the engine on this machine
+    Bench(BenchArgs),
+}
+
+#[derive(Args)]
+pub struct DemoArgs {
+    /// Folder for the results [default: runs/demo, or the next free number]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Change a setting of configs/demo.yaml, `evaluate.samples=100` say
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct RunArgs {
+    /// YAML file; configs/demo.yaml explains every key
+    pub config: PathBuf,
+    /// Change one of its settings, `evaluate.samples=100` say
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+    /// Folder for the results [default: runs/NAME, or the next free number]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Continue an interrupted run
+    #[arg(long)]
+    pub resume: bool,
+}
+
+#[derive(Args)]
+pub struct DataArgs {
+    #[command(subcommand)]
+    pub command: DataCommand,
+}
+
+#[derive(Subcommand)]
+pub enum DataCommand {
+    /// Simulate recordings of the three classes
+    Simulate {
+        /// File to write, .npz
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Settings of the simulator, YAML
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Recordings in all, split into training and test as configured
+        #[arg(long, default_value_t = 4000, value_name = "N")]
+        samples: usize,
+    },
+    /// Shapes, classes and ranges of a file
+    Inspect {
+        /// .npz or .mat
+        file: PathBuf,
+    },
+    /// Translate recordings to .npz
+    Convert {
+        /// .npz or .mat
+        from: PathBuf,
+        /// .npz
+        to: PathBuf,
+    },
+}
+
+/// The optimisers of the study's recipes.
+#[derive(Clone, Copy, ValueEnum, PartialEq, Eq)]
+pub enum OptimizerName {
+    Adam,
+    Sgd,
+}
+
+#[derive(Args)]
+pub struct TrainArgs {
+    /// Recordings to train and test on
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// Folder for best.pth, last.pth and training.csv
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// modified, original, ig1 or ig2
+    #[arg(long, default_value = "modified")]
+    pub arch: Architecture,
+    /// Take the convolutions over from this checkpoint of an earlier stage
+    #[arg(long, value_name = "FILE")]
+    pub init: Option<PathBuf>,
+    /// Train the original network in its incremental stages, ig1, ig2 and full
+    #[arg(long, conflicts_with_all = ["init", "arch"])]
+    pub incremental: bool,
+    /// published: the study's loss, a cross-entropy on top of the softmax; default: cross-entropy
+    #[arg(long, default_value = "default")]
+    pub preset: Preset,
+    /// [default: adam for the modified network, sgd for the others]
+    #[arg(long, value_enum)]
+    pub optimizer: Option<OptimizerName>,
+    /// Learning rate [default: 1e-3 (modified, and original after ig1), 1e-2 (ig1)]
+    #[arg(long)]
+    pub lr: Option<f64>,
+    /// L2 penalty
+    #[arg(long, default_value_t = 0.0)]
+    pub weight_decay: f64,
+    /// [default: 150 (modified and original), 25 (ig1, ig2)]
+    #[arg(long)]
+    pub epochs: Option<usize>,
+    /// [default: 64 (modified), 50 (others)]
+    #[arg(long)]
+    pub batch_size: Option<usize>,
+    /// Stop after this many epochs without a better accuracy [default: 15, none for the modified network]
+    #[arg(long)]
+    pub patience: Option<usize>,
+    /// Recordings a class held out of training to stop by (at most a fifth); 0: stop by the test set, as
+    /// the study did for the modified network [default: 1000, 0 for the modified network]
+    #[arg(long)]
+    pub validation: Option<usize>,
+    /// Continue an interrupted training
+    #[arg(long)]
+    pub resume: bool,
+}
+
+#[derive(Args)]
+pub struct ConvertArgs {
+    /// ANN checkpoint
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: PathBuf,
+    /// Recordings to calibrate with
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// train or test
+    #[arg(long, default_value = "train")]
+    pub split: Split,
+    /// SNN checkpoint to write
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// published: the study's threshold balancing; default: thresholds from the ANN's activations
+    #[arg(long, default_value = "default")]
+    pub preset: Preset,
+    /// Timesteps to balance over and to store [default: 1000 (published), 4 (default)]
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(1..))]
+    pub timesteps: Option<u32>,
+    /// Calibration recordings, the first of the split
+    #[arg(long, default_value_t = 32, value_name = "N")]
+    pub samples: usize,
+    /// max, or percentile:P [default: max (published), percentile:99 (default)]
+    #[arg(long)]
+    pub method: Option<Method>,
+    /// Factor on every threshold
+    #[arg(long, default_value_t = 1.0)]
+    pub scale: f64,
+}
+
+/// Which engine simulates.
+#[derive(Clone, Copy, ValueEnum, PartialEq, Eq)]
+pub enum EngineName {
+    /// The best for the network and device; dense, so far the only one
+    Auto,
+    /// Every synapse at every step
+    Dense,
+}
+
+/// What every command that simulates a checkpoint shares.
+#[derive(Args)]
+pub struct SimulationArgs {
+    /// Rules to simulate by [default: what the checkpoint names, otherwise default]
+    #[arg(long)]
+    pub preset: Option<Preset>,
+    /// Timesteps [default: what the checkpoint names]
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(1..))]
+    pub timesteps: Option<u32>,
+    /// poisson or direct [default: what the checkpoint names, otherwise the preset's]
+    #[arg(long)]
+    pub encoder: Option<Encoding>,
+    /// Which engine simulates
+    #[arg(long, value_enum, default_value = "auto")]
+    pub engine: EngineName,
+}
+
+#[derive(Args)]
+pub struct EvaluateArgs {
+    /// ANN or SNN checkpoint
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: PathBuf,
+    /// Recordings
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// train or test
+    #[arg(long, default_value = "test")]
+    pub split: Split,
+    /// Only the first N recordings
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Recordings simulated together
+    #[arg(long, default_value_t = 32, value_name = "B", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_size: u32,
+    #[command(flatten)]
+    pub simulation: SimulationArgs,
+    /// Write logits and labels, .npz
+    #[arg(long, value_name = "FILE")]
+    pub logits: Option<PathBuf>,
+}
+
+/// Surrogates by name.
+#[derive(Clone, Copy, ValueEnum, PartialEq, Eq)]
+pub enum SurrogateName {
+    Linear,
+    Exponential,
+}
+
+#[derive(Args)]
+pub struct FinetuneArgs {
+    /// SNN checkpoint
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: PathBuf,
+    /// Recordings to train and test on
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// Folder for best.pth, last.pth and finetune.csv
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub simulation: SimulationArgs,
+    /// Passes over the training recordings
+    #[arg(long, default_value_t = 1, value_name = "E")]
+    pub epochs: usize,
+    /// Recordings a step
+    #[arg(long, default_value_t = 32, value_name = "B", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_size: u32,
+    /// Adam's learning rate
+    #[arg(long, default_value_t = 1e-4)]
+    pub lr: f64,
+    /// L2 penalty
+    #[arg(long, default_value_t = 0.0)]
+    pub weight_decay: f64,
+    /// What stands in for a spike's derivative
+    #[arg(long, value_enum, default_value = "linear")]
+    pub surrogate: SurrogateName,
+    /// Height of the linear surrogate [default: 0.3 (published), 1 (default)]
+    #[arg(long)]
+    pub gamma: Option<f32>,
+    /// Learn thresholds: true or false [default: false (published), true (default)]
+    #[arg(long, value_name = "BOOL")]
+    pub learn_threshold: Option<bool>,
+    /// Learn leaks: true or false [default: false (published), true (default)]
+    #[arg(long, value_name = "BOOL")]
+    pub learn_leak: Option<bool>,
+    /// Train in file order
+    #[arg(long)]
+    pub no_shuffle: bool,
+    /// Stop after this many steps in all
+    #[arg(long, value_name = "N")]
+    pub max_steps: Option<usize>,
+    /// Only the first N recordings of each split
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Continue an interrupted run
+    #[arg(long)]
+    pub resume: bool,
+}
+
+#[derive(Args)]
+pub struct SpikesArgs {
+    /// SNN checkpoint
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: PathBuf,
+    /// Recordings
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// train or test
+    #[arg(long, default_value = "test")]
+    pub split: Split,
+    /// Index of the recording in the split
+    #[arg(long, default_value_t = 0, value_name = "I")]
+    pub sample: usize,
+    #[command(flatten)]
+    pub simulation: SimulationArgs,
+    /// Run folder for recording.csv, input_spikes.csv, raster.csv and the figures drawn from them
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+#[derive(Args)]
+pub struct EnergyArgs {
+    /// Spikes per neuron of conv1, conv2, conv3 over the whole simulation
+    #[arg(long, value_delimiter = ',', value_name = "R1,R2,R3", required_unless_present = "run", conflicts_with = "run")]
+    pub rates: Option<Vec<f64>>,
+    /// Run folder with a measured activity.csv
+    #[arg(long, value_name = "DIR")]
+    pub run: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct ReportArgs {
+    /// Run folder
+    pub run: PathBuf,
+}
+
+#[derive(Args)]
+pub struct CheckpointArgs {
+    #[command(subcommand)]
+    pub command: CheckpointCommand,
+}
+
+#[derive(Subcommand)]
+pub enum CheckpointCommand {
+    /// What is in a file
+    Inspect {
+        /// .pth
+        file: PathBuf,
+    },
+    /// Read a checkpoint and write it anew in the study's dictionary
+    Convert {
+        /// .pth
+        from: PathBuf,
+        /// .pth
+        to: PathBuf,
+        /// Store weights in half precision
+        #[arg(long)]
+        half: bool,
+        /// Leave the optimiser's state out
+        #[arg(long)]
+        without_optimizer: bool,
+    },
+}
+
+#[derive(Args)]
+pub struct BenchArgs {
+    /// SNN checkpoint
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: PathBuf,
+    /// Recordings
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    #[command(flatten)]
+    pub simulation: SimulationArgs,
+    /// Recordings simulated together
+    #[arg(long, default_value_t = 16, value_name = "B", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_size: u32,
+    /// Recordings in all
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub samples: usize,
+    /// Time training steps instead of inference
+    #[arg(long)]
+    pub train: bool,
+}

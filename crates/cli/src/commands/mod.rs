@@ -1,0 +1,123 @@
+//! One module a command.
+
+pub mod bench;
+pub mod checkpoint;
+pub mod convert;
+pub mod data;
+pub mod energy;
+pub mod evaluate;
+pub mod finetune;
+pub mod report;
+pub mod run;
+pub mod spikes;
+pub mod train;
+
+use std::path::Path;
+
+use anyhow::Result;
+use escape_data::{Recordings, Split};
+use escape_model::checkpoint::Checkpoint;
+use escape_snn_core::encode::Encoding;
+use escape_snn_core::network::{Loaded, SpikingNetwork};
+
+use crate::args::SimulationArgs;
+use crate::context::{Context, existing, usage};
+
+/// Recordings of a split, at most `limit` of them.
+pub fn recordings(path: &Path, split: Split, limit: Option<usize>) -> Result<Recordings> {
+    let all = escape_data::read_split(&existing(path)?, split)?;
+    if all.is_empty() || limit == Some(0) {
+        return Err(usage(format!("{}: no recordings to work on in the {split} split", path.display())));
+    }
+    Ok(match limit {
+        Some(n) if n < all.len() => all.head(n),
+        _ => all,
+    })
+}
+
+/// A checkpoint in the study's dictionary.
+pub fn checkpoint(path: &Path) -> Result<Checkpoint> {
+    Ok(Checkpoint::load(&existing(path)?)?)
+}
+
+/// A spiking network with everything that its simulation needs.
+pub struct Simulation {
+    pub network: SpikingNetwork,
+    pub encoding: Encoding,
+    pub steps: usize,
+}
+
+/// Brings together what the checkpoint says and what the command line says.
+pub fn simulation(
+    context: &Context,
+    checkpoint: &Checkpoint,
+    path: &Path,
+    args: &SimulationArgs,
+    recordings: &Recordings,
+) -> Result<Simulation> {
+    let Loaded { network, encoding, timesteps, stored_preset } =
+        SpikingNetwork::load(checkpoint, path, args.preset, recordings.contacts, recordings.samples)?;
+    if let (Some(asked), Some(stored)) = (args.preset, stored_preset)
+        && asked != stored
+    {
+        context.note(format!(
+            "note: {} was made for the {stored} preset and is simulated by the {asked} one",
+            path.display()
+        ));
+    }
+    let steps = args.timesteps.map(|t| t as usize).or(timesteps).ok_or_else(|| {
+        usage(format!("{}: the checkpoint names no number of timesteps; give --timesteps T", path.display()))
+    })?;
+    Ok(Simulation { network, encoding: args.encoder.unwrap_or(encoding), steps })
+}
+
+/// Columns aligned for a terminal: the first to the left, the others to the right.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |c: usize| rows.iter().filter_map(|r| r.get(c)).map(|s| s.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        for (c, cell) in row.iter().enumerate() {
+            let space = " ".repeat(widths[c] - cell.chars().count());
+            match c {
+                0 => text.push_str(&format!("{cell}{space}")),
+                _ => text.push_str(&format!("  {space}{cell}")),
+            }
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+    }
+    text
+}
+
+/// A count with thousands set apart.
+pub fn thousands(value: f64) -> String {
+    let digits = format!("{:.0}", value.abs());
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if value < 0.0 { format!("-{text}") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_align() {
+        let cells = |a: &str, b: &str| vec![a.to_string(), b.to_string()];
+        assert_eq!(table(&[cells("a", "10"), cells("long", "2")]), "a     10\nlong   2\n");
+    }
+
+    #[test]
+    fn counts_are_grouped() {
+        assert_eq!(thousands(1234567.4), "1,234,567");
+        assert_eq!(thousands(999.0), "999");
+        assert_eq!(thousands(-1000.0), "-1,000");
+    }
+}

@@ -1,0 +1,197 @@
+//! What every command needs: the device, where to print, how to show progress, when to stop.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use escape_model::device;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use tch::Device;
+
+use crate::args::Global;
+
+/// Wrong usage or configuration: exit code 2.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// A [`Usage`] error.
+pub fn usage(text: impl Into<String>) -> anyhow::Error {
+    Usage(text.into()).into()
+}
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Settings that hold for the whole process.
+pub struct Context {
+    device: device::Request,
+    pub seed: u64,
+    pub json: bool,
+    quiet: bool,
+}
+
+impl Context {
+    pub fn new(global: &Global) -> Result<Self> {
+        if std::env::var_os("NVIDIA_TF32_OVERRIDE").is_none() {
+            // SAFETY: nothing else runs yet. CUDA would otherwise round convolutions' inputs to 10 bits,
+            // and the same network would spike differently than on a CPU.
+            unsafe { std::env::set_var("NVIDIA_TF32_OVERRIDE", "0") };
+        }
+        if let Some(threads) = global.threads {
+            tch::set_num_threads(threads as i32);
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(threads as usize)
+                .build_global()
+                .context("cannot start the worker threads")?;
+        }
+        // The first Ctrl-C ends the work at the next batch, with everything saved; the second at once.
+        ctrlc::set_handler(|| {
+            if INTERRUPTED.swap(true, Ordering::SeqCst) {
+                std::process::exit(130);
+            }
+        })
+        .context("cannot watch for Ctrl-C")?;
+        Ok(Self { device: global.device, seed: global.seed, json: global.json, quiet: global.quiet })
+    }
+
+    /// The device to compute on, found when first needed: loading CUDA takes seconds.
+    pub fn device(&self) -> Result<Device> {
+        Ok(device::select(self.device)?)
+    }
+
+    /// A remark for the reader, not a result.
+    pub fn note(&self, text: impl AsRef<str>) {
+        if !self.quiet {
+            let _ = writeln!(std::io::stderr(), "{}", text.as_ref());
+        }
+    }
+
+    /// The result: `value` as one line of JSON with `--json`, otherwise the text.
+    pub fn result(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
+        let mut out = std::io::stdout().lock();
+        if self.json {
+            serde_json::to_writer(&mut out, value).map_err(std::io::Error::from)?;
+            writeln!(out)?;
+        } else {
+            writeln!(out, "{}", text().trim_end())?;
+        }
+        Ok(out.flush()?)
+    }
+
+    /// Shows how far `what` has come: a bar with the time left on a terminal, now and then a line elsewhere.
+    pub fn progress(&self, what: &str, total: usize) -> Progress {
+        let total = total as u64;
+        if self.quiet {
+            return Progress { bar: None, lines: None };
+        }
+        if std::io::stderr().is_terminal() {
+            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+            if let Ok(style) = ProgressStyle::with_template("{msg:24} {bar:32} {pos}/{len}  {elapsed} gone, {eta} left") {
+                bar.set_style(style);
+            }
+            bar.set_message(what.to_string());
+            bar.enable_steady_tick(Duration::from_millis(500));
+            return Progress { bar: Some(bar), lines: None };
+        }
+        let lines = Lines { what: what.to_string(), total, done: 0, start: Instant::now(), last: Instant::now() };
+        Progress { bar: None, lines: Some(lines) }
+    }
+}
+
+/// See [`Context::progress`].
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    lines: Option<Lines>,
+}
+
+struct Lines {
+    what: String,
+    total: u64,
+    done: u64,
+    start: Instant,
+    last: Instant,
+}
+
+/// Time between two lines of progress where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+impl Progress {
+    /// `more` units are done. False once the user asked to stop.
+    pub fn tick(&mut self, more: usize) -> bool {
+        if let Some(bar) = &self.bar {
+            bar.inc(more as u64);
+        }
+        if let Some(lines) = &mut self.lines {
+            lines.done += more as u64;
+            if lines.last.elapsed() >= LINE_EVERY {
+                lines.last = Instant::now();
+                let spent = lines.start.elapsed().as_secs_f64();
+                let left = spent / lines.done.max(1) as f64 * lines.total.saturating_sub(lines.done) as f64;
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "{}: {}/{}, {spent:.0} s gone, {left:.0} s left",
+                    lines.what,
+                    lines.done,
+                    lines.total
+                );
+            }
+        }
+        !INTERRUPTED.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Makes sure, before long work, that a file can be written where it is wanted.
+pub fn check_file(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Err(usage(format!("{}: this is a folder; name a file to write", path.display())));
+    }
+    let folder = match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        return Err(usage(format!("{}: no folder {}; make it first", path.display(), folder.display())));
+    }
+    probe(folder).with_context(|| format!("{}: cannot be written; choose another place", path.display()))
+}
+
+/// Makes a folder for results, and makes sure that files can be written in it.
+pub fn check_folder(path: &Path) -> Result<()> {
+    if path.exists() && !path.is_dir() {
+        return Err(usage(format!("{}: this is a file; name a folder", path.display())));
+    }
+    std::fs::create_dir_all(path)
+        .and_then(|()| probe(path))
+        .with_context(|| format!("{}: cannot be written; choose another place", path.display()))
+}
+
+fn probe(folder: &Path) -> std::io::Result<()> {
+    tempfile::tempfile_in(folder).map(drop)
+}
+
+/// A file that must be there.
+pub fn existing(path: &Path) -> Result<PathBuf> {
+    if path.is_file() {
+        return Ok(path.to_path_buf());
+    }
+    let why = if path.is_dir() { "this is a folder, expected a file" } else { "no such file" };
+    Err(anyhow::anyhow!("{}: {why}; check the path", path.display()))
+}

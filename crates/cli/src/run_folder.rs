@@ -1,0 +1,129 @@
+//! Files of a run folder that are written while the run goes on; docs/run-folder.md describes them all.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use escape_model::checkpoint::write_atomically;
+use escape_report::rows::{Row, append_csv, read_csv};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::context::usage;
+
+/// The latest checkpoint, with everything to go on from.
+pub const LAST: &str = "last.pth";
+/// The checkpoint of the best epoch.
+pub const BEST: &str = "best.pth";
+
+/// A table that grows by a row an epoch.
+pub struct EpochLog(PathBuf);
+
+impl EpochLog {
+    /// Starts a training in a folder that holds none yet: nothing anybody made is overwritten.
+    pub fn start(folder: &Path, file: &str) -> Result<Self> {
+        for name in [file, LAST, BEST] {
+            if folder.join(name).exists() {
+                return Err(usage(format!(
+                    "{}: holds an earlier training ({name}); continue it with --resume, or choose another folder",
+                    folder.display()
+                )));
+            }
+        }
+        Ok(Self(folder.join(file)))
+    }
+
+    /// Continues after `epochs` epochs; rows of later ones, whose checkpoint was not saved any more, are
+    /// dropped.
+    pub fn resume<R: Row>(folder: &Path, file: &str, keep: impl Fn(&R) -> bool) -> Result<Self> {
+        let path = folder.join(file);
+        let rows: Vec<R> = read_csv(&path)?.unwrap_or_default();
+        write_csv(&path, &rows.into_iter().filter(keep).collect::<Vec<_>>())?;
+        Ok(Self(path))
+    }
+
+    /// Adds an epoch.
+    pub fn add<R: Row>(&self, row: R) -> Result<()> {
+        Ok(append_csv(&self.0, &[row])?)
+    }
+}
+
+/// Writes a whole table, or leaves the old one.
+pub fn write_csv<R: Row>(path: &Path, rows: &[R]) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let temporary = tempfile::Builder::new()
+        .prefix(".table-")
+        .tempfile_in(folder)
+        .with_context(|| format!("{}: cannot be written", path.display()))?;
+    append_csv(temporary.path(), rows)?;
+    temporary.persist(path).with_context(|| format!("{}: cannot be written", path.display()))?;
+    Ok(())
+}
+
+/// Writes a text file, or leaves the old one.
+pub fn write_text(path: &Path, text: &str) -> Result<()> {
+    write_atomically(path, |file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("{}: cannot be written", path.display()))
+}
+
+/// What made a run: written before its work starts.
+#[derive(Serialize)]
+pub struct Manifest {
+    pub name: String,
+    pub created: String,
+    pub command: Vec<String>,
+    pub version: &'static str,
+    pub libtorch: &'static str,
+    pub device: String,
+    pub threads: usize,
+    pub seed: u64,
+    pub config_sha256: String,
+    pub inputs: Vec<Input>,
+}
+
+/// A file that a run read.
+#[derive(Serialize)]
+pub struct Input {
+    pub path: PathBuf,
+    pub bytes: u64,
+    pub sha256: String,
+}
+
+impl Input {
+    /// Hashes a file.
+    pub fn of(path: &Path) -> Result<Self> {
+        let hash = || -> std::io::Result<(u64, String)> {
+            let mut hasher = Sha256::new();
+            let bytes = std::io::copy(&mut std::fs::File::open(path)?, &mut hasher)?;
+            Ok((bytes, hex(&hasher.finalize())))
+        };
+        let (bytes, sha256) = hash().with_context(|| format!("{}: cannot be read", path.display()))?;
+        Ok(Self { path: path.to_path_buf(), bytes, sha256 })
+    }
+}
+
+/// SHA-256 of a text, in hexadecimal.
+pub fn sha256(text: &str) -> String {
+    hex(&Sha256::digest(text.as_bytes()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The time now, UTC, as in 2026-01-31T12:00:00Z.
+pub fn now() -> String {
+    let whole_seconds = OffsetDateTime::now_utc().replace_nanosecond(0);
+    whole_seconds.ok().and_then(|t| t.format(&Rfc3339).ok()).unwrap_or_default()
+}
+
+/// `wanted`, or if it exists the first of wanted-2, wanted-3 and so on that does not.
+pub fn free_folder(wanted: &Path) -> PathBuf {
+    let numbered = |n: usize| PathBuf::from(format!("{}-{n}", wanted.display()));
+    if !wanted.exists() {
+        return wanted.to_path_buf();
+    }
+    (2..).map(numbered).find(|p| !p.exists()).unwrap_or_else(|| wanted.to_path_buf())
+}

@@ -1,0 +1,47 @@
+//! Thresholds from the ANN's own activations (Rueckauer et al., "Conversion of continuous-valued deep
+//! networks to efficient event-driven networks", Front. Neurosci. 2017, section 2.2.2, robust
+//! normalisation), arranged so that spikes stay 0 or 1.
+//!
+//! A neuron with threshold theta that receives its activation a as a constant current fires a T / theta
+//! times in T steps, so its rate times theta approximates a (up to theta, to within theta / 2T when the
+//! potential starts at theta / 2). The next layer should receive rate x theta: theta is folded into its
+//! weights.
+
+use escape_data::Recordings;
+use escape_model::ModelError;
+use escape_model::ann::{Ann, to_vec};
+use escape_model::train::batch_tensor;
+use escape_snn_core::network::{Preset, SpikingNetwork};
+
+use crate::quantile::Quantiles;
+use crate::{Method, positive, skeleton};
+
+/// A spiking network of the default preset, each threshold the `method`'s value of the layer's activations
+/// over the `calibration` recordings. The readout's, which nothing uses, is that of the logits.
+pub fn convert(ann: &Ann, calibration: &Recordings, method: Method) -> Result<SpikingNetwork, ModelError> {
+    let mut network = skeleton(ann, Preset::Default)?;
+    let mut seen = vec![Quantiles::default(); network.layers.len()];
+    let indices: Vec<usize> = (0..calibration.len()).collect();
+    for batch in indices.chunks(16) {
+        let x = batch_tensor(calibration, batch, ann.device())?;
+        tch::no_grad(|| {
+            ann.forward_with(&x, false, |k, activations| {
+                seen[k].extend(&to_vec(activations)?);
+                Ok(())
+            })
+        })?;
+    }
+    let mut amplitude = 1.0f32;
+    for (layer, seen) in network.layers.iter_mut().zip(&seen) {
+        layer.weights.iter_mut().for_each(|w| *w *= amplitude);
+        let value = match method {
+            Method::Max => seen.largest(),
+            Method::Percentile(p) => seen.percentile(p),
+        };
+        // A layer may be silent in nearly all of its neurons; its largest value then says more.
+        let value = if value > 0.0 { value } else { seen.largest() };
+        layer.threshold = positive(value, &layer.shape.name)?;
+        amplitude = layer.threshold;
+    }
+    Ok(network)
+}

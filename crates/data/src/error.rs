@@ -1,0 +1,298 @@
+//! The errors of this crate: what, in which file and where, expected against got, what to do.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::recordings::{Inconsistent, Split};
+use crate::{CLASS_NAMES, CLASSES};
+
+/// Where in a split a value stands; all counts start at 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Index of the recording within its split, below N.
+    pub recording: usize,
+    /// Contact (row), below H.
+    pub contact: usize,
+    /// Sample (column), below W.
+    pub sample: usize,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "recording {}, contact {}, sample {}", self.recording, self.contact, self.sample)
+    }
+}
+
+/// Why recordings could not be read, written or simulated.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// There is nothing at the path.
+    #[error("no recordings at {path}: the file does not exist; check the path, or simulate recordings first")]
+    Missing {
+        /// The file asked for.
+        path: PathBuf,
+    },
+    /// The operating system refused.
+    #[error("could not {operation} {path}")]
+    Io {
+        /// The file concerned.
+        path: PathBuf,
+        /// What was tried, as a verb: `open`, `read`, `write`, `rename`.
+        operation: &'static str,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// Neither the extension nor the content names a format that can be read.
+    #[error("cannot tell the format of {path}: expected .npz or .mat, got {looks_like}; convert it to .npz")]
+    UnknownFormat {
+        /// The file.
+        path: PathBuf,
+        /// What its first bytes look like.
+        looks_like: &'static str,
+    },
+    /// The content is not what the extension says.
+    #[error("{path} is not {expected}: its content looks like {looks_like}; {hint}")]
+    WrongFormat {
+        /// The file.
+        path: PathBuf,
+        /// The format its extension names.
+        expected: &'static str,
+        /// What its first bytes look like.
+        looks_like: &'static str,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// A MATLAB level 7.3 file, which is HDF5 inside.
+    #[error(
+        "{path} is a MATLAB level 7.3 (HDF5) file, expected level 5: save it in MATLAB with -v7, or convert it to \
+         .npz (train_x, train_y, test_x, test_y) with h5py"
+    )]
+    Hdf5 {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file breaks its own format: truncated, corrupted or hostile.
+    #[error("{path} is damaged: {problem}; copy or export the file again")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        problem: String,
+    },
+    /// Sound, but of a kind this reader does not read.
+    #[error("cannot read {path}: {problem}")]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// What is not supported and what to do instead.
+        problem: String,
+    },
+    /// An array (of an `.npz`) or a variable (of a `.mat`) is absent.
+    #[error(
+        "{path} has no array {name}: it holds {}; name the arrays as expected, or ask for the other split",
+        list(present)
+    )]
+    MissingArray {
+        /// The file.
+        path: PathBuf,
+        /// The array looked for.
+        name: String,
+        /// The arrays present.
+        present: Vec<String>,
+    },
+    /// An array has a shape that cannot be recordings or labels.
+    #[error("wrong shape of {name} in {path}: expected {expected}, got {}", shape(got))]
+    WrongShape {
+        /// The file.
+        path: PathBuf,
+        /// The array.
+        name: String,
+        /// The shapes that would do.
+        expected: String,
+        /// Its shape.
+        got: Vec<u64>,
+    },
+    /// An array has an element type that cannot be recordings or labels.
+    #[error("wrong element type of {name} in {path}: expected {expected}, got {got}; convert the array")]
+    WrongType {
+        /// The file.
+        path: PathBuf,
+        /// The array.
+        name: String,
+        /// The types that would do.
+        expected: &'static str,
+        /// Its type, as the file words it.
+        got: String,
+    },
+    /// Not one label for every recording.
+    #[error(
+        "{split} split of {path}: {recordings} recordings but {labels} labels; every recording needs one label"
+    )]
+    LabelCount {
+        /// The file.
+        path: PathBuf,
+        /// The split.
+        split: Split,
+        /// Recordings in the split (N).
+        recordings: usize,
+        /// Labels in the split.
+        labels: usize,
+    },
+    /// A label is not one of the classes.
+    #[error(
+        "label {index} of the {split} split of {path}: expected a whole number in {first}..={last} ({}), got {value}",
+        classes(*first)
+    )]
+    Label {
+        /// The file.
+        path: PathBuf,
+        /// The split.
+        split: Split,
+        /// Index of the label, below N.
+        index: usize,
+        /// Its value.
+        value: f64,
+        /// The lowest label of this format: 0 in `.npz`, 1 in `.mat`.
+        first: i64,
+        /// The highest one.
+        last: i64,
+    },
+    /// A value is NaN or infinite.
+    #[error(
+        "{split} split of {path}: {at} is {value}; expected a finite number, remove or repair the recording"
+    )]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The split.
+        split: Split,
+        /// Where.
+        at: Position,
+        /// The value.
+        value: f32,
+    },
+    /// A value lies outside [-1, 1].
+    #[error(
+        "{split} split of {path}: {at} is {value}; expected values in [-1, 1], so scale every recording first, e.g. \
+         x / max|x| or (x - min) / (max - min) * 2 - 1"
+    )]
+    OutOfRange {
+        /// The file.
+        path: PathBuf,
+        /// The split.
+        split: Split,
+        /// Where.
+        at: Position,
+        /// The value.
+        value: f32,
+    },
+    /// The two splits hold recordings of different shapes.
+    #[error(
+        "the splits of {path} differ: train is N x {} x {}, test N x {} x {} (contacts x samples); both must come \
+         from the same cuff and window", train[0], train[1], test[0], test[1]
+    )]
+    SplitsDiffer {
+        /// The file.
+        path: PathBuf,
+        /// H and W of the training split.
+        train: [usize; 2],
+        /// H and W of the test split.
+        test: [usize; 2],
+    },
+    /// Recordings to be written do not fit together.
+    #[error("cannot write the {split} split to {path}")]
+    Inconsistent {
+        /// The file that was to be written.
+        path: PathBuf,
+        /// The split.
+        split: Split,
+        /// What does not fit.
+        source: Inconsistent,
+    },
+    /// The simulator's configuration cannot be used; all problems at once.
+    #[error("simulator configuration{}: {}", place(path), problems.join("; "))]
+    Config {
+        /// The file it came from, if from one.
+        path: Option<PathBuf>,
+        /// Each problem, beginning with the field's name.
+        problems: Vec<String>,
+    },
+    /// Memory for the recordings could not be had.
+    #[error("not enough memory for {bytes} bytes of recordings{}; use fewer recordings", place(path))]
+    OutOfMemory {
+        /// The file, if they came from one.
+        path: Option<PathBuf>,
+        /// The bytes asked for.
+        bytes: u64,
+    },
+}
+
+impl DataError {
+    pub(crate) fn open(path: &Path, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::Missing { path: path.to_owned() },
+            _ => Self::io(path, "open", source),
+        }
+    }
+
+    pub(crate) fn io(path: &Path, operation: &'static str, source: io::Error) -> Self {
+        Self::Io { path: path.to_owned(), operation, source }
+    }
+
+    pub(crate) fn malformed(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Malformed { path: path.to_owned(), problem: problem.into() }
+    }
+
+    pub(crate) fn unsupported(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Unsupported { path: path.to_owned(), problem: problem.into() }
+    }
+
+    /// A state that the code above rules out; an error all the same, so that no input can cause a panic.
+    pub(crate) fn internal(path: &Path, what: &str) -> Self {
+        Self::unsupported(path, format!("internal error: {what}; please report it"))
+    }
+
+    /// An error while reading `what`: of the file's content, or of the system below.
+    pub(crate) fn reading(path: &Path, what: &str, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::UnexpectedEof => Self::malformed(path, format!("{what} ends too early")),
+            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+                Self::malformed(path, format!("{what}: {source}"))
+            }
+            io::ErrorKind::OutOfMemory => Self::unsupported(path, format!("not enough memory for {what}")),
+            _ => Self::io(path, "read", source),
+        }
+    }
+}
+
+fn list(names: &[String]) -> String {
+    const SHOWN: usize = 20;
+    match names.len() {
+        0 => "no arrays".to_owned(),
+        n if n > SHOWN => format!("{} and {} more", names[..SHOWN].join(", "), n - SHOWN),
+        _ => names.join(", "),
+    }
+}
+
+fn shape(dims: &[u64]) -> String {
+    match dims {
+        [] => "a scalar".to_owned(),
+        _ => dims.iter().map(u64::to_string).collect::<Vec<_>>().join(" x "),
+    }
+}
+
+fn classes(first: i64) -> String {
+    let named: Vec<_> = CLASS_NAMES
+        .iter()
+        .zip(first..)
+        .take(CLASSES)
+        .map(|(name, label)| format!("{label} {name}"))
+        .collect();
+    named.join(", ")
+}
+
+fn place(path: &Option<PathBuf>) -> String {
+    path.as_ref().map(|p| format!(" in {}", p.display())).unwrap_or_default()
+}

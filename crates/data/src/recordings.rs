@@ -1,0 +1,336 @@
+//! Recordings in memory, and their two splits. N recordings, H contacts, W samples.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::CLASSES;
+use crate::error::{DataError, Position};
+
+/// Values this far outside [-1, 1] are taken for rounding of the scaling and clamped.
+const ROUNDING: f32 = 1e-5;
+
+/// The recordings of one split.
+///
+/// The fields are public so that they can be handed to a tensor library without a copy; [`Recordings::check`]
+/// says whether they fit each other, and every reader of this crate guarantees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recordings {
+    /// N x H x W values in [-1, 1], row-major: recording after recording, contact after contact.
+    pub x: Vec<f32>,
+    /// The class of each recording: N labels in 0..[`CLASSES`].
+    pub y: Vec<i64>,
+    /// Contacts of a recording (H).
+    pub contacts: usize,
+    /// Samples of a recording (W).
+    pub samples: usize,
+}
+
+/// The fields of some [`Recordings`] do not fit each other.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Inconsistent {
+    /// The number of values is not N x H x W.
+    #[error(
+        "recordings do not fit their labels: expected {recordings} x {contacts} x {samples} values (labels x \
+         contacts x samples), got {values}"
+    )]
+    Values {
+        /// Number of labels (N).
+        recordings: usize,
+        /// H.
+        contacts: usize,
+        /// W.
+        samples: usize,
+        /// Number of values.
+        values: usize,
+    },
+    /// A label is not a class.
+    #[error("label {index}: expected 0..={}, got {value}", CLASSES - 1)]
+    Label {
+        /// Index of the label.
+        index: usize,
+        /// Its value.
+        value: i64,
+    },
+}
+
+impl Recordings {
+    /// Recordings from their parts: `x` N x H x W values, `y` N labels.
+    ///
+    /// # Errors
+    /// [`Inconsistent`] when the lengths do not fit or a label is not a class. The values are not looked at.
+    pub fn new(x: Vec<f32>, y: Vec<i64>, contacts: usize, samples: usize) -> Result<Self, Inconsistent> {
+        let recordings = Self { x, y, contacts, samples };
+        recordings.check()?;
+        Ok(recordings)
+    }
+
+    /// Whether the fields fit each other.
+    ///
+    /// # Errors
+    /// [`Inconsistent`] when the lengths do not fit or a label is not a class. The values are not looked at.
+    pub fn check(&self) -> Result<(), Inconsistent> {
+        let (recordings, contacts, samples) = (self.y.len(), self.contacts, self.samples);
+        let expected = recordings.checked_mul(contacts).and_then(|n| n.checked_mul(samples));
+        if expected != Some(self.x.len()) {
+            return Err(Inconsistent::Values { recordings, contacts, samples, values: self.x.len() });
+        }
+        match self.y.iter().position(|&label| class_index(label).is_none()) {
+            Some(index) => Err(Inconsistent::Label { index, value: self.y[index] }),
+            None => Ok(()),
+        }
+    }
+
+    /// Number of recordings (N).
+    pub fn len(&self) -> usize {
+        self.y.len()
+    }
+
+    /// Whether there is no recording.
+    pub fn is_empty(&self) -> bool {
+        self.y.is_empty()
+    }
+
+    /// Values of one recording: H x W.
+    pub fn size(&self) -> usize {
+        self.contacts * self.samples
+    }
+
+    /// Recording `i`: H x W values, row-major.
+    ///
+    /// # Panics
+    /// If `i` is not below [`len`](Self::len).
+    pub fn get(&self, i: usize) -> &[f32] {
+        let size = self.size();
+        &self.x[i * size..(i + 1) * size]
+    }
+
+    /// The recordings one after the other, each with its label.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[f32], i64)> {
+        self.y.iter().enumerate().map(|(i, &label)| (self.get(i), label))
+    }
+
+    /// Ranges of at most `size` recordings that cover all of them in order; only the last may be shorter. A
+    /// `size` of 0 counts as 1.
+    pub fn batches(&self, size: usize) -> impl ExactSizeIterator<Item = Range<usize>> + use<> {
+        let (n, size) = (self.len(), size.max(1));
+        (0..n.div_ceil(size)).map(move |b| b * size..((b + 1) * size).min(n))
+    }
+
+    /// The values of a range of recordings, as [`batches`](Self::batches) gives it: (range) x H x W.
+    ///
+    /// # Panics
+    /// If the range does not lie within the recordings.
+    pub fn values(&self, range: Range<usize>) -> &[f32] {
+        let size = self.size();
+        &self.x[range.start * size..range.end * size]
+    }
+
+    /// The first `n` recordings, or all if there are fewer.
+    pub fn head(&self, n: usize) -> Self {
+        let n = n.min(self.len());
+        Self { x: self.values(0..n).to_vec(), y: self.y[..n].to_vec(), ..*self }
+    }
+
+    /// The recordings of the given indices, in that order; an index may occur more than once.
+    ///
+    /// # Panics
+    /// If an index is not below [`len`](Self::len).
+    pub fn select(&self, indices: &[usize]) -> Self {
+        let mut x = Vec::with_capacity(indices.len() * self.size());
+        indices.iter().for_each(|&i| x.extend_from_slice(self.get(i)));
+        Self { x, y: indices.iter().map(|&i| self.y[i]).collect(), ..*self }
+    }
+
+    /// How many recordings each class has. Labels that are no class are not counted.
+    pub fn class_counts(&self) -> [usize; CLASSES] {
+        let mut counts = [0; CLASSES];
+        self.y.iter().filter_map(|&label| class_index(label)).for_each(|class| counts[class] += 1);
+        counts
+    }
+
+    /// Recordings as a reader found them: values in row-major order but unchecked, labels as numbers starting
+    /// at `first`. Checks everything that [`crate::read`] promises.
+    pub(crate) fn checked(
+        path: &Path,
+        split: Split,
+        mut x: Vec<f32>,
+        labels: &[f64],
+        first: i64,
+        [contacts, samples]: [usize; 2],
+    ) -> Result<Self, DataError> {
+        let size = contacts * samples;
+        let recordings = x.len().checked_div(size).unwrap_or(0);
+        if recordings != labels.len() {
+            let path = path.to_owned();
+            return Err(DataError::LabelCount { path, split, recordings, labels: labels.len() });
+        }
+        let last = first + CLASSES as i64 - 1;
+        let mut y = Vec::with_capacity(labels.len());
+        for (index, &value) in labels.iter().enumerate() {
+            if value.fract() != 0.0 || !(first as f64..=last as f64).contains(&value) {
+                let path = path.to_owned();
+                return Err(DataError::Label { path, split, index, value, first, last });
+            }
+            y.push(value as i64 - first);
+        }
+        let allowed = -1.0 - ROUNDING..=1.0 + ROUNDING;
+        // NaN lies in no range.
+        if let Some(i) = x.iter().position(|v| !allowed.contains(v)) {
+            let (path, value) = (path.to_owned(), x[i]);
+            let at = Position { recording: i / size, contact: i % size / samples, sample: i % samples };
+            return Err(if value.is_finite() {
+                DataError::OutOfRange { path, split, at, value }
+            } else {
+                DataError::NotFinite { path, split, at, value }
+            });
+        }
+        x.iter_mut().for_each(|v| *v = v.clamp(-1.0, 1.0));
+        Ok(Self { x, y, contacts, samples })
+    }
+}
+
+fn class_index(label: i64) -> Option<usize> {
+    usize::try_from(label).ok().filter(|&class| class < CLASSES)
+}
+
+/// Training and test recordings of the same cuff.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dataset {
+    /// What networks are trained and calibrated on.
+    pub train: Recordings,
+    /// What they are judged by.
+    pub test: Recordings,
+    /// Sampling rate of both, in hertz.
+    pub sample_rate_hz: f64,
+}
+
+impl Dataset {
+    /// The recordings of one split.
+    pub fn split(&self, split: Split) -> &Recordings {
+        match split {
+            Split::Train => &self.train,
+            Split::Test => &self.test,
+        }
+    }
+
+    /// The recordings of one split, the others dropped.
+    pub fn into_split(self, split: Split) -> Recordings {
+        match split {
+            Split::Train => self.train,
+            Split::Test => self.test,
+        }
+    }
+}
+
+/// Which recordings of a [`Dataset`]; written `train` and `test`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    /// The training recordings.
+    Train,
+    /// The test recordings.
+    Test,
+}
+
+impl Split {
+    /// Both splits.
+    pub const ALL: [Self; 2] = [Self::Train, Self::Test];
+
+    /// `train` or `test`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Test => "test",
+        }
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Split {
+    type Err = ParseSplitError;
+
+    fn from_str(name: &str) -> Result<Self, ParseSplitError> {
+        Self::ALL.into_iter().find(|s| s.name() == name).ok_or_else(|| ParseSplitError(name.to_owned()))
+    }
+}
+
+/// A word that names no split.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown split: expected train or test, got {0:?}")]
+pub struct ParseSplitError(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Four recordings of 2 x 3, value = 10 * recording + position, over 100.
+    fn four() -> Recordings {
+        let x = (0..24).map(|i| (i / 6 * 10 + i % 6) as f32 / 100.0).collect();
+        Recordings::new(x, vec![0, 2, 1, 2], 2, 3).unwrap()
+    }
+
+    #[test]
+    fn parts_are_recordings_in_order() {
+        let r = four();
+        assert_eq!((r.len(), r.is_empty(), r.size()), (4, false, 6));
+        assert_eq!(r.get(2), [0.20, 0.21, 0.22, 0.23, 0.24, 0.25]);
+        assert_eq!(r.class_counts(), [1, 1, 2]);
+        assert_eq!(r.iter().map(|(x, y)| (x[0], y)).collect::<Vec<_>>()[1], (0.10, 2));
+
+        let head = r.head(2);
+        assert_eq!((head.get(1), head.y.as_slice()), (r.get(1), &[0, 2][..]));
+        assert_eq!(r.head(99), r);
+
+        let picked = r.select(&[3, 0, 3]);
+        assert_eq!((picked.get(0), picked.get(2), picked.y.as_slice()), (r.get(3), r.get(3), &[2, 0, 2][..]));
+        picked.check().unwrap();
+    }
+
+    #[test]
+    fn batches_cover_all_recordings_once() {
+        let r = four();
+        assert_eq!(r.batches(3).collect::<Vec<_>>(), [0..3, 3..4]);
+        assert_eq!(r.batches(4).len(), 1);
+        assert_eq!(r.batches(4).next(), Some(0..4));
+        assert_eq!(r.batches(0).len(), 4);
+        assert_eq!(r.head(0).batches(5).len(), 0);
+        assert_eq!(r.values(1..3), &r.x[6..18]);
+    }
+
+    #[test]
+    fn parts_that_do_not_fit_are_refused() {
+        let values = Recordings::new(vec![0.0; 5], vec![0], 2, 3).unwrap_err();
+        assert!(values.to_string().contains("expected 1 x 2 x 3 values"), "{values}");
+        let label = Recordings::new(vec![0.0; 6], vec![3], 2, 3).unwrap_err();
+        assert_eq!(label.to_string(), "label 0: expected 0..=2, got 3");
+        assert!(Recordings::new(vec![], vec![0, 0, 0, 0], usize::MAX, 2).is_err(), "N x H x W overflows");
+    }
+
+    #[test]
+    fn splits_are_written_in_lower_case() {
+        for split in Split::ALL {
+            assert_eq!(split.to_string().parse(), Ok(split));
+            assert_eq!(serde_json::to_string(&split).unwrap(), format!("\"{split}\""));
+        }
+        let error = "Train".parse::<Split>().unwrap_err();
+        assert_eq!(error.to_string(), "unknown split: expected train or test, got \"Train\"");
+    }
+
+    #[test]
+    fn rounding_of_the_scaling_is_clamped_and_no_more() {
+        let check = |v| Recordings::checked(Path::new("f"), Split::Test, vec![0.5, v], &[1.0], 0, [1, 2]);
+        assert_eq!(check(1.000_001).unwrap().x, [0.5, 1.0]);
+        let error = check(-1.001).unwrap_err().to_string();
+        assert!(error.contains("test split of f: recording 0, contact 0, sample 1 is -1.001"), "{error}");
+        assert!(matches!(check(f32::NAN), Err(DataError::NotFinite { .. })));
+    }
+}

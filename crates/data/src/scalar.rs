@@ -1,0 +1,167 @@
+//! Element types of stored arrays, and reading them in bounded steps.
+
+use std::io::{self, Read};
+
+use half::f16;
+
+/// Byte order of a stored number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Endian {
+    Little,
+    Big,
+}
+
+/// Element type of a stored array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scalar {
+    F16,
+    F32,
+    F64,
+    I8,
+    I16,
+    I32,
+    I64,
+    U8,
+    U16,
+    U32,
+    U64,
+}
+
+impl Scalar {
+    /// Size of one element, in bytes.
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Self::I8 | Self::U8 => 1,
+            Self::F16 | Self::I16 | Self::U16 => 2,
+            Self::F32 | Self::I32 | Self::U32 => 4,
+            Self::F64 | Self::I64 | Self::U64 => 8,
+        }
+    }
+
+    pub(crate) fn is_float(self) -> bool {
+        matches!(self, Self::F16 | Self::F32 | Self::F64)
+    }
+
+    /// Hand each whole element of `bytes` to `sink`, as a double. 64-bit integers beyond 2^53 are rounded.
+    fn decode(self, endian: Endian, bytes: &[u8], mut sink: impl FnMut(f64)) {
+        macro_rules! each {
+            ($type:ty, $size:literal, $to_f64:expr) => {
+                for raw in bytes.as_chunks::<$size>().0 {
+                    sink($to_f64(match endian {
+                        Endian::Little => <$type>::from_le_bytes(*raw),
+                        Endian::Big => <$type>::from_be_bytes(*raw),
+                    }))
+                }
+            };
+        }
+        match self {
+            Self::F16 => each!(f16, 2, f64::from),
+            Self::F32 => each!(f32, 4, f64::from),
+            Self::F64 => each!(f64, 8, |v| v),
+            Self::I8 => each!(i8, 1, f64::from),
+            Self::I16 => each!(i16, 2, f64::from),
+            Self::I32 => each!(i32, 4, f64::from),
+            Self::I64 => each!(i64, 8, |v| v as f64),
+            Self::U8 => each!(u8, 1, f64::from),
+            Self::U16 => each!(u16, 2, f64::from),
+            Self::U32 => each!(u32, 4, f64::from),
+            Self::U64 => each!(u64, 8, |v| v as f64),
+        }
+    }
+}
+
+/// A double as a single; finite values stay finite, so that an error can tell "too large" from "infinite".
+pub(crate) fn narrow(value: f64) -> f32 {
+    match value as f32 {
+        v if v.is_infinite() && value.is_finite() => f32::MAX.copysign(v),
+        v => v,
+    }
+}
+
+/// Read `count` elements and convert each.
+///
+/// Memory grows with what was really read: at most twice that, and never beyond `count` elements, so a header
+/// that lies about its size costs nothing. `trusted` says that `count` was checked against the size of the
+/// file, and lets the memory be taken in one piece.
+///
+/// # Errors
+/// `UnexpectedEof` if the data end early, `OutOfMemory`, or what the reader answers.
+pub(crate) fn read_values<T>(
+    reader: &mut impl Read,
+    scalar: Scalar,
+    endian: Endian,
+    count: usize,
+    trusted: bool,
+    convert: impl Fn(f64) -> T,
+) -> io::Result<Vec<T>> {
+    const CHUNK: usize = 1 << 16; // bytes, a multiple of every element size
+    let out_of_memory = |_| io::Error::from(io::ErrorKind::OutOfMemory);
+    let mut values = Vec::new();
+    if trusted {
+        values.try_reserve_exact(count).map_err(out_of_memory)?;
+    }
+    let mut buffer = vec![0; CHUNK];
+    while values.len() < count {
+        let take = (count - values.len()).min(CHUNK / scalar.bytes());
+        let bytes = &mut buffer[..take * scalar.bytes()];
+        reader.read_exact(bytes)?;
+        if values.capacity() - values.len() < take {
+            let grow = values.len().max(take).min(count - values.len());
+            values.try_reserve_exact(grow).map_err(out_of_memory)?;
+        }
+        scalar.decode(endian, bytes, |v| values.push(convert(v)));
+    }
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_in_both_byte_orders() {
+        macro_rules! check {
+            ($scalar:ident, $type:ty, $value:expr) => {
+                let value: $type = $value;
+                for (endian, bytes) in
+                    [(Endian::Little, value.to_le_bytes()), (Endian::Big, value.to_be_bytes())]
+                {
+                    assert_eq!(bytes.len(), Scalar::$scalar.bytes());
+                    let read =
+                        read_values(&mut &bytes[..], Scalar::$scalar, endian, 1, false, |v| v).unwrap();
+                    assert_eq!(read, [value as f64], "{:?}", Scalar::$scalar);
+                }
+            };
+        }
+        check!(F32, f32, -3.0);
+        check!(F64, f64, -3.0);
+        check!(I8, i8, -3);
+        check!(I16, i16, -3);
+        check!(I32, i32, -3);
+        check!(I64, i64, -3);
+        check!(U8, u8, 3);
+        check!(U16, u16, 3);
+        check!(U32, u32, 3);
+        check!(U64, u64, 3);
+        let read = read_values(&mut &[0x3c, 0x00, 0xc2, 0x00][..], Scalar::F16, Endian::Big, 2, true, |v| v)
+            .unwrap();
+        assert_eq!(read, [1.0, -3.0]);
+    }
+
+    #[test]
+    fn more_than_one_chunk_and_a_lying_count() {
+        let stored: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
+        let read =
+            |count| read_values(&mut &stored[..], Scalar::U32, Endian::Little, count, false, |v| v as u32);
+        assert_eq!(read(100_000).unwrap(), (0..100_000).collect::<Vec<_>>());
+        assert_eq!(read(usize::MAX).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn narrowing_keeps_finite_values_finite() {
+        assert_eq!(narrow(1e300), f32::MAX);
+        assert_eq!(narrow(-1e300), f32::MIN);
+        assert_eq!(narrow(f64::NEG_INFINITY), f32::NEG_INFINITY);
+        assert!(narrow(f64::NAN).is_nan());
+    }
+}

@@ -1,0 +1,65 @@
+//! Files that appear whole or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Writes `path` so that, whatever happens, there is either the old file or the complete new one.
+///
+/// `fill` writes a temporary file in the same folder, which is flushed to disk and then renamed to `path`. On any
+/// error, of `fill` too, the temporary file is removed and `path` is left as it was. A symbolic link stays one: the
+/// file it points to is replaced.
+///
+/// # Errors
+/// Whatever `fill` or the system answers; [`io::ErrorKind::InvalidInput`] if `path` names no file or is there and
+/// is no regular file (a folder, a device).
+pub fn write_atomically(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let invalid = |problem| Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+    if fs::metadata(&target).is_ok_and(|existing| !existing.is_file()) {
+        return invalid("expected the path of a regular file, got a folder or a device");
+    }
+    let Some(name) = target.file_name() else {
+        return invalid("expected the path of a file, got one that names none");
+    };
+    let folder = match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let (mut file, temporary) = create_beside(folder, &name.to_string_lossy())?;
+    fill(&mut file)?;
+    file.sync_all()?;
+    drop(file);
+    fs::rename(&temporary.0, &target)?;
+    std::mem::forget(temporary);
+    // The name is safe on disk only once the folder is; not every system can flush a folder.
+    #[cfg(unix)]
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    Ok(())
+}
+
+/// Removes the file when dropped.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn create_beside(folder: &Path, name: &str) -> io::Result<(File, Temporary)> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    // A long name with an addition could exceed what the file system takes.
+    let stem: String = name.chars().take(40).collect();
+    loop {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = folder.join(format!(".{stem}.{}-{count}.tmp", std::process::id()));
+        match OpenOptions::new().write(true).read(true).create_new(true).open(&path) {
+            Ok(file) => return Ok((file, Temporary(path))),
+            // Left behind by a process of the same number that was killed.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e),
+        }
+    }
+}

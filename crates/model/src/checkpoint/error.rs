@@ -1,0 +1,232 @@
+//! The errors of this module: what, in which file and where, expected against got, what to do.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::report::LoadReport;
+
+/// Why a checkpoint could not be read, written or used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// There is nothing at the path.
+    #[error("no checkpoint at {path}: the file does not exist; check the path")]
+    Missing {
+        /// The file asked for.
+        path: PathBuf,
+    },
+    /// The operating system refused.
+    #[error("could not {operation} checkpoint {path}")]
+    Io {
+        /// The file concerned.
+        path: PathBuf,
+        /// What was tried, as a verb: `open`, `read`, `write`.
+        operation: &'static str,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// Something else than a checkpoint.
+    #[error("{path} is not a checkpoint: expected a zip archive of torch.save, got {looks_like}; {hint}")]
+    NotACheckpoint {
+        /// The file.
+        path: PathBuf,
+        /// What its content looks like.
+        looks_like: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// A file of PyTorch before 1.6, or one saved with `_use_new_zipfile_serialization=False`.
+    #[error(
+        "{path} is in the legacy format of torch.save, expected the zip format of PyTorch 1.6 or newer: re-save it \
+         in Python with torch.save(torch.load('old.pth', map_location='cpu', weights_only=True), 'new.pth')"
+    )]
+    Legacy {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An archive of `torch.jit.save`, which holds a program.
+    #[error(
+        "{path} is a TorchScript archive (it holds {entry}), expected a dictionary of tensors: export its state dict \
+         in Python with torch.save(torch.jit.load('old.pt', map_location='cpu').state_dict(), 'new.pth')"
+    )]
+    TorchScript {
+        /// The file.
+        path: PathBuf,
+        /// The entry that gives it away.
+        entry: String,
+    },
+    /// The file breaks its own format: truncated, corrupted or hostile.
+    #[error("{path} is damaged: {problem}; copy or download the file again, or save it anew")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        problem: String,
+    },
+    /// Sound, but of a kind this reader does not read.
+    #[error("cannot read {path}: {problem}")]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// What is not supported, where, and what to do instead.
+        problem: String,
+    },
+    /// The pickle asks for something that is not data. It has not been executed.
+    #[error(
+        "refused {path}: its pickle asks for `{global}` at byte {position} of data.pkl, expected only tensors, \
+         containers, numbers and text; nothing was executed. If you trust the file, save in Python just its state \
+         dict (tensors by name) and load that"
+    )]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// Module and name, joined by a dot.
+        global: String,
+        /// Offset of the opcode in `data.pkl`.
+        position: usize,
+    },
+    /// The file would take far more memory than its size warrants.
+    #[error(
+        "refused {path}: {problem}; if the file is genuine, save it anew with torch.save, tensors cloned and the \
+         archive not compressed"
+    )]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// What asks for how much, and how much is allowed.
+        problem: String,
+    },
+    /// A value that cannot be written.
+    #[error("cannot write checkpoint{}: {at}: {problem}", place(path))]
+    Unwritable {
+        /// The file that was to be written.
+        path: Option<PathBuf>,
+        /// Where in the value, as Python would index it.
+        at: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Readable, but not the study's dictionary or a state dict.
+    #[error("wrong content of checkpoint{}: {at}: expected {expected}, got {got}", place(path))]
+    Content {
+        /// The file, if the value came from one.
+        path: Option<PathBuf>,
+        /// Where in the dictionary.
+        at: String,
+        /// What would do.
+        expected: String,
+        /// What is there, and what to do if that is not plain.
+        got: String,
+    },
+    /// The network's parameters and the file's do not match.
+    #[error(
+        "weights of {path} do not fit the network; check that it is of this architecture and recording size, or \
+         rename its keys\n{report}"
+    )]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// Every key of both.
+        report: Box<LoadReport>,
+    },
+}
+
+impl CheckpointError {
+    pub(super) fn open(path: &Path, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::Missing { path: path.to_owned() },
+            _ => Self::Io { path: path.to_owned(), operation: "open", source },
+        }
+    }
+
+    pub(super) fn content(
+        at: impl Into<String>,
+        expected: impl Into<String>,
+        got: impl Into<String>,
+    ) -> Self {
+        Self::Content { path: None, at: at.into(), expected: expected.into(), got: got.into() }
+    }
+
+    /// Names the file in an error that was raised without one.
+    pub(super) fn in_file(mut self, file: &Path) -> Self {
+        if let Self::Content { path: path @ None, .. } | Self::Unwritable { path: path @ None, .. } =
+            &mut self
+        {
+            *path = Some(file.to_owned());
+        }
+        self
+    }
+}
+
+fn place(path: &Option<PathBuf>) -> String {
+    path.as_ref().map(|p| format!(" {}", p.display())).unwrap_or_default()
+}
+
+/// An error below the level that knows the file's name.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Io(io::Error),
+    Damaged(String),
+    Unsupported(String),
+    TooLarge(String),
+    Refused { global: String, position: usize },
+}
+
+impl Fault {
+    pub(super) fn damaged(problem: impl Into<String>) -> Self {
+        Self::Damaged(problem.into())
+    }
+
+    pub(super) fn unsupported(problem: impl Into<String>) -> Self {
+        Self::Unsupported(problem.into())
+    }
+
+    /// Says where in the value the trouble is, outwards: `['a']` and then `['b']` make `['b']['a']`.
+    pub(super) fn within(mut self, place: &str) -> Self {
+        if let Self::Damaged(problem) | Self::Unsupported(problem) | Self::TooLarge(problem) = &mut self {
+            let colon = if problem.starts_with('[') { "" } else { ": " };
+            *problem = format!("{place}{colon}{problem}");
+        }
+        self
+    }
+
+    pub(super) fn at(self, path: &Path) -> CheckpointError {
+        let path = path.to_owned();
+        match self {
+            Self::Io(source) => CheckpointError::Io { path, operation: "read", source },
+            Self::Damaged(problem) => CheckpointError::Damaged { path, problem },
+            Self::Unsupported(problem) => CheckpointError::Unsupported { path, problem },
+            Self::TooLarge(problem) => CheckpointError::TooLarge { path, problem },
+            Self::Refused { global, position } => CheckpointError::Refused { path, global, position },
+        }
+    }
+}
+
+/// Text from a file, fit for a terminal: control characters escaped, cut at 100 characters.
+pub(super) fn shown(text: &str) -> String {
+    const LIMIT: usize = 100;
+    let mut out = String::new();
+    for (i, c) in text.chars().enumerate() {
+        if i == LIMIT {
+            out.push('…');
+            break;
+        }
+        // Also the invisible formatting characters that reorder text on a terminal.
+        if c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
+            let _ = write!(out, "{}", c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// A shape as it is spoken: `64 x 1 x 8 x 8`.
+pub(super) fn dims(shape: &[usize]) -> String {
+    match shape {
+        [] => "scalar".to_owned(),
+        _ => shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" x "),
+    }
+}

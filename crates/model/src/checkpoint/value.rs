@@ -1,0 +1,427 @@
+//! What a checkpoint can hold.
+
+use std::fmt;
+
+use half::{bf16, f16};
+
+use super::error::{CheckpointError, dims, shown};
+
+/// Element type of a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// IEEE 754 double precision, `torch.float64`.
+    F64,
+    /// IEEE 754 single precision, `torch.float32`.
+    F32,
+    /// IEEE 754 half precision, `torch.float16`.
+    F16,
+    /// The upper half of a single, `torch.bfloat16`.
+    BF16,
+    /// `torch.int64`.
+    I64,
+    /// `torch.int32`.
+    I32,
+    /// `torch.int16`.
+    I16,
+    /// `torch.int8`.
+    I8,
+    /// `torch.uint8`.
+    U8,
+    /// One byte, zero or not, `torch.bool`.
+    Bool,
+}
+
+impl DType {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::F64,
+        Self::F32,
+        Self::F16,
+        Self::BF16,
+        Self::I64,
+        Self::I32,
+        Self::I16,
+        Self::I8,
+        Self::U8,
+        Self::Bool,
+    ];
+
+    /// Bytes per element.
+    pub fn size(self) -> usize {
+        match self {
+            Self::F64 | Self::I64 => 8,
+            Self::F32 | Self::I32 => 4,
+            Self::F16 | Self::BF16 | Self::I16 => 2,
+            Self::I8 | Self::U8 | Self::Bool => 1,
+        }
+    }
+
+    /// Name within the `torch` module.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::F64 => "float64",
+            Self::F32 => "float32",
+            Self::F16 => "float16",
+            Self::BF16 => "bfloat16",
+            Self::I64 => "int64",
+            Self::I32 => "int32",
+            Self::I16 => "int16",
+            Self::I8 => "int8",
+            Self::U8 => "uint8",
+            Self::Bool => "bool",
+        }
+    }
+
+    /// Name of the storage type within the `torch` module.
+    pub(super) fn storage(self) -> &'static str {
+        match self {
+            Self::F64 => "DoubleStorage",
+            Self::F32 => "FloatStorage",
+            Self::F16 => "HalfStorage",
+            Self::BF16 => "BFloat16Storage",
+            Self::I64 => "LongStorage",
+            Self::I32 => "IntStorage",
+            Self::I16 => "ShortStorage",
+            Self::I8 => "CharStorage",
+            Self::U8 => "ByteStorage",
+            Self::Bool => "BoolStorage",
+        }
+    }
+}
+
+/// The type's PyTorch name, such as `torch.float32`.
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "torch.{}", self.name())
+    }
+}
+
+/// A tensor's content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorData {
+    /// Element type.
+    pub dtype: DType,
+    /// Size of each dimension, the slowest first; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// The elements, contiguous, row-major, little-endian: their number times [`DType::size`] bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl TensorData {
+    /// A float32 tensor of these values, row-major.
+    ///
+    /// # Panics
+    /// If there are not as many values as the shape asks for.
+    pub fn from_f32(shape: &[usize], values: &[f32]) -> Self {
+        assert_eq!(elements(shape), Some(values.len()), "values do not fit the shape {}", dims(shape));
+        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        Self { dtype: DType::F32, shape: shape.to_vec(), bytes }
+    }
+
+    /// Number of elements, as the bytes tell.
+    pub fn len(&self) -> usize {
+        self.bytes.len() / self.dtype.size()
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The elements as float32, row-major, rounded to nearest where they do not fit; booleans as 0 and 1.
+    pub fn to_f32(&self) -> Vec<f32> {
+        match self.dtype {
+            DType::F64 => self.map(|b| f64::from_le_bytes(b) as f32),
+            DType::F32 => self.map(f32::from_le_bytes),
+            DType::F16 => self.map(|b| f16::from_le_bytes(b).to_f32()),
+            DType::BF16 => self.map(|b| bf16::from_le_bytes(b).to_f32()),
+            DType::I64 => self.map(|b| i64::from_le_bytes(b) as f32),
+            DType::I32 => self.map(|b| i32::from_le_bytes(b) as f32),
+            DType::I16 => self.map(|b| f32::from(i16::from_le_bytes(b))),
+            DType::I8 => self.map(|b| f32::from(i8::from_le_bytes(b))),
+            DType::U8 => self.map(|b| f32::from(u8::from_le_bytes(b))),
+            DType::Bool => self.map(|[b]| f32::from(u8::from(b != 0))),
+        }
+    }
+
+    /// The elements as float64, row-major, rounded to nearest where they do not fit (int64 beyond 2^53); booleans
+    /// as 0 and 1.
+    pub fn to_f64(&self) -> Vec<f64> {
+        match self.dtype {
+            DType::F64 => self.map(f64::from_le_bytes),
+            DType::I64 => self.map(|b| i64::from_le_bytes(b) as f64),
+            DType::I32 => self.map(|b| f64::from(i32::from_le_bytes(b))),
+            // All others fit a float32.
+            _ => self.to_f32().into_iter().map(f64::from).collect(),
+        }
+    }
+
+    /// The elements as int64, row-major; `None` unless the type is an integer or boolean one.
+    pub fn to_i64(&self) -> Option<Vec<i64>> {
+        match self.dtype {
+            DType::I64 => Some(self.map(i64::from_le_bytes)),
+            DType::F64 | DType::F32 | DType::F16 | DType::BF16 => None,
+            _ => Some(self.to_f64().into_iter().map(|v| v as i64).collect()),
+        }
+    }
+
+    /// The tensor in half precision, rounded to nearest even; values beyond 65504 become infinite.
+    pub fn to_f16(&self) -> Self {
+        let bytes = match self.dtype {
+            DType::F16 => self.bytes.clone(),
+            DType::F64 => self.map(|b| f16::from_f64(f64::from_le_bytes(b)).to_le_bytes()).concat(),
+            _ => self.to_f32().into_iter().flat_map(|v| f16::from_f32(v).to_le_bytes()).collect(),
+        };
+        Self { dtype: DType::F16, shape: self.shape.clone(), bytes }
+    }
+
+    fn map<const N: usize, T>(&self, f: impl Fn([u8; N]) -> T) -> Vec<T> {
+        self.bytes.as_chunks::<N>().0.iter().map(|b| f(*b)).collect()
+    }
+
+    /// Whether the bytes are as many as type and shape ask for, else what they should be.
+    pub(super) fn check(&self) -> Result<(), String> {
+        match elements(&self.shape).and_then(|n| n.checked_mul(self.dtype.size())) {
+            Some(expected) if expected == self.bytes.len() => Ok(()),
+            expected => Err(format!(
+                "a {} tensor of shape {}: expected {} bytes, got {}",
+                self.dtype,
+                dims(&self.shape),
+                expected.map_or("an impossible number of".to_owned(), |n| n.to_string()),
+                self.bytes.len()
+            )),
+        }
+    }
+}
+
+/// Product of the dimensions; zero if any is, whatever the others are.
+pub(super) fn elements(shape: &[usize]) -> Option<usize> {
+    if shape.contains(&0) {
+        return Some(0);
+    }
+    shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
+}
+
+/// A Python object, as far as checkpoints hold them.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Value {
+    /// `None`.
+    None,
+    /// `bool`.
+    Bool(bool),
+    /// `int` of up to 64 bits.
+    Int(i64),
+    /// A larger `int`: two's complement, little-endian, at most 255 bytes.
+    BigInt(Vec<u8>),
+    /// `float`.
+    Float(f64),
+    /// `str`.
+    Str(String),
+    /// `bytes` or `bytearray`.
+    Bytes(Vec<u8>),
+    /// `list`.
+    List(Vec<Value>),
+    /// `tuple` or `torch.Size`.
+    Tuple(Vec<Value>),
+    /// `set` or `frozenset`, in file order.
+    Set(Vec<Value>),
+    /// `dict`, in file order.
+    Dict(Vec<(Value, Value)>),
+    /// `collections.OrderedDict`, in file order.
+    OrderedDict(Vec<(Value, Value)>),
+    /// `torch.Tensor`, `torch.nn.Parameter` or `numpy.ndarray`.
+    Tensor(TensorData),
+    /// A `torch.dtype`: its name without `torch.`, which need not be one that [`DType`] has.
+    DType(String),
+    /// A `torch.device`, such as `cpu` or `cuda:0`.
+    Device(String),
+}
+
+impl Value {
+    /// The value under a text key; `None` also if this is no dictionary.
+    pub fn get(&self, key: &str) -> Option<&Self> {
+        self.entries()?.iter().find(|(k, _)| matches!(k, Self::Str(k) if k == key)).map(|(_, value)| value)
+    }
+
+    /// The entries of a `dict` or `OrderedDict`.
+    pub fn entries(&self) -> Option<&[(Self, Self)]> {
+        match self {
+            Self::Dict(entries) | Self::OrderedDict(entries) => Some(entries),
+            _ => None,
+        }
+    }
+
+    /// The items of a `list` or `tuple`.
+    pub fn items(&self) -> Option<&[Self]> {
+        match self {
+            Self::List(items) | Self::Tuple(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// A number: a `float`, an `int`, or a tensor of one element.
+    pub fn as_f64(&self) -> Option<f64> {
+        match self {
+            Self::Float(v) => Some(*v),
+            Self::Int(v) => Some(*v as f64),
+            Self::Tensor(t) => match t.to_f64()[..] {
+                [v] => Some(v),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// A whole number: an `int`, or an integer tensor of one element.
+    pub fn as_i64(&self) -> Option<i64> {
+        match self {
+            Self::Int(v) => Some(*v),
+            Self::Tensor(t) => match t.to_i64()?[..] {
+                [v] => Some(v),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// A `bool`.
+    pub fn as_bool(&self) -> Option<bool> {
+        match self {
+            Self::Bool(v) => Some(*v),
+            _ => None,
+        }
+    }
+
+    /// A `str`.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::Str(v) => Some(v),
+            _ => None,
+        }
+    }
+
+    /// A tensor.
+    pub fn as_tensor(&self) -> Option<&TensorData> {
+        match self {
+            Self::Tensor(v) => Some(v),
+            _ => None,
+        }
+    }
+
+    /// What it is, in a few words, for a person: `a list of 3`, `a torch.float32 tensor of shape 64 x 3`.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::None => "None".to_owned(),
+            Self::Bool(v) => if *v { "True" } else { "False" }.to_owned(),
+            Self::Int(v) => format!("the int {v}"),
+            Self::BigInt(_) => "an int of more than 64 bits".to_owned(),
+            Self::Float(v) => format!("the float {v}"),
+            Self::Str(v) => format!("the text '{}'", shown(v)),
+            Self::Bytes(v) => format!("{} bytes", v.len()),
+            Self::List(v) => format!("a list of {}", v.len()),
+            Self::Tuple(v) => format!("a tuple of {}", v.len()),
+            Self::Set(v) => format!("a set of {}", v.len()),
+            Self::Dict(v) | Self::OrderedDict(v) => match keys(v) {
+                keys if keys.is_empty() => "an empty dictionary".to_owned(),
+                keys => format!("a dictionary of {keys}"),
+            },
+            Self::Tensor(t) => format!("a {} tensor of shape {}", t.dtype, dims(&t.shape)),
+            Self::DType(v) => format!("the type torch.{}", shown(v)),
+            Self::Device(v) => format!("the device '{}'", shown(v)),
+        }
+    }
+}
+
+/// The first few keys, for a message.
+fn keys(entries: &[(Value, Value)]) -> String {
+    const SHOWN: usize = 12;
+    let mut names: Vec<String> = entries
+        .iter()
+        .take(SHOWN)
+        .map(|(key, _)| match key {
+            Value::Str(key) => format!("'{}'", shown(key)),
+            Value::Int(key) => key.to_string(),
+            other => other.describe(),
+        })
+        .collect();
+    if entries.len() > SHOWN {
+        names.push(format!("{} more", entries.len() - SHOWN));
+    }
+    names.join(", ")
+}
+
+/// A dictionary key that could be compared; two equal ones in one dictionary are a mistake.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) enum Key<'a> {
+    None,
+    Bool(bool),
+    Int(i64),
+    BigInt(&'a [u8]),
+    Float(u64),
+    Text(&'a str),
+    Bytes(&'a [u8]),
+    Name(&'a str),
+    Tuple(Vec<Key<'a>>),
+}
+
+impl<'a> Key<'a> {
+    /// `None` for what Python cannot hash.
+    pub(super) fn of(value: &'a Value) -> Option<Self> {
+        Some(match value {
+            Value::None => Self::None,
+            Value::Bool(v) => Self::Bool(*v),
+            Value::Int(v) => Self::Int(*v),
+            Value::Float(v) => Self::Float(v.to_bits()),
+            Value::Str(v) => Self::Text(v),
+            Value::BigInt(v) => Self::BigInt(v),
+            Value::Bytes(v) => Self::Bytes(v),
+            Value::DType(v) | Value::Device(v) => Self::Name(v),
+            Value::Tuple(v) => Self::Tuple(v.iter().map(Self::of).collect::<Option<_>>()?),
+            _ => return None,
+        })
+    }
+}
+
+/// Checks that keys can be hashed and are distinct; else says which is not.
+pub(super) fn check_keys<'a>(keys: impl Iterator<Item = &'a Value>) -> Result<(), String> {
+    let mut seen = std::collections::HashSet::new();
+    for key in keys {
+        let Some(comparable) = Key::of(key) else {
+            return Err(format!("expected a number, text or tuple as a key, got {}", key.describe()));
+        };
+        if !seen.insert(comparable) {
+            return Err(format!("expected distinct keys, got {} twice", key.describe()));
+        }
+    }
+    Ok(())
+}
+
+impl From<TensorData> for Value {
+    fn from(tensor: TensorData) -> Self {
+        Self::Tensor(tensor)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Str(text.to_owned())
+    }
+}
+
+impl From<f64> for Value {
+    fn from(number: f64) -> Self {
+        Self::Float(number)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Int(number)
+    }
+}
+
+/// An error about a value that cannot be written, at a place given as Python would index it.
+pub(super) fn unwritable(at: &str, problem: impl Into<String>) -> CheckpointError {
+    CheckpointError::Unwritable { path: None, at: at.to_owned(), problem: problem.into() }
+}

@@ -1,0 +1,128 @@
+//! Choosing CPU or CUDA.
+//!
+//! The linker drops `libtorch_cuda`, because nothing refers to it by symbol; so it is loaded here, and only
+//! where the machine has an NVIDIA driver. The same binary then runs on a machine without one.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::OnceLock;
+
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use tch::{Cuda, Device};
+
+use crate::ModelError;
+
+/// What the user asked for with `--device`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// CUDA where there is one, otherwise the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// This CUDA device.
+    Cuda(usize),
+}
+
+impl FromStr for Request {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(|n| n.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(|| format!("unknown device '{text}': expected auto, cpu, cuda or cuda:N")),
+        }
+    }
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(n) => write!(f, "cuda:{n}"),
+        }
+    }
+}
+
+/// The device to compute on.
+///
+/// # Errors
+/// CUDA was asked for by name and there is none, with the reason.
+pub fn select(request: Request) -> Result<Device, ModelError> {
+    match request {
+        Request::Cpu => Ok(Device::Cpu),
+        Request::Auto => Ok(if cuda().is_ok() { Device::Cuda(0) } else { Device::Cpu }),
+        Request::Cuda(index) => {
+            let count = cuda().map_err(|why| {
+                ModelError::Device(format!(
+                    "device cuda:{index} was asked for, but CUDA is not available: {why}; use --device cpu, or auto to take CUDA only where it is"
+                ))
+            })?;
+            if index < count {
+                Ok(Device::Cuda(index))
+            } else {
+                Err(ModelError::Device(format!(
+                    "device cuda:{index} was asked for, but this machine has {count} CUDA device(s), numbered from 0"
+                )))
+            }
+        }
+    }
+}
+
+/// Number of usable CUDA devices, or why there are none.
+fn cuda() -> Result<usize, String> {
+    static FOUND: OnceLock<Result<usize, String>> = OnceLock::new();
+    FOUND
+        .get_or_init(|| {
+            load("libcuda.so.1").map_err(|e| format!("no NVIDIA driver found ({e})"))?;
+            load("libtorch_cuda.so").map_err(|e| format!("the CUDA part of libtorch does not load ({e})"))?;
+            match Cuda::device_count() {
+                n if n > 0 && Cuda::is_available() => Ok(n as usize),
+                _ => Err("libtorch sees no CUDA device".to_string()),
+            }
+        })
+        .clone()
+}
+
+/// Loads a shared library for the rest of the process.
+fn load(name: &str) -> Result<(), libloading::Error> {
+    // SAFETY: both libraries only register themselves when loaded, as they would had they been linked.
+    let library = unsafe { Library::open(Some(name), RTLD_NOW | RTLD_GLOBAL)? };
+    // Unloading libtorch_cuda would leave its registrations dangling.
+    std::mem::forget(library);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_read_and_print() {
+        for text in ["auto", "cpu", "cuda:3"] {
+            assert_eq!(text.parse::<Request>().unwrap().to_string(), text);
+        }
+        assert_eq!("cuda".parse::<Request>(), Ok(Request::Cuda(0)));
+        for text in ["", "gpu", "cuda:", "cuda:-1", "cuda:x"] {
+            assert!(text.parse::<Request>().unwrap_err().contains("expected auto"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_cpu_is_always_there() {
+        assert_eq!(select(Request::Cpu).unwrap(), Device::Cpu);
+        select(Request::Auto).unwrap();
+    }
+
+    #[test]
+    fn a_device_beyond_the_last_is_refused() {
+        let error = select(Request::Cuda(4096)).unwrap_err().to_string();
+        assert!(error.contains("cuda:4096"), "{error}");
+    }
+}

@@ -1,0 +1,187 @@
+//! PyTorch's Adam and SGD, with a state that can be saved and resumed.
+//!
+//! libtorch's own optimisers keep their state out of reach, so that a run could not be resumed exactly;
+//! the rules are short enough to state here.
+
+use tch::{Device, Kind, Tensor};
+
+use crate::ModelError;
+use crate::ann::{from_tensor, to_tensor};
+use crate::checkpoint::Value;
+
+/// An update rule with its settings.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rule {
+    /// Kingma and Ba, "Adam", ICLR 2015, algorithm 1; weight decay added to the gradient as PyTorch does.
+    Adam {
+        /// Step size alpha.
+        lr: f64,
+        /// Decay rates beta1, beta2 of the two moment estimates.
+        betas: (f64, f64),
+        /// Added to the denominator.
+        eps: f64,
+        /// L2 penalty added to the gradient.
+        weight_decay: f64,
+    },
+    /// Stochastic gradient descent with momentum, Nesterov's if asked for, as PyTorch defines it.
+    Sgd {
+        /// Step size.
+        lr: f64,
+        /// Momentum factor, no dampening.
+        momentum: f64,
+        /// Nesterov's look-ahead.
+        nesterov: bool,
+        /// L2 penalty added to the gradient.
+        weight_decay: f64,
+    },
+}
+
+impl Rule {
+    /// Adam with PyTorch's defaults.
+    pub fn adam(lr: f64) -> Self {
+        Self::Adam { lr, betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.0 }
+    }
+
+    /// The original recipe's SGD: Nesterov momentum 0.9.
+    pub fn sgd(lr: f64) -> Self {
+        Self::Sgd { lr, momentum: 0.9, nesterov: true, weight_decay: 0.0 }
+    }
+}
+
+/// A rule and its running state for one list of parameters.
+#[derive(Debug)]
+pub struct Optimizer {
+    rule: Rule,
+    steps: i64,
+    /// First and second moments (Adam) or the momentum buffer (SGD), one entry a parameter.
+    first: Vec<Tensor>,
+    second: Vec<Tensor>,
+}
+
+impl Optimizer {
+    /// A fresh state.
+    pub fn new(rule: Rule) -> Self {
+        Self { rule, steps: 0, first: Vec::new(), second: Vec::new() }
+    }
+
+    /// Updates every parameter in place by its gradient; the order must stay the same from call to call.
+    pub fn step(&mut self, parameters: &[&Tensor], gradients: &[Tensor]) -> Result<(), ModelError> {
+        tch::no_grad(|| self.update(parameters, gradients))
+    }
+
+    fn update(&mut self, parameters: &[&Tensor], gradients: &[Tensor]) -> Result<(), ModelError> {
+        if self.first.is_empty() {
+            let zeros = || parameters.iter().map(|p| p.f_zeros_like()).collect::<Result<Vec<_>, _>>();
+            self.first = zeros()?;
+            if matches!(self.rule, Rule::Adam { .. }) {
+                self.second = zeros()?;
+            }
+        }
+        self.steps += 1;
+        for (i, (parameter, gradient)) in parameters.iter().zip(gradients).enumerate() {
+            let mut p = parameter.f_detach()?;
+            match self.rule {
+                Rule::Adam { lr, betas: (b1, b2), eps, weight_decay } => {
+                    let g = decayed(gradient, &p, weight_decay)?;
+                    let (m, v) = (&mut self.first[i], &mut self.second[i]);
+                    let _ = m.f_lerp_(&g, 1.0 - b1)?;
+                    let _ = v.f_mul_scalar_(b2)?.f_add_(&g.f_square()?.f_mul_scalar(1.0 - b2)?)?;
+                    let corrected = v.f_div_scalar(1.0 - b2.powi(self.steps as i32))?.f_sqrt()?;
+                    let denominator = corrected.f_add_scalar(eps)?;
+                    let step = lr / (1.0 - b1.powi(self.steps as i32));
+                    let _ = p.f_sub_(&m.f_div(&denominator)?.f_mul_scalar(step)?)?;
+                }
+                Rule::Sgd { lr, momentum, nesterov, weight_decay } => {
+                    let g = decayed(gradient, &p, weight_decay)?;
+                    let buffer = &mut self.first[i];
+                    // PyTorch starts the buffer at the first gradient, which zero times momentum plus it is.
+                    let _ = buffer.f_mul_scalar_(momentum)?.f_add_(&g)?;
+                    let direction = if nesterov { g.f_add(&buffer.f_mul_scalar(momentum)?)? } else { buffer.f_copy()? };
+                    let _ = p.f_sub_(&direction.f_mul_scalar(lr)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The state as PyTorch's `optimizer.state_dict()`, so that either side can continue from it.
+    pub fn to_value(&self) -> Result<Value, ModelError> {
+        let text = |s: &str| Value::Str(s.to_string());
+        let mut state = Vec::new();
+        for i in 0..self.first.len() {
+            let first = Value::Tensor(from_tensor(&self.first[i])?);
+            let entry = match self.rule {
+                Rule::Adam { .. } => vec![
+                    (text("step"), Value::Tensor(from_tensor(&Tensor::from(self.steps as f32))?)),
+                    (text("exp_avg"), first),
+                    (text("exp_avg_sq"), Value::Tensor(from_tensor(&self.second[i])?)),
+                ],
+                Rule::Sgd { .. } => vec![(text("momentum_buffer"), first)],
+            };
+            state.push((Value::Int(i as i64), Value::Dict(entry)));
+        }
+        let numbers = |pairs: &[(&str, f64)]| -> Vec<(Value, Value)> {
+            pairs.iter().map(|&(k, v)| (text(k), Value::Float(v))).collect()
+        };
+        let mut group = match self.rule {
+            Rule::Adam { lr, betas: (b1, b2), eps, weight_decay } => {
+                let mut group = numbers(&[("lr", lr), ("eps", eps), ("weight_decay", weight_decay)]);
+                group.push((text("betas"), Value::Tuple(vec![Value::Float(b1), Value::Float(b2)])));
+                group.push((text("amsgrad"), Value::Bool(false)));
+                group
+            }
+            Rule::Sgd { lr, momentum, nesterov, weight_decay } => {
+                let mut group = numbers(&[("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)]);
+                group.push((text("dampening"), Value::Int(0)));
+                group.push((text("nesterov"), Value::Bool(nesterov)));
+                group
+            }
+        };
+        group.push((text("maximize"), Value::Bool(false)));
+        group.push((text("params"), Value::List((0..self.first.len()).map(|i| Value::Int(i as i64)).collect())));
+        Ok(Value::Dict(vec![
+            (text("state"), Value::Dict(state)),
+            (text("param_groups"), Value::List(vec![Value::Dict(group)])),
+        ]))
+    }
+
+    /// Continues from a saved state; settings come from `rule`.
+    ///
+    /// # Errors
+    /// The state is not one of this rule for these many parameters.
+    pub fn from_value(rule: Rule, value: &Value, parameters: usize, device: Device) -> Result<Self, ModelError> {
+        let odd = |what: &str| ModelError::Data(format!("optimiser state: {what}; start the run afresh without --resume"));
+        let state = match value.get("state") {
+            Some(Value::Dict(entries)) => entries,
+            _ => return Err(odd("no 'state' dictionary")),
+        };
+        if state.len() != parameters {
+            return Err(odd(&format!("expected {parameters} parameters, got {}", state.len())));
+        }
+        let tensor = |entry: &Value, key: &str| match entry.get(key) {
+            Some(Value::Tensor(t)) => to_tensor(&t.to_f32(), &t.shape, device),
+            _ => Err(odd(&format!("no tensor '{key}'"))),
+        };
+        let mut result = Self::new(rule);
+        for (_, entry) in state {
+            match rule {
+                Rule::Adam { .. } => {
+                    result.steps = tensor(entry, "step")?.f_to_kind(Kind::Double)?.f_double_value(&[])? as i64;
+                    result.first.push(tensor(entry, "exp_avg")?);
+                    result.second.push(tensor(entry, "exp_avg_sq")?);
+                }
+                Rule::Sgd { .. } => result.first.push(tensor(entry, "momentum_buffer")?),
+            }
+        }
+        Ok(result)
+    }
+}
+
+/// The gradient with the L2 penalty added.
+fn decayed(gradient: &Tensor, parameter: &Tensor, weight_decay: f64) -> Result<Tensor, ModelError> {
+    Ok(if weight_decay == 0.0 {
+        gradient.f_detach()?
+    } else {
+        gradient.f_add(&parameter.f_mul_scalar(weight_decay)?)?
+    })
+}

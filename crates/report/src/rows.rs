@@ -1,0 +1,659 @@
+//! The tables of a run folder: one type a file, for whoever writes it and for the report that reads it.
+//!
+//! `docs/run-folder.md` describes the same columns for people. Counts from 0: `step`, `contact`, `sample`,
+//! `neuron` and the classes; from 1: `epoch`.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::ReportError;
+
+/// What is wrong with a row that has the right types: column, expected, got.
+pub struct Objection {
+    column: &'static str,
+    expected: &'static str,
+    got: String,
+}
+
+/// A row of one of the tables. Implemented by the types of this module only.
+pub trait Row: Serialize + DeserializeOwned {
+    /// Name of the file in a run folder.
+    const FILE: &'static str;
+    /// The columns, in the order they are written.
+    const COLUMNS: &'static [&'static str];
+    /// Refuse values that have the right type and yet cannot be.
+    ///
+    /// # Errors
+    /// The first column at fault.
+    fn check(&self) -> Result<(), Objection>;
+}
+
+/// How a network came to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Trained, not spiking.
+    Ann,
+    /// Spiking, converted from an ANN and not trained since.
+    Converted,
+    /// Spiking, converted and then fine-tuned.
+    Finetuned,
+}
+
+impl Kind {
+    /// In words, for a reader.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Ann => "ANN",
+            Self::Converted => "converted only",
+            Self::Finetuned => "fine-tuned",
+        }
+    }
+}
+
+/// What a layer computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LayerKind {
+    /// Convolution.
+    Conv,
+    /// Fully connected.
+    Linear,
+}
+
+/// Ranges a column may have to keep to.
+mod check {
+    use super::Objection;
+
+    type Checked = Result<(), Objection>;
+
+    fn refuse(column: &'static str, expected: &'static str, got: impl ToString) -> Checked {
+        Err(Objection { column, expected, got: got.to_string() })
+    }
+    pub(super) fn share(column: &'static str, value: f64) -> Checked {
+        if (0.0..=1.0).contains(&value) { Ok(()) } else { refuse(column, "a share from 0 to 1", value) }
+    }
+    pub(super) fn amount(column: &'static str, value: f64) -> Checked {
+        if value.is_finite() && value >= 0.0 {
+            Ok(())
+        } else {
+            refuse(column, "a finite number of 0 or more", value)
+        }
+    }
+    pub(super) fn finite(column: &'static str, value: f64) -> Checked {
+        if value.is_finite() { Ok(()) } else { refuse(column, "a finite number", value) }
+    }
+    /// Indices span a grid that is held in memory, so a stray digit must not ask for gigabytes.
+    pub(super) fn index(column: &'static str, value: u32) -> Checked {
+        if value < 100_000 { Ok(()) } else { refuse(column, "a whole number below 100000", value) }
+    }
+    pub(super) fn named(column: &'static str, value: &str) -> Checked {
+        if value.trim().is_empty() { refuse(column, "a name", value) } else { Ok(()) }
+    }
+}
+
+macro_rules! table {
+    ($(#[$meta:meta])* $name:ident in $file:literal {
+        $($(#[$doc:meta])* $field:ident: $type:ty,)+
+    } check $self:ident { $($check:expr;)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        pub struct $name { $($(#[$doc])* pub $field: $type,)+ }
+
+        impl Row for $name {
+            const FILE: &'static str = $file;
+            const COLUMNS: &'static [&'static str] = &[$(stringify!($field)),+];
+            fn check(&$self) -> Result<(), Objection> {
+                $($check?;)*
+                Ok(())
+            }
+        }
+    };
+}
+
+table! {
+    /// One epoch of an ANN's training.
+    Training in "training.csv" {
+        /// The network or stage.
+        network: String,
+        /// From 1.
+        epoch: u32,
+        /// Mean loss over the training split; `NaN` if it diverged.
+        train_loss: f64,
+        /// Share of training samples classified correctly.
+        train_accuracy: f64,
+        /// Mean loss over the test split.
+        test_loss: f64,
+        /// Share of test samples classified correctly.
+        test_accuracy: f64,
+        /// Wall time of the epoch.
+        seconds: f64,
+    } check self {
+        check::named("network", &self.network);
+        check::share("train_accuracy", self.train_accuracy);
+        check::share("test_accuracy", self.test_accuracy);
+    }
+}
+
+table! {
+    /// One epoch of a spiking network's fine-tuning; the columns of [`Training`].
+    Finetune in "finetune.csv" {
+        /// The network.
+        network: String,
+        /// From 1.
+        epoch: u32,
+        /// Mean loss over the training split; `NaN` if it diverged.
+        train_loss: f64,
+        /// Share of training samples classified correctly.
+        train_accuracy: f64,
+        /// Mean loss over the test split.
+        test_loss: f64,
+        /// Share of test samples classified correctly.
+        test_accuracy: f64,
+        /// Wall time of the epoch.
+        seconds: f64,
+    } check self {
+        check::named("network", &self.network);
+        check::share("train_accuracy", self.train_accuracy);
+        check::share("test_accuracy", self.test_accuracy);
+    }
+}
+
+table! {
+    /// One network evaluated once. A later row for the same network, preset, encoder and T replaces an earlier.
+    Evaluation in "evaluations.csv" {
+        /// The network; `activity.csv`, `confusion.csv` and `energy.csv` call it the same.
+        network: String,
+        /// How it came to be.
+        kind: Kind,
+        /// `published` or `default`; empty for an ANN.
+        preset: String,
+        /// `poisson` or `direct`; empty for an ANN.
+        encoder: String,
+        /// T; empty for an ANN.
+        timesteps: Option<u32>,
+        /// Samples classified.
+        samples: u64,
+        /// Share of them classified correctly.
+        accuracy: f64,
+        /// Mean cross-entropy.
+        loss: f64,
+        /// Epoch of fine-tuning that was kept; empty where there was none.
+        epoch: Option<u32>,
+    } check self {
+        check::named("network", &self.network);
+        check::share("accuracy", self.accuracy);
+        match (self.kind, self.timesteps) {
+            (Kind::Ann, _) | (_, Some(1..)) => Ok(()),
+            (_, got) => Err(Objection {
+                column: "timesteps",
+                expected: "a whole number from 1 for a spiking network",
+                got: got.map_or(String::new(), |t| t.to_string()),
+            }),
+        };
+    }
+}
+
+table! {
+    /// What one layer did on average for one sample.
+    Activity in "activity.csv" {
+        /// The network.
+        network: String,
+        /// `published` or `default`.
+        preset: String,
+        /// T.
+        timesteps: u32,
+        /// Samples averaged over.
+        samples: u64,
+        /// The layer.
+        layer: String,
+        /// What it computes.
+        kind: LayerKind,
+        /// Its neurons.
+        neurons: u64,
+        /// Its weights.
+        weights: u64,
+        /// Multiply-accumulates of one pass of the ANN, per sample.
+        macs: u64,
+        /// It sees the recording itself, a constant current, instead of spikes.
+        analog_input: bool,
+        /// Spikes it fired, over all T steps.
+        spikes_per_sample: f64,
+        /// Accumulates caused by spikes that arrived, over all T steps.
+        synaptic_operations_per_sample: f64,
+    } check self {
+        check::named("network", &self.network);
+        check::named("layer", &self.layer);
+        check::amount("spikes_per_sample", self.spikes_per_sample);
+        check::amount("synaptic_operations_per_sample", self.synaptic_operations_per_sample);
+    }
+}
+
+table! {
+    /// How often samples of one class were taken for another.
+    Confusion in "confusion.csv" {
+        /// The network.
+        network: String,
+        /// The true class, from 0.
+        actual: u32,
+        /// The class the network chose, from 0.
+        predicted: u32,
+        /// Samples.
+        count: u64,
+    } check self {
+        check::named("network", &self.network);
+        if self.actual < 64 { Ok(()) } else {
+            Err(Objection { column: "actual", expected: "a class below 64", got: self.actual.to_string() })
+        };
+        if self.predicted < 64 { Ok(()) } else {
+            Err(Objection { column: "predicted", expected: "a class below 64", got: self.predicted.to_string() })
+        };
+    }
+}
+
+table! {
+    /// One value of the recording shown.
+    Recording in "recording.csv" {
+        /// From 0.
+        contact: u32,
+        /// From 0, 1/30 ms apart unless the manifest has a `sample_rate_hz`.
+        sample: u32,
+        /// Scaled to [-1, 1].
+        value: f64,
+    } check self {
+        check::index("contact", self.contact);
+        check::index("sample", self.sample);
+        check::finite("value", self.value);
+    }
+}
+
+table! {
+    /// One spike of the recording's Poisson encoding.
+    InputSpike in "input_spikes.csv" {
+        /// From 0.
+        step: u32,
+        /// From 0.
+        contact: u32,
+        /// From 0.
+        sample: u32,
+        /// 1 or -1.
+        spike: i8,
+    } check self {
+        check::index("step", self.step);
+        check::index("contact", self.contact);
+        check::index("sample", self.sample);
+        if self.spike.abs() == 1 { Ok(()) } else {
+            Err(Objection { column: "spike", expected: "1 or -1", got: self.spike.to_string() })
+        };
+    }
+}
+
+table! {
+    /// One spike of one neuron, for the recording shown.
+    Raster in "raster.csv" {
+        /// The network.
+        network: String,
+        /// The layer.
+        layer: String,
+        /// From 0.
+        step: u32,
+        /// From 0, channel first, then row, then column.
+        neuron: u64,
+    } check self {
+        check::index("step", self.step);
+    }
+}
+
+table! {
+    /// What one layer did at one step, on average for one sample.
+    Step in "steps.csv" {
+        /// The network.
+        network: String,
+        /// The layer.
+        layer: String,
+        /// From 0.
+        step: u32,
+        /// Spikes it fired.
+        spikes_per_sample: f64,
+        /// Accumulates caused by spikes that arrived.
+        synaptic_operations_per_sample: f64,
+    } check self {
+        check::index("step", self.step);
+        check::amount("spikes_per_sample", self.spikes_per_sample);
+        check::amount("synaptic_operations_per_sample", self.synaptic_operations_per_sample);
+    }
+}
+
+table! {
+    /// Energy of one part of one layer, per sample.
+    Energy in "energy.csv" {
+        /// `published`, or the name of an honest model.
+        model: String,
+        /// `ann`, `ann-Bbit` for the ANN quantised to B bits, or a spiking network.
+        network: String,
+        /// The layer.
+        layer: String,
+        /// `multiply_accumulate`, `accumulate`, `membrane`, `weight_memory`, `state_memory`.
+        component: String,
+        /// Energy.
+        picojoules: f64,
+    } check self {
+        check::named("model", &self.model);
+        check::named("network", &self.network);
+        check::amount("picojoules", self.picojoules);
+    }
+}
+
+table! {
+    /// Energy spent up to and with one step, per sample.
+    EnergyStep in "energy_steps.csv" {
+        /// As in [`Energy`].
+        model: String,
+        /// As in [`Energy`]; an ANN's value is the same at all steps, one row is enough.
+        network: String,
+        /// From 0.
+        step: u32,
+        /// Cumulative energy.
+        picojoules: f64,
+    } check self {
+        check::named("model", &self.model);
+        check::named("network", &self.network);
+        check::index("step", self.step);
+        check::amount("picojoules", self.picojoules);
+    }
+}
+
+/// Append rows to a table, with a header if the file is new. All rows go out in a single write. A last line
+/// without its end, as an interrupted write leaves, is dropped first.
+///
+/// # Errors
+/// The file cannot be read or written, or holds another table.
+pub fn append_csv<R: Row>(path: &Path, rows: &[R]) -> Result<(), ReportError> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(ReportError::io("open", path))?;
+    let end = whole_lines(&mut file).map_err(ReportError::io("read", path))?;
+    let header = R::COLUMNS.join(",");
+    let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+    if end == 0 {
+        writer.write_record(R::COLUMNS).map_err(|e| from_csv("write", path, e))?;
+    } else {
+        let got = first_line(&mut file).map_err(ReportError::io("read", path))?;
+        if got != header {
+            return Err(ReportError::OtherTable { path: path.to_owned(), expected: header, got });
+        }
+    }
+    for row in rows {
+        writer.serialize(row).map_err(|e| from_csv("write", path, e))?;
+    }
+    let bytes = writer.into_inner().map_err(|e| ReportError::io("write", path)(e.into_error()))?;
+    file.set_len(end)
+        .and_then(|()| file.seek(SeekFrom::Start(end)))
+        .and_then(|_| file.write_all(&bytes))
+        .map_err(ReportError::io("write", path))
+}
+
+/// Length of the file up to its last line end.
+fn whole_lines(file: &mut fs::File) -> std::io::Result<u64> {
+    let mut end = file.seek(SeekFrom::End(0))?;
+    let mut block = [0_u8; 4096];
+    while end > 0 {
+        let start = end.saturating_sub(block.len() as u64);
+        let part = &mut block[..(end - start) as usize];
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(part)?;
+        if let Some(at) = part.iter().rposition(|&b| b == b'\n') {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+fn first_line(file: &mut fs::File) -> std::io::Result<String> {
+    file.seek(SeekFrom::Start(0))?;
+    let mut bytes = Vec::new();
+    file.take(4096).read_to_end(&mut bytes)?;
+    let line = bytes.split(|&b| b == b'\n').next().unwrap_or_default();
+    Ok(String::from_utf8_lossy(line).trim_end_matches('\r').to_owned())
+}
+
+fn from_csv(operation: &'static str, path: &Path, error: csv::Error) -> ReportError {
+    ReportError::io(operation, path)(error.into())
+}
+
+/// Read a whole table. `None` if there is no such file.
+///
+/// # Errors
+/// The file cannot be read, lacks a column, or holds a value its column cannot have.
+pub fn read_csv<R: Row>(path: &Path) -> Result<Option<Vec<R>>, ReportError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(ReportError::io("read", path)(error)),
+    };
+    let rows = parse::<R>(path, &bytes, R::COLUMNS)?;
+    for (row, line) in &rows {
+        row.check().map_err(|objection| ReportError::Value {
+            path: path.to_owned(),
+            line: *line,
+            column: objection.column.to_owned(),
+            expected: objection.expected.to_owned(),
+            got: objection.got,
+        })?;
+    }
+    Ok(Some(rows.into_iter().map(|(row, _)| row).collect()))
+}
+
+/// The rows of a table with their line numbers.
+pub(crate) fn parse<R: DeserializeOwned>(
+    path: &Path,
+    bytes: &[u8],
+    columns: &[&'static str],
+) -> Result<Vec<(R, u64)>, ReportError> {
+    let bad_line = |line, expected: &str, got: &str| ReportError::Line {
+        path: path.to_owned(),
+        line,
+        expected: expected.to_owned(),
+        got: got.to_owned(),
+    };
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes);
+    let header = reader.headers().map_err(|_| bad_line(1, "a header in UTF-8", "other bytes"))?.clone();
+    for column in columns {
+        if !header.iter().any(|h| h == *column) {
+            return Err(ReportError::MissingColumn {
+                path: path.to_owned(),
+                column,
+                header: header.iter().collect::<Vec<_>>().join(","),
+            });
+        }
+    }
+    let mut rows = Vec::new();
+    let mut record = csv::StringRecord::new();
+    loop {
+        let line = reader.position().line();
+        match reader.read_record(&mut record) {
+            Ok(false) => return Ok(rows),
+            Ok(true) => {
+                let line = record.position().map_or(line, csv::Position::line);
+                let row = record
+                    .deserialize::<R>(Some(&header))
+                    .map_err(|error| value_error(path, line, &header, &record, &error))?;
+                rows.push((row, line));
+            }
+            Err(error) => {
+                let line = error.position().map_or(line, csv::Position::line);
+                return Err(match error.kind() {
+                    csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+                        bad_line(line, &format!("{expected_len} values"), &len.to_string())
+                    }
+                    csv::ErrorKind::Utf8 { .. } => bad_line(line, "text in UTF-8", "other bytes"),
+                    _ => bad_line(line, "a row", &error.to_string()),
+                });
+            }
+        }
+    }
+}
+
+fn value_error(
+    path: &Path,
+    line: u64,
+    header: &csv::StringRecord,
+    record: &csv::StringRecord,
+    error: &csv::Error,
+) -> ReportError {
+    use csv::DeserializeErrorKind as Why;
+    let csv::ErrorKind::Deserialize { err, .. } = error.kind() else {
+        return ReportError::Line {
+            path: path.to_owned(),
+            line,
+            expected: "a row".to_owned(),
+            got: error.to_string(),
+        };
+    };
+    let said = err.kind().to_string();
+    let expected = match err.kind() {
+        Why::ParseBool(_) => "true or false".to_owned(),
+        Why::ParseInt(why) if why.to_string().contains("too large") => "a smaller whole number".to_owned(),
+        Why::ParseInt(_) => "a whole number of 0 or more".to_owned(),
+        Why::ParseFloat(_) => "a number".to_owned(),
+        // "unknown variant `spiking`, expected one of `ann`, `converted`, `finetuned`"
+        _ => said.split_once("expected ").map_or_else(|| said.clone(), |(_, rest)| rest.to_owned()),
+    };
+    // Only number columns say where they are; names in a message are found again in the line.
+    let quoted = |value: &str| !value.is_empty() && said.contains(&format!("`{value}`"));
+    let field = match err.field() {
+        Some(field) => usize::try_from(field).ok(),
+        None => record.iter().position(quoted),
+    };
+    let at = |record: &csv::StringRecord, unknown: &str| {
+        field.and_then(|f| record.get(f)).unwrap_or(unknown).to_owned()
+    };
+    ReportError::Value {
+        path: path.to_owned(),
+        line,
+        column: at(header, "(unknown)"),
+        expected,
+        got: at(record, &said),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<R: Row>(text: &str) -> Result<Vec<R>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(R::FILE);
+        fs::write(&path, text).unwrap();
+        let rows = read_csv(&path).map(Option::unwrap);
+        rows.map_err(|e| e.to_string().replace(&format!("{}/", folder.path().display()), ""))
+    }
+
+    #[test]
+    fn rows_survive_writing_and_reading() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(Evaluation::FILE);
+        let ann = Evaluation {
+            network: "modified, \"best\"".to_owned(),
+            kind: Kind::Ann,
+            preset: String::new(),
+            encoder: String::new(),
+            timesteps: None,
+            samples: 7835,
+            accuracy: 0.727,
+            loss: f64::NAN,
+            epoch: None,
+        };
+        let snn = Evaluation {
+            kind: Kind::Finetuned,
+            preset: "default".to_owned(),
+            encoder: "direct".to_owned(),
+            timesteps: Some(4),
+            loss: 0.6,
+            epoch: Some(2),
+            ..ann.clone()
+        };
+        append_csv(&path, std::slice::from_ref(&ann)).unwrap();
+        append_csv(&path, std::slice::from_ref(&snn)).unwrap();
+        append_csv::<Evaluation>(&path, &[]).unwrap();
+        let back: Vec<Evaluation> = read_csv(&path).unwrap().unwrap();
+        assert_eq!(back.len(), 2);
+        assert!(back[0].loss.is_nan());
+        assert_eq!((back[0].timesteps, &back[0].network), (None, &ann.network));
+        assert_eq!(back[1], snn);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("network,kind,preset,encoder,timesteps,samples,accuracy,loss,epoch\n"));
+    }
+
+    #[test]
+    fn an_interrupted_line_is_dropped_before_appending() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(Confusion::FILE);
+        let row = Confusion { network: "a".to_owned(), actual: 0, predicted: 1, count: 7 };
+        append_csv(&path, &[row.clone(), row.clone()]).unwrap();
+        let mut text = fs::read_to_string(&path).unwrap();
+        text.truncate(text.len() - 3);
+        fs::write(&path, &text).unwrap();
+        append_csv(&path, std::slice::from_ref(&row)).unwrap();
+        assert_eq!(read_csv::<Confusion>(&path).unwrap().unwrap(), [row.clone(), row]);
+    }
+
+    #[test]
+    fn another_table_is_not_appended_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.csv");
+        fs::write(&path, "a,b\n1,2\n").unwrap();
+        let row = Recording { contact: 0, sample: 0, value: 0.0 };
+        let error = append_csv(&path, &[row]).unwrap_err().to_string();
+        assert!(error.contains("`contact,sample,value`") && error.contains("`a,b`"), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a,b\n1,2\n");
+    }
+
+    #[test]
+    fn an_absent_table_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(read_csv::<Step>(&folder.path().join("steps.csv")).unwrap().is_none());
+    }
+
+    #[test]
+    fn columns_may_stand_in_any_order() {
+        let rows: Vec<Recording> = read("value,note,sample,contact\n-0.5,x,3,2\n").unwrap();
+        assert_eq!(rows, [Recording { contact: 2, sample: 3, value: -0.5 }]);
+    }
+
+    #[test]
+    fn errors_say_where_and_what() {
+        let of = |text: &str| read::<Recording>(text).unwrap_err();
+        let start = "recording.csv, line ";
+        assert!(of("contact,value\n0,1\n").starts_with(&format!("{start}1: expected the column `sample`")));
+        let header = "contact,sample,value\n";
+        let starts = |body: &str, expected: &str| {
+            let got = of(&format!("{header}0,0,0.5\n{body}\n"));
+            assert!(got.starts_with(&format!("{start}3{expected}")), "{got}");
+        };
+        starts("0,one,0.5", ", column `sample`: expected a whole number of 0 or more, got `one`");
+        starts("0,-1,0.5", ", column `sample`: expected a whole number of 0 or more, got `-1`");
+        starts("0,1,", ", column `value`: expected a number, got ``");
+        starts("0,1,inf", ", column `value`: expected a finite number, got `inf`");
+        starts("400000,1,0.5", ", column `contact`: expected a whole number below 100000, got `400000`");
+        starts("0,1", ": expected 3 values, got 2");
+
+        let header = "network,kind,preset,encoder,timesteps,samples,accuracy,loss,epoch\n";
+        let of = |row: &str| read::<Evaluation>(&format!("{header}{row}\n")).unwrap_err();
+        let got = of("a,spiking,,,,1,0.5,1,");
+        assert!(got.contains("line 2, column `kind`: expected one of `ann`") && got.contains("got `spiking`"), "{got}");
+        assert!(of("a,ann,,,,1,73.8,1,").contains("column `accuracy`: expected a share from 0 to 1, got `73.8`"));
+        assert!(of("a,converted,default,direct,,1,0.7,1,").contains("column `timesteps`"));
+        assert!(of("a,converted,default,direct,0,1,0.7,1,").contains("got `0`"));
+        assert!(of(",ann,,,,1,0.7,1,").contains("column `network`: expected a name"));
+    }
+}

@@ -1,0 +1,205 @@
+//! A run folder read into memory: what is there, checked and without repetitions.
+
+use std::collections::HashMap;
+use std::fs;
+use std::hash::Hash;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::error::ReportError;
+use crate::rows::{self, Kind, Row};
+
+/// Samples a second where the manifest does not say.
+const SAMPLE_RATE_HZ: f64 = 30_000.0;
+
+/// Order of the layers, whatever the order of the rows.
+const LAYERS: [&str; 5] = ["conv1", "conv2", "conv3", "linear1", "linear2"];
+
+/// Everything a report is made from; `None` where there is no such file.
+pub(crate) struct Run {
+    pub folder: PathBuf,
+    pub manifest: Option<Map<String, Value>>,
+    pub training: Option<Vec<rows::Training>>,
+    pub finetune: Option<Vec<rows::Finetune>>,
+    pub evaluations: Option<Vec<rows::Evaluation>>,
+    pub activity: Option<Vec<rows::Activity>>,
+    pub confusion: Option<Vec<rows::Confusion>>,
+    pub recording: Option<Vec<rows::Recording>>,
+    pub input_spikes: Option<Vec<rows::InputSpike>>,
+    pub raster: Option<Vec<rows::Raster>>,
+    pub steps: Option<Vec<rows::Step>>,
+    pub energy: Option<Vec<rows::Energy>>,
+    pub energy_steps: Option<Vec<rows::EnergyStep>>,
+}
+
+impl Run {
+    pub(crate) fn load(folder: &Path) -> Result<Self, ReportError> {
+        if !folder.is_dir() {
+            return Err(ReportError::NoRun { path: folder.to_owned() });
+        }
+        let run = Self {
+            folder: folder.to_owned(),
+            manifest: manifest(&folder.join("manifest.json"))?,
+            training: table(folder, |r: &rows::Training| (r.network.clone(), r.epoch))?,
+            finetune: table(folder, |r: &rows::Finetune| (r.network.clone(), r.epoch))?,
+            evaluations: table(folder, |r: &rows::Evaluation| {
+                (r.network.clone(), r.preset.clone(), r.encoder.clone(), r.timesteps)
+            })?,
+            activity: table(folder, |r: &rows::Activity| {
+                (r.network.clone(), r.preset.clone(), r.timesteps, r.layer.clone())
+            })?,
+            confusion: table(folder, |r: &rows::Confusion| (r.network.clone(), r.actual, r.predicted))?,
+            recording: table(folder, |r: &rows::Recording| (r.contact, r.sample))?,
+            input_spikes: table(folder, |r: &rows::InputSpike| (r.step, r.contact, r.sample))?,
+            raster: table(folder, |r: &rows::Raster| (r.network.clone(), r.layer.clone(), r.step, r.neuron))?,
+            steps: table(folder, |r: &rows::Step| (r.network.clone(), r.layer.clone(), r.step))?,
+            energy: table(folder, |r: &rows::Energy| {
+                (r.model.clone(), r.network.clone(), r.layer.clone(), r.component.clone())
+            })?,
+            energy_steps: table(folder, |r: &rows::EnergyStep| (r.model.clone(), r.network.clone(), r.step))?,
+        };
+        run.check_neurons()?;
+        Ok(run)
+    }
+
+    /// A raster must fit the layers the activity describes.
+    fn check_neurons(&self) -> Result<(), ReportError> {
+        let (Some(raster), Some(_)) = (&self.raster, &self.activity) else { return Ok(()) };
+        let mut known: HashMap<(&str, &str), Option<u64>> = HashMap::new();
+        for row in raster {
+            let neurons = known
+                .entry((&row.network, &row.layer))
+                .or_insert_with(|| self.layer(&row.network, &row.layer).map(|a| a.neurons));
+            if let Some(neurons) = *neurons
+                && row.neuron >= neurons
+            {
+                return Err(ReportError::Line {
+                    path: self.folder.join(rows::Raster::FILE),
+                    line: self.raster_line(row),
+                    expected: format!(
+                        "a neuron below {neurons}, which activity.csv gives {} of {}",
+                        row.layer, row.network
+                    ),
+                    got: row.neuron.to_string(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The line of a raster row in the file, found again because repetitions are gone.
+    fn raster_line(&self, row: &rows::Raster) -> u64 {
+        let path = self.folder.join(rows::Raster::FILE);
+        let all = rows::read_csv::<rows::Raster>(&path).ok().flatten().unwrap_or_default();
+        all.iter().position(|r| r == row).map_or(0, |i| i as u64 + 2)
+    }
+
+    /// Milliseconds between samples.
+    pub(crate) fn sample_ms(&self) -> f64 {
+        let rate = self.manifest.as_ref().and_then(|m| m.get("sample_rate_hz")).and_then(Value::as_f64);
+        1000.0 / rate.filter(|r| r.is_finite() && *r > 0.0).unwrap_or(SAMPLE_RATE_HZ)
+    }
+
+    /// What is known of a layer, from the network's latest activity.
+    pub(crate) fn layer(&self, network: &str, layer: &str) -> Option<&rows::Activity> {
+        self.activity.as_ref()?.iter().rev().find(|r| r.network == network && r.layer == layer)
+    }
+
+    /// The latest activity of a network: all rows of its last preset and T, layers in order.
+    pub(crate) fn activity_of(&self, network: &str) -> Vec<&rows::Activity> {
+        let Some(all) = &self.activity else { return Vec::new() };
+        let Some(last) = all.iter().rev().find(|r| r.network == network) else { return Vec::new() };
+        let same = |r: &&rows::Activity| {
+            r.network == network && r.preset == last.preset && r.timesteps == last.timesteps
+        };
+        let mut layers: Vec<_> = all.iter().filter(same).collect();
+        layers.sort_by_key(|r| layer_rank(&r.layer));
+        layers
+    }
+
+    /// The networks of a table, in order of appearance but with the network of most interest first: the
+    /// fine-tuned one, else the last.
+    pub(crate) fn ranked<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+        let mut networks = distinct(names);
+        let finetuned = |name: &String| {
+            let all = self.evaluations.iter().flatten();
+            all.filter(|e| e.network == *name).any(|e| e.kind == Kind::Finetuned)
+        };
+        let lead = networks.iter().rposition(finetuned).unwrap_or(networks.len().saturating_sub(1));
+        if lead < networks.len() {
+            networks[..=lead].rotate_right(1);
+        }
+        networks
+    }
+
+    /// Those of the tables that are missing, by file name.
+    pub(crate) fn missing(&self, files: &[&'static str]) -> Vec<&'static str> {
+        let there = |file: &str| match file {
+            "manifest.json" => self.manifest.is_some(),
+            rows::Training::FILE => self.training.is_some(),
+            rows::Finetune::FILE => self.finetune.is_some(),
+            rows::Evaluation::FILE => self.evaluations.is_some(),
+            rows::Activity::FILE => self.activity.is_some(),
+            rows::Confusion::FILE => self.confusion.is_some(),
+            rows::Recording::FILE => self.recording.is_some(),
+            rows::InputSpike::FILE => self.input_spikes.is_some(),
+            rows::Raster::FILE => self.raster.is_some(),
+            rows::Step::FILE => self.steps.is_some(),
+            rows::Energy::FILE => self.energy.is_some(),
+            rows::EnergyStep::FILE => self.energy_steps.is_some(),
+            _ => false,
+        };
+        files.iter().copied().filter(|file| !there(file)).collect()
+    }
+}
+
+/// Sorting key of a layer.
+pub(crate) fn layer_rank(layer: &str) -> usize {
+    LAYERS.iter().position(|l| *l == layer).unwrap_or(LAYERS.len())
+}
+
+/// Names in order of first appearance.
+pub(crate) fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut seen: Vec<String> = Vec::new();
+    for name in names {
+        if seen.last().is_some_and(|l| l == name) || seen.iter().any(|s| s == name) {
+            continue;
+        }
+        seen.push(name.to_owned());
+    }
+    seen
+}
+
+/// A table without repetitions: of rows with the same key the last counts, at the place of the first.
+fn table<R: Row, K: Hash + Eq>(folder: &Path, key: impl Fn(&R) -> K) -> Result<Option<Vec<R>>, ReportError> {
+    let Some(all) = rows::read_csv::<R>(&folder.join(R::FILE))? else { return Ok(None) };
+    let mut places: HashMap<K, usize> = HashMap::with_capacity(all.len());
+    let mut kept: Vec<R> = Vec::with_capacity(all.len());
+    for row in all {
+        match places.entry(key(&row)) {
+            std::collections::hash_map::Entry::Occupied(place) => kept[*place.get()] = row,
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(kept.len());
+                kept.push(row);
+            }
+        }
+    }
+    Ok(Some(kept))
+}
+
+fn manifest(path: &Path) -> Result<Option<Map<String, Value>>, ReportError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(ReportError::io("read", path)(error)),
+    };
+    let got = match serde_json::from_str(&text) {
+        Ok(Value::Object(map)) => return Ok(Some(map)),
+        Ok(Value::Array(_)) => "an array".to_owned(),
+        Ok(other) => format!("`{other}`"),
+        Err(error) => format!("text that is no JSON ({error})"),
+    };
+    Err(ReportError::Manifest { path: path.to_owned(), got })
+}

@@ -1,0 +1,196 @@
+//! The embedded font, numbers in words a reader likes, and base64.
+
+use std::sync::LazyLock;
+
+use ab_glyph::{Font, FontRef};
+
+/// Regular and bold. The files are part of the program, and a test reads them.
+pub(crate) static FONTS: LazyLock<[Option<FontRef<'static>>; 2]> = LazyLock::new(|| {
+    [
+        FontRef::try_from_slice(include_bytes!("../assets/DejaVuSansCondensed-subset.ttf")).ok(),
+        FontRef::try_from_slice(include_bytes!("../assets/DejaVuSansCondensed-Bold-subset.ttf")).ok(),
+    ]
+});
+
+/// The font in a weight.
+pub(crate) fn font(bold: bool) -> Option<&'static FontRef<'static>> {
+    FONTS[usize::from(bold)].as_ref()
+}
+
+/// Pixels per font unit at a size in pixels (1 em).
+pub(crate) fn scale(font: &FontRef<'static>, size: f64) -> f64 {
+    size / f64::from(font.units_per_em().unwrap_or(2048.0))
+}
+
+/// Width of a text in pixels.
+pub(crate) fn width(string: &str, size: f64, bold: bool) -> f64 {
+    let Some(font) = font(bold) else { return 0.0 };
+    let units: f32 = string.chars().map(|c| font.h_advance_unscaled(font.glyph_id(c))).sum();
+    f64::from(units) * scale(font, size)
+}
+
+/// `string` cut to `room` pixels, with an ellipsis if anything was lost.
+pub(crate) fn fit(string: &str, room: f64, size: f64, bold: bool) -> String {
+    if width(string, size, bold) <= room {
+        return string.to_owned();
+    }
+    let mut cut: Vec<char> = string.chars().collect();
+    while cut.pop().is_some() {
+        let candidate = format!("{}...", cut.iter().collect::<String>().trim_end());
+        if width(&candidate, size, bold) <= room {
+            return candidate;
+        }
+    }
+    String::new()
+}
+
+/// 358400 as `358k`, 22937600 as `22.9M`: three significant digits at most.
+pub(crate) fn short(value: f64) -> String {
+    if !value.is_finite() {
+        return "n/a".to_owned();
+    }
+    let size = value.abs();
+    let (unit, suffix) = match size {
+        999.5e9.. => (1e12, "T"),
+        999.5e6.. => (1e9, "G"),
+        999.5e3.. => (1e6, "M"),
+        999.5.. => (1e3, "k"),
+        _ => (1.0, ""),
+    };
+    format!("{}{suffix}", significant(value / unit, 3))
+}
+
+/// So many significant digits, without trailing zeros.
+pub(crate) fn significant(value: f64, digits: i32) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    if !value.is_finite() {
+        return "n/a".to_owned();
+    }
+    let decimals = (digits - 1 - value.abs().log10().floor() as i32).max(0) as usize;
+    let text = format!("{value:.decimals$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+/// A whole number with a comma every three digits.
+pub(crate) fn grouped(value: u64) -> String {
+    let digits = value.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// A count that may be an average: grouped, with decimals only below 100.
+pub(crate) fn amount(value: f64) -> String {
+    if !value.is_finite() {
+        "n/a".to_owned()
+    } else if value < 100.0 {
+        significant(value, 3)
+    } else {
+        grouped(value.round() as u64)
+    }
+}
+
+/// Picojoules in the unit that suits them.
+pub(crate) fn energy(picojoules: f64) -> String {
+    let (scale, unit) = energy_unit(picojoules);
+    format!("{} {unit}", significant(picojoules / scale, 3))
+}
+
+/// Picojoules in a unit, and its name, for values of that size.
+pub(crate) fn energy_unit(picojoules: f64) -> (f64, &'static str) {
+    match picojoules.abs() {
+        1e9.. => (1e9, "mJ"),
+        1e6.. => (1e6, "uJ"),
+        1e3.. => (1e3, "nJ"),
+        _ => (1.0, "pJ"),
+    }
+}
+
+/// A ratio: `51.0x`, `0.42x`.
+pub(crate) fn ratio(value: f64) -> String {
+    if !value.is_finite() {
+        "n/a".to_owned()
+    } else if value >= 100.0 {
+        format!("{value:.0}x")
+    } else if value >= 10.0 {
+        format!("{value:.1}x")
+    } else {
+        format!("{value:.2}x")
+    }
+}
+
+/// Letters, digits, `-` and `_` only: part of a file name.
+pub(crate) fn slug(name: &str) -> String {
+    let keep = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    name.chars().map(keep).collect()
+}
+
+/// RFC 4648 with padding.
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let byte = |i: usize| u32::from(chunk.get(i).copied().unwrap_or(0));
+        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for i in 0..4 {
+            if i <= chunk.len() {
+                out.push(char::from(ALPHABET[(group >> (18 - 6 * i) & 63) as usize]));
+            } else {
+                out.push('=');
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fonts_are_there() {
+        for bold in [false, true] {
+            let font = font(bold).unwrap();
+            for c in ' '..='~' {
+                assert_ne!(font.glyph_id(c).0, 0, "no glyph for {c}");
+            }
+        }
+        assert!(width("spikes", 12.0, true) > width("spikes", 12.0, false));
+        assert!((30.0..45.0).contains(&width("spikes", 12.0, false)));
+    }
+
+    #[test]
+    fn long_texts_are_cut() {
+        assert_eq!(fit("conv1", 100.0, 12.0, false), "conv1");
+        let cut = fit("a rather long network name", 80.0, 12.0, false);
+        assert!(cut.ends_with("...") && width(&cut, 12.0, false) <= 80.0);
+        assert_eq!(fit("conv1", 1.0, 12.0, false), "");
+    }
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!([0.0, 3.0, 999.0, 358_400.0, 22_937_600.0, 5_734_400.0].map(short), [
+            "0", "3", "999", "358k", "22.9M", "5.73M"
+        ]);
+        assert_eq!([999.7, 999_600.0].map(short), ["1k", "1M"]);
+        assert_eq!([0.00196, 12.0, 100.0].map(|v| significant(v, 2)), ["0.002", "12", "100"]);
+        assert_eq!([1, 1000, 126_157_568].map(grouped), ["1", "1,000", "126,157,568"]);
+        assert_eq!([51.03, 9.06, 0.4213, 1234.0].map(ratio), ["51.0x", "9.06x", "0.42x", "1234x"]);
+        assert_eq!([373.3e6, 500.0].map(energy), ["373 uJ", "500 pJ"]);
+        assert_eq!(slug("a b/../c:T=4"), "a_b____c_T_4");
+    }
+
+    #[test]
+    fn base64_pads() {
+        assert_eq!(["", "f", "fo", "foo", "foob"].map(|s| base64(s.as_bytes())), [
+            "", "Zg==", "Zm8=", "Zm9v", "Zm9vYg=="
+        ]);
+    }
+}

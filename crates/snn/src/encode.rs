@@ -1,0 +1,159 @@
+//! From a recording to what the first layer receives.
+//!
+//! Letters: B batch, T timesteps, P pixels of a recording (contacts x samples).
+
+use std::fmt;
+use std::str::FromStr;
+
+use escape_data::rng::philox4x32;
+use rayon::prelude::*;
+
+use crate::random::{TorchGenerator, unit};
+
+/// How recordings become input, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// The recording itself is a constant current; the first layer's synapses are computed once.
+    Direct,
+    /// Signed spikes whose rate is the recording's magnitude.
+    Poisson,
+}
+
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Direct => "direct",
+            Self::Poisson => "poisson",
+        })
+    }
+}
+
+impl FromStr for Encoding {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "direct" => Ok(Self::Direct),
+            "poisson" => Ok(Self::Poisson),
+            _ => Err(format!("unknown encoder '{text}': expected poisson or direct")),
+        }
+    }
+}
+
+/// Turns recordings into input, with the random numbers it needs.
+#[derive(Clone, Debug)]
+pub enum Encoder {
+    /// See [`Encoding::Direct`].
+    Direct,
+    /// The study's: s = sign(x) [r <= 0.9 |x|], one draw a pixel a step from PyTorch's generator, for the
+    /// whole batch at once, steps in order.
+    PublishedPoisson(TorchGenerator),
+    /// s = sign(x) [r < |x|], each draw a function of (seed, recording, step, pixel) alone.
+    Poisson {
+        /// Key of the generator.
+        seed: u64,
+    },
+}
+
+/// The study's factor between magnitude and spike rate.
+pub const PUBLISHED_GAIN: f32 = 0.9;
+
+impl Encoder {
+    /// Whether the input is the same at every step.
+    pub fn is_direct(&self) -> bool {
+        matches!(self, Self::Direct)
+    }
+
+    /// Spikes of B recordings of `pixels` pixels each over the next `steps` steps: B x T x P values of
+    /// -1, 0 or 1. `first` is the index of the first recording in its file, `step` the number of the
+    /// first step. A direct encoder has no spikes and gives the recordings back, B x P.
+    pub fn encode(&mut self, x: &[f32], pixels: usize, first: usize, step: usize, steps: usize) -> Vec<f32> {
+        match self {
+            Self::Direct => x.to_vec(),
+            Self::PublishedPoisson(generator) => {
+                let mut out = vec![0f32; x.len() * steps];
+                for t in 0..steps {
+                    for (b, recording) in x.chunks_exact(pixels).enumerate() {
+                        let frame = &mut out[(b * steps + t) * pixels..][..pixels];
+                        for (s, &v) in frame.iter_mut().zip(recording) {
+                            let fires = generator.uniform() <= v.abs() * PUBLISHED_GAIN;
+                            *s = if fires { sign(v) } else { 0.0 };
+                        }
+                    }
+                }
+                out
+            }
+            Self::Poisson { seed } => {
+                let key = [*seed as u32, (*seed >> 32) as u32];
+                let mut out = vec![0f32; x.len() * steps];
+                out.par_chunks_mut(pixels).enumerate().for_each(|(n, frame)| {
+                    let (b, t) = (n / steps, n % steps);
+                    let recording = &x[b * pixels..][..pixels];
+                    let index = (first + b) as u64;
+                    for (group, (spikes, values)) in frame.chunks_mut(4).zip(recording.chunks(4)).enumerate() {
+                        let counter = [group as u32, (step + t) as u32, index as u32, (index >> 32) as u32];
+                        for ((s, &v), r) in spikes.iter_mut().zip(values).zip(philox4x32(counter, key)) {
+                            *s = if unit(r) < v.abs() { sign(v) } else { 0.0 };
+                        }
+                    }
+                });
+                out
+            }
+        }
+    }
+}
+
+/// -1, 0 or 1; `f32::signum` has no 0.
+fn sign(v: f32) -> f32 {
+    if v == 0.0 { 0.0 } else { v.signum() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn poisson_rates_follow_the_magnitude() {
+        let x: Vec<f32> = (0..400).map(|i| (i as f32 / 200.0) - 1.0).collect();
+        let steps = 4000;
+        for (mut encoder, gain) in
+            [(Encoder::Poisson { seed: 3 }, 1.0), (Encoder::PublishedPoisson(TorchGenerator::new(3)), 0.9)]
+        {
+            let spikes = encoder.encode(&x, 400, 0, 0, steps);
+            for (p, v) in x.iter().enumerate() {
+                let sum: f32 = (0..steps).map(|t| spikes[t * 400 + p]).sum();
+                let (rate, want) = (sum / steps as f32, gain * v);
+                // Five standard deviations of a binomial.
+                let band = 5.0 * (want.abs() * (1.0 - want.abs()) / steps as f32).sqrt() + 1e-6;
+                assert!((rate - want).abs() <= band, "pixel {p}: {rate} against {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn keyed_draws_do_not_depend_on_batch_or_blocks() {
+        let x: Vec<f32> = (0..30).map(|i| (i as f32 * 0.7).sin()).collect();
+        let all = Encoder::Poisson { seed: 9 }.encode(&x, 10, 5, 0, 6);
+        for b in 0..3 {
+            for t in 0..6 {
+                let one = Encoder::Poisson { seed: 9 }.encode(&x[b * 10..][..10], 10, 5 + b, t, 1);
+                assert_eq!(one, all[(b * 6 + t) * 10..][..10]);
+            }
+        }
+        assert_ne!(all, Encoder::Poisson { seed: 10 }.encode(&x, 10, 5, 0, 6));
+    }
+
+    #[test]
+    fn published_draws_run_over_the_batch_step_by_step() {
+        let x = [0.5f32, -0.5, 1.0, 0.0];
+        let spikes = Encoder::PublishedPoisson(TorchGenerator::new(7)).encode(&x, 2, 0, 0, 3);
+        let mut g = TorchGenerator::new(7);
+        for t in 0..3 {
+            for (i, v) in x.iter().enumerate() {
+                let (b, p) = (i / 2, i % 2);
+                let want = if g.uniform() <= v.abs() * 0.9 { sign(*v) } else { 0.0 };
+                assert_eq!(spikes[(b * 3 + t) * 2 + p], want);
+            }
+        }
+    }
+}

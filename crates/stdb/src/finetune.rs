@@ -1,0 +1,249 @@
+//! Fine-tuning a spiking network, epoch by epoch.
+//!
+//! Letters: B batch, T timesteps, K classes.
+
+use std::time::Instant;
+
+use escape_data::{CLASSES, Recordings};
+use escape_model::ModelError;
+use escape_model::ann::{to_tensor, to_vec};
+use escape_model::checkpoint::{Checkpoint, Value};
+use escape_model::metrics::{Loss, Metrics};
+use escape_model::optim::{Optimizer, Rule};
+use escape_model::shuffle::permutation;
+use escape_model::train::EpochResult;
+use escape_snn_core::dense::Dense;
+use escape_snn_core::encode::{Encoder, Encoding};
+use escape_snn_core::evaluate::{Evaluation, evaluate};
+use escape_snn_core::network::SpikingNetwork;
+use escape_snn_core::random::TorchGenerator;
+use tch::{Device, Tensor};
+
+use crate::bptt::Trainable;
+use crate::surrogate::Surrogate;
+
+/// How to fine-tune.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Update rule.
+    pub rule: Rule,
+    /// Recordings a step.
+    pub batch_size: usize,
+    /// Timesteps.
+    pub steps: usize,
+    /// Input.
+    pub encoding: Encoding,
+    /// What stands in for a spike's derivative.
+    pub surrogate: Surrogate,
+    /// Whether thresholds are learned too.
+    pub learn_thresholds: bool,
+    /// Whether leaks are learned too.
+    pub learn_leaks: bool,
+    /// Whether each epoch has an order of its own; otherwise file order.
+    pub shuffle: bool,
+    /// Orders the recordings and drives the input.
+    pub seed: u64,
+}
+
+/// A fine-tuning run: the network and everything needed to continue.
+#[derive(Debug)]
+pub struct FineTuner {
+    trainable: Trainable,
+    optimizer: Optimizer,
+    options: Options,
+    encoder: Encoder,
+    epoch: usize,
+    best: Option<(usize, f64)>,
+    step_losses: Vec<f64>,
+}
+
+/// Key under which the published generator's state is saved.
+const GENERATOR_KEY: &str = "generator";
+
+impl FineTuner {
+    /// Starts from a converted network.
+    pub fn new(network: SpikingNetwork, options: Options, device: Device) -> Result<Self, ModelError> {
+        let encoder = network.preset.encoder(options.encoding, options.seed);
+        let constants = options.learn_thresholds || options.learn_leaks;
+        let trainable = Trainable::new(network, options.surrogate, constants, device)?;
+        let optimizer = Optimizer::new(options.rule);
+        Ok(Self { trainable, optimizer, options, encoder, epoch: 0, best: None, step_losses: Vec::new() })
+    }
+
+    /// Continues from a checkpoint that [`FineTuner::checkpoint`] made; `network` is the one in it.
+    pub fn resume(
+        network: SpikingNetwork,
+        options: Options,
+        device: Device,
+        saved: &Checkpoint,
+    ) -> Result<Self, ModelError> {
+        let mut tuner = Self::new(network, options, device)?;
+        let state = saved.optimizer.as_ref().ok_or_else(|| {
+            ModelError::Data("the checkpoint holds no optimiser state to resume from; start afresh without --resume".into())
+        })?;
+        let count = tuner.constants()?.len() + tuner.trainable.weights.len();
+        tuner.optimizer = Optimizer::from_value(options.rule, state, count, device)?;
+        tuner.epoch = saved.epoch.unwrap_or(0).max(0) as usize;
+        let extra = |key: &str| saved.extra.iter().find(|e| e.0 == key).map(|e| &e.1);
+        let number = |key: &str| extra(key).and_then(Value::as_f64);
+        tuner.best = number("best_epoch").zip(number("best_accuracy")).map(|(e, a)| (e as usize, a));
+        if let (Encoder::PublishedPoisson(generator), Some(Value::List(words))) =
+            (&mut tuner.encoder, extra(GENERATOR_KEY))
+        {
+            let words: Vec<i64> = words.iter().filter_map(Value::as_i64).collect();
+            *generator = TorchGenerator::restore(&words)
+                .ok_or_else(|| ModelError::Data("the checkpoint's generator state is damaged; start afresh without --resume".into()))?;
+        }
+        Ok(tuner)
+    }
+
+    /// Epochs done.
+    pub fn epoch(&self) -> usize {
+        self.epoch
+    }
+
+    /// Epoch and test accuracy of the best epoch so far.
+    pub fn best(&self) -> Option<(usize, f64)> {
+        self.best
+    }
+
+    /// Loss of every step taken since this object was made.
+    pub fn step_losses(&self) -> &[f64] {
+        &self.step_losses
+    }
+
+    /// The network as it is now.
+    pub fn network(&self) -> Result<SpikingNetwork, ModelError> {
+        self.trainable.snapshot()
+    }
+
+    /// One update on the recordings with these indices; returns their readout, B x K, and mean loss.
+    pub fn step(&mut self, train: &Recordings, batch: &[usize]) -> Result<(Vec<f32>, f64), ModelError> {
+        let x: Vec<f32> = batch.iter().flat_map(|&i| train.get(i)).copied().collect();
+        let labels: Vec<i64> = batch.iter().map(|&i| train.y[i]).collect();
+        // An epoch is a new set of draws: a keyed encoder gets a key of its own for each.
+        let mut fresh = match self.encoder {
+            Encoder::Poisson { .. } => {
+                Some(Encoder::Poisson { seed: self.options.seed ^ ((self.epoch as u64 + 1) << 32) })
+            }
+            _ => None,
+        };
+        let encoder = fresh.as_mut().unwrap_or(&mut self.encoder);
+        let found = self.trainable.gradients(&x, &labels, batch, encoder, self.options.steps)?;
+        let learned = self.constants()?;
+        let mut gradients: Vec<Tensor> = found.weights;
+        for (constant, _) in &learned {
+            let (k, is_threshold) = *constant;
+            let g = &found.constants[k];
+            let value = if is_threshold { g.threshold } else { g.leak };
+            gradients.push(to_tensor(&[value as f32], &[1], Device::Cpu)?);
+        }
+        let parameters: Vec<&Tensor> = self.trainable.weights.iter().chain(learned.iter().map(|l| &l.1)).collect();
+        self.optimizer.step(&parameters, &gradients)?;
+        for ((k, is_threshold), value) in learned {
+            let value = to_vec(&value)?[0];
+            let layer = &mut self.trainable.network.layers[k];
+            if is_threshold {
+                // A step too far must not leave a neuron that fires without input.
+                layer.threshold = value.max(layer.threshold * 0.5);
+            } else {
+                layer.leak = value.clamp(0.0, 1.0);
+            }
+        }
+        self.step_losses.push(found.loss);
+        Ok((found.readout, found.loss))
+    }
+
+    /// The learned constants: (layer, whether it is a threshold) and value. The clean readout has none.
+    #[allow(clippy::type_complexity)]
+    fn constants(&self) -> Result<Vec<((usize, bool), Tensor)>, ModelError> {
+        let network = &self.trainable.network;
+        let count = network.layers.len() - usize::from(!network.preset.spiking_readout());
+        let mut list = Vec::new();
+        for (is_threshold, learned) in [(true, self.options.learn_thresholds), (false, self.options.learn_leaks)] {
+            if !learned {
+                continue;
+            }
+            for (k, layer) in network.layers[..count].iter().enumerate() {
+                let value = if is_threshold { layer.threshold } else { layer.leak };
+                list.push(((k, is_threshold), to_tensor(&[value], &[1], Device::Cpu)?));
+            }
+        }
+        Ok(list)
+    }
+
+    /// Trains on every recording once, but takes no more than `limit` steps, then judges the test
+    /// recordings. `tick` hears of recordings done and stops the run by returning false.
+    pub fn run_epoch(
+        &mut self,
+        train: &Recordings,
+        test: &Recordings,
+        limit: Option<usize>,
+        tick: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<EpochResult, ModelError> {
+        let start = Instant::now();
+        let order = if self.options.shuffle {
+            permutation(train.len(), self.options.seed, self.epoch as u64)
+        } else {
+            (0..train.len()).collect()
+        };
+        let mut metrics = Metrics::default();
+        let mut loss = 0.0;
+        let scale = self.trainable.network.preset.loss_scale(self.options.steps);
+        for batch in order.chunks(self.options.batch_size.max(1)).take(limit.unwrap_or(usize::MAX)) {
+            let (readout, batch_loss) = self.step(train, batch)?;
+            loss += batch_loss * batch.len() as f64;
+            for (row, &i) in readout.chunks_exact(CLASSES).zip(batch) {
+                let judged: Vec<f32> = row.iter().map(|v| v * scale).collect();
+                metrics.add(&judged, train.y[i] as usize, Loss::CrossEntropy);
+            }
+            if !tick(batch.len()) {
+                return Err(ModelError::Interrupted);
+            }
+        }
+        let test = self.evaluate(test, tick)?.last();
+        self.epoch += 1;
+        let is_best = self.best.is_none_or(|b| test.accuracy() > b.1);
+        if is_best {
+            self.best = Some((self.epoch, test.accuracy()));
+        }
+        Ok(EpochResult {
+            epoch: self.epoch,
+            train_loss: loss / metrics.samples() as f64,
+            train_accuracy: metrics.accuracy(),
+            test_loss: test.loss(),
+            test_accuracy: test.accuracy(),
+            seconds: start.elapsed().as_secs_f64(),
+            is_best,
+        })
+    }
+
+    /// Judges recordings with the network as it is now. Its random numbers start from the seed every time,
+    /// so that epochs compare, and the training's run on undisturbed.
+    pub fn evaluate(&self, recordings: &Recordings, tick: &mut dyn FnMut(usize) -> bool) -> Result<Evaluation, ModelError> {
+        let network = self.network()?;
+        let mut encoder = network.preset.encoder(self.options.encoding, self.options.seed);
+        let engine = Dense::new(network, self.options.encoding, self.trainable.weights[0].device())?;
+        evaluate(&engine, recordings, &mut encoder, self.options.steps, self.options.batch_size, tick)
+    }
+
+    /// The study's dictionary as of now; with the optimiser's state it can be resumed from.
+    pub fn checkpoint(&self, accuracy: f64, with_optimizer: bool) -> Result<Checkpoint, ModelError> {
+        let mut checkpoint = self.network()?.to_checkpoint(self.options.encoding, self.options.steps);
+        checkpoint.accuracy = Some(accuracy);
+        checkpoint.epoch = Some(self.epoch as i64);
+        checkpoint.activation = Some(self.options.surrogate.activation().into());
+        if let Some((epoch, accuracy)) = self.best {
+            checkpoint.extra.push(("best_epoch".into(), Value::Int(epoch as i64)));
+            checkpoint.extra.push(("best_accuracy".into(), Value::Float(accuracy)));
+        }
+        if with_optimizer {
+            checkpoint.optimizer = Some(self.optimizer.to_value()?);
+            if let Encoder::PublishedPoisson(generator) = &self.encoder {
+                let words = generator.save().into_iter().map(Value::Int).collect();
+                checkpoint.extra.push((GENERATOR_KEY.into(), Value::List(words)));
+            }
+        }
+        Ok(checkpoint)
+    }
+}
