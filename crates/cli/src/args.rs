@@ -29,9 +29,9 @@ pub struct Global {
     /// CPU threads [default: all cores]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub threads: Option<u32>,
-    /// Seed of everything random
-    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
-    pub seed: u64,
+    /// Seed of everything random [default: 0, or what a configuration says]
+    #[arg(long, global = true, value_name = "N")]
+    pub seed: Option<u64>,
     /// Print the result as JSON
     #[arg(long, global = true)]
     pub json: bool,

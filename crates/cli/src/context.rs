@@ -33,9 +33,12 @@ pub fn usage(text: impl Into<String>) -> anyhow::Error {
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Settings that hold for the whole process.
+#[derive(Clone, Copy)]
 pub struct Context {
     device: device::Request,
     pub seed: u64,
+    /// The seed came from the command line.
+    seed_given: bool,
     pub json: bool,
     quiet: bool,
 }
@@ -61,7 +64,12 @@ impl Context {
             }
         })
         .context("cannot watch for Ctrl-C")?;
-        Ok(Self { device: global.device, seed: global.seed, json: global.json, quiet: global.quiet })
+        Ok(Self { device: global.device, seed: global.seed.unwrap_or(0), seed_given: global.seed.is_some(), json: global.json, quiet: global.quiet })
+    }
+
+    /// The same with a configuration's seed, unless the command line gave one.
+    pub fn with_seed(&self, seed: u64) -> Self {
+        Self { seed: if self.seed_given { self.seed } else { seed }, ..*self }
     }
 
     /// The device to compute on, found when first needed: loading CUDA takes seconds.

@@ -24,7 +24,7 @@ pub fn convert(ann: &Ann, calibration: &Recordings, method: Method) -> Result<Sp
     let indices: Vec<usize> = (0..calibration.len()).collect();
     for batch in indices.chunks(16) {
         let x = batch_tensor(calibration, batch, ann.device())?;
-        tch::no_grad(|| {
+        let _ = tch::no_grad(|| {
             ann.forward_with(&x, false, |k, activations| {
                 seen[k].extend(&to_vec(activations)?);
                 Ok(())

@@ -100,7 +100,7 @@ impl Ann {
         let mut taken = 0;
         for (name, value) in &mut self.parameters {
             if let Some((_, old)) = stage.parameters.iter().find(|p| name.starts_with("features.") && p.0 == *name) {
-                *value = old.f_detach()?.f_copy()?.f_to_device(value.device())?;
+                *value = old.f_detach_copy()?.f_to_device(value.device())?;
                 taken += 1;
             }
         }
@@ -133,7 +133,7 @@ impl Ann {
             let weight = &self.parameters[i * per_layer].1;
             let bias = self.arch.has_bias().then(|| &self.parameters[i * per_layer + 1].1);
             x = if i < self.arch.convolutions() {
-                x.f_conv2d_padding(weight, bias, [1, 1], "same", [1, 1], 1)?
+                convolve(layer, &x, weight, bias)?
             } else {
                 if dropout && i == last && self.arch.has_dropout() {
                     x = x.f_dropout(0.5, true)?;
@@ -155,6 +155,14 @@ impl Ann {
         }
         Ok(x)
     }
+}
+
+/// A convolution with `same` padding: B x C x H x W to B x C' x H x W. The zeros are set here, as libtorch
+/// does for even kernels, because it also warns about them on standard error.
+pub fn convolve(layer: &Layer, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, ModelError> {
+    let (before, after) = layer.padding();
+    let border = [before, after, before, after].map(|n| n as i64);
+    Ok(x.f_constant_pad_nd(border)?.f_conv2d(weight, bias, [1, 1], [0, 0], [1, 1], 1)?)
 }
 
 /// The member of the family whose names a checkpoint has; where none fits, the nearest one, so that the

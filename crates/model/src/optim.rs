@@ -96,7 +96,7 @@ impl Optimizer {
                     let buffer = &mut self.first[i];
                     // PyTorch starts the buffer at the first gradient, which zero times momentum plus it is.
                     let _ = buffer.f_mul_scalar_(momentum)?.f_add_(&g)?;
-                    let direction = if nesterov { g.f_add(&buffer.f_mul_scalar(momentum)?)? } else { buffer.f_copy()? };
+                    let direction = if nesterov { g.f_add(&buffer.f_mul_scalar(momentum)?)? } else { buffer.shallow_clone() };
                     let _ = p.f_sub_(&direction.f_mul_scalar(lr)?)?;
                 }
             }

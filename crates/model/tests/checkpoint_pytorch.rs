@@ -1,0 +1,208 @@
+//! Checkpoints against PyTorch itself: its files read, and files written here opened by it, bit for bit.
+//!
+//! Needs a Python with PyTorch, named by `ESCAPE_PYTHON`; without it the tests say that they were skipped, or fail
+//! if `ESCAPE_REQUIRE_PYTHON=1`. PyTorch's side is `checkpoint_pytorch.py`.
+
+#![allow(clippy::print_stderr)] // a skipped test must say so
+#![allow(clippy::unwrap_used)] // in the helpers; a test fails by panicking
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use escape_model::checkpoint::{Checkpoint, CheckpointError, DType, Leak, TensorData, Value, read, write};
+use tempfile::TempDir;
+
+/// Runs PyTorch's side; `None` if there is no Python to run it.
+fn pytorch(command: &str, path: &Path) -> Option<String> {
+    let Some(python) = env::var_os("ESCAPE_PYTHON") else {
+        let required = env::var("ESCAPE_REQUIRE_PYTHON").is_ok_and(|v| v == "1");
+        assert!(!required, "ESCAPE_REQUIRE_PYTHON is 1, but ESCAPE_PYTHON names no Python with PyTorch");
+        eprintln!("skipped: set ESCAPE_PYTHON to a Python with PyTorch to compare checkpoints with it");
+        return None;
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoint_pytorch.py");
+    let output = Command::new(&python)
+        .args(["-W", "ignore"])
+        .arg(script)
+        .arg(command)
+        .arg(path)
+        .output()
+        .unwrap_or_else(|e| panic!("could not run {}: {e}", Path::new(&python).display()));
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+/// The lines that `tell` of the script writes.
+fn told(value: &Value) -> String {
+    let mut out = String::new();
+    tell(value, &mut out);
+    out
+}
+
+fn tell(value: &Value, out: &mut String) {
+    let mut all = |kind: &str, items: &[Value]| {
+        writeln!(out, "{kind} {}", items.len()).unwrap();
+        items.iter().for_each(|item| tell(item, out));
+    };
+    match value {
+        Value::None => out.push_str("none\n"),
+        Value::Bool(v) => writeln!(out, "bool {}", u8::from(*v)).unwrap(),
+        Value::Int(v) => writeln!(out, "int {v}").unwrap(),
+        Value::Float(v) => writeln!(out, "float {}", hex(&v.to_le_bytes())).unwrap(),
+        Value::Str(v) => writeln!(out, "str {}", hex(v.as_bytes())).unwrap(),
+        Value::Bytes(v) => writeln!(out, "bytes {}", hex(v)).unwrap(),
+        Value::List(v) => all("list", v),
+        Value::Tuple(v) => all("tuple", v),
+        Value::Set(v) => all("set", v),
+        Value::Dict(v) | Value::OrderedDict(v) => {
+            let kind = if matches!(value, Value::Dict(_)) { "dict" } else { "ordered" };
+            writeln!(out, "{kind} {}", v.len()).unwrap();
+            for (key, item) in v {
+                tell(key, out);
+                tell(item, out);
+            }
+        }
+        Value::Tensor(t) => {
+            let shape: Vec<_> = t.shape.iter().map(usize::to_string).collect();
+            writeln!(out, "tensor {} [{}] {}", t.dtype, shape.join(","), hex(&t.bytes)).unwrap();
+        }
+        Value::DType(v) => writeln!(out, "dtype torch.{v}").unwrap(),
+        Value::Device(v) => writeln!(out, "device {v}").unwrap(),
+        other => panic!("no line for {other:?}"),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut out, byte| {
+        write!(out, "{byte:02x}").unwrap();
+        out
+    })
+}
+
+/// Compares line by line, since a mismatch in a long dump would be unreadable.
+#[track_caller]
+fn assert_same(name: &str, got: &str, expected: &str) {
+    for (i, (got, expected)) in got.lines().zip(expected.lines()).enumerate() {
+        assert_eq!(got, expected, "{name}, line {}", i + 1);
+    }
+    assert_eq!(got.lines().count(), expected.lines().count(), "{name}");
+}
+
+#[test]
+fn what_torch_save_writes_is_read_bit_for_bit() {
+    let folder = TempDir::new().unwrap();
+    let Some(_) = pytorch("write", folder.path()) else { return };
+    let mut compared = 0;
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        let expected = entry.unwrap().path();
+        if expected.extension().is_some_and(|extension| extension == "txt") {
+            let path = expected.with_extension("pth");
+            let name = path.display().to_string();
+            let value = read(&path).unwrap_or_else(|e| panic!("{e}"));
+            assert_same(&name, &told(&value), &fs::read_to_string(&expected).unwrap());
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 17, "files compared");
+
+    let half = read(&folder.path().join("half.pth")).unwrap();
+    let ours: Vec<u8> = ["double", "single"]
+        .iter()
+        .flat_map(|key| half.get(key).unwrap().as_tensor().unwrap().to_f16().bytes)
+        .collect();
+    assert!(ours == fs::read(folder.path().join("half.bin")).unwrap(), "to_f16 must round as PyTorch does");
+
+    let snn = Checkpoint::load(&folder.path().join("snn.pth")).unwrap();
+    assert_eq!(snn.accuracy, Some(f64::from(0.6962f32)));
+    assert_eq!((snn.epoch, snn.timesteps, snn.leak), (Some(9), Some(28), Some(Leak::Same(1.0))));
+    assert_eq!(snn.thresholds, Some(vec![7.5, 1.25, 0.5]));
+    assert!(snn.had_module_prefix);
+    let names: Vec<_> = snn.weights.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!((names[0], names[names.len() - 1]), ("features.0.weight", "classifier.0.weight"));
+
+    let refusals = [
+        ("legacy", "legacy format"),
+        ("script", "TorchScript"),
+        ("module", "`torch.nn.modules.container.Sequential` at byte 2"),
+        ("complex", "['w']: expected a tensor of type float64,"),
+        ("uint16", "['w']: expected a tensor of type float64,"),
+        ("negative", "conjugate or negative view"),
+        ("sparse", "`torch._utils._rebuild_sparse_tensor`"),
+    ];
+    for (name, expected) in refusals {
+        let error = read(&folder.path().join(format!("{name}.pth"))).expect_err(name).to_string();
+        assert!(error.contains(expected), "{name}: {error}");
+    }
+    let legacy = read(&folder.path().join("legacy.pth"));
+    assert!(matches!(legacy, Err(CheckpointError::Legacy { .. })));
+
+    // And back: what was read is written, and PyTorch finds in it what it wrote.
+    for name in ["views", "adam", "nesterov", "state_dict", "parameters"] {
+        let original = folder.path().join(format!("{name}.pth"));
+        let copy = folder.path().join(format!("{name}-copy.pth"));
+        write(&copy, &read(&original).unwrap()).unwrap();
+        let found = pytorch("dump", &copy).unwrap();
+        assert_same(name, &found, &fs::read_to_string(original.with_extension("txt")).unwrap());
+    }
+}
+
+fn s(text: &str) -> Value {
+    Value::Str(text.to_owned())
+}
+
+#[test]
+fn what_is_written_is_opened_by_torch_load() {
+    let tensors = DType::ALL.iter().map(|&dtype| {
+        let byte = |i: usize| if dtype == DType::Bool { i as u8 & 1 } else { (i * 37 + 128) as u8 };
+        let bytes = (0..6 * dtype.size()).map(byte).collect();
+        (s(&dtype.to_string()), Value::Tensor(TensorData { dtype, shape: vec![2, 3], bytes }))
+    });
+    let ints = [0, 255, 256, 65535, 65536, -1, i32::MIN.into(), 1 << 31, i64::MIN, i64::MAX];
+    let floats = [0.1, -0.0, f64::INFINITY, f64::NAN];
+    let value = Value::Dict(vec![
+        (s("tensors"), Value::OrderedDict(tensors.collect())),
+        (s("scalar"), Value::Tensor(TensorData::from_f32(&[], &[2.5]))),
+        (s("no elements"), Value::Tensor(TensorData::from_f32(&[3, 0, 2], &[]))),
+        (
+            s("many"),
+            Value::List((0..400).map(|i| Value::Tensor(TensorData::from_f32(&[1], &[i as f32]))).collect()),
+        ),
+        (s("ints"), Value::List(ints.map(Value::Int).into())),
+        (s("floats"), Value::Tuple(floats.map(Value::Float).into())),
+        (s("texts"), Value::List(vec![s(""), s("Grüße, 神経\n\0"), s("ints"), s(&"x".repeat(70_000))])),
+        (s("bytes"), Value::List(vec![Value::Bytes(vec![]), Value::Bytes((0..=255).collect())])),
+        (s("none"), Value::List(vec![Value::None, Value::Bool(true), Value::Bool(false)])),
+        (s("empty"), Value::List(vec![Value::List(vec![]), Value::Tuple(vec![]), Value::Dict(vec![])])),
+        (s("set"), Value::List(vec![Value::Set(vec![Value::Int(1)]), Value::Set(vec![])])),
+        (
+            s("keys"),
+            Value::Dict(vec![(Value::Int(0), s("int")), (Value::Tuple(vec![Value::None]), s("tuple"))]),
+        ),
+        (s("torch"), Value::List(vec![Value::DType("bfloat16".into()), Value::Device("cuda:1".into())])),
+    ]);
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("written.pth");
+    write(&path, &value).unwrap();
+    let Some(found) = pytorch("dump", &path) else { return };
+    assert_same("written.pth", &found, &told(&value));
+}
+
+#[test]
+fn the_study_s_code_uses_a_saved_checkpoint() {
+    let folder = TempDir::new().unwrap();
+    let Some(_) = pytorch("write", folder.path()) else { return };
+    // Weights and optimiser from a training in PyTorch, everything else from here.
+    let mut checkpoint = Checkpoint::load(&folder.path().join("adam.pth")).unwrap();
+    checkpoint.thresholds = Some(vec![7.3638, 1.4794]);
+    checkpoint.timesteps = Some(28);
+    checkpoint.leak = Some(Leak::Same(1.0));
+    checkpoint.activation = Some("Linear".to_owned());
+    checkpoint.scaling_threshold = Some(1.0);
+    checkpoint.extra.push(("note".to_owned(), s("kept")));
+    let path = folder.path().join("saved.pth");
+    checkpoint.save(&path).unwrap();
+    pytorch("study", &path);
+}

@@ -1,1 +1,121 @@
 //! Tidy tables to figures and one self-contained page.
+//!
+//! A run leaves its results in a folder as CSV files ([`rows`] has one type for each); [`build`] turns them into
+//! `figures/*.{csv,svg,png}` and `report/index.html`, and [`tables`] into text for a terminal. No model is ever
+//! loaded: whatever the page shows is in a file of the folder, and every figure is drawn from the tidy CSV that lies
+//! beside it. What the folder lacks is left out, and the page says which file it would need.
+//!
+//! Nothing is printed from here.
+
+mod error;
+mod figures;
+mod output;
+mod page;
+mod plot;
+mod raster;
+pub mod rows;
+mod run;
+mod scene;
+mod study;
+mod tables;
+mod tally;
+mod text;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+pub use error::ReportError;
+pub use rows::append_csv;
+pub use tables::{Column, Table, Tables};
+
+use run::Run;
+
+/// Something the page cannot show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The figure or table.
+    pub item: String,
+    /// The files it would need.
+    pub files: Vec<&'static str>,
+    /// What is wrong with them: `missing`, or what they lack.
+    pub reason: String,
+}
+
+impl LeftOut {
+    fn new(item: &str, files: &[&'static str], reason: &str) -> Self {
+        Self { item: item.to_owned(), files: files.to_vec(), reason: reason.to_owned() }
+    }
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let files = self.files.join(" and ");
+        if self.reason == "missing" {
+            write!(f, "{} needs {files}", self.item)
+        } else {
+            write!(f, "{}: {files} {}", self.item, self.reason)
+        }
+    }
+}
+
+/// What [`build`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportSummary {
+    /// The page.
+    pub page: PathBuf,
+    /// Every file written, the page last.
+    pub written: Vec<PathBuf>,
+    /// What the page cannot show, and why.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Draw all figures of a run and write its page. Files are replaced whole; those of the run itself are only read.
+///
+/// # Errors
+/// There is no such folder, one of its files is malformed, or a file cannot be written.
+pub fn build(run: &Path) -> Result<ReportSummary, ReportError> {
+    let run = Run::load(run)?;
+    let gallery = figures::all(&run)?;
+    let tables = tables::all(&run);
+    let mut left_out = missing_tables(&run, &tables);
+    left_out.extend(gallery.left_out);
+    let page = run.folder.join("report").join("index.html");
+    output::write(&page, page::html(&run, &gallery.figures, &tables, &left_out).as_bytes())?;
+    let mut written = gallery.written;
+    written.push(page.clone());
+    Ok(ReportSummary { page, written, left_out })
+}
+
+/// The tables of a run. Each prints as aligned plain text:
+///
+/// ```no_run
+/// let tables = escape_report::tables("runs/demo".as_ref())?;
+/// if let Some(table1) = tables.table1 {
+///     let text = table1.to_string();
+/// }
+/// # Ok::<(), escape_report::ReportError>(())
+/// ```
+///
+/// # Errors
+/// There is no such folder, or one of its files is malformed.
+pub fn tables(run: &Path) -> Result<Tables, ReportError> {
+    Ok(tables::all(&Run::load(run)?))
+}
+
+fn missing_tables(run: &Run, tables: &Tables) -> Vec<LeftOut> {
+    use rows::Row;
+    let wanted = [
+        ("Table 1", rows::Evaluation::FILE, tables.table1.is_none(), "has no rows"),
+        ("Table 2", rows::Evaluation::FILE, tables.table2.is_none(), "has no row of a converted network"),
+        ("Table 3", rows::Evaluation::FILE, tables.table3.is_none(), "has no row of a fine-tuned network"),
+        ("The table of activity", rows::Activity::FILE, tables.activity.is_none(), "has no rows"),
+        ("The table of energy", rows::Energy::FILE, tables.energy.is_none(), "has no rows"),
+        ("The table of settings", "manifest.json", run.manifest.is_none(), "is empty"),
+    ];
+    let of = |(item, file, absent, reason): (&str, &'static str, bool, &str)| {
+        absent.then(|| {
+            LeftOut::new(item, &[file], if run.missing(&[file]).is_empty() { reason } else { "missing" })
+        })
+    };
+    wanted.into_iter().filter_map(of).collect()
+}

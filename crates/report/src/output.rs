@@ -14,7 +14,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
-    let written = File::create(&temporary).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
+    let written = File::create(&temporary).and_then(|mut file| file.write_all(bytes));
     let result = written.map_err(ReportError::io("write", &temporary)).and_then(|()| {
         fs::rename(&temporary, path).map_err(ReportError::io("rename a temporary file to", path))
     });

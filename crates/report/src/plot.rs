@@ -27,6 +27,11 @@ impl Axis {
         Self::rounded(0.0, if hi > 0.0 { hi } else { 1.0 }, wanted, label)
     }
 
+    /// As [`from_zero`](Self::from_zero) for counts: ticks at whole numbers only.
+    pub(crate) fn counts(hi: f64, wanted: usize, label: &str) -> Self {
+        Self::from_zero(hi.max(wanted as f64), wanted, label)
+    }
+
     /// A linear axis extended to round ticks on both ends.
     pub(crate) fn rounded(lo: f64, hi: f64, wanted: usize, label: &str) -> Self {
         let hi = if hi > lo { hi } else { lo + 1.0 };
@@ -40,7 +45,13 @@ impl Axis {
     /// Whole steps or epochs from `lo` to `hi`, ticks at whole numbers only.
     pub(crate) fn whole(lo: f64, hi: f64, wanted: usize, label: &str) -> Self {
         let step = round_step((hi - lo) / wanted.max(1) as f64).max(1.0);
-        Self { log: false, lo, hi: hi.max(lo + 1e-9), ticks: ticks_between(lo, hi, step), label: label.to_owned() }
+        Self {
+            log: false,
+            lo,
+            hi: hi.max(lo + 1e-9),
+            ticks: ticks_between(lo, hi, step),
+            label: label.to_owned(),
+        }
     }
 
     /// A logarithmic axis extended to whole decades (`decades`) or to the next 1, 2, 5; both ends above 0.
@@ -48,8 +59,7 @@ impl Axis {
         let lo = lo.max(1e-300);
         let hi = hi.max(lo * 1.001);
         let wide = hi / lo > 30.0;
-        let (mut ticks, first, last) =
-            (Vec::new(), lo.log10().floor() as i32, hi.log10().ceil() as i32);
+        let (mut ticks, first, last) = (Vec::new(), lo.log10().floor() as i32, hi.log10().ceil() as i32);
         for exponent in first..=last {
             for digit in if wide { &[1.0][..] } else { &[1.0, 2.0, 5.0] } {
                 ticks.push(digit * 10_f64.powi(exponent));
@@ -110,7 +120,7 @@ impl Plot {
         }
         x_axis(scene, area, &x);
         if !y.label.is_empty() {
-            scene.text(area.x - 40.0, area.y - 9.0, &y.label, Type::LABEL);
+            scene.text(area.x - 40.0, area.y - 11.0, &y.label, Type::LABEL);
         }
         Self { area, x, y }
     }
@@ -121,7 +131,14 @@ impl Plot {
         self.area.bottom() - self.y.at(value) * self.area.h
     }
     /// A line through points in values, broken where a value is missing, with a mark at each.
-    pub(crate) fn series(&self, scene: &mut Scene, points: &[(f64, f64)], ink: Ink, dash: Dash, mark: Option<usize>) {
+    pub(crate) fn series(
+        &self,
+        scene: &mut Scene,
+        points: &[(f64, f64)],
+        ink: Ink,
+        dash: Dash,
+        mark: Option<usize>,
+    ) {
         for run in points.split(|p| !p.1.is_finite()) {
             let line = run.iter().map(|p| (self.px(p.0), self.py(p.1))).collect();
             scene.line(line, ink, 2.0, dash);
@@ -230,7 +247,8 @@ impl Colours {
         let below = (at.floor() as usize).min(stops.len() - 2);
         let share = at - below as f64;
         let mix = |i: usize| {
-            (f64::from(stops[below][i]) * (1.0 - share) + f64::from(stops[below + 1][i]) * share).round() as u8
+            (f64::from(stops[below][i]) * (1.0 - share) + f64::from(stops[below + 1][i]) * share).round()
+                as u8
         };
         [mix(0), mix(1), mix(2)]
     }
@@ -256,14 +274,7 @@ impl Colours {
             scene.line(vec![(area.right(), y), (area.right() + 4.0, y)], Ink::Axis, 1.0, Dash::Solid);
             scene.text(area.right() + 7.0, y + Type::LABEL.drop(), name, Type::LABEL);
         }
-        scene.text(area.right() + 7.0, area.y - 9.0, &axis.label, Type::LABEL.end_at_bar());
-    }
-}
-
-impl Type {
-    /// The label above a colour bar.
-    const fn end_at_bar(self) -> Self {
-        self.middle()
+        scene.text(area.right() + 34.0, area.y - 9.0, &axis.label, Type::LABEL.end());
     }
 }
 
@@ -286,7 +297,10 @@ mod tests {
         assert_eq!(names(&Axis::linear(0.0, 1.0, 5, "")), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
         assert_eq!(names(&Axis::from_zero(358_400.0, 4, "")), ["0", "100k", "200k", "300k", "400k"]);
         assert_eq!(names(&Axis::whole(1.0, 3.0, 8, "")), ["1", "2", "3"]);
-        assert_eq!(names(&Axis::rounded(0.28, 0.77, 5, "")), ["0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8"][..]);
+        assert_eq!(
+            names(&Axis::rounded(0.28, 0.77, 5, "")),
+            ["0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8"][..]
+        );
         assert_eq!(names(&Axis::log(3.0, 4.0e6, "")), ["1", "10", "100", "1k", "10k", "100k", "1M", "10M"]);
         assert_eq!(names(&Axis::log(3.0, 30.0, "")), ["2", "5", "10", "20", "50"]);
     }

@@ -127,7 +127,9 @@ fn glyphs(x: f64, y: f64, string: &str, style: Type) -> Option<Path> {
         let mut last: Option<Point> = None;
         for curve in font.outline(id).map(|o| o.curves).unwrap_or_default() {
             let (start, end) = match curve {
-                OutlineCurve::Line(a, b) | OutlineCurve::Quad(a, _, b) | OutlineCurve::Cubic(a, _, _, b) => (a, b),
+                OutlineCurve::Line(a, b) | OutlineCurve::Quad(a, _, b) | OutlineCurve::Cubic(a, _, _, b) => {
+                    (a, b)
+                }
             };
             if last != Some(start) {
                 let (x, y) = at(start);

@@ -650,8 +650,13 @@ mod tests {
         let header = "network,kind,preset,encoder,timesteps,samples,accuracy,loss,epoch\n";
         let of = |row: &str| read::<Evaluation>(&format!("{header}{row}\n")).unwrap_err();
         let got = of("a,spiking,,,,1,0.5,1,");
-        assert!(got.contains("line 2, column `kind`: expected one of `ann`") && got.contains("got `spiking`"), "{got}");
-        assert!(of("a,ann,,,,1,73.8,1,").contains("column `accuracy`: expected a share from 0 to 1, got `73.8`"));
+        assert!(
+            got.contains("line 2, column `kind`: expected one of `ann`") && got.contains("got `spiking`"),
+            "{got}"
+        );
+        assert!(
+            of("a,ann,,,,1,73.8,1,").contains("column `accuracy`: expected a share from 0 to 1, got `73.8`")
+        );
         assert!(of("a,converted,default,direct,,1,0.7,1,").contains("column `timesteps`"));
         assert!(of("a,converted,default,direct,0,1,0.7,1,").contains("got `0`"));
         assert!(of(",ann,,,,1,0.7,1,").contains("column `network`: expected a name"));

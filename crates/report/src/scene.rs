@@ -19,8 +19,6 @@ pub(crate) enum Ink {
     Grid,
     /// Axis lines.
     Axis,
-    /// The background.
-    Paper,
     /// One of [`SERIES`], counted round.
     Series(usize),
     /// A colour that means a value.
@@ -59,7 +57,6 @@ impl Ink {
             Self::Muted => ROLES[1].1,
             Self::Grid => ROLES[2].1,
             Self::Axis => ROLES[3].1,
-            Self::Paper => ROLES[4].1,
             Self::Series(i) => SERIES[i % SERIES.len()].0,
             Self::Rgb(rgb) => rgb,
         }
@@ -73,7 +70,6 @@ impl Ink {
             Self::Muted => format!("class=\"{initial}-muted\""),
             Self::Grid => format!("class=\"{initial}-grid\""),
             Self::Axis => format!("class=\"{initial}-axis\""),
-            Self::Paper => format!("class=\"{initial}-paper\""),
             Self::Series(i) => format!("class=\"{initial}-{}\"", i % SERIES.len()),
             Self::Rgb(rgb) => format!("{property}=\"{}\"", hex(rgb)),
         }
@@ -266,9 +262,12 @@ impl Scene {
         let mut svg = String::with_capacity(64 * self.items.len() + 1024);
         let (w, h) = (number(self.width), number(self.height));
         let title = escape(&self.title);
+        // On the page the title lines up with the text around it.
+        let left = if standalone { 0.0 } else { 12.0 };
+        let (x, width) = (number(left), number(self.width - left));
         let _ = write!(
             svg,
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {w} {h}\" width=\"{w}\" height=\"{h}\" \
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"{x} 0 {width} {h}\" width=\"{width}\" height=\"{h}\" \
              role=\"img\" aria-label=\"{title}\" font-family=\"{FAMILY}\">"
         );
         if standalone {

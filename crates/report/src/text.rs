@@ -78,7 +78,7 @@ pub(crate) fn grouped(value: u64) -> String {
     let digits = value.to_string();
     let mut out = String::new();
     for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(c);
@@ -121,8 +121,10 @@ pub(crate) fn ratio(value: f64) -> String {
         format!("{value:.0}x")
     } else if value >= 10.0 {
         format!("{value:.1}x")
-    } else {
+    } else if value >= 1.0 {
         format!("{value:.2}x")
+    } else {
+        format!("{}x", significant(value, 2))
     }
 }
 
@@ -176,21 +178,26 @@ mod tests {
 
     #[test]
     fn numbers_read_well() {
-        assert_eq!([0.0, 3.0, 999.0, 358_400.0, 22_937_600.0, 5_734_400.0].map(short), [
-            "0", "3", "999", "358k", "22.9M", "5.73M"
-        ]);
+        assert_eq!(
+            [0.0, 3.0, 999.0, 358_400.0, 22_937_600.0, 5_734_400.0].map(short),
+            ["0", "3", "999", "358k", "22.9M", "5.73M"]
+        );
         assert_eq!([999.7, 999_600.0].map(short), ["1k", "1M"]);
         assert_eq!([0.00196, 12.0, 100.0].map(|v| significant(v, 2)), ["0.002", "12", "100"]);
         assert_eq!([1, 1000, 126_157_568].map(grouped), ["1", "1,000", "126,157,568"]);
-        assert_eq!([51.03, 9.06, 0.4213, 1234.0].map(ratio), ["51.0x", "9.06x", "0.42x", "1234x"]);
+        assert_eq!(
+            [51.03, 9.06, 0.4213, 0.00421, 1234.0].map(ratio),
+            ["51.0x", "9.06x", "0.42x", "0.0042x", "1234x"]
+        );
         assert_eq!([373.3e6, 500.0].map(energy), ["373 uJ", "500 pJ"]);
         assert_eq!(slug("a b/../c:T=4"), "a_b____c_T_4");
     }
 
     #[test]
     fn base64_pads() {
-        assert_eq!(["", "f", "fo", "foo", "foob"].map(|s| base64(s.as_bytes())), [
-            "", "Zg==", "Zm8=", "Zm9v", "Zm9vYg=="
-        ]);
+        assert_eq!(
+            ["", "f", "fo", "foo", "foob"].map(|s| base64(s.as_bytes())),
+            ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg=="]
+        );
     }
 }

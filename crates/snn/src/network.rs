@@ -7,7 +7,7 @@ use std::str::FromStr;
 use escape_model::ModelError;
 use escape_model::ann::{detect, matched_weights};
 use escape_model::arch::{Architecture, Layer, Op};
-use escape_model::checkpoint::{Checkpoint, TensorData, Value};
+use escape_model::checkpoint::{Checkpoint, Leak, TensorData, Value};
 
 use crate::encode::{Encoder, Encoding};
 use crate::exact::{ANALOG_BITS, SPIKE_BITS, snap_rows};
@@ -161,16 +161,16 @@ impl SpikingNetwork {
         let thresholds = checkpoint.thresholds.as_ref().ok_or_else(|| {
             wrong("no thresholds in it, so this is an ANN; make a spiking network of it with `escape-snn convert`".into())
         })?;
-        let leaks = match &checkpoint.leak {
-            None => vec![1.0; shapes.len()],
-            Some(leaks) if leaks.len() == 1 => vec![leaks[0]; shapes.len()],
-            Some(leaks) => leaks.clone(),
-        };
-        for (what, found) in [("thresholds", thresholds.len()), ("leaks", leaks.len())] {
-            if found != shapes.len() {
-                return Err(wrong(format!("expected {} {what}, one a layer, got {found}", shapes.len())));
-            }
+        let count = shapes.len();
+        if thresholds.len() != count {
+            return Err(wrong(format!("expected {count} thresholds, one a layer, got {}", thresholds.len())));
         }
+        let leaks = match &checkpoint.leak {
+            None => vec![1.0; count],
+            Some(leak) => {
+                leak.for_layers(count).ok_or_else(|| wrong(format!("expected {count} leaks, one a layer, got {leak:?}")))?
+            }
+        };
         let scale = checkpoint.scaling_threshold.unwrap_or(1.0);
         let mut layers = Vec::new();
         for (i, (shape, (_, data))) in shapes.into_iter().zip(weights).enumerate() {
@@ -215,7 +215,7 @@ impl SpikingNetwork {
                 .collect(),
             thresholds: Some(self.layers.iter().map(|l| f64::from(l.threshold)).collect()),
             timesteps: Some(timesteps as i64),
-            leak: Some(if same { leaks[..1].to_vec() } else { leaks }),
+            leak: Some(if same { Leak::Same(leaks[0]) } else { Leak::PerLayer(leaks) }),
             activation: Some("Linear".into()),
             extra: vec![
                 (PRESET_KEY.into(), Value::Str(self.preset.to_string())),
@@ -275,7 +275,6 @@ impl SpikingNetwork {
 mod tests {
     use super::*;
     use escape_model::ann::Ann;
-    use escape_model::checkpoint::Checkpoint;
 
     fn checkpoint(arch: Architecture) -> Checkpoint {
         let ann = Ann::new(arch, 56, 100, 1, tch::Device::Cpu).unwrap();
@@ -326,7 +325,7 @@ mod tests {
         assert!(with(|c| c.thresholds = Some(vec![1.0; 4])).contains("expected 5 thresholds"));
         assert!(with(|c| c.thresholds = Some(vec![1.0, 1.0, 0.0, 1.0, 1.0])).contains("conv3"));
         assert!(with(|c| c.thresholds = Some(vec![f64::NAN; 5])).contains("conv1"));
-        assert!(with(|c| c.leak = Some(vec![1.5])).contains("leak"));
+        assert!(with(|c| c.leak = Some(Leak::Same(1.5))).contains("leak"));
         assert!(load(&checkpoint(Architecture::Original), None).unwrap_err().contains("original network"));
     }
 

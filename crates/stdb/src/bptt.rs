@@ -34,6 +34,8 @@ pub struct Trainable {
     pub constants: bool,
     /// Bytes that a part of the batch may take.
     pub budget: usize,
+    /// Computes neurons by tensor operations on the CPU too; they are what a CUDA device uses.
+    pub tensor_neurons: bool,
 }
 
 /// What one batch came to.
@@ -68,7 +70,7 @@ impl Trainable {
             .iter()
             .map(|l| Ok(to_tensor(&l.weights, &l.shape.weight_shape(), device)?.set_requires_grad(true)))
             .collect::<Result<_, ModelError>>()?;
-        Ok(Self { network, weights, surrogate, constants, budget: DEFAULT_BUDGET })
+        Ok(Self { network, weights, surrogate, constants, budget: DEFAULT_BUDGET, tensor_neurons: device.is_cuda() })
     }
 
     /// The network with its weights as they are now.
@@ -143,15 +145,15 @@ impl Trainable {
         let mut kept = Vec::new();
         let mut frames: Option<Tensor> = None;
         for k in 0..last {
-            let op = &self.network.layers[k].shape.op;
+            let layer = &self.network.layers[k].shape;
             let source = frames.as_ref().unwrap_or(input);
-            let current = synapses(op, &self.weights[k], source, k > 0 && self.on_host())?.f_contiguous()?;
+            let current = synapses(layer, &self.weights[k], source, k > 0 && !self.tensor_neurons)?.f_contiguous()?;
             let next = self.forward(k, &current, held && k == 0, batch, steps)?;
             kept.push(Kept { frames, current });
             frames = Some(next.set_requires_grad(true));
         }
         let source = frames.as_ref().unwrap_or(input);
-        let current = synapses(&self.network.layers[last].shape.op, &self.weights[last], source, false)?;
+        let current = synapses(&self.network.layers[last].shape, &self.weights[last], source, false)?;
         let readout = self.read_out(&to_vec(&current)?, labels, whole, steps);
         let mut gradient = to_tensor(&readout.current_gradient, &[batch * steps, CLASSES], current.device())?;
         kept.push(Kept { frames, current });
@@ -183,10 +185,6 @@ impl Trainable {
         Ok(Gradients { loss: readout.loss, readout: readout.values, weights, constants })
     }
 
-    fn on_host(&self) -> bool {
-        self.weights[0].device() == Device::Cpu
-    }
-
     fn rule(&self, k: usize, steps: usize) -> Backward {
         let fraction = self.network.preset.initial_fraction();
         Backward::new(self.network.dynamics(k), fraction, self.surrogate, self.constants, steps)
@@ -195,7 +193,7 @@ impl Trainable {
     /// Runs the neurons of layer `k` forward through all steps: overwrites the storage of `current` with
     /// m (unless it is held, the same at every step) and returns the next layer's input frames.
     fn forward(&self, k: usize, current: &Tensor, held: bool, batch: usize, steps: usize) -> Result<Tensor, ModelError> {
-        if !self.on_host() {
+        if self.tensor_neurons {
             return self.forward_on_device(k, current, held, batch, steps);
         }
         let (channels, plane) = self.network.planes(k);
@@ -239,7 +237,7 @@ impl Trainable {
         batch: usize,
         steps: usize,
     ) -> Result<(Tensor, ConstantGradients), ModelError> {
-        if !self.on_host() {
+        if self.tensor_neurons {
             return self.backward_on_device(k, current, to_frames, held, batch, steps);
         }
         let (channels, plane) = self.network.planes(k);

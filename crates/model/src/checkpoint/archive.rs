@@ -372,7 +372,10 @@ fn sniff(head: &[u8]) -> (&'static str, &'static str) {
     } else if is(b"\x1f\x8b") {
         ("a gzip file", "unpack it first")
     } else if head.get(257..262) == Some(b"ustar") {
-        ("a tar archive", "unpack it first; if torch.save of PyTorch before 0.1.10 wrote it, re-save it in PyTorch")
+        (
+            "a tar archive",
+            "unpack it first; if torch.save of PyTorch before 0.1.10 wrote it, re-save it in PyTorch",
+        )
     } else if is(b"version https://git-lfs") {
         ("a Git LFS pointer", "fetch the file itself with git lfs pull")
     } else if head.get(8) == Some(&b'{') && head.get(..8).is_some_and(|n| u64_at(n, 0) < 100_000_000) {
@@ -409,7 +412,8 @@ fn sniff_entries(entries: &HashMap<String, Entry>) -> (String, &'static str) {
     } else {
         let some: Vec<String> = names.iter().take(5).map(|name| shown(name)).collect();
         let more = if names.len() > 5 { ", ..." } else { "" };
-        let got = format!("a zip archive without data.pkl in its top folder (it holds {}{more})", some.join(", "));
+        let got =
+            format!("a zip archive without data.pkl in its top folder (it holds {}{more})", some.join(", "));
         (got, "check the path")
     }
 }
@@ -457,8 +461,7 @@ impl<W: Write> ArchiveWriter<W> {
         self.at = unpadded + padding + size;
 
         extra.clear();
-        let large: Vec<u64> =
-            [size, size, header].into_iter().filter(|&n| short(n) == u32::MAX).collect();
+        let large: Vec<u64> = [size, size, header].into_iter().filter(|&n| short(n) == u32::MAX).collect();
         if !large.is_empty() {
             extra.extend([1, 0, 8 * large.len() as u8, 0]);
             extra.extend(large.iter().flat_map(|n| n.to_le_bytes()));

@@ -88,8 +88,8 @@ pub enum CheckpointError {
     },
     /// The file would take far more memory than its size warrants.
     #[error(
-        "refused {path}: {problem}; if the file is genuine, save it anew with torch.save, tensors cloned and the \
-         archive not compressed"
+        "refused {path}: {problem}; if the file is genuine, save it anew with torch.save, long lists as tensors, \
+         views cloned and the archive not compressed"
     )]
     TooLarge {
         /// The file.
@@ -213,7 +213,8 @@ pub(super) fn shown(text: &str) -> String {
             break;
         }
         // Also the invisible formatting characters that reorder text on a terminal.
-        if c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        if c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
         {
             let _ = write!(out, "{}", c.escape_default());
         } else {

@@ -13,6 +13,9 @@ pub(super) const MAX_DEPTH: usize = 100;
 /// What tensors and texts may take beyond [`EXPANSION`] times the file's size, in bytes.
 const SLACK: u64 = 16 << 20;
 
+/// Most values in all containers together, each counted as often as it is mentioned.
+const MAX_VALUES: usize = 1 << 22;
+
 /// Where storages come from.
 pub(super) trait Storages {
     /// Size of a storage in bytes, if there is one of this key.
@@ -39,7 +42,7 @@ pub(super) fn load(archive: &mut Archive) -> Result<Value, Fault> {
         big_endian,
         views,
         shared: HashMap::new(),
-        values_left: bytes.len().saturating_mul(2).saturating_add(1 << 16),
+        values_left: MAX_VALUES,
         bytes_left: limit,
         limit,
     };
@@ -68,7 +71,7 @@ impl<'g, 'a> Builder<'g, 'a> {
             return Err(Fault::unsupported(problem));
         }
         self.values_left = self.values_left.checked_sub(1).ok_or_else(|| {
-            Fault::TooLarge("its pickle describes more than twice as many values as it has bytes".to_owned())
+            Fault::TooLarge(format!("expected at most {MAX_VALUES} values in containers, got more"))
         })?;
         let index = match item {
             Item::None => return Ok(Value::None),
@@ -78,8 +81,10 @@ impl<'g, 'a> Builder<'g, 'a> {
             Item::Object(index) => index,
         };
         let graph = self.graph;
-        let object =
-            graph.objects.get(index as usize).ok_or_else(|| Fault::damaged("expected an object, got none"))?;
+        let object = graph
+            .objects
+            .get(index as usize)
+            .ok_or_else(|| Fault::damaged("expected an object, got none"))?;
         Ok(match object {
             Object::Str(text) => {
                 self.charge(text.len() as u64, || "a text".to_owned())?;
@@ -175,7 +180,11 @@ impl<'g, 'a> Builder<'g, 'a> {
                 "{}: expected a storage '{}' of {numel} {}, got {}",
                 spoken(),
                 shown(key),
-                if kind == StorageType::Untyped { "bytes".to_owned() } else { format!("elements of {size} bytes") },
+                if kind == StorageType::Untyped {
+                    "bytes".to_owned()
+                } else {
+                    format!("elements of {size} bytes")
+                },
                 stored.map_or("none".to_owned(), |bytes| format!("{bytes} bytes"))
             )));
         }

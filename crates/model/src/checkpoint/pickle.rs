@@ -1,11 +1,12 @@
 //! The pickle machine: opcodes in, a graph of plain data out.
 //!
 //! The machine knows no Python. A name that a pickle imports becomes a [`Global`] if it is on the list, and a
-//! "call" of one is a conversion of plain data written out below; anything else is a [`Fault::Refused`]. It reads
+//! "call" of one is a conversion of plain data written out in `globals`; anything else is a [`Fault::Refused`]. It reads
 //! one pickle from a longer slice, because legacy files hold several in a row.
 //!
-//! Opcodes: CPython's `Lib/pickletools.py`, protocols 2 to 5. Names and their arguments: `torch/_utils.py`,
-//! `torch/_weights_only_unpickler.py` (PyTorch 2.11), `numpy/_core/multiarray.py` (NumPy 2.4).
+//! Opcodes: CPython's `Lib/pickletools.py`, protocols 2 to 5.
+
+mod globals;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -34,7 +35,7 @@ pub(super) enum Object<'a> {
     Dict { ordered: bool, entries: Vec<(Item, Item)> },
     Global(Global<'a>),
     Storage(Storage<'a>),
-    View(View<'a>),
+    View(Box<View<'a>>),
     Array(NumpyArray),
     NumpyDType(NumpyDType<'a>),
     Device(String),
@@ -104,7 +105,7 @@ pub(super) struct NumpyDType<'a> {
 #[derive(Debug, Clone)]
 pub(super) struct NumpyArray {
     /// `None` until the array's state arrives.
-    pub(super) content: Option<NumpyContent>,
+    pub(super) content: Option<Box<NumpyContent>>,
 }
 
 #[derive(Debug, Clone)]
@@ -140,6 +141,8 @@ pub(super) fn run(bytes: &[u8], start: usize) -> Result<(Graph<'_>, usize), Faul
     Ok((Graph { objects: machine.objects, root }, machine.at))
 }
 
+/// Most texts, containers and tensors in a pickle, and most memo entries. A tensor of a state dict takes about ten.
+const MAX_OBJECTS: usize = 1 << 21;
 /// Most dimensions that a tensor may have, as in PyTorch.
 const MAX_DIMS: usize = 64;
 
@@ -173,7 +176,9 @@ impl<'a> Machine<'a> {
                 0x80 => match self.array()? {
                     [2..=5] => {}
                     [other] => {
-                        return Err(self.unsupported(format!("expected a pickle of protocol 2 to 5, got {other}")));
+                        return Err(
+                            self.unsupported(format!("expected a pickle of protocol 2 to 5, got {other}"))
+                        );
                     }
                 },
                 // A frame only tells how much to read ahead.
@@ -314,7 +319,6 @@ impl<'a> Machine<'a> {
                     let index = u32::from_le_bytes(self.array()?);
                     self.memoize(index)?;
                 }
-                // At most one memo entry for each byte read, and a pickle has less than 2^32 of them.
                 0x94 => self.memoize(self.memo.len() as u32)?,
                 b'h' => {
                     let [index] = self.array()?;
@@ -375,7 +379,8 @@ impl<'a> Machine<'a> {
                 }
                 b'I' | b'L' | b'F' | b'S' | b'V' | b'p' | b'g' => {
                     return Err(self.unsupported(
-                        "the pickle is of protocol 0 or 1, expected 2 to 5; save it anew with torch.save".to_owned(),
+                        "the pickle is of protocol 0 or 1, expected 2 to 5; save it anew with torch.save"
+                            .to_owned(),
                     ));
                 }
                 other => return Err(self.damaged(&format!("expected an opcode, got the byte 0x{other:02x}"))),
@@ -395,6 +400,10 @@ impl<'a> Machine<'a> {
         Fault::Unsupported(format!("{}: {problem}", self.place()))
     }
 
+    fn too_many(&self, what: &str) -> Fault {
+        Fault::TooLarge(format!("{}: expected at most {MAX_OBJECTS} {what}, got more", self.place()))
+    }
+
     fn refused(&self, module: &str, name: &str) -> Fault {
         Fault::Refused { global: format!("{}.{}", shown(module), shown(name)), position: self.opcode_at }
     }
@@ -407,7 +416,9 @@ impl<'a> Machine<'a> {
         let taken = self.at.checked_add(n).and_then(|end| self.bytes.get(self.at..end));
         let Some(taken) = taken else {
             let left = self.bytes.len().saturating_sub(self.at);
-            return Err(self.damaged(&format!("the pickle is cut short: expected {n} more bytes, got {left}")));
+            return Err(
+                self.damaged(&format!("the pickle is cut short: expected {n} more bytes, got {left}"))
+            );
         };
         self.at += n;
         Ok(taken)
@@ -445,8 +456,8 @@ impl<'a> Machine<'a> {
 
     fn text(&mut self, length: usize) -> Result<(), Fault> {
         let bytes = self.take(length)?;
-        let text =
-            std::str::from_utf8(bytes).map_err(|_| self.damaged("expected text in UTF-8, got other bytes"))?;
+        let text = std::str::from_utf8(bytes)
+            .map_err(|_| self.damaged("expected text in UTF-8, got other bytes"))?;
         self.push(Object::Str(text.into()))
     }
 
@@ -471,7 +482,9 @@ impl<'a> Machine<'a> {
             return Ok(());
         }
         if length > 255 {
-            return Err(self.unsupported(format!("expected a whole number of at most 255 bytes, got {length}")));
+            return Err(
+                self.unsupported(format!("expected a whole number of at most 255 bytes, got {length}"))
+            );
         }
         self.push(Object::BigInt(bytes))
     }
@@ -483,10 +496,12 @@ impl<'a> Machine<'a> {
     }
 
     fn add(&mut self, object: Object<'a>) -> Result<Item, Fault> {
-        let index = u32::try_from(self.objects.len())
-            .map_err(|_| Fault::TooLarge(format!("{}: more than 2^32 objects", self.place())))?;
+        let index = self.objects.len();
+        if index >= MAX_OBJECTS {
+            return Err(self.too_many("texts, containers and tensors"));
+        }
         self.objects.push(object);
-        Ok(Item::Object(index))
+        Ok(Item::Object(index as u32))
     }
 
     /// The top of the stack down to the last mark.
@@ -541,7 +556,9 @@ impl<'a> Machine<'a> {
             return Err(self.damaged("expected keys and values in pairs, got a key without a value"));
         }
         match self.top_object() {
-            Some(Object::Dict { entries, .. }) => entries.extend(pairs.iter().map(|&[key, value]| (key, value))),
+            Some(Object::Dict { entries, .. }) => {
+                entries.extend(pairs.iter().map(|&[key, value]| (key, value)))
+            }
             _ => return Err(self.damaged("expected a dictionary to set items of, got something else")),
         }
         Ok(())
@@ -549,6 +566,9 @@ impl<'a> Machine<'a> {
 
     fn memoize(&mut self, index: u32) -> Result<(), Fault> {
         let top = self.top()?;
+        if self.memo.len() >= MAX_OBJECTS {
+            return Err(self.too_many("memo entries"));
+        }
         self.memo.insert(index, top);
         Ok(())
     }
@@ -574,379 +594,6 @@ impl<'a> Machine<'a> {
                 Err(Fault::TooLarge(problem))
             }
         }
-    }
-
-    fn import(&mut self, module: &'a str, name: &'a str) -> Result<(), Fault> {
-        match lookup(module, name) {
-            Some(global) => self.push(Object::Global(global)),
-            None => Err(self.refused(module, name)),
-        }
-    }
-
-    /// The storage that a persistent id names: `('storage', type, key, location, numel)`; legacy files add `None`.
-    fn storage(&self, id: Item) -> Result<Storage<'a>, Fault> {
-        let storage = match self.object(id) {
-            Some(Object::Tuple(items)) => match items[..] {
-                [tag, kind, key, _location, Item::Int(numel)]
-                | [tag, kind, key, _location, Item::Int(numel), Item::None]
-                    if self.as_str(tag) == Some("storage") =>
-                {
-                    match (self.object(kind), self.as_borrowed_str(key), u64::try_from(numel)) {
-                        (Some(&Object::Global(Global::Storage(kind))), Some(key), Ok(numel)) => {
-                            Some(Storage { kind, key, numel })
-                        }
-                        _ => None,
-                    }
-                }
-                _ => None,
-            },
-            _ => None,
-        };
-        storage.ok_or_else(|| {
-            self.damaged(
-                "expected a storage as ('storage', type, key, location, number of elements), got something else",
-            )
-        })
-    }
-
-    fn as_str(&self, item: Item) -> Option<&str> {
-        match self.object(item) {
-            Some(Object::Str(text)) => Some(text),
-            _ => None,
-        }
-    }
-
-    /// Text that stands in the pickle itself, which is all but the decoded kind.
-    fn as_borrowed_str(&self, item: Item) -> Option<&'a str> {
-        match self.object(item) {
-            Some(&Object::Str(Cow::Borrowed(text))) => Some(text),
-            _ => None,
-        }
-    }
-
-    fn as_bytes(&self, item: Item) -> Option<&[u8]> {
-        match self.object(item) {
-            Some(Object::Bytes(bytes)) => Some(bytes),
-            // Python 2 has no other bytes than these.
-            Some(Object::Str(text)) => Some(text.as_bytes()),
-            _ => None,
-        }
-    }
-
-    /// Sizes or strides: whole numbers, not negative, at most [`MAX_DIMS`] of them.
-    fn as_dims(&self, item: Item) -> Option<Vec<u64>> {
-        match self.object(item) {
-            Some(Object::Tuple(items) | Object::List(items)) if items.len() <= MAX_DIMS => items
-                .iter()
-                .map(|item| match item {
-                    Item::Int(v) => u64::try_from(*v).ok(),
-                    _ => None,
-                })
-                .collect(),
-            _ => None,
-        }
-    }
-
-    /// What Python would get from calling `function`.
-    fn call(&mut self, function: Global<'a>, arguments: &[Item]) -> Result<Item, Fault> {
-        let bad = self.bad_call(function);
-        match (function, arguments) {
-            (Global::OrderedDict, []) => self.add(Object::Dict { ordered: true, entries: Vec::new() }),
-            // Python 2 passes the entries as a list of pairs.
-            (Global::OrderedDict, &[pairs]) => {
-                let Some(Object::List(pairs)) = self.object(pairs) else { return Err(bad) };
-                let mut entries = Vec::new();
-                for pair in pairs {
-                    match self.object(*pair) {
-                        Some(Object::List(pair) | Object::Tuple(pair)) if pair.len() == 2 => {
-                            entries.extend(pair.as_chunks::<2>().0.iter().map(|&[key, value]| (key, value)));
-                        }
-                        _ => return Err(bad),
-                    }
-                }
-                self.charge(entries.len())?;
-                self.add(Object::Dict { ordered: true, entries })
-            }
-
-            (Global::RebuildTensor, &[storage, offset, shape, strides]) => {
-                self.view(storage, offset, shape, strides, None)
-            }
-            (Global::RebuildTensorV2, &[storage, offset, shape, strides, _gradient, _hooks]) => {
-                self.view(storage, offset, shape, strides, None)
-            }
-            (Global::RebuildTensorV2, &[storage, offset, shape, strides, _gradient, _hooks, metadata]) => {
-                self.no_metadata(metadata)?;
-                self.view(storage, offset, shape, strides, None)
-            }
-            (Global::RebuildTensorV3, &[storage, offset, shape, strides, _gradient, _hooks, dtype]) => {
-                self.view(storage, offset, shape, strides, Some(dtype))
-            }
-            (
-                Global::RebuildTensorV3,
-                &[storage, offset, shape, strides, _gradient, _hooks, dtype, metadata],
-            ) => {
-                self.no_metadata(metadata)?;
-                self.view(storage, offset, shape, strides, Some(dtype))
-            }
-            (Global::RebuildParameter, &[data, _gradient, _hooks])
-            | (Global::RebuildParameter, &[data, _gradient, _hooks, _]) => match self.object(data) {
-                Some(Object::View(_)) => Ok(data),
-                _ => Err(bad),
-            },
-            // A tensor or parameter with attributes: (function, type, arguments, attributes).
-            (Global::RebuildFromType, &[function, kind, arguments, _state]) => {
-                match (self.object(function), self.object(kind), self.object(arguments)) {
-                    (
-                        Some(&Object::Global(function)),
-                        Some(Object::Global(Global::TensorType)),
-                        Some(Object::Tuple(arguments)),
-                    ) if function != Global::RebuildFromType && arguments.len() <= MAX_DIMS => {
-                        let arguments = arguments.clone();
-                        self.call(function, &arguments)
-                    }
-                    _ => Err(bad),
-                }
-            }
-
-            (Global::Size, &[sizes]) => match self.object(sizes) {
-                Some(Object::Tuple(_)) => Ok(sizes),
-                _ => Err(bad),
-            },
-            (Global::Device, &[kind]) => {
-                let device = self.as_str(kind).ok_or(bad)?.to_owned();
-                self.charge(device.len())?;
-                self.add(Object::Device(device))
-            }
-            (Global::Device, &[kind, Item::Int(index)]) => {
-                let device = format!("{}:{index}", self.as_str(kind).ok_or(bad)?);
-                self.charge(device.len())?;
-                self.add(Object::Device(device))
-            }
-
-            (Global::NumpyDType, &[code, ..]) => {
-                let code = self.as_borrowed_str(code).ok_or(bad)?;
-                self.add(Object::NumpyDType(NumpyDType { code, big_endian: false }))
-            }
-            (Global::NumpyScalar, &[dtype, data]) => {
-                let dtype = self.numpy_dtype(dtype)?;
-                let bytes = self.as_bytes(data).ok_or(bad)?;
-                self.numpy_scalar(dtype, bytes)
-            }
-            (Global::NumpyReconstruct, &[kind, _shape, _code]) => match self.object(kind) {
-                Some(Object::Global(Global::NumpyArrayType)) => {
-                    self.add(Object::Array(NumpyArray { content: None }))
-                }
-                _ => Err(bad),
-            },
-            (Global::NumpyFromBuffer, &[data, dtype, shape, order]) => {
-                let fortran = self.as_str(order) == Some("F");
-                let content = self.numpy_content(shape, dtype, fortran, data)?;
-                self.add(Object::Array(NumpyArray { content: Some(content) }))
-            }
-
-            // Before protocol 3 bytes travel as text, each character a byte.
-            (Global::Encode, &[text, encoding]) => {
-                let (Some(text), Some("latin1" | "latin-1")) = (self.as_str(text), self.as_str(encoding)) else {
-                    return Err(bad);
-                };
-                let bytes: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(c).ok()).collect();
-                let bytes = bytes.ok_or(bad)?;
-                self.charge(bytes.len())?;
-                self.add(Object::Bytes(bytes.into()))
-            }
-            (Global::Bytes | Global::ByteArray, []) => self.add(Object::Bytes(Cow::Borrowed(&[]))),
-            (Global::ByteArray, &[data]) => match self.object(data) {
-                Some(Object::Bytes(_)) => Ok(data),
-                _ => Err(bad),
-            },
-            (Global::Set, []) => self.add(Object::Set(Vec::new())),
-            (Global::Set, &[items]) => {
-                let Some(Object::List(items)) = self.object(items) else { return Err(bad) };
-                let items = items.clone();
-                self.charge(items.len())?;
-                self.add(Object::Set(items))
-            }
-            _ => Err(bad),
-        }
-    }
-
-    fn view(
-        &mut self,
-        storage: Item,
-        offset: Item,
-        shape: Item,
-        strides: Item,
-        dtype: Option<Item>,
-    ) -> Result<Item, Fault> {
-        let Some(&Object::Storage(storage)) = self.object(storage) else {
-            return Err(self.damaged("expected the storage of a tensor, got something else"));
-        };
-        let dtype = match dtype.map(|item| self.object(item)) {
-            None => None,
-            Some(Some(&Object::Global(Global::DType(name)))) => Some(name),
-            Some(_) => return Err(self.damaged("expected the type of a tensor, got something else")),
-        };
-        let offset = match offset {
-            Item::Int(offset) => u64::try_from(offset).ok(),
-            _ => None,
-        };
-        match (offset, self.as_dims(shape), self.as_dims(strides)) {
-            (Some(offset), Some(shape), Some(strides)) if shape.len() == strides.len() => {
-                self.add(Object::View(View { storage, dtype, offset, shape, strides }))
-            }
-            _ => Err(self.damaged(
-                "expected offset, sizes and strides of a tensor, as many sizes as strides, at most 64 and none \
-                 negative, got something else",
-            )),
-        }
-    }
-
-    /// Metadata tell that a view is conjugate or negated, which its bytes do not show.
-    fn no_metadata(&self, metadata: Item) -> Result<(), Fault> {
-        match (metadata, self.object(metadata)) {
-            (Item::None, _) => Ok(()),
-            (_, Some(Object::Dict { entries, .. })) if entries.is_empty() => Ok(()),
-            _ => Err(self.unsupported(
-                "a tensor is a conjugate or negative view; save it after .resolve_conj().resolve_neg()".to_owned(),
-            )),
-        }
-    }
-
-    fn numpy_dtype(&self, item: Item) -> Result<NumpyDType<'a>, Fault> {
-        match self.object(item) {
-            Some(Object::NumpyDType(dtype)) => Ok(*dtype),
-            _ => Err(self.damaged("expected a NumPy type, got something else")),
-        }
-    }
-
-    fn numpy_scalar(&self, dtype: NumpyDType<'a>, bytes: &[u8]) -> Result<Item, Fault> {
-        let element = self.element(dtype)?;
-        if bytes.len() != element.size() {
-            let problem =
-                format!("a NumPy number: expected {} bytes, got {}", element.size(), bytes.len());
-            return Err(self.damaged(&problem));
-        }
-        let mut bytes = bytes.to_vec();
-        if dtype.big_endian {
-            bytes.reverse();
-        }
-        let scalar = super::value::TensorData { dtype: element, shape: Vec::new(), bytes };
-        let item = match (element, scalar.to_i64()) {
-            (DType::Bool, Some(v)) => v.first().map(|&v| Item::Bool(v != 0)),
-            (_, Some(v)) => v.first().map(|&v| Item::Int(v)),
-            (_, None) => scalar.to_f64().first().map(|&v| Item::Float(v)),
-        };
-        item.ok_or_else(|| self.damaged("expected a NumPy number, got no bytes"))
-    }
-
-    fn element(&self, dtype: NumpyDType<'a>) -> Result<DType, Fault> {
-        Ok(match dtype.code {
-            "f8" => DType::F64,
-            "f4" => DType::F32,
-            "f2" => DType::F16,
-            "i8" => DType::I64,
-            "i4" => DType::I32,
-            "i2" => DType::I16,
-            "i1" => DType::I8,
-            "u1" => DType::U8,
-            "b1" => DType::Bool,
-            other => {
-                return Err(self.unsupported(format!(
-                    "expected a NumPy type of f8, f4, f2, i8, i4, i2, i1, u1 and b1, got {}; convert it to a tensor \
-                     or number before saving",
-                    shown(other)
-                )));
-            }
-        })
-    }
-
-    fn numpy_content(&self, shape: Item, dtype: Item, fortran: bool, data: Item) -> Result<NumpyContent, Fault> {
-        let dtype = self.numpy_dtype(dtype)?;
-        let element = self.element(dtype)?;
-        match (self.as_dims(shape), self.as_bytes(data), data) {
-            (Some(shape), Some(_), Item::Object(data)) => {
-                Ok(NumpyContent { dtype: element, big_endian: dtype.big_endian, shape, fortran, data })
-            }
-            _ => Err(self.damaged("expected shape and bytes of a NumPy array, got something else")),
-        }
-    }
-
-    /// Sets the state of the object on top of the stack.
-    fn build(&mut self) -> Result<(), Fault> {
-        let state = self.pop()?;
-        let target = self.top()?;
-        let bad = self.damaged("expected an object and its state, got something else");
-        let changed = match (self.object(target), self.object(state)) {
-            // Attributes, such as the versions of the modules in `_metadata`; not data of the dictionary.
-            (Some(Object::Dict { ordered: true, .. }), Some(Object::Dict { .. })) => return Ok(()),
-            // (version, byte order, ...)
-            (Some(Object::NumpyDType(dtype)), Some(Object::Tuple(state))) => match state[..] {
-                [_, order, ..] => {
-                    let big_endian = match self.as_str(order) {
-                        Some(">") => true,
-                        Some("<" | "|" | "=") => false,
-                        _ => return Err(bad),
-                    };
-                    Object::NumpyDType(NumpyDType { big_endian, ..*dtype })
-                }
-                _ => return Err(bad),
-            },
-            // (version, shape, type, order is Fortran's, bytes)
-            (Some(Object::Array(_)), Some(Object::Tuple(state))) => match state[..] {
-                [_, shape, dtype, Item::Bool(fortran), data] => {
-                    let content = self.numpy_content(shape, dtype, fortran, data)?;
-                    Object::Array(NumpyArray { content: Some(content) })
-                }
-                _ => return Err(bad),
-            },
-            _ => return Err(bad),
-        };
-        if let Some(object) = self.top_object() {
-            *object = changed;
-        }
-        Ok(())
-    }
-}
-
-/// The meaning of a name, if it is one that may be imported.
-fn lookup<'a>(module: &'a str, name: &'a str) -> Option<Global<'a>> {
-    Some(match (module, name) {
-        ("collections", "OrderedDict") => Global::OrderedDict,
-        ("torch._utils", "_rebuild_tensor") => Global::RebuildTensor,
-        ("torch._utils", "_rebuild_tensor_v2") => Global::RebuildTensorV2,
-        ("torch._utils", "_rebuild_tensor_v3") => Global::RebuildTensorV3,
-        ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => Global::RebuildParameter,
-        ("torch._tensor", "_rebuild_from_type_v2") => Global::RebuildFromType,
-        ("torch", "Tensor") | ("torch.nn.parameter", "Parameter") => Global::TensorType,
-        ("torch", "Size") => Global::Size,
-        ("torch", "device") => Global::Device,
-        ("torch.storage", "UntypedStorage" | "_UntypedStorage") => Global::Storage(StorageType::Untyped),
-        ("torch" | "torch.cuda", storage) if storage.ends_with("Storage") => {
-            Global::Storage(storage_type(storage)?)
-        }
-        ("torch", dtype) if is_dtype(dtype) => Global::DType(dtype),
-        ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar") => Global::NumpyScalar,
-        ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct") => Global::NumpyReconstruct,
-        ("numpy.core.numeric" | "numpy._core.numeric", "_frombuffer") => Global::NumpyFromBuffer,
-        ("numpy", "dtype") => Global::NumpyDType,
-        ("numpy", "ndarray") => Global::NumpyArrayType,
-        ("_codecs", "encode") => Global::Encode,
-        ("builtins" | "__builtin__", "set" | "frozenset") => Global::Set,
-        ("builtins" | "__builtin__", "bytes") => Global::Bytes,
-        ("builtins" | "__builtin__", "bytearray") => Global::ByteArray,
-        _ => return None,
-    })
-}
-
-fn storage_type(name: &str) -> Option<StorageType<'_>> {
-    if let Some(dtype) = DType::ALL.into_iter().find(|dtype| dtype.storage() == name) {
-        return Some(StorageType::Of(dtype));
-    }
-    match name {
-        "UntypedStorage" => Some(StorageType::Untyped),
-        "ComplexDoubleStorage" | "ComplexFloatStorage" | "QInt8Storage" | "QInt32Storage" | "QUInt8Storage"
-        | "QUInt4x2Storage" | "QUInt2x4Storage" => Some(StorageType::Other(name)),
-        _ => None,
     }
 }
 

@@ -140,11 +140,12 @@ impl Checkpoint {
     /// The study's dictionary: its keys in its order, then the extra ones.
     pub fn to_value(&self) -> Value {
         let mut entries: Vec<(Value, Value)> = Vec::new();
-        let mut add = |key: &str, value: Option<Value>| entries.extend(value.map(|value| (key.into(), value)));
-        let weights =
-            self.weights.iter().map(|(name, tensor)| {
-                (Value::Str(format!("{PREFIX}{name}")), Value::Tensor(tensor.clone()))
-            });
+        let mut add =
+            |key: &str, value: Option<Value>| entries.extend(value.map(|value| (key.into(), value)));
+        let weights = self
+            .weights
+            .iter()
+            .map(|(name, tensor)| (Value::Str(format!("{PREFIX}{name}")), Value::Tensor(tensor.clone())));
         let list = |numbers: &[f64]| Value::List(numbers.iter().copied().map(Value::Float).collect());
         add("accuracy", self.accuracy.map(Value::Float));
         add("epoch", self.epoch.map(Value::Int));
@@ -192,7 +193,9 @@ impl Checkpoint {
                 return Err(CheckpointError::content(at, "every weight once", got));
             }
             match name.split('.').next() {
-                Some("threshold" | "thresholds") => trained_thresholds.push((Value::Str(name), tensor.into())),
+                Some("threshold" | "thresholds") => {
+                    trained_thresholds.push((Value::Str(name), tensor.into()))
+                }
                 Some("leak" | "leak_mem") => trained_leaks.push((Value::Str(name), tensor.into())),
                 _ => self.weights.push((name, tensor)),
             }
@@ -204,7 +207,8 @@ impl Checkpoint {
         }
         if !trained_leaks.is_empty() {
             let trained = leak(&flat(trained_leaks), "state_dict']['leak")?;
-            self.leak = agree("['leak'] and the leaks in ['state_dict']", self.leak.take(), trained, same_leak)?;
+            self.leak =
+                agree("['leak'] and the leaks in ['state_dict']", self.leak.take(), trained, same_leak)?;
         }
         Ok(())
     }
@@ -212,8 +216,7 @@ impl Checkpoint {
 
 const PREFIX: &str = "module.";
 const DICTIONARY: &str = "a dictionary with 'state_dict', or a state dict of tensors only";
-const PER_LAYER: &str =
-    "a list of numbers, a tensor of one dimension, or a dictionary of numbers by layer";
+const PER_LAYER: &str = "a list of numbers, a tensor of one dimension, or a dictionary of numbers by layer";
 
 /// One entry of a state dict stands for itself, several for a dictionary by layer.
 fn flat(mut entries: Vec<(Value, Value)>) -> Value {
@@ -261,7 +264,9 @@ fn leak(value: &Value, key: &str) -> Result<Option<Leak>, CheckpointError> {
         Value::None => Ok(None),
         Value::Float(_) | Value::Int(_) => Ok(value.as_f64().map(Leak::Same)),
         Value::Tensor(t) if t.len() == 1 => Ok(value.as_f64().map(Leak::Same)),
-        _ => per_layer(value, key, &format!("a number, {PER_LAYER}")).map(|leaks| Some(Leak::PerLayer(leaks))),
+        _ => {
+            per_layer(value, key, &format!("a number, {PER_LAYER}")).map(|leaks| Some(Leak::PerLayer(leaks)))
+        }
     }
 }
 
@@ -274,11 +279,9 @@ fn per_layer(value: &Value, key: &str, expected: &str) -> Result<Vec<f64>, Check
         })
     };
     match value {
-        Value::List(items) | Value::Tuple(items) => items
-            .iter()
-            .enumerate()
-            .map(|(i, item)| number(&|| format!("[{i}]"), item))
-            .collect(),
+        Value::List(items) | Value::Tuple(items) => {
+            items.iter().enumerate().map(|(i, item)| number(&|| format!("[{i}]"), item)).collect()
+        }
         Value::Tensor(t) if t.shape.iter().filter(|&&d| d != 1).count() <= 1 => Ok(t.to_f64()),
         Value::Tensor(t) => {
             Err(CheckpointError::content(at(), expected, format!("a tensor of shape {}", dims(&t.shape))))

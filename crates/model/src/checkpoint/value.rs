@@ -165,11 +165,11 @@ impl TensorData {
         }
     }
 
-    /// The tensor in half precision, rounded to nearest even; values beyond 65504 become infinite.
+    /// The tensor in half precision, rounded to nearest, ties to even (float64 by way of float32, as PyTorch does);
+    /// what is nearer to 65536 than to 65504 becomes infinite.
     pub fn to_f16(&self) -> Self {
         let bytes = match self.dtype {
             DType::F16 => self.bytes.clone(),
-            DType::F64 => self.map(|b| f16::from_f64(f64::from_le_bytes(b)).to_le_bytes()).concat(),
             _ => self.to_f32().into_iter().flat_map(|v| f16::from_f32(v).to_le_bytes()).collect(),
         };
         Self { dtype: DType::F16, shape: self.shape.clone(), bytes }

@@ -25,12 +25,7 @@ pub(super) fn write(path: &Path, value: &Value) -> Result<(), CheckpointError> {
         .map_err(|source| CheckpointError::Io { path: path.to_owned(), operation: "write", source })
 }
 
-fn archive(
-    out: impl io::Write,
-    folder: &str,
-    pickle: &[u8],
-    tensors: &[&TensorData],
-) -> io::Result<()> {
+fn archive(out: impl io::Write, folder: &str, pickle: &[u8], tensors: &[&TensorData]) -> io::Result<()> {
     let mut archive = ArchiveWriter::new(out);
     // PyTorch's own identification, too, is a hash of names and content; a constant would defeat its purpose.
     let mut identification = Identification::new();
@@ -101,7 +96,10 @@ impl<'a> Pickler<'a> {
     fn value(&mut self, value: &'a Value, at: &str, depth: usize) -> Result<(), CheckpointError> {
         let here = if at.is_empty() { "the value itself" } else { at };
         if depth > MAX_DEPTH {
-            return Err(unwritable(here, format!("expected at most {MAX_DEPTH} containers within each other")));
+            return Err(unwritable(
+                here,
+                format!("expected at most {MAX_DEPTH} containers within each other"),
+            ));
         }
         match value {
             Value::None => self.out.push(b'N'),

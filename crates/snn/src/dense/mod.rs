@@ -12,8 +12,8 @@ mod device;
 mod host;
 
 use escape_model::ModelError;
-use escape_model::ann::{to_tensor, to_vec};
-use escape_model::arch::Op;
+use escape_model::ann::{convolve, to_tensor, to_vec};
+use escape_model::arch::{Layer, Op};
 use tch::{Device, Kind, Tensor};
 
 use crate::encode::{Encoder, Encoding};
@@ -269,13 +269,12 @@ impl Dense {
         snap_recording(&mut x);
         let x = to_tensor(&x, &shape, self.device)?.f_to_kind(Kind::Double)?;
         let weight = self.weights[0].f_to_kind(Kind::Double)?;
-        let current = x.f_conv2d_padding(&weight, None::<&Tensor>, [1, 1], "same", [1, 1], 1)?;
-        Ok(current.f_to_kind(Kind::Float)?)
+        Ok(convolve(&self.network.layers[0].shape, &x, &weight, None)?.f_to_kind(Kind::Float)?)
     }
 
     /// Input currents of layer `k` from its input frames.
     fn current(&self, k: usize, frames: &Tensor, padded: bool) -> Result<Tensor, ModelError> {
-        synapses(&self.network.layers[k].shape.op, &self.weights[k], frames, padded)
+        synapses(&self.network.layers[k].shape, &self.weights[k], frames, padded)
     }
 
     /// Lets the neurons of layer `k` run over a block; returns the next layer's input frames.
@@ -357,10 +356,10 @@ impl Dense {
 
 /// Input currents of a layer: N x C x H x W from frames N x C x H x W, or N x outputs. With `padded` the
 /// frames already carry the zeros that `same` padding asks for.
-pub fn synapses(op: &Op, weight: &Tensor, frames: &Tensor, padded: bool) -> Result<Tensor, ModelError> {
-    Ok(match op {
+pub fn synapses(layer: &Layer, weight: &Tensor, frames: &Tensor, padded: bool) -> Result<Tensor, ModelError> {
+    Ok(match layer.op {
         Op::Conv { .. } if padded => frames.f_conv2d(weight, None::<&Tensor>, [1, 1], [0, 0], [1, 1], 1)?,
-        Op::Conv { .. } => frames.f_conv2d_padding(weight, None::<&Tensor>, [1, 1], "same", [1, 1], 1)?,
+        Op::Conv { .. } => convolve(layer, frames, weight, None)?,
         Op::Linear { .. } => frames.f_flatten(1, -1)?.f_linear(weight, None::<&Tensor>)?,
     })
 }

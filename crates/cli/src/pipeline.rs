@@ -1,0 +1,366 @@
+//! What `escape-snn run` does, stage by stage. Each stage leaves files in the run folder that later stages
+//! and a resumed run start from.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use escape_data::{CLASSES, Dataset, Recordings, write_npz};
+use escape_model::ann::Ann;
+use escape_model::arch::Op;
+use escape_model::metrics::{Loss, Metrics};
+use escape_model::train;
+use escape_report::rows::{Activity, Confusion, Evaluation, Finetune, Kind, LayerKind, Step, Training, append_csv, read_csv};
+use escape_report::rows::{Row, Raster};
+use escape_snn_core::dense::Dense;
+use escape_snn_core::encode::Encoding;
+use escape_snn_core::evaluate::evaluate;
+use escape_snn_core::network::{Preset, SpikingNetwork};
+use escape_stdb::finetune::Options;
+use escape_stdb::surrogate::Surrogate;
+
+use crate::commands::convert::Conversion;
+use crate::commands::finetune::{Job, adam, finetune};
+use crate::commands::train::{Recipe, train_into};
+use crate::commands::{Simulation, checkpoint, data, energy, report, spikes};
+use crate::config::{Config, Convert};
+use crate::context::{Context, existing, usage};
+use crate::run_folder::{Input, Manifest, now, sha256, write_text};
+
+/// The settings as they were resolved, in the run folder.
+const RESOLVED: &str = "config.resolved.yaml";
+/// What was evaluated already; written last of a network's tables.
+const EVALUATIONS: &str = Evaluation::FILE;
+
+/// A run in progress.
+struct Run<'a> {
+    context: &'a Context,
+    config: &'a Config,
+    folder: &'a Path,
+    data: Dataset,
+    /// The test recordings that networks are judged by.
+    test: Recordings,
+    ann: Ann,
+    ann_path: PathBuf,
+}
+
+/// Runs everything that the configuration asks for; returns the page and the first table.
+pub fn run(context: &Context, config: &Config, folder: &Path, resume: bool) -> Result<(PathBuf, String)> {
+    let text = serde_yaml::to_string(config).context("the configuration cannot be written as YAML")?;
+    let resolved = folder.join(RESOLVED);
+    if resume {
+        let old = std::fs::read_to_string(existing(&resolved)?)?;
+        if old != text {
+            return Err(usage(format!(
+                "{}: the interrupted run had other settings; resume it with the same ones, or leave --resume out to start a new run",
+                resolved.display()
+            )));
+        }
+    } else {
+        write_text(&resolved, &text)?;
+    }
+    manifest(context, config, folder, &text)?;
+
+    let data = recordings(context, config, folder)?;
+    let limit = config.evaluate.samples.unwrap_or(usize::MAX);
+    let test = data.test.head(limit.min(data.test.len()));
+    let (ann, ann_path) = network(context, config, folder, &data)?;
+    let run = Run { context, config, folder, data, test, ann, ann_path };
+    run.judge_ann()?;
+    for route in &config.convert {
+        run.convert(route)?;
+    }
+    for (i, _) in config.finetune.iter().enumerate() {
+        run.finetune(i, resume)?;
+    }
+    run.spikes()?;
+    if config.energy && folder.join(Activity::FILE).exists() {
+        energy::write(folder)?;
+    }
+    if !config.report {
+        return Ok((folder.to_path_buf(), String::new()));
+    }
+    context.note("drawing the figures");
+    let (summary, tables) = report::build(folder)?;
+    Ok((summary.page, tables))
+}
+
+fn manifest(context: &Context, config: &Config, folder: &Path, text: &str) -> Result<()> {
+    let inputs = [&config.data.file, &config.ann.checkpoint];
+    let inputs = inputs.into_iter().flatten().map(|p| Input::of(&existing(p)?)).collect::<Result<_>>()?;
+    let manifest = Manifest {
+        name: config.name.clone(),
+        created: now(),
+        command: std::env::args().collect(),
+        version: env!("CARGO_PKG_VERSION"),
+        libtorch: "2.11.0",
+        device: format!("{:?}", context.device()?),
+        threads: rayon::current_num_threads(),
+        seed: context.seed,
+        config_sha256: sha256(text),
+        inputs,
+    };
+    write_text(&folder.join("manifest.json"), &(serde_json::to_string_pretty(&manifest)? + "\n"))
+}
+
+/// The recordings; simulated ones are kept beside the results.
+fn recordings(context: &Context, config: &Config, folder: &Path) -> Result<Dataset> {
+    let simulated = folder.join("data.npz");
+    match (&config.data.file, &config.data.simulate) {
+        (Some(file), _) => Ok(escape_data::read(&existing(file)?)?),
+        (None, Some(_)) if simulated.exists() => Ok(escape_data::read(&simulated)?),
+        (None, Some(simulate)) => {
+            context.note(format!("simulating {} recordings", simulate.samples));
+            let dataset = data::simulated(context, &simulate.settings, simulate.samples)?;
+            write_npz(&simulated, &dataset)?;
+            Ok(dataset)
+        }
+        (None, None) => Err(usage("data: expected either file or simulate")),
+    }
+}
+
+/// The ANN, from its checkpoint or by training.
+fn network(context: &Context, config: &Config, folder: &Path, data: &Dataset) -> Result<(Ann, PathBuf)> {
+    let path = match (&config.ann.checkpoint, &config.ann.train) {
+        (Some(path), _) => path.clone(),
+        (None, Some(train)) => {
+            let mut recipe = Recipe::of(train.arch).with_rule(None, train.lr, 0.0)?;
+            recipe.preset = train.preset;
+            recipe.epochs = train.epochs;
+            recipe.batch_size = train.batch_size.unwrap_or(recipe.batch_size);
+            let into = folder.join("ann");
+            let trained = train_into(context, &recipe, data, &into, true)?;
+            copy_rows::<Training>(&into, folder)?;
+            trained
+        }
+        (None, None) => return Err(usage("ann: expected either checkpoint or train")),
+    };
+    let found = checkpoint(&path)?;
+    let (contacts, samples) = (data.test.contacts, data.test.samples);
+    Ok((Ann::from_checkpoint(&found, &path, contacts, samples, context.device()?)?, path))
+}
+
+/// Adds the rows of a stage's table that the run's table lacks.
+fn copy_rows<R: Row + PartialEq>(from: &Path, to: &Path) -> Result<()> {
+    let known: Vec<R> = read_csv(&to.join(R::FILE))?.unwrap_or_default();
+    let rows: Vec<R> = read_csv(&from.join(R::FILE))?.unwrap_or_default();
+    let new: Vec<R> = rows.into_iter().filter(|r| !known.contains(r)).collect();
+    Ok(append_csv(&to.join(R::FILE), &new)?)
+}
+
+impl Run<'_> {
+    /// Whether a resumed run judged this network already.
+    fn judged(&self, network: &str) -> Result<bool> {
+        let rows: Vec<Evaluation> = read_csv(&self.folder.join(EVALUATIONS))?.unwrap_or_default();
+        Ok(rows.iter().any(|r| r.network == network))
+    }
+
+    fn checkpoint_of(&self, network: &str) -> PathBuf {
+        self.folder.join(format!("{network}.pth"))
+    }
+
+    fn test(&self, limit: Option<usize>) -> Recordings {
+        self.test.head(limit.unwrap_or(usize::MAX).min(self.test.len()))
+    }
+
+    fn judge_ann(&self) -> Result<()> {
+        if self.judged("ann")? {
+            return Ok(());
+        }
+        let mut progress = self.context.progress("ann", self.test.len());
+        let tick = &mut |_: usize, logits: &[f32]| progress.tick(logits.len() / CLASSES);
+        let found = train::evaluate(&self.ann, &self.test, self.config.evaluate.batch_size, Loss::CrossEntropy, tick)?;
+        drop(progress);
+        self.confusion("ann", &found)?;
+        let row = self.row("ann", Kind::Ann, None, None, &found, None);
+        append_csv(&self.folder.join(EVALUATIONS), &[row])?;
+        self.context.note(format!("ann: accuracy {:.4} on {} recordings", found.accuracy(), found.samples()));
+        Ok(())
+    }
+
+    fn convert(&self, route: &Convert) -> Result<()> {
+        let path = self.checkpoint_of(&route.name);
+        let encoding = route.encoder.unwrap_or(route.preset.encoding());
+        if !path.exists() {
+            let conversion = Conversion::new(route.preset, route.method, route.balance_timesteps, route.scale)?;
+            let calibration = self.data.train.head(route.samples.min(self.data.train.len()));
+            let network = conversion.convert(self.context, &self.ann, &calibration)?;
+            let mut saved = network.to_checkpoint(encoding, route.timesteps);
+            let ann = checkpoint(&self.ann_path)?;
+            (saved.accuracy, saved.epoch) = (ann.accuracy, ann.epoch);
+            saved.save(&path)?;
+            let thresholds: Vec<String> = network.layers.iter().map(|l| format!("{:.4}", l.threshold)).collect();
+            self.context.note(format!("{}: thresholds {}", route.name, thresholds.join(", ")));
+        }
+        let test = self.test(route.test_samples);
+        self.judge(&route.name, Kind::Converted, &path, route.timesteps, &route.also_at, &test, None)
+    }
+
+    fn finetune(&self, index: usize, resume: bool) -> Result<()> {
+        let job = &self.config.finetune[index];
+        let path = self.checkpoint_of(&job.name);
+        if !path.exists() {
+            let start = self.simulation(&self.checkpoint_of(&job.from), job.timesteps)?;
+            let preset = start.network.preset;
+            let by_default = preset == Preset::Default;
+            let options = Options {
+                rule: adam(job.lr, 0.0)?,
+                batch_size: job.batch_size,
+                steps: job.timesteps,
+                encoding: start.encoding,
+                surrogate: if by_default { Surrogate::DEFAULT } else { Surrogate::PUBLISHED_LINEAR },
+                learn_thresholds: by_default,
+                learn_leaks: by_default,
+                shuffle: true,
+                seed: self.context.seed,
+            };
+            let folder = self.folder.join(format!("{}-training", job.name));
+            std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+            let train = self.data.train.head(job.samples.unwrap_or(usize::MAX).min(self.data.train.len()));
+            let name = job.name.clone();
+            let into = Job { name, options, epochs: job.epochs, max_steps: None, folder: folder.clone(), resume };
+            let report = finetune(self.context, into, start, &train, &self.test(job.test_samples))?;
+            copy_rows::<Finetune>(&folder, self.folder)?;
+            checkpoint(&report.checkpoint)?.save(&path)?;
+        }
+        let best = checkpoint(&path)?.epoch.and_then(|e| u32::try_from(e).ok());
+        self.judge(&job.name, Kind::Finetuned, &path, job.timesteps, &[], &self.test, best)
+    }
+
+    /// A spiking network from the run folder.
+    fn simulation(&self, path: &Path, steps: usize) -> Result<Simulation> {
+        let found = checkpoint(path)?;
+        let (contacts, samples) = (self.test.contacts, self.test.samples);
+        let loaded = SpikingNetwork::load(&found, path, None, contacts, samples)?;
+        Ok(Simulation { network: loaded.network, encoding: loaded.encoding, steps })
+    }
+
+    /// Accuracy at every number of steps asked for, from one run over the most of them; activity at the
+    /// number that the network is meant for.
+    #[allow(clippy::too_many_arguments)]
+    fn judge(
+        &self,
+        name: &str,
+        kind: Kind,
+        path: &Path,
+        steps: usize,
+        also_at: &[usize],
+        test: &Recordings,
+        epoch: Option<u32>,
+    ) -> Result<()> {
+        if self.judged(name)? {
+            return Ok(());
+        }
+        let longest = also_at.iter().copied().max().unwrap_or(0).max(steps);
+        let Simulation { network, encoding, .. } = self.simulation(path, longest)?;
+        let preset = network.preset;
+        let shapes: Vec<_> = network.layers.iter().map(|l| l.shape.clone()).collect();
+        let engine = Dense::new(network, encoding, self.context.device()?)?;
+        let mut encoder = preset.encoder(encoding, self.context.seed);
+        let mut progress = self.context.progress(&format!("{name}, T up to {longest}"), test.len());
+        let batch = self.config.evaluate.batch_size;
+        let found = evaluate(&engine, test, &mut encoder, longest, batch, &mut |n| progress.tick(n))?;
+        drop(progress);
+
+        let mut activity = Vec::new();
+        let mut by_step = Vec::new();
+        for (k, (shape, layer)) in shapes.iter().zip(&found.layers).enumerate() {
+            let mean = |counts: &[u64]| counts.iter().sum::<u64>() as f64 / test.len() as f64;
+            activity.push(Activity {
+                network: name.to_string(),
+                preset: preset.to_string(),
+                timesteps: steps as u32,
+                samples: test.len() as u64,
+                layer: shape.name.clone(),
+                kind: match shape.op {
+                    Op::Conv { .. } => LayerKind::Conv,
+                    Op::Linear { .. } => LayerKind::Linear,
+                },
+                neurons: shape.neurons() as u64,
+                weights: shape.weights() as u64,
+                macs: shape.macs() as u64,
+                analog_input: k == 0 && encoding == Encoding::Direct,
+                spikes_per_sample: mean(&layer.spikes[..steps]),
+                synaptic_operations_per_sample: mean(&layer.operations[..steps]),
+            });
+            by_step.extend((0..steps).map(|t| Step {
+                network: name.to_string(),
+                layer: shape.name.clone(),
+                step: t as u32,
+                spikes_per_sample: mean(&layer.spikes[t..=t]),
+                synaptic_operations_per_sample: mean(&layer.operations[t..=t]),
+            }));
+        }
+        append_csv(&self.folder.join(Activity::FILE), &activity)?;
+        append_csv(&self.folder.join(Step::FILE), &by_step)?;
+        self.confusion(name, &found.by_step[steps - 1])?;
+        let mut moments: Vec<usize> = also_at.iter().copied().chain([steps]).collect();
+        moments.sort_unstable();
+        moments.dedup();
+        let rows: Vec<Evaluation> = moments
+            .into_iter()
+            .map(|t| self.row(name, kind, Some((preset, encoding)), Some(t), &found.by_step[t - 1], epoch))
+            .collect();
+        append_csv(&self.folder.join(EVALUATIONS), &rows)?;
+        for row in &rows {
+            self.context.note(format!(
+                "{name}: accuracy {:.4} at T = {} on {} recordings",
+                row.accuracy,
+                row.timesteps.unwrap_or(0),
+                row.samples
+            ));
+        }
+        Ok(())
+    }
+
+    fn row(
+        &self,
+        network: &str,
+        kind: Kind,
+        rules: Option<(Preset, Encoding)>,
+        steps: Option<usize>,
+        found: &Metrics,
+        epoch: Option<u32>,
+    ) -> Evaluation {
+        Evaluation {
+            network: network.to_string(),
+            kind,
+            preset: rules.map_or_else(String::new, |r| r.0.to_string()),
+            encoder: rules.map_or_else(String::new, |r| r.1.to_string()),
+            timesteps: steps.map(|t| t as u32),
+            samples: found.samples() as u64,
+            accuracy: found.accuracy(),
+            loss: found.loss(),
+            epoch,
+        }
+    }
+
+    fn confusion(&self, network: &str, found: &Metrics) -> Result<()> {
+        let cells = (0..CLASSES).flat_map(|a| (0..CLASSES).map(move |p| (a, p)));
+        let rows: Vec<Confusion> = cells
+            .map(|(actual, predicted)| Confusion {
+                network: network.to_string(),
+                actual: actual as u32,
+                predicted: predicted as u32,
+                count: found.confusion()[actual][predicted],
+            })
+            .collect();
+        Ok(append_csv(&self.folder.join(Confusion::FILE), &rows)?)
+    }
+
+    fn spikes(&self) -> Result<()> {
+        let Some(wanted) = &self.config.spikes else { return Ok(()) };
+        if self.folder.join(Raster::FILE).exists() {
+            return Ok(());
+        }
+        if wanted.sample >= self.test.len() {
+            return Err(usage(format!("spikes.sample: {} of {} test recordings", wanted.sample, self.test.len())));
+        }
+        let converted = self.config.convert.iter().map(|c| (&c.name, c.timesteps));
+        let tuned = self.config.finetune.iter().map(|f| (&f.name, f.timesteps));
+        let steps = converted.chain(tuned).find(|(name, _)| **name == wanted.network).map_or(1, |n| n.1);
+        let chosen = self.simulation(&self.checkpoint_of(&wanted.network), steps)?;
+        let device = self.context.device()?;
+        spikes::record(self.context, self.folder, &wanted.network, chosen, &self.test, wanted.sample, device)?;
+        Ok(())
+    }
+}

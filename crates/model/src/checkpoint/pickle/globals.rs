@@ -1,0 +1,400 @@
+//! What the names mean that a pickle may import: conversions of plain data in place of calls.
+//!
+//! Names and their arguments: `torch/_utils.py`, `torch/_weights_only_unpickler.py` (PyTorch 2.11),
+//! `numpy/_core/multiarray.py` (NumPy 2.4).
+
+use std::borrow::Cow;
+
+use super::super::error::{Fault, shown};
+use super::super::value::{DType, TensorData};
+use super::{
+    Global, Item, MAX_DIMS, Machine, NumpyArray, NumpyContent, NumpyDType, Object, Storage, StorageType,
+    View, is_dtype,
+};
+
+impl<'a> Machine<'a> {
+    pub(super) fn import(&mut self, module: &'a str, name: &'a str) -> Result<(), Fault> {
+        match lookup(module, name) {
+            Some(global) => self.push(Object::Global(global)),
+            None => Err(self.refused(module, name)),
+        }
+    }
+
+    /// The storage that a persistent id names: `('storage', type, key, location, numel)`; legacy files add `None`.
+    pub(super) fn storage(&self, id: Item) -> Result<Storage<'a>, Fault> {
+        let storage = match self.object(id) {
+            Some(Object::Tuple(items)) => match items[..] {
+                [tag, kind, key, _location, Item::Int(numel)]
+                | [tag, kind, key, _location, Item::Int(numel), Item::None]
+                    if self.as_str(tag) == Some("storage") =>
+                {
+                    match (self.object(kind), self.as_borrowed_str(key), u64::try_from(numel)) {
+                        (Some(&Object::Global(Global::Storage(kind))), Some(key), Ok(numel)) => {
+                            Some(Storage { kind, key, numel })
+                        }
+                        _ => None,
+                    }
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        storage.ok_or_else(|| {
+            self.damaged(
+                "expected a storage as ('storage', type, key, location, number of elements), got something else",
+            )
+        })
+    }
+
+    fn as_str(&self, item: Item) -> Option<&str> {
+        match self.object(item) {
+            Some(Object::Str(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Text that stands in the pickle itself, which is all but the decoded kind.
+    pub(super) fn as_borrowed_str(&self, item: Item) -> Option<&'a str> {
+        match self.object(item) {
+            Some(&Object::Str(Cow::Borrowed(text))) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn as_bytes(&self, item: Item) -> Option<&[u8]> {
+        match self.object(item) {
+            Some(Object::Bytes(bytes)) => Some(bytes),
+            // Python 2 has no other bytes than these.
+            Some(Object::Str(text)) => Some(text.as_bytes()),
+            _ => None,
+        }
+    }
+
+    /// Sizes or strides: whole numbers, not negative, at most [`MAX_DIMS`] of them.
+    fn as_dims(&self, item: Item) -> Option<Vec<u64>> {
+        match self.object(item) {
+            Some(Object::Tuple(items) | Object::List(items)) if items.len() <= MAX_DIMS => items
+                .iter()
+                .map(|item| match item {
+                    Item::Int(v) => u64::try_from(*v).ok(),
+                    _ => None,
+                })
+                .collect(),
+            _ => None,
+        }
+    }
+
+    /// What Python would get from calling `function`.
+    pub(super) fn call(&mut self, function: Global<'a>, arguments: &[Item]) -> Result<Item, Fault> {
+        let bad = self.bad_call(function);
+        match (function, arguments) {
+            (Global::OrderedDict, []) => self.add(Object::Dict { ordered: true, entries: Vec::new() }),
+            // Python 2 passes the entries as a list of pairs.
+            (Global::OrderedDict, &[pairs]) => {
+                let Some(Object::List(pairs)) = self.object(pairs) else { return Err(bad) };
+                let mut entries = Vec::new();
+                for pair in pairs {
+                    match self.object(*pair) {
+                        Some(Object::List(pair) | Object::Tuple(pair)) if pair.len() == 2 => {
+                            entries.extend(pair.as_chunks::<2>().0.iter().map(|&[key, value]| (key, value)));
+                        }
+                        _ => return Err(bad),
+                    }
+                }
+                self.charge(entries.len())?;
+                self.add(Object::Dict { ordered: true, entries })
+            }
+
+            (Global::RebuildTensor, &[storage, offset, shape, strides]) => {
+                self.view(storage, offset, shape, strides, None)
+            }
+            (Global::RebuildTensorV2, &[storage, offset, shape, strides, _gradient, _hooks]) => {
+                self.view(storage, offset, shape, strides, None)
+            }
+            (Global::RebuildTensorV2, &[storage, offset, shape, strides, _gradient, _hooks, metadata]) => {
+                self.no_metadata(metadata)?;
+                self.view(storage, offset, shape, strides, None)
+            }
+            (Global::RebuildTensorV3, &[storage, offset, shape, strides, _gradient, _hooks, dtype]) => {
+                self.view(storage, offset, shape, strides, Some(dtype))
+            }
+            (
+                Global::RebuildTensorV3,
+                &[storage, offset, shape, strides, _gradient, _hooks, dtype, metadata],
+            ) => {
+                self.no_metadata(metadata)?;
+                self.view(storage, offset, shape, strides, Some(dtype))
+            }
+            (Global::RebuildParameter, &[data, _gradient, _hooks])
+            | (Global::RebuildParameter, &[data, _gradient, _hooks, _]) => match self.object(data) {
+                Some(Object::View(_)) => Ok(data),
+                _ => Err(bad),
+            },
+            // A tensor or parameter with attributes: (function, type, arguments, attributes).
+            (Global::RebuildFromType, &[function, kind, arguments, _state]) => {
+                match (self.object(function), self.object(kind), self.object(arguments)) {
+                    (
+                        Some(&Object::Global(function)),
+                        Some(Object::Global(Global::TensorType)),
+                        Some(Object::Tuple(arguments)),
+                    ) if function != Global::RebuildFromType && arguments.len() <= MAX_DIMS => {
+                        let arguments = arguments.clone();
+                        self.call(function, &arguments)
+                    }
+                    _ => Err(bad),
+                }
+            }
+
+            (Global::Size, &[sizes]) => match self.object(sizes) {
+                Some(Object::Tuple(_)) => Ok(sizes),
+                _ => Err(bad),
+            },
+            (Global::Device, &[kind]) => {
+                let device = self.as_str(kind).ok_or(bad)?.to_owned();
+                self.charge(device.len())?;
+                self.add(Object::Device(device))
+            }
+            (Global::Device, &[kind, Item::Int(index)]) => {
+                let device = format!("{}:{index}", self.as_str(kind).ok_or(bad)?);
+                self.charge(device.len())?;
+                self.add(Object::Device(device))
+            }
+
+            (Global::NumpyDType, &[code, ..]) => {
+                let code = self.as_borrowed_str(code).ok_or(bad)?;
+                self.add(Object::NumpyDType(NumpyDType { code, big_endian: false }))
+            }
+            (Global::NumpyScalar, &[dtype, data]) => {
+                let dtype = self.numpy_dtype(dtype)?;
+                let bytes = self.as_bytes(data).ok_or(bad)?;
+                self.numpy_scalar(dtype, bytes)
+            }
+            (Global::NumpyReconstruct, &[kind, _shape, _code]) => match self.object(kind) {
+                Some(Object::Global(Global::NumpyArrayType)) => {
+                    self.add(Object::Array(NumpyArray { content: None }))
+                }
+                _ => Err(bad),
+            },
+            (Global::NumpyFromBuffer, &[data, dtype, shape, order]) => {
+                let fortran = self.as_str(order) == Some("F");
+                let content = self.numpy_content(shape, dtype, fortran, data)?;
+                self.add(Object::Array(NumpyArray { content: Some(Box::new(content)) }))
+            }
+
+            // Before protocol 3 bytes travel as text, each character a byte.
+            (Global::Encode, &[text, encoding]) => {
+                let (Some(text), Some("latin1" | "latin-1")) = (self.as_str(text), self.as_str(encoding))
+                else {
+                    return Err(bad);
+                };
+                let bytes: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(c).ok()).collect();
+                let bytes = bytes.ok_or(bad)?;
+                self.charge(bytes.len())?;
+                self.add(Object::Bytes(bytes.into()))
+            }
+            (Global::Bytes | Global::ByteArray, []) => self.add(Object::Bytes(Cow::Borrowed(&[]))),
+            (Global::ByteArray, &[data]) => match self.object(data) {
+                Some(Object::Bytes(_)) => Ok(data),
+                _ => Err(bad),
+            },
+            (Global::Set, []) => self.add(Object::Set(Vec::new())),
+            (Global::Set, &[items]) => {
+                let Some(Object::List(items)) = self.object(items) else { return Err(bad) };
+                let items = items.clone();
+                self.charge(items.len())?;
+                self.add(Object::Set(items))
+            }
+            _ => Err(bad),
+        }
+    }
+
+    fn view(
+        &mut self,
+        storage: Item,
+        offset: Item,
+        shape: Item,
+        strides: Item,
+        dtype: Option<Item>,
+    ) -> Result<Item, Fault> {
+        let Some(&Object::Storage(storage)) = self.object(storage) else {
+            return Err(self.damaged("expected the storage of a tensor, got something else"));
+        };
+        let dtype = match dtype.map(|item| self.object(item)) {
+            None => None,
+            Some(Some(&Object::Global(Global::DType(name)))) => Some(name),
+            Some(_) => return Err(self.damaged("expected the type of a tensor, got something else")),
+        };
+        let offset = match offset {
+            Item::Int(offset) => u64::try_from(offset).ok(),
+            _ => None,
+        };
+        match (offset, self.as_dims(shape), self.as_dims(strides)) {
+            (Some(offset), Some(shape), Some(strides)) if shape.len() == strides.len() => {
+                self.add(Object::View(Box::new(View { storage, dtype, offset, shape, strides })))
+            }
+            _ => Err(self.damaged(
+                "expected offset, sizes and strides of a tensor, as many sizes as strides, at most 64 and none \
+                 negative, got something else",
+            )),
+        }
+    }
+
+    /// Metadata tell that a view is conjugate or negated, which its bytes do not show.
+    fn no_metadata(&self, metadata: Item) -> Result<(), Fault> {
+        match (metadata, self.object(metadata)) {
+            (Item::None, _) => Ok(()),
+            (_, Some(Object::Dict { entries, .. })) if entries.is_empty() => Ok(()),
+            _ => Err(self.unsupported(
+                "a tensor is a conjugate or negative view; save it after .resolve_conj().resolve_neg()"
+                    .to_owned(),
+            )),
+        }
+    }
+
+    fn numpy_dtype(&self, item: Item) -> Result<NumpyDType<'a>, Fault> {
+        match self.object(item) {
+            Some(Object::NumpyDType(dtype)) => Ok(*dtype),
+            _ => Err(self.damaged("expected a NumPy type, got something else")),
+        }
+    }
+
+    fn numpy_scalar(&self, dtype: NumpyDType<'a>, bytes: &[u8]) -> Result<Item, Fault> {
+        let element = self.element(dtype)?;
+        if bytes.len() != element.size() {
+            let problem = format!("a NumPy number: expected {} bytes, got {}", element.size(), bytes.len());
+            return Err(self.damaged(&problem));
+        }
+        let mut bytes = bytes.to_vec();
+        if dtype.big_endian {
+            bytes.reverse();
+        }
+        let scalar = TensorData { dtype: element, shape: Vec::new(), bytes };
+        let item = match (element, scalar.to_i64()) {
+            (DType::Bool, Some(v)) => v.first().map(|&v| Item::Bool(v != 0)),
+            (_, Some(v)) => v.first().map(|&v| Item::Int(v)),
+            (_, None) => scalar.to_f64().first().map(|&v| Item::Float(v)),
+        };
+        item.ok_or_else(|| self.damaged("expected a NumPy number, got no bytes"))
+    }
+
+    fn element(&self, dtype: NumpyDType<'a>) -> Result<DType, Fault> {
+        Ok(match dtype.code {
+            "f8" => DType::F64,
+            "f4" => DType::F32,
+            "f2" => DType::F16,
+            "i8" => DType::I64,
+            "i4" => DType::I32,
+            "i2" => DType::I16,
+            "i1" => DType::I8,
+            "u1" => DType::U8,
+            "b1" => DType::Bool,
+            other => {
+                return Err(self.unsupported(format!(
+                    "expected a NumPy type of f8, f4, f2, i8, i4, i2, i1, u1 and b1, got {}; convert it to a tensor \
+                     or number before saving",
+                    shown(other)
+                )));
+            }
+        })
+    }
+
+    fn numpy_content(
+        &self,
+        shape: Item,
+        dtype: Item,
+        fortran: bool,
+        data: Item,
+    ) -> Result<NumpyContent, Fault> {
+        let dtype = self.numpy_dtype(dtype)?;
+        let element = self.element(dtype)?;
+        match (self.as_dims(shape), self.as_bytes(data), data) {
+            (Some(shape), Some(_), Item::Object(data)) => {
+                Ok(NumpyContent { dtype: element, big_endian: dtype.big_endian, shape, fortran, data })
+            }
+            _ => Err(self.damaged("expected shape and bytes of a NumPy array, got something else")),
+        }
+    }
+
+    /// Sets the state of the object on top of the stack.
+    pub(super) fn build(&mut self) -> Result<(), Fault> {
+        let state = self.pop()?;
+        let target = self.top()?;
+        let bad = self.damaged("expected an object and its state, got something else");
+        let changed = match (self.object(target), self.object(state)) {
+            // Attributes, such as the versions of the modules in `_metadata`; not data of the dictionary.
+            (Some(Object::Dict { ordered: true, .. }), Some(Object::Dict { .. })) => return Ok(()),
+            // (version, byte order, ...)
+            (Some(Object::NumpyDType(dtype)), Some(Object::Tuple(state))) => match state[..] {
+                [_, order, ..] => {
+                    let big_endian = match self.as_str(order) {
+                        Some(">") => true,
+                        Some("<" | "|" | "=") => false,
+                        _ => return Err(bad),
+                    };
+                    Object::NumpyDType(NumpyDType { big_endian, ..*dtype })
+                }
+                _ => return Err(bad),
+            },
+            // (version, shape, type, order is Fortran's, bytes)
+            (Some(Object::Array(_)), Some(Object::Tuple(state))) => match state[..] {
+                [_, shape, dtype, Item::Bool(fortran), data] => {
+                    let content = self.numpy_content(shape, dtype, fortran, data)?;
+                    Object::Array(NumpyArray { content: Some(Box::new(content)) })
+                }
+                _ => return Err(bad),
+            },
+            _ => return Err(bad),
+        };
+        if let Some(object) = self.top_object() {
+            *object = changed;
+        }
+        Ok(())
+    }
+}
+
+/// The meaning of a name, if it is one that may be imported.
+fn lookup<'a>(module: &'a str, name: &'a str) -> Option<Global<'a>> {
+    Some(match (module, name) {
+        ("collections", "OrderedDict") => Global::OrderedDict,
+        ("torch._utils", "_rebuild_tensor") => Global::RebuildTensor,
+        ("torch._utils", "_rebuild_tensor_v2") => Global::RebuildTensorV2,
+        ("torch._utils", "_rebuild_tensor_v3") => Global::RebuildTensorV3,
+        ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => Global::RebuildParameter,
+        ("torch._tensor", "_rebuild_from_type_v2") => Global::RebuildFromType,
+        ("torch", "Tensor") | ("torch.nn.parameter", "Parameter") => Global::TensorType,
+        ("torch", "Size") => Global::Size,
+        ("torch", "device") => Global::Device,
+        ("torch.storage", "UntypedStorage" | "_UntypedStorage") => Global::Storage(StorageType::Untyped),
+        ("torch" | "torch.cuda", storage) if storage.ends_with("Storage") => {
+            Global::Storage(storage_type(storage)?)
+        }
+        ("torch", dtype) if is_dtype(dtype) => Global::DType(dtype),
+        ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar") => Global::NumpyScalar,
+        ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct") => Global::NumpyReconstruct,
+        ("numpy.core.numeric" | "numpy._core.numeric", "_frombuffer") => Global::NumpyFromBuffer,
+        ("numpy", "dtype") => Global::NumpyDType,
+        ("numpy", "ndarray") => Global::NumpyArrayType,
+        ("_codecs", "encode") => Global::Encode,
+        ("builtins" | "__builtin__", "set" | "frozenset") => Global::Set,
+        ("builtins" | "__builtin__", "bytes") => Global::Bytes,
+        ("builtins" | "__builtin__", "bytearray") => Global::ByteArray,
+        _ => return None,
+    })
+}
+
+fn storage_type(name: &str) -> Option<StorageType<'_>> {
+    if let Some(dtype) = DType::ALL.into_iter().find(|dtype| dtype.storage() == name) {
+        return Some(StorageType::Of(dtype));
+    }
+    match name {
+        "UntypedStorage" => Some(StorageType::Untyped),
+        "ComplexDoubleStorage"
+        | "ComplexFloatStorage"
+        | "QInt8Storage"
+        | "QInt32Storage"
+        | "QUInt8Storage"
+        | "QUInt4x2Storage"
+        | "QUInt2x4Storage" => Some(StorageType::Other(name)),
+        _ => None,
+    }
+}

@@ -1,0 +1,212 @@
+"""PyTorch's side of checkpoint_pytorch.rs.
+
+    checkpoint_pytorch.py write FOLDER   files of torch.save, each with what it holds in a NAME.txt
+    checkpoint_pytorch.py dump FILE      what torch.load(weights_only=True) finds, on stdout
+    checkpoint_pytorch.py study FILE     uses a checkpoint as the study's code does
+
+What a file holds is told in lines, depth first: a container's kind and length, then its items; numbers and text
+in hexadecimal where decimals would hide something. The test writes the same lines for what it reads.
+"""
+
+import collections
+import pathlib
+import struct
+import sys
+
+import numpy as np
+import torch
+from torch import nn
+
+
+def tell(value, line):
+    if value is None:
+        line("none")
+    elif isinstance(value, (bool, np.bool_)):
+        line(f"bool {int(value)}")
+    elif isinstance(value, (int, np.integer)):
+        line(f"int {int(value)}")
+    elif isinstance(value, (float, np.floating)):
+        line("float " + struct.pack("<d", float(value)).hex())
+    elif isinstance(value, str):
+        line("str " + value.encode().hex())
+    elif isinstance(value, (bytes, bytearray)):
+        line("bytes " + bytes(value).hex())
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        kind = {list: "list", set: "set", frozenset: "set"}.get(type(value), "tuple")
+        line(f"{kind} {len(value)}")
+        for item in value:
+            tell(item, line)
+    elif isinstance(value, dict):
+        kind = "ordered" if isinstance(value, collections.OrderedDict) else "dict"
+        line(f"{kind} {len(value)}")
+        for key, item in value.items():
+            tell(key, line)
+            tell(item, line)
+    elif isinstance(value, np.ndarray):
+        tell(torch.from_numpy(value.astype(value.dtype.newbyteorder("="))), line)
+    elif isinstance(value, torch.Tensor):
+        flat = value.detach().resolve_neg().contiguous().flatten()
+        content = flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
+        shape = ",".join(map(str, value.shape))
+        line(f"tensor {value.dtype} [{shape}] {content.hex()}")
+    elif isinstance(value, (torch.dtype, torch.device)):
+        line(f"{type(value).__name__} {value}")
+    else:
+        raise TypeError(f"no line for {type(value)}")
+
+
+DTYPES = [
+    torch.float64, torch.float32, torch.float16, torch.bfloat16,
+    torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
+]  # fmt: skip
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm2d(2))
+        self.classifier = nn.Sequential(nn.Linear(8, 3, bias=False))
+
+    def forward(self, x):
+        return self.classifier(self.features(x).flatten(1))
+
+
+def trained(make):
+    """A state dict and that of its optimiser after two steps."""
+    net = nn.DataParallel(Net())
+    optimizer = make(net.parameters())
+    for _ in range(2):
+        optimizer.zero_grad()
+        net(torch.randn(5, 1, 4, 4)).square().sum().backward()
+        optimizer.step()
+    return net.state_dict(), optimizer.state_dict()
+
+
+def readable():
+    """Name, value, and what torch.save is told."""
+    base = torch.arange(24.0).reshape(2, 3, 4)
+    yield "dtypes", {str(d): (torch.randn(2, 3) * 50).to(d) for d in DTYPES}, {}
+    yield "views", {
+        "transposed": base.transpose(0, 2),
+        "slice": base[:, 1:, ::2],
+        "one": base[1, 2, 3],
+        "expanded": torch.tensor([[1.0], [2.0]]).expand(2, 5),
+        "channels last": torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last),
+        "diagonal": torch.randn(5, 5).diagonal(),
+        "overlapping": torch.arange(9.0).unfold(0, 4, 1),
+        "bits": torch.randn(6).view(torch.int32),
+        "scalar": torch.tensor(2.5),
+        "none": torch.zeros(3, 0, 2),
+        "slice of none": torch.zeros(0)[0:0],
+    }, {}
+    first = torch.randn(100)
+    yield "shared", [first, first[10:20], first.reshape(10, 10).t(), first, torch.randn(3)], {}
+    parameter = nn.Parameter(torch.randn(3))
+    parameter.note = "an attribute"
+    plain = torch.randn(2, requires_grad=True)
+    plain.note = 1
+    yield "parameters", [nn.Parameter(torch.randn(2, 2)), parameter, plain, torch.randn(2, requires_grad=True)], {}
+    yield "state_dict", nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)).state_dict(), {}
+    yield "half", {"double": torch.randn(4000, dtype=torch.float64) * 3e4, "single": torch.randn(4000) * 1e-6}, {}
+    optimizers = {
+        "adam": lambda p: torch.optim.Adam(p, lr=1e-4, weight_decay=5e-4),
+        "amsgrad": lambda p: torch.optim.AdamW(p, amsgrad=True),
+        "sgd": lambda p: torch.optim.SGD(p, lr=0.01),
+        "nesterov": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, nesterov=True),
+    }
+    for name, make in optimizers.items():
+        weights, optimizer = trained(make)
+        ann = {"accuracy": 0.75, "epoch": 12, "state_dict": weights, "optimizer": optimizer}
+        yield name, ann, {}
+    yield "numpy", {
+        "float64": np.float64(0.1),
+        "float32": np.float32(0.1),
+        "float16": np.float16(0.1),
+        "int64": np.int64(-7),
+        "uint8": np.uint8(200),
+        "bool": np.bool_(True),
+        "mean": np.mean(np.array([0.25, 0.5])),
+        "array": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "fortran": np.asfortranarray(np.arange(6, dtype=np.int16).reshape(2, 3)),
+        "big-endian": np.arange(4, dtype=">f8"),
+        "empty": np.zeros((0, 2)),
+    }, {}
+    plain = {
+        "ints": [0, 255, 256, 65535, 65536, -1, 2**31, -(2**63), 2**63 - 1],
+        "floats": [0.1, -0.0, float("inf"), float("nan")],
+        "texts": ["", "Grüße, 神経", "a" * 300],
+        "bytes": [b"", bytes(range(256)), b"x" * 300],
+        "containers": [(), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4), {3}, frozenset(), [[]], {}],
+        "many": list(range(3000)),
+        "keys": {None: 1, (0, "a"): 2, 1.5: 3, b"k": 4},
+        "torch": [torch.float32, torch.device("cpu"), torch.device("cuda", 1), torch.Size([2, 3])],
+        "array": np.arange(3.0),
+        "number": np.float64(3),
+        "tensor": torch.arange(3),
+        "flags": [True, False, None],
+    }
+    for protocol in range(2, 6):
+        yield f"protocol{protocol}", plain, {"pickle_protocol": protocol}
+    snn = {
+        "accuracy": torch.tensor(0.6962),
+        "epoch": np.int64(9),
+        "state_dict": trained(optimizers["adam"])[0],
+        "thresholds": [torch.tensor(7.5), 1.25, np.float32(0.5)],
+        "timesteps": 28,
+        "leak_mem": 1.0,
+        "activation": "Linear",
+        "scaling_threshold": 1.0,
+    }
+    yield "snn", snn, {}
+
+
+def write(folder):
+    torch.manual_seed(0)
+    for name, value, options in readable():
+        torch.save(value, folder / f"{name}.pth", **options)
+        with open(folder / f"{name}.txt", "w") as out:
+            tell(value, lambda line: print(line, file=out))
+    double, single = (torch.load(folder / "half.pth")[key] for key in ("double", "single"))
+    (folder / "half.bin").write_bytes(torch.cat([double.half(), single.half()]).numpy().tobytes())
+
+    value = {"w": torch.arange(4.0)}
+    torch.save(value, folder / "legacy.pth", _use_new_zipfile_serialization=False)
+    torch.jit.save(torch.jit.script(nn.Linear(2, 2)), folder / "script.pth")
+    torch.save(nn.Sequential(nn.Linear(2, 2)), folder / "module.pth")
+    torch.save({"w": torch.zeros(3, dtype=torch.complex64)}, folder / "complex.pth")
+    torch.save({"w": torch.zeros(3, dtype=torch.uint16)}, folder / "uint16.pth")
+    torch.save({"w": torch.zeros(3, dtype=torch.complex64).conj().imag}, folder / "negative.pth")
+    torch.save({"w": torch.eye(3).to_sparse()}, folder / "sparse.pth")
+    torch.serialization.set_crc32_options(False)
+    torch.save(value, folder / "unchecked.pth")
+    with open(folder / "unchecked.txt", "w") as out:
+        tell(value, lambda line: print(line, file=out))
+
+
+def study(path):
+    saved = torch.load(path, weights_only=True, map_location="cpu")
+    order = "accuracy epoch state_dict optimizer thresholds timesteps leak activation scaling_threshold note"
+    assert list(saved) == order.split(), list(saved)
+    assert isinstance(saved["state_dict"], collections.OrderedDict)
+    kinds = {"accuracy": float, "epoch": int, "timesteps": int, "leak": float, "activation": str}
+    for key, kind in kinds.items():
+        assert type(saved[key]) is kind, (key, saved[key])
+    assert saved["thresholds"] == [7.3638, 1.4794] and all(type(t) is float for t in saved["thresholds"])
+    net = nn.DataParallel(Net())
+    net.load_state_dict(saved["state_dict"])
+    optimizer = torch.optim.Adam(net.parameters())
+    optimizer.load_state_dict(saved["optimizer"])
+    net(torch.randn(5, 1, 4, 4)).sum().backward()
+    optimizer.step()
+
+
+if __name__ == "__main__":
+    command, path = sys.argv[1], pathlib.Path(sys.argv[2])
+    if command == "write":
+        write(path)
+    elif command == "dump":
+        tell(torch.load(path, weights_only=True), print)
+    elif command == "study":
+        study(path)
+    else:
+        sys.exit(f"unknown command {command}")

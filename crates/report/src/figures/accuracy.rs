@@ -1,0 +1,164 @@
+//! Accuracy against T for each route from ANN to spiking network.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Chapter, Gallery, Plan, WIDTH};
+use crate::error::ReportError;
+use crate::plot::{Axis, Plot, Swatch, legend};
+use crate::rows::{Evaluation, Kind, Row};
+use crate::run::{Run, distinct};
+use crate::scene::{ANN_SERIES, Area, Dash, Ink, Scene, Type};
+
+/// Chance with three classes.
+const CHANCE: f64 = 1.0 / 3.0;
+
+#[derive(Serialize, Deserialize)]
+struct Point {
+    route: String,
+    network: String,
+    kind: Kind,
+    timesteps: Option<u32>,
+    accuracy: f64,
+}
+
+/// The name of a route: how the network came to be, its preset and its encoder.
+fn route(e: &Evaluation) -> String {
+    if e.kind == Kind::Ann {
+        return format!("ANN ({})", e.network);
+    }
+    let settings: Vec<&str> =
+        [e.preset.as_str(), e.encoder.as_str()].into_iter().filter(|s| !s.is_empty()).collect();
+    if settings.is_empty() {
+        e.kind.words().to_owned()
+    } else {
+        format!("{} ({})", e.kind.words(), settings.join(", "))
+    }
+}
+
+/// The route of each evaluation. Networks that share a route make one line, unless they were evaluated at the same
+/// T; then each has a line of its own.
+pub(crate) fn routes(evaluations: &[Evaluation]) -> Vec<String> {
+    let plain: Vec<String> = evaluations.iter().map(route).collect();
+    let mut seen: HashMap<(&str, Option<u32>), &str> = HashMap::new();
+    let mut shared: HashSet<&str> = HashSet::new();
+    for (e, route) in evaluations.iter().zip(&plain) {
+        let first = *seen.entry((route, e.timesteps)).or_insert(&e.network);
+        if e.kind != Kind::Ann && first != e.network {
+            shared.insert(route);
+        }
+    }
+    let name = |(e, route): (&Evaluation, &String)| {
+        if shared.contains(route.as_str()) { format!("{}: {route}", e.network) } else { route.clone() }
+    };
+    evaluations.iter().zip(&plain).map(name).collect()
+}
+
+fn derive(evaluations: &[Evaluation]) -> Vec<Point> {
+    let point = |(e, route): (&Evaluation, String)| Point {
+        route,
+        network: e.network.clone(),
+        kind: e.kind,
+        timesteps: e.timesteps,
+        accuracy: e.accuracy,
+    };
+    evaluations.iter().zip(routes(evaluations)).map(point).collect()
+}
+
+pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
+    const ITEM: &str = "Accuracy against T";
+    if !gallery.has(run, ITEM, &[Evaluation::FILE]) {
+        return Ok(());
+    }
+    let evaluations = run.evaluations.as_deref().unwrap_or_default();
+    if !evaluations.iter().any(|e| e.timesteps.is_some() && e.kind != Kind::Ann) {
+        gallery.leave_out(ITEM, &[Evaluation::FILE], "has no row of a spiking network");
+        return Ok(());
+    }
+    let plan = Plan {
+        chapter: Chapter::Accuracy,
+        stem: "accuracy_timesteps".to_owned(),
+        label: ITEM,
+        caption:
+            "Share of test recordings classified correctly when the simulation runs for T steps, for each \
+                  route from ANN to spiking network. The ANN has no steps: its accuracy is the level line."
+                .to_owned(),
+    };
+    gallery.add(plan, &derive(evaluations), draw)
+}
+
+fn draw(points: &[Point]) -> Scene {
+    let spiking: Vec<&Point> = points.iter().filter(|p| p.kind != Kind::Ann).collect();
+    let steps: Vec<f64> = spiking.iter().filter_map(|p| p.timesteps).map(f64::from).collect();
+    let (lo, hi) = (min(&steps), max(&steps));
+    let routes = distinct(points.iter().map(|p| p.route.as_str()));
+    let mut entries = Vec::new();
+    let mut lines = Vec::new();
+    let mut anns = 0;
+    for (i, name) in routes.iter().filter(|r| spiking.iter().any(|p| p.route == **r)).enumerate() {
+        let mut line: Vec<(f64, f64)> = spiking
+            .iter()
+            .filter(|p| p.route == *name)
+            .filter_map(|p| Some((f64::from(p.timesteps?), p.accuracy)))
+            .collect();
+        line.sort_by(|a, b| a.0.total_cmp(&b.0));
+        // Grey is the ANN's.
+        let ink = Ink::Series(i % ANN_SERIES);
+        entries.push((Swatch::Line(ink, Dash::Solid, Some(i)), name.clone()));
+        lines.push((line, ink, i));
+    }
+    let mut levels = Vec::new();
+    for point in points.iter().filter(|p| p.kind == Kind::Ann) {
+        let dash = if anns == 0 { Dash::Dashed } else { Dash::Dotted };
+        anns += 1;
+        entries.push((Swatch::Line(Ink::Series(ANN_SERIES), dash, None), point.route.clone()));
+        levels.push((point.accuracy, dash));
+    }
+    let mut scene = Scene::new(WIDTH, 420.0, "Accuracy against simulation length");
+    let height = legend(&mut scene, 12.0, 34.0, WIDTH - 24.0, &entries);
+    let top = 34.0 + height + 34.0;
+    let area = Area::new(56.0, top, WIDTH - 56.0 - 74.0, 280.0);
+    scene.height = area.bottom() + 46.0;
+
+    let values: Vec<f64> = points.iter().map(|p| p.accuracy).chain([CHANCE]).collect();
+    let y = Axis::rounded(min(&values) - 0.01, (max(&values) + 0.01).min(1.0), 6, "accuracy (share correct)");
+    let mut ticks: Vec<f64> = steps.clone();
+    ticks.sort_by(f64::total_cmp);
+    ticks.dedup();
+    // Room left and right of the marks.
+    let (lo, hi) = (lo / 1.15, hi * 1.15);
+    let x = Axis {
+        log: true,
+        lo,
+        hi,
+        ticks: ticks.iter().map(|t| (*t, format!("{t:.0}"))).collect(),
+        label: "T, steps of the simulation (log scale)".to_owned(),
+    };
+    let plot = Plot::new(&mut scene, area, x, y);
+    plot.level(&mut scene, CHANCE, Ink::Muted, Dash::Dotted);
+    let beside = |scene: &mut Scene, value: f64, name: &str| {
+        scene.text(area.right() + 6.0, plot.py(value) + Type::LABEL.drop(), name, Type::LABEL);
+    };
+    beside(&mut scene, CHANCE, "chance");
+    let mut named: Vec<f64> = Vec::new();
+    for (accuracy, dash) in levels {
+        plot.level(&mut scene, accuracy, Ink::Series(ANN_SERIES), dash);
+        if named.iter().all(|n| (plot.py(*n) - plot.py(accuracy)).abs() > 13.0) {
+            beside(&mut scene, accuracy, &format!("ANN {accuracy:.3}"));
+            named.push(accuracy);
+        }
+    }
+    for (line, ink, mark) in lines {
+        plot.series(&mut scene, &line, ink, Dash::Solid, Some(mark));
+    }
+    scene
+}
+
+fn min(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+fn max(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+}

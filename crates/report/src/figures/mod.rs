@@ -1,0 +1,148 @@
+//! The figures. Each is made in two steps: `derive` turns the run's tables into one tidy table of its own, which
+//! is written beside the figure; `draw` reads nothing but that table.
+
+mod accuracy;
+mod confusion;
+mod counts;
+mod energy;
+mod rasters;
+mod recording;
+mod steps;
+mod training;
+mod work;
+
+pub(crate) use accuracy::routes;
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::LeftOut;
+use crate::error::ReportError;
+use crate::rows;
+use crate::run::Run;
+use crate::scene::Scene;
+use crate::{output, raster};
+
+/// Width of every figure.
+pub(crate) const WIDTH: f64 = 720.0;
+
+/// Chapters of the page that figures belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Chapter {
+    Accuracy,
+    Energy,
+    Input,
+    Training,
+    Spikes,
+}
+
+/// A figure as the page shows it.
+pub(crate) struct Figure {
+    pub chapter: Chapter,
+    /// File name without extension; also its anchor on the page.
+    pub stem: String,
+    /// `Figure 4`, or what it is for figures the study does not have.
+    pub label: String,
+    /// Below the figure, plain text.
+    pub caption: String,
+    pub scene: Scene,
+}
+
+/// What to call a figure and where it belongs.
+pub(crate) struct Plan {
+    pub chapter: Chapter,
+    pub stem: String,
+    pub label: &'static str,
+    pub caption: String,
+}
+
+/// The figures made so far.
+pub(crate) struct Gallery {
+    folder: PathBuf,
+    pub figures: Vec<Figure>,
+    pub written: Vec<PathBuf>,
+    pub left_out: Vec<LeftOut>,
+}
+
+impl Gallery {
+    /// Write the tidy table, draw the figure from what was written, and write it in both formats.
+    fn add<R: Serialize + DeserializeOwned>(
+        &mut self,
+        mut plan: Plan,
+        table: &[R],
+        draw: impl FnOnce(&[R]) -> Scene,
+    ) -> Result<(), ReportError> {
+        // Names that differ in signs a file name cannot have.
+        while self.figures.iter().any(|f| f.stem == plan.stem) {
+            plan.stem.push_str("_2");
+        }
+        let path = |extension: &str| self.folder.join(format!("{}.{extension}", plan.stem));
+        let (csv_path, svg_path, png_path) = (path("csv"), path("svg"), path("png"));
+        let bytes =
+            to_csv(table).map_err(|e| ReportError::Draw { path: csv_path.clone(), what: e.to_string() })?;
+        output::write(&csv_path, &bytes)?;
+        let rows: Vec<R> = rows::parse(&csv_path, &bytes, &[])?.into_iter().map(|(row, _)| row).collect();
+        let scene = draw(&rows);
+        output::write(&svg_path, scene.svg(true).as_bytes())?;
+        let png = raster::png(&scene).ok_or_else(|| ReportError::Draw {
+            path: png_path.clone(),
+            what: format!("a figure of {} x {} does not fit in memory", scene.width, scene.height),
+        })?;
+        output::write(&png_path, &png)?;
+        self.written.extend([csv_path, svg_path, png_path]);
+        let Plan { chapter, stem, label, caption } = plan;
+        self.figures.push(Figure { chapter, stem, label: label.to_owned(), caption, scene });
+        Ok(())
+    }
+
+    /// Note that something cannot be shown.
+    fn leave_out(&mut self, item: &str, files: &[&'static str], reason: &str) {
+        self.left_out.push(LeftOut::new(item, files, reason));
+    }
+
+    /// Whether all these tables are there; if not, the figure is noted as left out.
+    fn has(&mut self, run: &Run, item: &str, files: &[&'static str]) -> bool {
+        let missing = run.missing(files);
+        if !missing.is_empty() {
+            self.leave_out(item, &missing, "missing");
+        }
+        missing.is_empty()
+    }
+}
+
+fn to_csv<R: Serialize>(table: &[R]) -> Result<Vec<u8>, csv::Error> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for row in table {
+        writer.serialize(row)?;
+    }
+    writer.into_inner().map_err(|e| e.into_error().into())
+}
+
+/// All figures of a run.
+pub(crate) fn all(run: &Run) -> Result<Gallery, ReportError> {
+    let mut gallery = Gallery {
+        folder: run.folder.join("figures"),
+        figures: Vec::new(),
+        written: Vec::new(),
+        left_out: Vec::new(),
+    };
+    accuracy::add(run, &mut gallery)?;
+    confusion::add(run, &mut gallery)?;
+    work::add(run, &mut gallery)?;
+    energy::add_components(run, &mut gallery)?;
+    energy::add_steps(run, &mut gallery)?;
+    recording::add_image(run, &mut gallery)?;
+    recording::add_spikes(run, &mut gallery)?;
+    training::add(run, &mut gallery)?;
+    steps::add(run, &mut gallery)?;
+    rasters::add(run, &mut gallery)?;
+    counts::add(run, &mut gallery)?;
+    Ok(gallery)
+}
+
+/// File name of a figure of one network out of several: the first has the plain name.
+fn stem(base: &str, index: usize, network: &str) -> String {
+    if index == 0 { base.to_owned() } else { format!("{base}_{}", crate::text::slug(network)) }
+}

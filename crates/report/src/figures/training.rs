@@ -1,0 +1,144 @@
+//! Loss and accuracy over the epochs, of the ANN's training and of the fine-tuning.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Chapter, Gallery, Plan, WIDTH};
+use crate::error::ReportError;
+use crate::plot::{Axis, Plot, Swatch, legend};
+use crate::rows::{Finetune, Row, Training};
+use crate::run::{Run, distinct};
+use crate::scene::{Area, Dash, Ink, Scene, Type};
+
+#[derive(Serialize, Deserialize)]
+struct Epoch {
+    network: String,
+    epoch: u32,
+    measure: String,
+    split: String,
+    value: f64,
+}
+
+fn derive<'a>(rows: impl Iterator<Item = (&'a str, u32, [f64; 4])>) -> Vec<Epoch> {
+    let names = [("loss", "train"), ("loss", "test"), ("accuracy", "train"), ("accuracy", "test")];
+    rows.flat_map(|(network, epoch, values)| {
+        names.into_iter().zip(values).map(move |((measure, split), value)| Epoch {
+            network: network.to_owned(),
+            epoch,
+            measure: measure.to_owned(),
+            split: split.to_owned(),
+            value,
+        })
+    })
+    .collect()
+}
+
+pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
+    if gallery.has(run, "Figure 3, training of the ANN", &[Training::FILE]) {
+        let rows = run.training.iter().flatten().map(|r| {
+            (r.network.as_str(), r.epoch, [r.train_loss, r.test_loss, r.train_accuracy, r.test_accuracy])
+        });
+        one(gallery, "fig3_training", Training::FILE, "Training of the ANN", &derive(rows))?;
+    }
+    if gallery.has(run, "Figure 3, fine-tuning of the spiking network", &[Finetune::FILE]) {
+        let rows = run.finetune.iter().flatten().map(|r| {
+            (r.network.as_str(), r.epoch, [r.train_loss, r.test_loss, r.train_accuracy, r.test_accuracy])
+        });
+        one(gallery, "fig3_finetune", Finetune::FILE, "Fine-tuning of the spiking network", &derive(rows))?;
+    }
+    Ok(())
+}
+
+fn one(
+    gallery: &mut Gallery,
+    stem: &str,
+    file: &'static str,
+    title: &str,
+    epochs: &[Epoch],
+) -> Result<(), ReportError> {
+    if epochs.is_empty() {
+        gallery.leave_out(&format!("Figure 3, {}", title.to_lowercase()), &[file], "has no rows");
+        return Ok(());
+    }
+    let plan = Plan {
+        chapter: Chapter::Training,
+        stem: stem.to_owned(),
+        label: "Figure 3",
+        caption: format!(
+            "{title}: mean cross-entropy and share of correct answers after each epoch. The ringed point is the \
+             epoch with the best test accuracy."
+        ),
+    };
+    gallery.add(plan, epochs, |epochs| draw(title, epochs))
+}
+
+fn draw(title: &str, epochs: &[Epoch]) -> Scene {
+    let networks = distinct(epochs.iter().map(|e| e.network.as_str()));
+    let mut scene = Scene::new(WIDTH, 340.0, title);
+    let mut entries: Vec<(Swatch, String)> = networks
+        .iter()
+        .enumerate()
+        .map(|(i, name)| (Swatch::Line(Ink::Series(i), Dash::Solid, None), name.clone()))
+        .collect();
+    entries.push((Swatch::Line(Ink::Muted, Dash::Solid, None), "test split".to_owned()));
+    entries.push((Swatch::Line(Ink::Muted, Dash::Dashed, None), "training split".to_owned()));
+    let top = 34.0 + legend(&mut scene, 12.0, 34.0, WIDTH - 24.0, &entries) + 34.0;
+    let first = f64::from(epochs.iter().map(|e| e.epoch).min().unwrap_or(1));
+    let last = f64::from(epochs.iter().map(|e| e.epoch).max().unwrap_or(1));
+    // A run of one epoch still gets an axis around it.
+    let (first, last) = if last > first { (first, last) } else { (first - 0.5, last + 0.5) };
+    let mut bottom = top;
+    for (i, (measure, label)) in
+        [("loss", "loss (mean cross-entropy)"), ("accuracy", "accuracy (share correct)")]
+            .into_iter()
+            .enumerate()
+    {
+        let area = Area::new(54.0 + i as f64 * 360.0, top, 292.0, 200.0);
+        bottom = area.bottom();
+        let of = |network: &str, split: &str| {
+            let mut line: Vec<(f64, f64)> = epochs
+                .iter()
+                .filter(|e| e.network == network && e.measure == measure && e.split == split)
+                .map(|e| (f64::from(e.epoch), e.value))
+                .collect();
+            line.sort_by(|a, b| a.0.total_cmp(&b.0));
+            line
+        };
+        let values =
+            || epochs.iter().filter(|e| e.measure == measure && e.value.is_finite()).map(|e| e.value);
+        let (lo, hi) =
+            values().fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), v| (lo.min(v), hi.max(v)));
+        let (lo, hi) = if lo <= hi { (lo, hi) } else { (0.0, 1.0) };
+        let slack = ((hi - lo) * 0.03).max(1e-3);
+        let y = Axis::rounded((lo - slack).max(0.0), hi + slack, 5, label);
+        let plot = Plot::new(&mut scene, area, Axis::whole(first, last, 6, "epoch"), y);
+        for (n, network) in networks.iter().enumerate() {
+            let ink = Ink::Series(n);
+            for (split, dash) in [("train", Dash::Dashed), ("test", Dash::Solid)] {
+                let line = of(network, split);
+                let marks = (line.len() < 16 && split == "test").then_some(n);
+                plot.series(&mut scene, &line, ink, dash, marks);
+            }
+            if measure == "accuracy"
+                && let Some(best) =
+                    of(network, "test").into_iter().reduce(|a, b| if b.1 > a.1 { b } else { a })
+            {
+                ring(&mut scene, plot.px(best.0), plot.py(best.1), ink);
+                // Below the ring: the training curve is usually above.
+                let half = Type::VALUE.width("0.000") / 2.0;
+                let x = plot.px(best.0).clamp(area.x + half, area.right() - half);
+                let label = format!("{:.3}", best.1);
+                scene.text(x, plot.py(best.1) + 21.0, &label, Type::VALUE.middle().ink(ink));
+            }
+        }
+    }
+    scene.height = bottom + 46.0;
+    scene
+}
+
+fn ring(scene: &mut Scene, x: f64, y: f64, ink: Ink) {
+    let points = (0..=24).map(|i| {
+        let angle = f64::from(i) * std::f64::consts::TAU / 24.0;
+        (x + 7.5 * angle.cos(), y + 7.5 * angle.sin())
+    });
+    scene.line(points.collect(), ink, 1.5, Dash::Solid);
+}

@@ -1,0 +1,263 @@
+//! `report/index.html`: one file that needs no other, no network and no script.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::LeftOut;
+use crate::figures::{Chapter, Figure};
+use crate::rows::Kind;
+use crate::run::Run;
+use crate::scene::{escape, style, variables};
+use crate::tables::{Table, Tables, has_energy, reference_ann, representatives};
+use crate::tally::{ANN, PUBLISHED, Tally, quantised};
+use crate::text;
+
+/// The page of a run.
+pub(crate) fn html(run: &Run, figures: &[Figure], tables: &Tables, left_out: &[LeftOut]) -> String {
+    let name = run_name(run);
+    let mut html = String::with_capacity(1 << 20);
+    html += "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\" />\n";
+    html += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\" />\n";
+    html += "<meta name=\"color-scheme\" content=\"light dark\" />\n";
+    html += &format!("<title>{}: from ESCAPE-NET to a spiking network</title>\n", escape(&name));
+    html += &format!(
+        "<style>\n:root{{{}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{}}}.map{{filter:invert(1) \
+         hue-rotate(180deg)}}}}\n{}\n{CSS}</style>\n</head>\n<body>\n",
+        variables(false),
+        variables(true),
+        style(true)
+    );
+    html += &format!(
+        "<header>\n<p class=\"kicker\">ESCAPE-NET, from artificial to spiking neurons</p>\n<h1>{}</h1>\n",
+        escape(&name)
+    );
+    html += &format!("<p class=\"lead\">{}</p>\n", summary(run));
+
+    let chapters = chapters(run, figures, tables, left_out);
+    html += "<nav><ul>\n";
+    for (id, title, _) in &chapters {
+        html += &format!("<li><a href=\"#{id}\">{title}</a></li>\n");
+    }
+    html += "</ul></nav>\n</header>\n<main>\n";
+    for (id, title, body) in &chapters {
+        html += &format!("<section id=\"{id}\">\n<h2>{title}</h2>\n{body}</section>\n");
+    }
+    html += "</main>\n</body>\n</html>\n";
+    html
+}
+
+type ChapterText = (&'static str, &'static str, String);
+
+/// Chapters with content: anchor, title, HTML.
+fn chapters(run: &Run, figures: &[Figure], tables: &Tables, left_out: &[LeftOut]) -> Vec<ChapterText> {
+    let of =
+        |chapter: Chapter| figures.iter().filter(|f| f.chapter == chapter).map(figure).collect::<String>();
+    let table = |table: &Option<Table>| table.as_ref().map(Table::html).unwrap_or_default();
+    let lone = |stem: &str| figures.iter().filter(|f| f.stem == stem).map(figure).collect::<String>();
+    let accuracy = format!(
+        "{}{}{}{}{}",
+        table(&tables.table1),
+        lone("accuracy_timesteps"),
+        table(&tables.table2),
+        table(&tables.table3),
+        lone("confusion")
+    );
+    let energy = format!("{}{}{}", table(&tables.energy), of(Chapter::Energy), table(&tables.activity));
+    let all = [
+        ("accuracy", "Accuracy", accuracy),
+        ("energy", "Energy and activity", energy),
+        ("input", "What goes in", of(Chapter::Input)),
+        ("training", "Training", of(Chapter::Training)),
+        ("spikes", "Spikes, layer by layer", of(Chapter::Spikes)),
+        ("run", "How this run was made", run.manifest.as_ref().map(manifest).unwrap_or_default()),
+        ("left-out", "Not shown", missing(left_out)),
+    ];
+    all.into_iter().filter(|(.., body)| !body.is_empty()).collect()
+}
+
+fn run_name(run: &Run) -> String {
+    let named = run.manifest.as_ref().and_then(|m| m.get("name")).and_then(Value::as_str);
+    let folder = || {
+        let full = std::fs::canonicalize(&run.folder).unwrap_or_else(|_| run.folder.clone());
+        full.file_name().map_or("run".to_owned(), |n| Path::new(n).display().to_string())
+    };
+    named.map_or_else(folder, str::to_owned)
+}
+
+/// The whole run in a paragraph of numbers, as HTML.
+fn summary(run: &Run) -> String {
+    let tally = Tally::of(run);
+    let ann = reference_ann(run);
+    // Fine-tuned before converted, with energy before without, then the most accurate.
+    let rank = |e: &&crate::rows::Evaluation| (e.kind == Kind::Finetuned, has_energy(run, e));
+    let spiking = representatives(run)
+        .into_iter()
+        .filter(|e| e.kind != Kind::Ann)
+        .max_by(|a, b| rank(a).cmp(&rank(b)).then(a.accuracy.total_cmp(&b.accuracy)));
+    let mut out = Vec::new();
+    match (ann, spiking) {
+        (Some(a), Some(s)) => {
+            let points = 100.0 * (a.accuracy - s.accuracy);
+            let compared = if points.abs() < 0.05 {
+                "as many".to_owned()
+            } else if points > 0.0 {
+                format!("{points:.1} points fewer")
+            } else {
+                format!("{:.1} points more", -points)
+            };
+            out.push(format!(
+                "Of {} test recordings, the ANN classifies <b>{:.1}%</b> correctly and the spiking network <b>{}</b> \
+                 ({}, T = {}) <b>{:.1}%</b>, {compared}.",
+                text::grouped(s.samples),
+                100.0 * a.accuracy,
+                escape(&s.network),
+                s.kind.words(),
+                s.timesteps.unwrap_or(0),
+                100.0 * s.accuracy
+            ));
+        }
+        (Some(e), None) | (None, Some(e)) => out.push(format!(
+            "Of {} test recordings, {} ({}{}) classifies <b>{:.1}%</b> correctly.",
+            text::grouped(e.samples),
+            escape(&e.network),
+            e.kind.words(),
+            e.timesteps.map_or(String::new(), |t| format!(", T = {t}")),
+            100.0 * e.accuracy
+        )),
+        (None, None) => out.push("This run has evaluated no network yet.".to_owned()),
+    }
+    let Some(s) = spiking.filter(|s| has_energy(run, s)) else { return out.join(" ") };
+    if let Some(saving) = tally.saving(PUBLISHED, ANN, &s.network) {
+        out.push(format!("By the published formula it needs <b>{}</b> energy than the ANN.", times(saving)));
+    }
+    let arithmetic = tally.honest().and_then(|model| {
+        let saving = tally.saving(&model, ANN, &s.network)?;
+        let mut text = format!(
+            "Counting every layer, every arriving spike and every membrane update, it needs <b>{}</b> than the ANN in {} \
+             arithmetic",
+            times(saving),
+            escape(&model)
+        );
+        let (bits, name) = quantised(s.timesteps.unwrap_or(0));
+        if let Some(over) = tally.saving(&model, &name, &s.network) {
+            let but = if (saving >= 1.0) == (over >= 1.0) { "and" } else { "but" };
+            text += &format!(", {but} <b>{}</b> than an ANN quantised to {bits} bits", times(over));
+        }
+        Some(text + ".")
+    });
+    out.extend(arithmetic);
+    let memory = tally.honest_with_memory().and_then(|model| {
+        let saving = tally.saving(&model, ANN, &s.network)?;
+        let format = escape(model.trim_end_matches("+memory"));
+        Some(format!("With the traffic to memory it needs <b>{}</b> than the {format} ANN.", times(saving)))
+    });
+    out.extend(memory);
+    out.join(" ")
+}
+
+fn times(saving: f64) -> String {
+    let number = |ratio: f64| text::ratio(ratio).trim_end_matches('x').to_owned();
+    if saving >= 1.0 {
+        format!("{} times less", number(saving))
+    } else {
+        format!("{} times more", number(1.0 / saving))
+    }
+}
+
+fn figure(figure: &Figure) -> String {
+    let stem = &figure.stem;
+    let links = ["csv", "svg", "png"]
+        .map(|e| format!("<a href=\"../figures/{stem}.{e}\">{}</a>", e.to_uppercase()))
+        .join(" ");
+    format!(
+        "<figure id=\"{stem}\">\n<div class=\"wide\">{}</div>\n<figcaption><b>{}.</b> {} <span class=\"files\">{links}\
+         </span></figcaption>\n</figure>\n",
+        figure.scene.svg(false),
+        escape(&figure.label),
+        escape(&figure.caption)
+    )
+}
+
+fn manifest(manifest: &Map<String, Value>) -> String {
+    let mut rows = Vec::new();
+    flatten("", manifest, 0, &mut rows);
+    let mut html = "<div class=\"wide\"><table class=\"facts\"><tbody>\n".to_owned();
+    for (key, value) in rows {
+        html += &format!("<tr><th scope=\"row\">{}</th><td>{}</td></tr>\n", escape(&key), escape(&value));
+    }
+    html + "</tbody></table></div>\n"
+}
+
+/// Nested objects as dotted keys, down to a depth at which JSON reads no worse.
+fn flatten(prefix: &str, object: &Map<String, Value>, depth: usize, rows: &mut Vec<(String, String)>) {
+    for (key, value) in object {
+        let key = format!("{prefix}{key}");
+        match value {
+            Value::Object(inner) if depth < 3 && !inner.is_empty() => {
+                flatten(&format!("{key}."), inner, depth + 1, rows)
+            }
+            Value::Array(items) if items.iter().all(|i| !i.is_object() && !i.is_array()) => {
+                rows.push((key, items.iter().map(plain).collect::<Vec<_>>().join(", ")));
+            }
+            other => rows.push((key, plain(other))),
+        }
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn missing(left_out: &[LeftOut]) -> String {
+    if left_out.is_empty() {
+        return String::new();
+    }
+    let mut html =
+        "<p>The run folder has no data for these. Each appears once its files are there.</p>\n<ul>\n"
+            .to_owned();
+    for item in left_out {
+        html += &format!("<li>{}</li>\n", escape(&item.to_string()));
+    }
+    html + "</ul>\n"
+}
+
+const CSS: &str = r"
+*{box-sizing:border-box}
+body{margin:0 auto;padding:2.5rem 1.25rem 4rem;max-width:68rem;background:var(--c-paper);color:var(--c-text);
+font:16px/1.55 system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,'Liberation Sans',sans-serif;
+-webkit-text-size-adjust:100%}
+h1{font-size:2rem;line-height:1.2;margin:.1rem 0 1rem;letter-spacing:-.01em;overflow-wrap:anywhere}
+h2{font-size:1.3rem;margin:3.5rem 0 1.25rem;padding-top:.9rem;border-top:2px solid var(--c-text)}
+.kicker{margin:0;color:var(--c-muted);font-size:.875rem}
+.lead{font-size:1.09rem;margin:0 0 1.25rem;max-width:44rem}
+a{color:var(--c-0)}
+nav ul{list-style:none;display:flex;flex-wrap:wrap;gap:.3rem 1.25rem;margin:0;padding:0;font-size:.9rem}
+.wide{overflow-x:auto;max-width:100%}
+table{border-collapse:collapse;font-size:.84rem;line-height:1.35;font-variant-numeric:tabular-nums;min-width:min(100%,36rem)}
+caption{text-align:left;font-weight:600;font-size:.95rem;padding:0 0 .5rem}
+th,td{padding:.36rem .8rem .36rem 0;text-align:left;vertical-align:baseline}
+th:last-child,td:last-child{padding-right:0}
+thead th{font-weight:500;color:var(--c-muted);border-bottom:1px solid var(--c-axis);vertical-align:bottom}
+tbody tr{border-bottom:1px solid var(--c-grid)}
+tr.group td{border-top:1px solid var(--c-axis)}
+.n{text-align:right}
+.study{color:var(--c-muted);font-style:italic}
+thead .n{max-width:6.5rem}
+.n,.study{white-space:nowrap}thead .n{white-space:normal}
+td:not(.n){max-width:12rem}
+td:first-child{white-space:nowrap}#table1 td:nth-child(2){min-width:9.5rem}
+.note{font-size:.84rem;color:var(--c-muted);margin:.6rem 0 2.2rem;max-width:44rem}
+.facts th{font-weight:500;color:var(--c-muted);white-space:nowrap}
+.facts td:not(.n){max-width:none;white-space:normal;overflow-wrap:anywhere}
+figure{margin:0 0 2.6rem;max-width:50rem}
+figure svg{display:block;width:100%;height:auto;min-width:560px}
+figcaption{font-size:.875rem;color:var(--c-muted);margin-top:.35rem;max-width:44rem}
+figcaption b{color:var(--c-text)}
+.files{font-size:.78rem;white-space:nowrap}
+li{margin:.2rem 0}
+@media (max-width:40rem){body{padding:1.25rem .9rem 3rem}h1{font-size:1.6rem}h2{margin-top:2.5rem}}
+@media print{body{max-width:none;padding:0;font-size:10.5pt}nav,.files{display:none}a{color:inherit}
+figure,table{break-inside:avoid}h2{break-after:avoid}.wide{overflow:visible}figure svg{min-width:0}
+table{font-size:8pt}td{white-space:normal}}
+";

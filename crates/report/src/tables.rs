@@ -1,0 +1,467 @@
+//! The tables of the page, as values that become HTML or aligned text.
+
+use std::fmt;
+
+use crate::figures;
+use crate::rows::{Energy, Evaluation, Kind, Row};
+use crate::run::{Run, distinct};
+use crate::scene::escape;
+use crate::study;
+use crate::tally::{ANN, PUBLISHED, Tally, is_ann, model_name, network_name, quantised};
+use crate::text;
+
+/// For a value that is not known or has no meaning.
+const NONE: &str = "-";
+
+/// A column of a [`Table`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Its name.
+    pub head: String,
+    /// Numbers stand right, text stands left.
+    pub numeric: bool,
+    /// It holds the published study's values rather than the run's.
+    pub study: bool,
+}
+
+/// A table. Its [`Display`](fmt::Display) is aligned plain text, without the study's columns and the notes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Short name, the anchor on the page: `table1`.
+    pub id: &'static str,
+    /// Title.
+    pub title: String,
+    /// Columns.
+    pub columns: Vec<Column>,
+    /// Cells, row by row, as long as the columns.
+    pub rows: Vec<Vec<String>>,
+    /// Footnotes.
+    pub notes: Vec<String>,
+}
+
+/// The tables a run has data for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tables {
+    /// Networks compared: accuracy and energy.
+    pub table1: Option<Table>,
+    /// Accuracy of converted networks against T.
+    pub table2: Option<Table>,
+    /// Fine-tuning: before and after, for each T.
+    pub table3: Option<Table>,
+    /// What the layers did.
+    pub activity: Option<Table>,
+    /// Energy by model.
+    pub energy: Option<Table>,
+}
+
+impl Table {
+    fn new(id: &'static str, title: &str, columns: &[(&str, bool)]) -> Self {
+        let column =
+            |&(head, numeric): &(&str, bool)| Column { head: head.to_owned(), numeric, study: false };
+        Self {
+            id,
+            title: title.to_owned(),
+            columns: columns.iter().map(column).collect(),
+            rows: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+    fn numeric(&mut self, head: String) {
+        self.columns.push(Column { head, numeric: true, study: false });
+    }
+    fn study(&mut self, head: &str) {
+        self.columns.push(Column { head: head.to_owned(), numeric: true, study: true });
+    }
+
+    /// As an HTML table.
+    pub(crate) fn html(&self) -> String {
+        let class = |c: &Column| match (c.numeric, c.study) {
+            (_, true) => " class=\"n study\"",
+            (true, _) => " class=\"n\"",
+            _ => "",
+        };
+        let mut html = format!(
+            "<div class=\"wide\"><table id=\"{}\"><caption>{}</caption>\n<thead><tr>",
+            self.id,
+            escape(&self.title)
+        );
+        for c in &self.columns {
+            html += &format!("<th scope=\"col\"{}>{}</th>", class(c), escape(&c.head));
+        }
+        html += "</tr></thead>\n<tbody>\n";
+        for (i, row) in self.rows.iter().enumerate() {
+            // Rows that share their first cell are a group, named once and set apart from the next.
+            let grouped = matches!(self.id, "activity" | "energy-table");
+            let repeats = grouped && i > 0 && row.first() == self.rows[i - 1].first();
+            html += if grouped && !repeats && i > 0 { "<tr class=\"group\">" } else { "<tr>" };
+            for (at, (cell, c)) in row.iter().zip(&self.columns).enumerate() {
+                let cell = if at == 0 && repeats { "" } else { cell };
+                html +=
+                    &format!("<td{}>{}</td>", class(c), escape(if cell == NONE { "\u{2013}" } else { cell }));
+            }
+            html += "</tr>\n";
+        }
+        html += "</tbody></table></div>\n";
+        for note in &self.notes {
+            html += &format!("<p class=\"note\">{}</p>\n", escape(note));
+        }
+        html
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown: Vec<usize> = (0..self.columns.len()).filter(|i| !self.columns[*i].study).collect();
+        let length = |text: &str| text.chars().count();
+        // Heads of several words take two lines, or they would be wider than most of their cells.
+        let head = |i: usize| {
+            let head = self.columns[i].head.as_str();
+            head.rsplit_once(' ').unwrap_or(("", head))
+        };
+        let width = |i: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(i)).map(|cell| length(cell));
+            cells.chain([length(head(i).0), length(head(i).1)]).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = shown.iter().map(|i| width(*i)).collect();
+        let line = |cells: &mut dyn Iterator<Item = &str>| {
+            let mut out = String::new();
+            for (at, ((cell, width), i)) in cells.zip(&widths).zip(&shown).enumerate() {
+                let pad = " ".repeat(width.saturating_sub(length(cell)));
+                if at > 0 {
+                    out.push_str("  ");
+                }
+                let parts = if self.columns[*i].numeric { [&pad, cell] } else { [cell, &pad] };
+                out.extend(parts);
+            }
+            out.trim_end().to_owned()
+        };
+        writeln!(f, "{}", self.title)?;
+        if shown.iter().any(|i| !head(*i).0.is_empty()) {
+            writeln!(f, "{}", line(&mut shown.iter().map(|i| head(*i).0)))?;
+        }
+        writeln!(f, "{}", line(&mut shown.iter().map(|i| head(*i).1)))?;
+        writeln!(f, "{}", "-".repeat(widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1)))?;
+        for row in &self.rows {
+            let cell = |i: &usize| row.get(*i).map_or("", String::as_str);
+            writeln!(f, "{}", line(&mut shown.iter().map(cell)))?;
+        }
+        Ok(())
+    }
+}
+
+/// All tables of a run.
+pub(crate) fn all(run: &Run) -> Tables {
+    let filled = |table: Option<Table>| table.filter(|t| !t.rows.is_empty());
+    Tables {
+        table1: filled(table1(run)),
+        table2: filled(table2(run)),
+        table3: filled(table3(run)),
+        activity: filled(activity(run)),
+        energy: filled(energy(run)),
+    }
+}
+
+/// The evaluation that stands for a network in Table 1: at the T its activity was measured at, else the most
+/// accurate one, of two equals the shorter simulation. One for each network, preset and encoder.
+pub(crate) fn representatives(run: &Run) -> Vec<&Evaluation> {
+    let all = run.evaluations.as_deref().unwrap_or_default();
+    let key = |e: &Evaluation| (e.network.clone(), e.preset.clone(), e.encoder.clone());
+    let mut chosen: Vec<&Evaluation> = Vec::new();
+    for e in all {
+        if chosen.iter().any(|c| key(c) == key(e)) {
+            continue;
+        }
+        let group = || all.iter().filter(|o| key(o) == key(e));
+        let measured = measured_at(run, e).and_then(|t| group().find(|o| o.timesteps == Some(t)));
+        let better = |a: &'_ &Evaluation, b: &'_ &Evaluation| {
+            a.accuracy.total_cmp(&b.accuracy).then(b.timesteps.cmp(&a.timesteps))
+        };
+        chosen.extend(measured.or_else(|| group().max_by(better)));
+    }
+    chosen
+}
+
+/// T of the network's activity, if it was measured with this preset.
+fn measured_at(run: &Run, e: &Evaluation) -> Option<u32> {
+    run.activity_of(&e.network).first().filter(|a| a.preset == e.preset).map(|a| a.timesteps)
+}
+
+/// Whether the energy table's numbers belong to this evaluation.
+pub(crate) fn has_energy(run: &Run, e: &Evaluation) -> bool {
+    let tally = Tally::of(run);
+    let known = tally.models().iter().any(|m| tally.total(m, &e.network).is_some());
+    known && (run.activity_of(&e.network).is_empty() || measured_at(run, e) == e.timesteps)
+}
+
+/// The ANN others are compared with: the last one evaluated.
+pub(crate) fn reference_ann(run: &Run) -> Option<&Evaluation> {
+    run.evaluations.iter().flatten().rev().find(|e| e.kind == Kind::Ann)
+}
+
+fn table1(run: &Run) -> Option<Table> {
+    run.evaluations.as_ref()?;
+    let tally = Tally::of(run);
+    let mut table = Table::new(
+        "table1",
+        "Table 1. Networks compared",
+        &[
+            ("network", false),
+            ("route", false),
+            ("T", true),
+            ("samples", true),
+            ("accuracy", true),
+            ("points lost", true),
+        ],
+    );
+    let published = tally.models().iter().any(|m| m == PUBLISHED);
+    if published {
+        table.numeric("energy, published".to_owned());
+        table.numeric("saving, published".to_owned());
+    }
+    let honest: Vec<String> = [tally.honest(), tally.honest_with_memory()].into_iter().flatten().collect();
+    for model in &honest {
+        table.numeric(format!("saving, {model}"));
+    }
+    table.study("study: accuracy");
+    table.study("study: energy");
+    let reference = reference_ann(run);
+    for e in representatives(run) {
+        let spiking = e.kind != Kind::Ann;
+        let settings: Vec<&str> =
+            [e.preset.as_str(), e.encoder.as_str()].into_iter().filter(|s| !s.is_empty()).collect();
+        let route = if spiking && !settings.is_empty() {
+            format!("{} ({})", e.kind.words(), settings.join(", "))
+        } else {
+            e.kind.words().to_owned()
+        };
+        let lost = reference.filter(|r| r.network != e.network);
+        let mut row = vec![
+            e.network.clone(),
+            route,
+            e.timesteps.map_or_else(|| NONE.to_owned(), |t| t.to_string()),
+            text::grouped(e.samples),
+            format!("{:.3}", e.accuracy),
+            lost.map_or_else(|| NONE.to_owned(), |r| format!("{:.1}", 100.0 * (r.accuracy - e.accuracy))),
+        ];
+        let saving = |model: &str| {
+            let known = spiking && has_energy(run, e);
+            known.then(|| tally.saving(model, ANN, &e.network)).flatten()
+        };
+        let is_reference = reference.is_some_and(|r| r.network == e.network);
+        if published {
+            let normalised = if is_reference { Some(1.0) } else { saving(PUBLISHED).map(f64::recip) };
+            row.push(normalised.map_or_else(|| NONE.to_owned(), |n| text::significant(n, 3)));
+            row.push(saving(PUBLISHED).map_or_else(|| NONE.to_owned(), text::ratio));
+        }
+        for model in &honest {
+            row.push(saving(model).map_or_else(|| NONE.to_owned(), text::ratio));
+        }
+        row.push(study::accuracy(e.kind, &e.network));
+        row.push(match e.kind {
+            Kind::Finetuned => text::significant(study::ENERGY, 3),
+            _ => NONE.to_owned(),
+        });
+        table.rows.push(row);
+    }
+    let against = reference.map_or(String::new(), |r| format!(" against the ANN \"{}\"", r.network));
+    table.notes.push(format!(
+        "Points lost: percentage points of accuracy{against}. Saving: energy of the ANN over energy of the network, so \
+         that 1 is a draw and below 1 the ANN wins. Columns headed \"study\" are the published study's values, on its \
+         own 7,835 test recordings; they are for reference and no result of this run."
+    ));
+    Some(table)
+}
+
+fn table2(run: &Run) -> Option<Table> {
+    let all = run.evaluations.as_deref()?;
+    let routes = figures::routes(all);
+    let converted = || all.iter().zip(&routes).filter(|(e, _)| e.kind == Kind::Converted);
+    let names = distinct(converted().map(|(_, route)| route.as_str()));
+    let mut steps: Vec<u32> = converted().filter_map(|(e, _)| e.timesteps).collect();
+    steps.sort_unstable();
+    steps.dedup();
+    let mut table = Table::new("table2", "Table 2. Converted only: accuracy against T", &[("T", true)]);
+    for name in &names {
+        table.numeric(name.clone());
+    }
+    table.study("study");
+    for t in steps {
+        let mut row = vec![t.to_string()];
+        for name in &names {
+            let found = converted().find(|(e, route)| e.timesteps == Some(t) && *route == name);
+            row.push(found.map_or_else(|| NONE.to_owned(), |(e, _)| format!("{:.3}", e.accuracy)));
+        }
+        let study = study::CONVERTED_AT.iter().find(|(at, _)| *at == t);
+        row.push(study.map_or_else(|| NONE.to_owned(), |(_, a)| format!("{a:.3}")));
+        table.rows.push(row);
+    }
+    let study = study::CONVERTED_AT.map(|(t, a)| format!("{t}: {a:.3}")).join(", ");
+    table.notes.push(format!("The published study has, by T: {study}."));
+    Some(table)
+}
+
+fn table3(run: &Run) -> Option<Table> {
+    let all = run.evaluations.as_deref()?;
+    let mut finetuned: Vec<&Evaluation> = all.iter().filter(|e| e.kind == Kind::Finetuned).collect();
+    finetuned.sort_by_key(|e| e.timesteps);
+    let mut table = Table::new(
+        "table3",
+        "Table 3. Fine-tuning: accuracy before and after",
+        &[
+            ("T", true),
+            ("network", false),
+            ("preset", false),
+            ("converted only", true),
+            ("fine-tuned", true),
+            ("points gained", true),
+            ("best epoch", true),
+        ],
+    );
+    table.study("study: converted");
+    table.study("study: fine-tuned (epoch)");
+    for e in finetuned {
+        let same =
+            |o: &&Evaluation| o.kind == Kind::Converted && o.timesteps == e.timesteps && o.preset == e.preset;
+        let before = all.iter().filter(same).find(|o| o.encoder == e.encoder);
+        let study = study::FINETUNED_AT.iter().find(|(t, ..)| Some(*t) == e.timesteps);
+        let settings: Vec<&str> =
+            [e.preset.as_str(), e.encoder.as_str()].into_iter().filter(|s| !s.is_empty()).collect();
+        table.rows.push(vec![
+            e.timesteps.map_or_else(|| NONE.to_owned(), |t| t.to_string()),
+            e.network.clone(),
+            settings.join(", "),
+            before.map_or_else(|| NONE.to_owned(), |b| format!("{:.3}", b.accuracy)),
+            format!("{:.3}", e.accuracy),
+            before.map_or_else(|| NONE.to_owned(), |b| format!("{:+.1}", 100.0 * (e.accuracy - b.accuracy))),
+            e.epoch.map_or_else(|| NONE.to_owned(), |epoch| epoch.to_string()),
+            study.map_or_else(|| NONE.to_owned(), |s| format!("{:.3}", s.1)),
+            study.map_or_else(|| NONE.to_owned(), |s| format!("{:.3} ({})", s.2, s.3)),
+        ]);
+    }
+    table.notes.push(
+        "The published study's best is 0.283 before and 0.699 after 10 epochs at T = 28; it keeps the epoch with the \
+         best test accuracy, as this run does."
+            .to_owned(),
+    );
+    Some(table)
+}
+
+fn activity(run: &Run) -> Option<Table> {
+    let all = run.activity.as_ref()?;
+    let mut table = Table::new(
+        "activity",
+        "Activity per recording",
+        &[
+            ("network", false),
+            ("layer", false),
+            ("neurons", true),
+            ("spikes", true),
+            ("spikes per neuron", true),
+            ("accumulates", true),
+            ("MACs of the ANN", true),
+        ],
+    );
+    table.study("study, model 1");
+    table.study("study, model 2");
+    let mut analog = false;
+    for network in distinct(all.iter().map(|r| r.network.as_str())) {
+        for layer in run.activity_of(&network) {
+            let rate = layer.spikes_per_sample / layer.neurons.max(1) as f64;
+            let study = study::RATES.iter().find(|(name, ..)| *name == layer.layer);
+            analog |= layer.analog_input;
+            table.rows.push(vec![
+                format!("{network} (T = {})", layer.timesteps),
+                layer.layer.clone(),
+                text::grouped(layer.neurons),
+                text::amount(layer.spikes_per_sample),
+                format!("{rate:.3}"),
+                if layer.analog_input {
+                    "analog".to_owned()
+                } else {
+                    text::amount(layer.synaptic_operations_per_sample)
+                },
+                text::grouped(layer.macs),
+                study.map_or_else(|| NONE.to_owned(), |s| format!("{:.3}", s.1)),
+                study.map_or_else(|| NONE.to_owned(), |s| format!("{:.3}", s.2)),
+            ]);
+        }
+    }
+    let analog = if analog {
+        " An analog layer sees the recording itself and does its multiply-accumulates once."
+    } else {
+        ""
+    };
+    table.notes.push(format!(
+        "Averages over the samples evaluated, summed over all steps. Accumulates are the additions that arriving spikes \
+         cause.{analog} The study's columns are spikes per neuron of its two models at T = 28."
+    ));
+    Some(table)
+}
+
+fn energy(run: &Run) -> Option<Table> {
+    run.energy.as_ref()?;
+    let tally = Tally::of(run);
+    let mut table = Table::new(
+        "energy-table",
+        "Energy per recording, by way of counting",
+        &[
+            ("counting", false),
+            ("network", false),
+            ("energy", true),
+            ("relative to the ANN", true),
+            ("saving", true),
+            ("saving over quantised ANN", true),
+        ],
+    );
+    table.study("study");
+    for model in tally.models() {
+        for network in tally.networks(&model) {
+            let Some(total) = tally.total(&model, &network) else { continue };
+            let baseline = is_ann(&network);
+            let ann = tally.total(&model, ANN).filter(|a| *a > 0.0);
+            let steps = run.activity_of(&network).first().map(|a| a.timesteps);
+            let over_quantised = steps.filter(|_| !baseline).and_then(|t| {
+                let (bits, name) = quantised(t);
+                Some(format!("{} ({bits} bits)", text::ratio(tally.saving(&model, &name, &network)?)))
+            });
+            let none = || NONE.to_owned();
+            table.rows.push(vec![
+                model_name(&model),
+                network_name(&network),
+                text::energy(total),
+                ann.map_or_else(none, |a| text::significant(total / a, 3)),
+                (network != ANN)
+                    .then(|| tally.saving(&model, ANN, &network))
+                    .flatten()
+                    .map_or_else(none, text::ratio),
+                over_quantised.unwrap_or_else(none),
+                if model == PUBLISHED && !baseline { text::significant(study::ENERGY, 3) } else { none() },
+            ]);
+        }
+    }
+    table.notes.push(format!(
+        "From {}. The published formula counts three convolutions, takes a layer's own spikes for its work, and prints \
+         picojoules as millijoules; the others count all layers, arriving spikes and membrane updates, at 45 nm. The \
+         quantised ANN has as many bits as a count of T spikes needs.",
+        Energy::FILE
+    ));
+    Some(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_aligned() {
+        let mut table = Table::new("t", "Title", &[("name", false), ("value", true)]);
+        table.study("study");
+        table.rows = vec![
+            vec!["a".to_owned(), "1.25".to_owned(), "9".to_owned()],
+            vec!["longer".to_owned(), "-".to_owned(), "9".to_owned()],
+        ];
+        let expected = "Title\nname    value\n-------------\na        1.25\nlonger      -\n";
+        assert_eq!(table.to_string(), expected);
+        assert!(table.html().contains("<td class=\"n study\">9</td>"));
+    }
+}

@@ -1,0 +1,289 @@
+//! The report of whole, partial and broken runs.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use escape_report::{ReportError, build, tables};
+
+#[allow(clippy::unwrap_used, reason = "a generator for tests may panic")]
+mod synthetic;
+
+/// Figures of the synthetic run.
+const FIGURES: [&str; 26] = [
+    "accuracy_timesteps",
+    "confusion",
+    "fig1_recording",
+    "fig2_input_spikes",
+    "fig3_finetune",
+    "fig3_training",
+    "fig4_raster_conv1",
+    "fig4_raster_conv1_stdb-T28",
+    "fig4_raster_conv2",
+    "fig4_raster_conv2_stdb-T28",
+    "fig4_raster_conv3",
+    "fig4_raster_conv3_stdb-T28",
+    "fig4_raster_linear1",
+    "fig4_raster_linear1_stdb-T28",
+    "fig4_raster_linear2",
+    "fig4_raster_linear2_stdb-T28",
+    "fig5_channels",
+    "fig5_channels_stdb-T28",
+    "fig5_histogram",
+    "fig5_histogram_stdb-T28",
+    "fig6_computations",
+    "fig6_computations_stdb-T28",
+    "fig7_energy",
+    "fig8_energy_steps",
+    "index",
+    "spikes_by_step",
+];
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+#[test]
+fn a_whole_run_has_every_figure_and_table() {
+    let folder = tempfile::tempdir().unwrap();
+    synthetic::write(folder.path(), 0.1);
+    let summary = build(folder.path()).unwrap();
+    assert_eq!(summary.left_out, []);
+
+    let stems: BTreeSet<String> =
+        summary.written.iter().map(|p| p.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    assert_eq!(stems.iter().map(String::as_str).collect::<Vec<_>>(), FIGURES);
+    let page = read(&summary.page);
+    well_formed(&page);
+    for stem in FIGURES.iter().filter(|s| **s != "index") {
+        assert!(page.contains(&format!("<figure id=\"{stem}\">")), "{stem} is not on the page");
+        let file = |extension: &str| folder.path().join("figures").join(format!("{stem}.{extension}"));
+        assert!(read(&file("csv")).lines().count() > 1, "{stem}.csv has no rows");
+        well_formed(&read(&file("svg")));
+        let image = tiny_skia::Pixmap::decode_png(&fs::read(file("png")).unwrap()).unwrap();
+        assert!(
+            image.width() == 1440 && image.height() > 300,
+            "{stem}: {} x {}",
+            image.width(),
+            image.height()
+        );
+        let colours: BTreeSet<_> = image.pixels().iter().map(|p| (p.red(), p.green(), p.blue())).collect();
+        assert!(colours.len() > 16, "{stem}.png is blank");
+    }
+    for id in ["table1", "table2", "table3", "activity", "energy-table"] {
+        assert!(page.contains(&format!("id=\"{id}\"")), "{id} is not on the page");
+    }
+    assert!(page.contains("synthetic &lt;example&gt; &amp; test"), "the name is escaped");
+    assert!(page.contains("config.hash"), "the manifest is shown");
+    let tidy = !page.contains("<script") && !page.contains("src=\"http") && !page.contains("url(");
+    assert!(tidy, "the page stands alone");
+    let leftovers = fs::read_dir(folder.path().join("figures")).unwrap();
+    assert!(leftovers.map(|f| f.unwrap().path()).all(|p| p.extension().unwrap() != "tmp"));
+}
+
+#[test]
+fn building_twice_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    synthetic::write(folder.path(), 0.02);
+    let first = build(folder.path()).unwrap();
+    let bytes: Vec<_> = first.written.iter().map(|p| fs::read(p).unwrap()).collect();
+    let second = build(folder.path()).unwrap();
+    assert_eq!(first, second);
+    for (path, before) in second.written.iter().zip(bytes) {
+        assert!(fs::read(path).unwrap() == before, "{} differs", path.display());
+    }
+}
+
+#[test]
+fn evaluations_alone_make_a_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = tempfile::tempdir().unwrap();
+    synthetic::write(whole.path(), 0.01);
+    fs::copy(whole.path().join("evaluations.csv"), folder.path().join("evaluations.csv")).unwrap();
+    let summary = build(folder.path()).unwrap();
+    let page = read(&summary.page);
+    well_formed(&page);
+    assert_eq!(summary.written.len(), 4);
+    assert!(page.contains("id=\"table1\"") && page.contains("id=\"accuracy_timesteps\""));
+    let missing: Vec<String> = summary.left_out.iter().map(ToString::to_string).collect();
+    assert!(missing.contains(&"Figure 1 needs recording.csv".to_owned()), "{missing:?}");
+    assert!(missing.contains(&"Figure 4 needs raster.csv and activity.csv".to_owned()), "{missing:?}");
+    for line in missing {
+        assert!(page.contains(&line), "the page does not say: {line}");
+    }
+}
+
+#[test]
+fn an_empty_run_still_has_a_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let summary = build(folder.path()).unwrap();
+    assert_eq!(summary.written, std::slice::from_ref(&summary.page));
+    let page = read(&summary.page);
+    well_formed(&page);
+    assert!(page.contains("Figure 8 needs energy_steps.csv"));
+    assert_eq!(tables(folder.path()).unwrap(), escape_report::Tables::default());
+}
+
+#[test]
+fn tables_with_a_header_only_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = tempfile::tempdir().unwrap();
+    synthetic::write(whole.path(), 0.01);
+    for file in fs::read_dir(whole.path()).unwrap().map(|f| f.unwrap().path()) {
+        if file.extension().unwrap() == "csv" {
+            let text = read(&file);
+            let header = text.lines().next().unwrap();
+            fs::write(folder.path().join(file.file_name().unwrap()), format!("{header}\n")).unwrap();
+        }
+    }
+    let summary = build(folder.path()).unwrap();
+    assert_eq!(summary.written, std::slice::from_ref(&summary.page));
+    well_formed(&read(&summary.page));
+}
+
+#[test]
+fn any_single_file_may_be_missing_or_alone() {
+    let whole = tempfile::tempdir().unwrap();
+    synthetic::write(whole.path(), 0.005);
+    let files: Vec<_> = fs::read_dir(whole.path()).unwrap().map(|f| f.unwrap().path()).collect();
+    for file in &files {
+        // Most of what depends on several files hangs on these.
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        let central = ["activity", "evaluations", "energy"].contains(&name);
+        for alone in [true, false].into_iter().filter(|alone| *alone || central) {
+            let folder = tempfile::tempdir().unwrap();
+            for other in files.iter().filter(|o| (*o == file) == alone) {
+                fs::copy(other, folder.path().join(other.file_name().unwrap())).unwrap();
+            }
+            let summary = build(folder.path()).unwrap_or_else(|e| panic!("{} {alone}: {e}", file.display()));
+            well_formed(&read(&summary.page));
+            assert!(!summary.left_out.is_empty());
+        }
+    }
+}
+
+#[test]
+fn malformed_input_is_refused_with_its_place() {
+    let broken = |file: &str, text: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        synthetic::write(folder.path(), 0.001);
+        fs::write(folder.path().join(file), text).unwrap();
+        let error = build(folder.path()).unwrap_err();
+        assert!(!folder.path().join("report").exists(), "nothing is written");
+        error.to_string()
+    };
+    let error = broken("confusion.csv", "network,actual,predicted,count\na,0,0,12\na,0,1,many\n");
+    assert!(error.contains("confusion.csv, line 3, column `count`: expected a whole number"), "{error}");
+    assert!(error.contains("got `many`"), "{error}");
+    let error = broken("steps.csv", "network,layer,step,spikes_per_sample\n");
+    assert!(error.contains("expected the column `synaptic_operations_per_sample`"), "{error}");
+    let error = broken("manifest.json", "[1, 2]");
+    assert!(error.contains("manifest.json: expected a JSON object, got an array"), "{error}");
+    let error =
+        broken("raster.csv", "network,layer,step,neuron\nstdb-T28,linear2,0,0\nstdb-T28,linear2,0,3\n");
+    assert!(error.contains("raster.csv, line 3: expected a neuron below 3"), "{error}");
+    let error = broken("raster.csv", "network,layer,step,neuron\nstdb-T28,linear2,4000000000,0\n");
+    assert!(error.contains("line 2, column `step`"), "{error}");
+}
+
+#[test]
+fn an_absent_run_is_an_error() {
+    let error = build(Path::new("no/such/run")).unwrap_err();
+    assert!(matches!(error, ReportError::NoRun { .. }), "{error}");
+}
+
+#[test]
+fn odd_numbers_draw_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |file: &str, text: &str| fs::write(folder.path().join(file), text).unwrap();
+    write("recording.csv", "contact,sample,value\n0,0,0\n");
+    write("input_spikes.csv", "step,contact,sample,spike\n3,0,0,-1\n");
+    write(
+        "training.csv",
+        "network,epoch,train_loss,train_accuracy,test_loss,test_accuracy,seconds\na,1,NaN,0,NaN,0,0\n",
+    );
+    write(
+        "evaluations.csv",
+        "network,kind,preset,encoder,timesteps,samples,accuracy,loss,epoch\na,converted,,,1,0,0,NaN,\na,converted,,,4294967295,0,1,NaN,\n",
+    );
+    let header = "network,preset,timesteps,samples,layer,kind,neurons,weights,macs,analog_input,spikes_per_sample,synaptic_operations_per_sample\n";
+    write(
+        "activity.csv",
+        &format!("{header}a,,1,0,x/../y,conv,64,0,0,true,0,0\na,,1,0,z,linear,0,0,0,false,0,0\n"),
+    );
+    write("raster.csv", "network,layer,step,neuron\na,x/../y,0,63\na,x_..\\y,0,63\n");
+    write("confusion.csv", "network,actual,predicted,count\na,0,0,0\na,4,1,18446744073709551615\na,4,2,9\n");
+    write(
+        "energy.csv",
+        "model,network,layer,component,picojoules\nm,ann,l,odd,0\nm,a,l,odd,0\nk,ann,l,c,1e-30\nk,a,l,c,1e30\n",
+    );
+    write("energy_steps.csv", "model,network,step,picojoules\nm,a,0,0\nk,a,0,5\n");
+    let summary = build(folder.path()).unwrap();
+    well_formed(&read(&summary.page));
+    let figures = folder.path().join("figures");
+    assert!(summary.written.iter().all(|p| p.parent() == Some(&figures) || *p == summary.page));
+    assert!(figures.join("fig4_raster_x____y.png").exists());
+}
+
+#[test]
+fn table_1_reads_well_in_a_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    synthetic::write(folder.path(), 0.01);
+    let text = tables(folder.path()).unwrap().table1.unwrap().to_string();
+    let line = |start: &str| {
+        text.lines().find(|l| l.starts_with(start)).unwrap_or_else(|| panic!("{start}: {text}"))
+    };
+    let words: Vec<&str> = line("stdb-T28").split_whitespace().collect();
+    assert_eq!(
+        words[1..8],
+        ["fine-tuned", "(published,", "poisson)", "28", "7,835", "0.699", "2.8"],
+        "{text}"
+    );
+    assert!(line("modified").contains("ANN"));
+    assert!(!text.contains("study"), "{text}");
+    // Activity of `converted` is unknown: its best T stands for it.
+    assert!(line("converted").contains(" 300 "), "{text}");
+    let widths: BTreeSet<usize> = text.lines().skip(1).map(|l| l.chars().count()).collect();
+    assert_eq!(widths.len(), 1, "{text}");
+}
+
+#[test]
+#[ignore = "writes a full-size run and its report into the folder $ESCAPE_REPORT_RUN, to look at"]
+fn look() {
+    let folder = std::env::var_os("ESCAPE_REPORT_RUN").expect("ESCAPE_REPORT_RUN names a folder");
+    let folder = Path::new(&folder);
+    let _ = fs::remove_dir_all(folder);
+    synthetic::write(folder, 1.0);
+    build(folder).unwrap();
+}
+
+/// Every tag is closed in order and every attribute quoted: what XML asks for, which HTML 5 allows.
+fn well_formed(text: &str) {
+    let mut open: Vec<&str> = Vec::new();
+    let mut rest = text.strip_prefix("<!DOCTYPE html>").unwrap_or(text);
+    while let Some(start) = rest.find('<') {
+        assert!(
+            !rest[..start].contains('>') || open.last() == Some(&"style"),
+            "a bare > before {:.60}",
+            &rest[start..]
+        );
+        let end = rest[start..].find('>').expect("a tag ends") + start;
+        let tag = &rest[start + 1..end];
+        rest = &rest[end + 1..];
+        let name = tag.trim_start_matches('/').split([' ', '\n', '/']).next().unwrap_or_default();
+        assert!(name.chars().all(|c| c.is_ascii_alphanumeric()) && !name.is_empty(), "no tag: <{tag}>");
+        assert_eq!(tag.matches('"').count() % 2, 0, "an open quote: <{tag}>");
+        if let Some(closed) = tag.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(closed), "closed out of order");
+        } else if !tag.ends_with('/') {
+            open.push(name);
+        }
+    }
+    assert_eq!(open, Vec::<&str>::new(), "left open");
+    let mut rest = text;
+    while let Some(at) = rest.find('&') {
+        rest = &rest[at + 1..];
+        let entity = rest.split(';').next().unwrap_or_default();
+        assert!(["amp", "lt", "gt", "quot"].contains(&entity), "a bare &: &{:.20}", rest);
+    }
+}

@@ -1,0 +1,118 @@
+//! Every gradient of the closed-form backward pass against PyTorch's autograd, and against itself however
+//! the work is cut up.
+
+#[path = "../../../tests/parity/mod.rs"]
+mod parity;
+
+use std::path::Path;
+
+use escape_data::{Recordings, Split, read_split};
+use escape_model::ann::to_vec;
+use escape_model::checkpoint::{Checkpoint, Leak, Value, read};
+use escape_snn_core::encode::{Encoder, Encoding};
+use escape_snn_core::network::{Preset, SpikingNetwork};
+use escape_stdb::bptt::{Gradients, Trainable};
+use escape_stdb::surrogate::Surrogate;
+use tch::Device;
+
+const STEPS: usize = 7;
+/// The generator's seed.
+const SEED: u64 = 5;
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.items().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+}
+
+fn trainable(folder: &Path, preset: Preset, surrogate: Surrogate, leaks: Vec<f64>) -> Trainable {
+    let path = folder.join("snn.pth");
+    let mut checkpoint = Checkpoint::load(&path).unwrap();
+    checkpoint.leak = Some(Leak::PerLayer(leaks));
+    let network = SpikingNetwork::load(&checkpoint, &path, Some(preset), 56, 100).unwrap().network;
+    Trainable::new(network, surrogate, true, Device::Cpu).unwrap()
+}
+
+fn gradients(net: &Trainable, data: &Recordings) -> Gradients {
+    let preset = net.network.preset;
+    let mut encoder: Encoder = preset.encoder(preset.encoding(), SEED);
+    let indices: Vec<usize> = (0..data.len()).collect();
+    net.gradients(&data.x, &data.y, &indices, &mut encoder, STEPS).unwrap()
+}
+
+/// Largest difference over the largest value.
+fn distance(got: &[f32], want: &[f32]) -> f32 {
+    assert_eq!(got.len(), want.len());
+    let largest = want.iter().fold(0f32, |m, v| m.max(v.abs()));
+    got.iter().zip(want).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / largest
+}
+
+#[test]
+fn every_gradient_equals_autograd() {
+    let Some(folder) = parity::reference() else { return };
+    let data = read_split(&folder.join("data.npz"), Split::Train).unwrap();
+    for preset in [Preset::Published, Preset::Default] {
+        let linear = match preset {
+            Preset::Published => Surrogate::PUBLISHED_LINEAR,
+            Preset::Default => Surrogate::DEFAULT,
+        };
+        for surrogate in [linear, Surrogate::PUBLISHED_EXPONENTIAL] {
+            let case = format!("{preset}-{}", surrogate.name());
+            let want = read(&folder.join(format!("gradients-{case}.pth"))).unwrap();
+            let net = trainable(&folder, preset, surrogate, numbers(want.get("leak").unwrap()));
+            let got = gradients(&net, &data);
+            let loss = want.get("loss").unwrap().as_f64().unwrap();
+            assert!((got.loss - loss).abs() < 1e-5 * loss, "{case}: loss {} against {loss}", got.loss);
+            for (k, tensor) in want.get("weights").unwrap().items().unwrap().iter().enumerate() {
+                let d = distance(&to_vec(&got.weights[k]).unwrap(), &tensor.as_tensor().unwrap().to_f32());
+                assert!(d < 1e-4, "{case}: weights of layer {k} differ by {d:e} of the largest");
+            }
+            let constants = [("thresholds", got.constants.iter().map(|c| c.threshold).collect::<Vec<_>>())]
+                .into_iter()
+                .chain([("leaks", got.constants.iter().map(|c| c.leak).collect())]);
+            for (name, got) in constants {
+                for (k, (got, want)) in got.iter().zip(numbers(want.get(name).unwrap())).enumerate() {
+                    let close = (got - want).abs() <= 2e-3 * want.abs() + 1e-6;
+                    assert!(close, "{case}: {name} of layer {k}: {got} against {want}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn neither_parts_of_a_batch_nor_tensor_neurons_change_gradients() {
+    let Some(folder) = parity::reference() else { return };
+    let data = read_split(&folder.join("data.npz"), Split::Train).unwrap();
+    for (preset, surrogate) in [
+        (Preset::Published, Surrogate::PUBLISHED_EXPONENTIAL),
+        (Preset::Default, Surrogate::DEFAULT),
+        (Preset::Default, Surrogate::PUBLISHED_EXPONENTIAL),
+    ] {
+        let mut net = trainable(&folder, preset, surrogate, vec![0.9; 5]);
+        let whole = gradients(&net, &data);
+        net.budget = 0;
+        let parts = gradients(&net, &data);
+        net.tensor_neurons = true;
+        let tensors = gradients(&net, &data);
+        for other in [parts, tensors] {
+            assert!((other.loss - whole.loss).abs() < 1e-6);
+            for k in 0..5 {
+                let [a, b] = [&other, &whole].map(|g| to_vec(&g.weights[k]).unwrap());
+                assert!(distance(&a, &b) < 1e-5, "{preset} weights of layer {k}: {:e}", distance(&a, &b));
+                let (a, b) = (other.constants[k], whole.constants[k]);
+                assert!((a.threshold - b.threshold).abs() <= 1e-4 * b.threshold.abs() + 1e-7, "{preset} {a:?} {b:?}");
+                assert!((a.leak - b.leak).abs() <= 1e-4 * b.leak.abs() + 1e-7, "{preset} {a:?} {b:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn keyed_poisson_input_does_not_depend_on_the_batch_it_comes_in() {
+    let Some(folder) = parity::reference() else { return };
+    let data = read_split(&folder.join("data.npz"), Split::Train).unwrap();
+    let net = trainable(&folder, Preset::Default, Surrogate::DEFAULT, vec![1.0; 5]);
+    let mut encoder = Preset::Default.encoder(Encoding::Poisson, 1);
+    let all = net.gradients(&data.x, &data.y, &[4, 9], &mut encoder, 3).unwrap();
+    let last = net.gradients(data.get(1), &data.y[1..], &[9], &mut encoder, 3).unwrap();
+    assert!(distance(&last.readout, &all.readout[3..]) < 1e-5);
+}

@@ -1,0 +1,18 @@
+//! The program as a user calls it. One test binary; its modules:
+
+// Wrong usage, missing files, foreign checkpoints: what is said, and with which exit code.
+mod errors;
+// Batch size and threads change nothing in the default preset.
+mod invariance;
+// Training, fine-tuning and runs that were interrupted go on where they were.
+mod resume;
+// Thresholds, logits, spikes and losses against the installed PyTorch.
+mod published;
+// A whole run, and what it leaves in its folder.
+mod run;
+
+// What the tests share.
+mod support;
+
+#[path = "parity/mod.rs"]
+mod parity;

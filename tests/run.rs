@@ -1,0 +1,120 @@
+use std::path::Path;
+
+use crate::support::{Files, escape, failure, json};
+
+const CONFIG: &str = "
+name: small
+seed: 3
+data: {simulate: {samples: 40}}
+ann: {checkpoint: ann.pth}
+convert:
+  - {name: direct, timesteps: 2, also_at: [1, 3], samples: 8}
+  - {name: published, preset: published, timesteps: 4, balance_timesteps: 6, samples: 2, test_samples: 4}
+finetune:
+  - {name: tuned, from: direct, timesteps: 2, samples: 16, batch_size: 8}
+spikes: {network: tuned}
+";
+
+fn configured(files: &Files) -> String {
+    let text = CONFIG.replace("ann.pth", &files.at("ann.pth"));
+    std::fs::write(files.path().join("run.yaml"), text).unwrap();
+    files.at("run.yaml")
+}
+
+fn lines(path: &Path) -> usize {
+    std::fs::read_to_string(path).unwrap().lines().count()
+}
+
+#[test]
+fn a_run_leaves_everything_in_its_folder_and_can_be_resumed() {
+    let files = Files::new();
+    let (config, out) = (configured(&files), files.at("out"));
+    let report = json(&["run", &config, "--out", &out]);
+    let folder = files.path().join("out");
+    assert!(Path::new(report["report"].as_str().unwrap()).is_file());
+    for (table, rows) in
+        [("evaluations.csv", 1 + 3 + 1 + 1), ("activity.csv", 15), ("confusion.csv", 4 * 9), ("finetune.csv", 1)]
+    {
+        assert_eq!(lines(&folder.join(table)), rows + 1, "{table}");
+    }
+    for file in ["manifest.json", "config.resolved.yaml", "energy.csv", "energy_steps.csv", "steps.csv", "raster.csv"] {
+        assert!(folder.join(file).is_file(), "{file}");
+    }
+    let page = std::fs::read_to_string(folder.join("report/index.html")).unwrap();
+    assert!(page.contains("<svg") && !page.contains("<script"));
+    let manifest: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.join("manifest.json")).unwrap()).unwrap();
+    assert_eq!(manifest["seed"], 3);
+    assert_eq!(manifest["inputs"][0]["sha256"].as_str().unwrap().len(), 64);
+
+    // A second run must not touch the first; a resumed one has nothing left to do and adds no row.
+    assert_eq!(failure(&["run", &config, "--out", &out]).0, 2);
+    let before = std::fs::read(folder.join("evaluations.csv")).unwrap();
+    json(&["run", &config, "--out", &out, "--resume"]);
+    assert_eq!(std::fs::read(folder.join("evaluations.csv")).unwrap(), before);
+    let (code, text) = failure(&["run", &config, "--out", &out, "--resume", "--set", "finetune.0.lr=0.5"]);
+    assert!(code == 2 && text.contains("other settings"), "{text}");
+
+    // Tables and figures come from the recorded data alone.
+    std::fs::remove_file(folder.join("direct.pth")).unwrap();
+    std::fs::remove_dir_all(folder.join("figures")).unwrap();
+    json(&["report", &out]);
+    assert!(std::fs::read_dir(folder.join("figures")).unwrap().count() > 20);
+}
+
+#[test]
+fn a_run_can_train_its_own_network() {
+    let files = Files::new();
+    let text = "
+name: own
+data: {simulate: {samples: 40}}
+ann: {train: {epochs: 1, batch_size: 8}}
+convert: [{name: direct, timesteps: 2}]
+";
+    std::fs::write(files.path().join("run.yaml"), text).unwrap();
+    let out = files.at("out");
+    json(&["run", &files.at("run.yaml"), "--out", &out]);
+    assert_eq!(lines(&files.path().join("out/training.csv")), 2);
+    assert!(files.path().join("out/ann/best.pth").is_file());
+}
+
+#[test]
+fn spikes_and_bench_say_what_they_did() {
+    let files = Files::with_snn();
+    let (snn, data) = (files.at("snn.pth"), files.at("data.npz"));
+    let spikes = json(&["spikes", "--checkpoint", &snn, "--data", &data, "--sample", "2", "--out", &files.at("spikes")]);
+    let total: u64 = spikes["layers"].as_array().unwrap().iter().map(|l| l["spikes"].as_u64().unwrap()).sum();
+    assert_eq!(lines(&files.path().join("spikes/raster.csv")) as u64, total + 1);
+    assert!(total > 0);
+    for extra in [&[][..], &["--train"]] {
+        let mut arguments =
+            vec!["bench", "--checkpoint", &snn, "--data", &data, "--samples", "4", "--batch-size", "2", "--timesteps", "2"];
+        arguments.extend(extra);
+        let bench = json(&arguments);
+        assert!(bench["ms_per_sample"].as_f64().unwrap() > 0.0 && bench["peak_rss_mb"].as_f64().unwrap() > 1.0);
+    }
+}
+
+#[test]
+fn help_and_version_are_there_for_every_command() {
+    for command in [
+        "demo", "run", "data", "train", "convert", "evaluate", "finetune", "spikes", "energy", "report", "checkpoint",
+        "bench",
+    ] {
+        let output = escape(&[command, "--help"]);
+        assert!(output.status.success() && output.stdout.len() > 100, "{command}");
+    }
+    assert!(escape(&["--version"]).status.success());
+}
+
+#[test]
+fn checkpoints_are_inspected_and_rewritten() {
+    let files = Files::with_snn();
+    let small = files.at("half.pth");
+    json(&["checkpoint", "convert", &files.at("snn.pth"), &small, "--half"]);
+    let report = json(&["checkpoint", "inspect", &small]);
+    assert!(report["network"].as_str().unwrap().contains("modified network as a spiking network for 4 timesteps"));
+    let weight = &report["content"]["state_dict"]["module.features.0.weight"];
+    assert_eq!(weight["shape"], serde_json::json!([64, 1, 8, 8]));
+    assert!(weight["dtype"].as_str().unwrap().contains("16"));
+}
