@@ -1,6 +1,9 @@
 //! Build script shared by every crate that links libtorch: records where libtorch lies as an rpath, so
 //! that binaries and tests run without `LD_LIBRARY_PATH`.
 
+// What a build script prints is how it talks to cargo.
+#![allow(clippy::print_stdout)]
+
 fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     let Ok(folder) = std::env::var("DEP_TCH_LIBTORCH_LIB") else {

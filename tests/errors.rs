@@ -17,7 +17,11 @@ fn says(arguments: &[&str], code: i32, parts: &[&str]) {
 fn wrong_usage_is_exit_2() {
     says(&["evalute"], 2, &["evaluate"]);
     says(&["evaluate"], 2, &["--checkpoint"]);
-    says(&["convert", "--checkpoint", "a", "--data", "b", "--out", "c", "--method", "mean"], 2, &["percentile"]);
+    says(
+        &["convert", "--checkpoint", "a", "--data", "b", "--out", "c", "--method", "mean"],
+        2,
+        &["percentile"],
+    );
     says(&["convert", "--checkpoint", "a", "--data", "b", "--out", "/nowhere/c.pth"], 2, &["/nowhere"]);
     says(&["evaluate", "--checkpoint", "a", "--data", "b", "--preset", "best"], 2, &["published or default"]);
     says(&["evaluate", "--checkpoint", "a", "--data", "b", "--timesteps", "0"], 2, &["0"]);
@@ -51,17 +55,29 @@ fn a_checkpoint_of_another_network_is_refused_key_by_key() {
     files.save("original.pth", Architecture::Original, 56);
     let original = files.at("original.pth");
     let out = files.at("out.pth");
-    says(&["convert", "--checkpoint", &original, "--data", &data, "--out", &out], 1, &["original", "modified"]);
+    says(
+        &["convert", "--checkpoint", &original, "--data", &data, "--out", &out],
+        1,
+        &["original", "modified"],
+    );
     assert!(!files.path().join("out.pth").exists());
     // Trained for a newer cuff of 64 contacts.
     files.save("wide.pth", Architecture::Modified, 64);
     let wide = files.at("wide.pth");
-    says(&["evaluate", "--checkpoint", &wide, "--data", &data], 1, &["classifier.0.weight", "25600", "22400"]);
+    says(
+        &["evaluate", "--checkpoint", &wide, "--data", &data],
+        1,
+        &["classifier.0.weight", "25600", "22400"],
+    );
     // An ANN where a spiking network is expected.
     let ann = files.at("ann.pth");
     let folder = files.at("tuned");
     says(&["finetune", "--checkpoint", &ann, "--data", &data, "--out", &folder], 1, &["escape-snn convert"]);
-    says(&["evaluate", "--checkpoint", &ann, "--data", &data, "--timesteps", "4"], 1, &["escape-snn convert"]);
+    says(
+        &["evaluate", "--checkpoint", &ann, "--data", &data, "--timesteps", "4"],
+        1,
+        &["escape-snn convert"],
+    );
 }
 
 #[test]
@@ -89,7 +105,11 @@ fn outputs_are_checked_before_the_work() {
     // Root may write anywhere.
     if tempfile::tempfile_in(&sealed).is_err() {
         let out = sealed.join("out.pth").display().to_string();
-        says(&["convert", "--checkpoint", &files.at("ann.pth"), "--data", &data, "--out", &out], 1, &["sealed"]);
+        says(
+            &["convert", "--checkpoint", &files.at("ann.pth"), "--data", &data, "--out", &out],
+            1,
+            &["sealed"],
+        );
     }
 }
 
@@ -97,8 +117,19 @@ fn outputs_are_checked_before_the_work() {
 fn a_training_is_never_overwritten() {
     let files = Files::with_snn();
     let (snn, data, out) = (files.at("snn.pth"), files.at("data.npz"), files.at("tuned"));
-    let arguments =
-        ["finetune", "--checkpoint", &snn, "--data", &data, "--out", &out, "--max-steps", "1", "--timesteps", "2"];
+    let arguments = [
+        "finetune",
+        "--checkpoint",
+        &snn,
+        "--data",
+        &data,
+        "--out",
+        &out,
+        "--max-steps",
+        "1",
+        "--timesteps",
+        "2",
+    ];
     json(&arguments);
     says(&arguments, 2, &["--resume"]);
 }

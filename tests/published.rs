@@ -33,7 +33,13 @@ fn the_ann_gives_pytorchs_logits() {
     let out = tempfile::tempdir().unwrap();
     let got = file(out.path(), "ann.npz");
     let report = json(&[
-        "evaluate", "--checkpoint", &file(&folder, "ann.pth"), "--data", &file(&folder, "data.npz"), "--logits", &got,
+        "evaluate",
+        "--checkpoint",
+        &file(&folder, "ann.pth"),
+        "--data",
+        &file(&folder, "data.npz"),
+        "--logits",
+        &got,
     ]);
     assert_eq!(report["samples"], 2);
     let expected = want(&folder, "ann_logits").as_tensor().unwrap().to_f32();
@@ -50,8 +56,19 @@ fn spikes_and_logits_are_pytorchs() {
     for data in ["data.npz", "data.mat"] {
         let got = file(out.path(), "snn.npz");
         let report = json(&[
-            "evaluate", "--checkpoint", &file(&folder, "snn.pth"), "--data", &file(&folder, data), "--preset",
-            "published", "--seed", SEED, "--batch-size", "2", "--logits", &got,
+            "evaluate",
+            "--checkpoint",
+            &file(&folder, "snn.pth"),
+            "--data",
+            &file(&folder, data),
+            "--preset",
+            "published",
+            "--seed",
+            SEED,
+            "--batch-size",
+            "2",
+            "--logits",
+            &got,
         ]);
         let counts = want(&folder, "counts");
         for (layer, count) in report["layers"].as_array().unwrap().iter().zip(counts.items().unwrap()) {
@@ -72,15 +89,35 @@ fn training_steps_have_pytorchs_losses() {
     let out = tempfile::tempdir().unwrap();
     for surrogate in ["linear", "exponential"] {
         let report = json(&[
-            "finetune", "--checkpoint", &file(&folder, "snn.pth"), "--data", &file(&folder, "data.npz"), "--preset",
-            "published", "--seed", SEED, "--batch-size", "2", "--epochs", "3", "--no-shuffle", "--lr", "1e-4",
-            "--surrogate", surrogate, "--out", &file(out.path(), surrogate),
+            "finetune",
+            "--checkpoint",
+            &file(&folder, "snn.pth"),
+            "--data",
+            &file(&folder, "data.npz"),
+            "--preset",
+            "published",
+            "--seed",
+            SEED,
+            "--batch-size",
+            "2",
+            "--epochs",
+            "3",
+            "--no-shuffle",
+            "--lr",
+            "1e-4",
+            "--surrogate",
+            surrogate,
+            "--out",
+            &file(out.path(), surrogate),
         ]);
         let expected = want(&folder, &format!("losses_{surrogate}"));
         let expected: Vec<f64> = expected.items().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
         let got = numbers(&report["step_losses"]);
         assert_eq!(got.len(), 3);
-        assert!((got[0] - expected[0]).abs() <= 1e-4 * expected[0], "{surrogate}: {got:?} against {expected:?}");
+        assert!(
+            (got[0] - expected[0]).abs() <= 1e-4 * expected[0],
+            "{surrogate}: {got:?} against {expected:?}"
+        );
         for (got, want) in got.iter().zip(&expected) {
             assert!((got - want).abs() <= 1e-2 * want, "{surrogate}: {got} against {want}");
         }

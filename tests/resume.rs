@@ -15,8 +15,23 @@ fn a_resumed_fine_tuning_ends_where_an_uninterrupted_one_does() {
         let tune = |out: &str, epochs: &str, resume: bool| {
             let (snn, data, out) = (files.at("snn.pth"), files.at("data.npz"), files.at(out));
             let mut arguments = vec![
-                "finetune", "--checkpoint", &snn, "--data", &data, "--out", &out, "--timesteps", "2", "--preset",
-                preset, "--batch-size", "9", "--lr", "1e-3", "--epochs", epochs,
+                "finetune",
+                "--checkpoint",
+                &snn,
+                "--data",
+                &data,
+                "--out",
+                &out,
+                "--timesteps",
+                "2",
+                "--preset",
+                preset,
+                "--batch-size",
+                "9",
+                "--lr",
+                "1e-3",
+                "--epochs",
+                epochs,
             ];
             if resume {
                 arguments.push("--resume");
@@ -41,8 +56,21 @@ fn a_resumed_training_ends_where_an_uninterrupted_one_does() {
     let train = |out: &str, arch: &str, epochs: &str, resume: bool| {
         let (data, out) = (files.at("data.npz"), files.at(out));
         let mut arguments = vec![
-            "train", "--data", &data, "--out", &out, "--arch", arch, "--epochs", epochs, "--batch-size", "9",
-            "--validation", "2", "--patience", "9",
+            "train",
+            "--data",
+            &data,
+            "--out",
+            &out,
+            "--arch",
+            arch,
+            "--epochs",
+            epochs,
+            "--batch-size",
+            "9",
+            "--validation",
+            "2",
+            "--patience",
+            "9",
         ];
         if resume {
             arguments.push("--resume");
@@ -63,12 +91,12 @@ fn a_resumed_training_ends_where_an_uninterrupted_one_does() {
 fn incremental_training_hands_the_trunk_on() {
     let files = Files::new();
     let (data, out) = (files.at("data.npz"), files.at("stages"));
-    let report = json(&[
-        "train", "--data", &data, "--out", &out, "--incremental", "--epochs", "1", "--lr", "1e-9",
-    ]);
+    let report =
+        json(&["train", "--data", &data, "--out", &out, "--incremental", "--epochs", "1", "--lr", "1e-9"]);
     assert_eq!(report.as_array().unwrap().len(), 3);
     // At a vanishing learning rate each stage's first convolution is the one before it.
-    let [a, b, c] = ["ig1", "ig2", "original"].map(|stage| weights(&files.path().join("stages").join(stage).join("best.pth")));
+    let [a, b, c] = ["ig1", "ig2", "original"]
+        .map(|stage| weights(&files.path().join("stages").join(stage).join("best.pth")));
     let floats = |bytes: &[u8]| -> Vec<f32> {
         bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
     };

@@ -32,12 +32,17 @@ fn a_run_leaves_everything_in_its_folder_and_can_be_resumed() {
     let report = json(&["run", &config, "--out", &out]);
     let folder = files.path().join("out");
     assert!(Path::new(report["report"].as_str().unwrap()).is_file());
-    for (table, rows) in
-        [("evaluations.csv", 1 + 3 + 1 + 1), ("activity.csv", 15), ("confusion.csv", 4 * 9), ("finetune.csv", 1)]
-    {
+    for (table, rows) in [
+        ("evaluations.csv", 1 + 3 + 1 + 1),
+        ("activity.csv", 15),
+        ("confusion.csv", 4 * 9),
+        ("finetune.csv", 1),
+    ] {
         assert_eq!(lines(&folder.join(table)), rows + 1, "{table}");
     }
-    for file in ["manifest.json", "config.resolved.yaml", "energy.csv", "energy_steps.csv", "steps.csv", "raster.csv"] {
+    for file in
+        ["manifest.json", "config.resolved.yaml", "energy.csv", "energy_steps.csv", "steps.csv", "raster.csv"]
+    {
         assert!(folder.join(file).is_file(), "{file}");
     }
     let page = std::fs::read_to_string(folder.join("report/index.html")).unwrap();
@@ -82,23 +87,56 @@ convert: [{name: direct, timesteps: 2}]
 fn spikes_and_bench_say_what_they_did() {
     let files = Files::with_snn();
     let (snn, data) = (files.at("snn.pth"), files.at("data.npz"));
-    let spikes = json(&["spikes", "--checkpoint", &snn, "--data", &data, "--sample", "2", "--out", &files.at("spikes")]);
+    let spikes = json(&[
+        "spikes",
+        "--checkpoint",
+        &snn,
+        "--data",
+        &data,
+        "--sample",
+        "2",
+        "--out",
+        &files.at("spikes"),
+    ]);
     let total: u64 = spikes["layers"].as_array().unwrap().iter().map(|l| l["spikes"].as_u64().unwrap()).sum();
     assert_eq!(lines(&files.path().join("spikes/raster.csv")) as u64, total + 1);
     assert!(total > 0);
     for extra in [&[][..], &["--train"]] {
-        let mut arguments =
-            vec!["bench", "--checkpoint", &snn, "--data", &data, "--samples", "4", "--batch-size", "2", "--timesteps", "2"];
+        let mut arguments = vec![
+            "bench",
+            "--checkpoint",
+            &snn,
+            "--data",
+            &data,
+            "--samples",
+            "4",
+            "--batch-size",
+            "2",
+            "--timesteps",
+            "2",
+        ];
         arguments.extend(extra);
         let bench = json(&arguments);
-        assert!(bench["ms_per_sample"].as_f64().unwrap() > 0.0 && bench["peak_rss_mb"].as_f64().unwrap() > 1.0);
+        assert!(
+            bench["ms_per_sample"].as_f64().unwrap() > 0.0 && bench["peak_rss_mb"].as_f64().unwrap() > 1.0
+        );
     }
 }
 
 #[test]
 fn help_and_version_are_there_for_every_command() {
     for command in [
-        "demo", "run", "data", "train", "convert", "evaluate", "finetune", "spikes", "energy", "report", "checkpoint",
+        "demo",
+        "run",
+        "data",
+        "train",
+        "convert",
+        "evaluate",
+        "finetune",
+        "spikes",
+        "energy",
+        "report",
+        "checkpoint",
         "bench",
     ] {
         let output = escape(&[command, "--help"]);
@@ -113,7 +151,9 @@ fn checkpoints_are_inspected_and_rewritten() {
     let small = files.at("half.pth");
     json(&["checkpoint", "convert", &files.at("snn.pth"), &small, "--half"]);
     let report = json(&["checkpoint", "inspect", &small]);
-    assert!(report["network"].as_str().unwrap().contains("modified network as a spiking network for 4 timesteps"));
+    assert!(
+        report["network"].as_str().unwrap().contains("modified network as a spiking network for 4 timesteps")
+    );
     let weight = &report["content"]["state_dict"]["module.features.0.weight"];
     assert_eq!(weight["shape"], serde_json::json!([64, 1, 8, 8]));
     assert!(weight["dtype"].as_str().unwrap().contains("16"));

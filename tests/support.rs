@@ -50,7 +50,12 @@ impl Files {
     pub fn with_snn() -> Self {
         let files = Self::new();
         json(&[
-            "convert", "--checkpoint", &files.at("ann.pth"), "--data", &files.at("data.npz"), "--out",
+            "convert",
+            "--checkpoint",
+            &files.at("ann.pth"),
+            "--data",
+            &files.at("data.npz"),
+            "--out",
             &files.at("snn.pth"),
         ]);
         files

@@ -11,7 +11,9 @@ pub fn reference() -> Option<PathBuf> {
     let folder = FOLDER.get_or_init(|| {
         let Some(python) = std::env::var_os("ESCAPE_PYTHON") else {
             assert!(std::env::var_os("ESCAPE_REQUIRE_PYTHON").is_none(), "ESCAPE_PYTHON names no Python");
-            eprintln!("skipped: set ESCAPE_PYTHON to a Python with torch, numpy and scipy; scripts/test does");
+            eprintln!(
+                "skipped: set ESCAPE_PYTHON to a Python with torch, numpy and scipy; scripts/test does"
+            );
             return None;
         };
         let folder = tempfile::tempdir().unwrap();

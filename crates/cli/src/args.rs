@@ -344,7 +344,13 @@ pub struct SpikesArgs {
 #[derive(Args)]
 pub struct EnergyArgs {
     /// Spikes per neuron of conv1, conv2, conv3 over the whole simulation
-    #[arg(long, value_delimiter = ',', value_name = "R1,R2,R3", required_unless_present = "run", conflicts_with = "run")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "R1,R2,R3",
+        required_unless_present = "run",
+        conflicts_with = "run"
+    )]
     pub rates: Option<Vec<f64>>,
     /// Run folder with a measured activity.csv
     #[arg(long, value_name = "DIR")]

@@ -204,7 +204,8 @@ impl Config {
 
     /// As [`Config::read`], from text that `source` names.
     pub fn parse(source: &str, text: &str, set: &[String]) -> Result<Self> {
-        let mut value: Value = serde_yaml::from_str(text).map_err(|e| usage(format!("{source}: no valid YAML: {e}")))?;
+        let mut value: Value =
+            serde_yaml::from_str(text).map_err(|e| usage(format!("{source}: no valid YAML: {e}")))?;
         for setting in set {
             replace(&mut value, setting).map_err(|why| usage(format!("--set {setting}: {why}")))?;
         }
@@ -249,7 +250,11 @@ impl Config {
         let mut names = vec!["ann"];
         for (i, c) in self.convert.iter().enumerate() {
             let at = |key: &str| format!("convert[{i}].{key}");
-            check(!c.name.is_empty() && !names.contains(&c.name.as_str()), &at("name"), "expected a name of its own");
+            check(
+                !c.name.is_empty() && !names.contains(&c.name.as_str()),
+                &at("name"),
+                "expected a name of its own",
+            );
             check(c.timesteps > 0 && !c.also_at.contains(&0), &at("timesteps"), "expected at least 1");
             check(c.samples > 0, &at("samples"), "expected at least 1");
             check(c.balance_timesteps != Some(0), &at("balance_timesteps"), "expected at least 1");
@@ -259,7 +264,11 @@ impl Config {
         }
         for (i, f) in self.finetune.iter().enumerate() {
             let at = |key: &str| format!("finetune[{i}].{key}");
-            check(!f.name.is_empty() && !names.contains(&f.name.as_str()), &at("name"), "expected a name of its own");
+            check(
+                !f.name.is_empty() && !names.contains(&f.name.as_str()),
+                &at("name"),
+                "expected a name of its own",
+            );
             let known = self.convert.iter().any(|c| c.name == f.from);
             check(known, &at("from"), &format!("no conversion is called '{}'", f.from));
             check(f.timesteps > 0, &at("timesteps"), "expected at least 1");
@@ -330,7 +339,10 @@ mod text {
 mod optional_text {
     use super::*;
 
-    pub fn serialize<T: std::fmt::Display, S: Serializer>(value: &Option<T>, s: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<T: std::fmt::Display, S: Serializer>(
+        value: &Option<T>,
+        s: S,
+    ) -> Result<S::Ok, S::Error> {
         match value {
             Some(value) => s.collect_str(value),
             None => s.serialize_none(),

@@ -64,7 +64,13 @@ impl Context {
             }
         })
         .context("cannot watch for Ctrl-C")?;
-        Ok(Self { device: global.device, seed: global.seed.unwrap_or(0), seed_given: global.seed.is_some(), json: global.json, quiet: global.quiet })
+        Ok(Self {
+            device: global.device,
+            seed: global.seed.unwrap_or(0),
+            seed_given: global.seed.is_some(),
+            json: global.json,
+            quiet: global.quiet,
+        })
     }
 
     /// The same with a configuration's seed, unless the command line gave one.
@@ -104,14 +110,17 @@ impl Context {
         }
         if std::io::stderr().is_terminal() {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-            if let Ok(style) = ProgressStyle::with_template("{msg:24} {bar:32} {pos}/{len}  {elapsed} gone, {eta} left") {
+            if let Ok(style) =
+                ProgressStyle::with_template("{msg:24} {bar:32} {pos}/{len}  {elapsed} gone, {eta} left")
+            {
                 bar.set_style(style);
             }
             bar.set_message(what.to_string());
             bar.enable_steady_tick(Duration::from_millis(500));
             return Progress { bar: Some(bar), lines: None };
         }
-        let lines = Lines { what: what.to_string(), total, done: 0, start: Instant::now(), last: Instant::now() };
+        let lines =
+            Lines { what: what.to_string(), total, done: 0, start: Instant::now(), last: Instant::now() };
         Progress { bar: None, lines: Some(lines) }
     }
 }

@@ -9,8 +9,10 @@ use escape_model::ann::Ann;
 use escape_model::arch::Op;
 use escape_model::metrics::{Loss, Metrics};
 use escape_model::train;
-use escape_report::rows::{Activity, Confusion, Evaluation, Finetune, Kind, LayerKind, Step, Training, append_csv, read_csv};
-use escape_report::rows::{Row, Raster};
+use escape_report::rows::{
+    Activity, Confusion, Evaluation, Finetune, Kind, LayerKind, Raster, Row, Step, Training, append_csv,
+    read_csv,
+};
 use escape_snn_core::dense::Dense;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::evaluate::evaluate;
@@ -168,7 +170,13 @@ impl Run<'_> {
         }
         let mut progress = self.context.progress("ann", self.test.len());
         let tick = &mut |_: usize, logits: &[f32]| progress.tick(logits.len() / CLASSES);
-        let found = train::evaluate(&self.ann, &self.test, self.config.evaluate.batch_size, Loss::CrossEntropy, tick)?;
+        let found = train::evaluate(
+            &self.ann,
+            &self.test,
+            self.config.evaluate.batch_size,
+            Loss::CrossEntropy,
+            tick,
+        )?;
         drop(progress);
         self.confusion("ann", &found)?;
         let row = self.row("ann", Kind::Ann, None, None, &found, None);
@@ -181,14 +189,16 @@ impl Run<'_> {
         let path = self.checkpoint_of(&route.name);
         let encoding = route.encoder.unwrap_or(route.preset.encoding());
         if !path.exists() {
-            let conversion = Conversion::new(route.preset, route.method, route.balance_timesteps, route.scale)?;
+            let conversion =
+                Conversion::new(route.preset, route.method, route.balance_timesteps, route.scale)?;
             let calibration = self.data.train.head(route.samples.min(self.data.train.len()));
             let network = conversion.convert(self.context, &self.ann, &calibration)?;
             let mut saved = network.to_checkpoint(encoding, route.timesteps);
             let ann = checkpoint(&self.ann_path)?;
             (saved.accuracy, saved.epoch) = (ann.accuracy, ann.epoch);
             saved.save(&path)?;
-            let thresholds: Vec<String> = network.layers.iter().map(|l| format!("{:.4}", l.threshold)).collect();
+            let thresholds: Vec<String> =
+                network.layers.iter().map(|l| format!("{:.4}", l.threshold)).collect();
             self.context.note(format!("{}: thresholds {}", route.name, thresholds.join(", ")));
         }
         let test = self.test(route.test_samples);
@@ -214,10 +224,12 @@ impl Run<'_> {
                 seed: self.context.seed,
             };
             let folder = self.folder.join(format!("{}-training", job.name));
-            std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+            std::fs::create_dir_all(&folder)
+                .with_context(|| format!("{}: cannot be made", folder.display()))?;
             let train = self.data.train.head(job.samples.unwrap_or(usize::MAX).min(self.data.train.len()));
             let name = job.name.clone();
-            let into = Job { name, options, epochs: job.epochs, max_steps: None, folder: folder.clone(), resume };
+            let into =
+                Job { name, options, epochs: job.epochs, max_steps: None, folder: folder.clone(), resume };
             let report = finetune(self.context, into, start, &train, &self.test(job.test_samples))?;
             copy_rows::<Finetune>(&folder, self.folder)?;
             checkpoint(&report.checkpoint)?.save(&path)?;
@@ -353,14 +365,26 @@ impl Run<'_> {
             return Ok(());
         }
         if wanted.sample >= self.test.len() {
-            return Err(usage(format!("spikes.sample: {} of {} test recordings", wanted.sample, self.test.len())));
+            return Err(usage(format!(
+                "spikes.sample: {} of {} test recordings",
+                wanted.sample,
+                self.test.len()
+            )));
         }
         let converted = self.config.convert.iter().map(|c| (&c.name, c.timesteps));
         let tuned = self.config.finetune.iter().map(|f| (&f.name, f.timesteps));
         let steps = converted.chain(tuned).find(|(name, _)| **name == wanted.network).map_or(1, |n| n.1);
         let chosen = self.simulation(&self.checkpoint_of(&wanted.network), steps)?;
         let device = self.context.device()?;
-        spikes::record(self.context, self.folder, &wanted.network, chosen, &self.test, wanted.sample, device)?;
+        spikes::record(
+            self.context,
+            self.folder,
+            &wanted.network,
+            chosen,
+            &self.test,
+            wanted.sample,
+            device,
+        )?;
         Ok(())
     }
 }

@@ -37,7 +37,9 @@ impl FromStr for Method {
             .and_then(|p| p.parse().ok())
             .filter(|p| (0.0..=100.0).contains(p) && *p > 0.0)
             .map(Self::Percentile)
-            .ok_or_else(|| format!("unknown method '{text}': expected max, or percentile:P with P above 0 and up to 100"))
+            .ok_or_else(|| {
+                format!("unknown method '{text}': expected max, or percentile:P with P above 0 and up to 100")
+            })
     }
 }
 
@@ -88,7 +90,9 @@ mod tests {
         for text in ["max", "percentile:99", "percentile:99.9"] {
             assert_eq!(text.parse::<Method>().unwrap().to_string(), text);
         }
-        for text in ["", "percentile", "percentile:", "percentile:0", "percentile:101", "percentile:nan", "mean"] {
+        for text in
+            ["", "percentile", "percentile:", "percentile:0", "percentile:101", "percentile:nan", "mean"]
+        {
             assert!(text.parse::<Method>().is_err(), "{text}");
         }
     }

@@ -63,7 +63,8 @@ mod tests {
     #[test]
     fn percentiles_agree_with_sorting() {
         let mut r = Stream::new(1, 0);
-        let mut values: Vec<f32> = (0..50_000).map(|_| (r.uniform() * 8.0 - 2.0).exp() as f32 - 0.5).collect();
+        let mut values: Vec<f32> =
+            (0..50_000).map(|_| (r.uniform() * 8.0 - 2.0).exp() as f32 - 0.5).collect();
         let mut q = Quantiles::default();
         values.chunks(777).for_each(|c| q.extend(c));
         values.sort_by(f32::total_cmp);

@@ -24,7 +24,13 @@ pub struct Ann {
 impl Ann {
     /// A fresh network with PyTorch's default initial values: every weight and bias uniform within
     /// +-1/sqrt(fan-in) (He et al. 2015 with a = sqrt 5). A function of `seed` alone.
-    pub fn new(arch: Architecture, contacts: usize, samples: usize, seed: u64, device: Device) -> Result<Self, ModelError> {
+    pub fn new(
+        arch: Architecture,
+        contacts: usize,
+        samples: usize,
+        seed: u64,
+        device: Device,
+    ) -> Result<Self, ModelError> {
         let layers = arch.layers(contacts, samples);
         let mut parameters = Vec::new();
         let mut bound = 0.0;
@@ -34,8 +40,9 @@ impl Ann {
                 bound = 1.0 / (shape[1..].iter().product::<usize>() as f64).sqrt();
             }
             let mut random = Stream::new(seed, i as u64);
-            let values: Vec<f32> =
-                (0..shape.iter().product()).map(|_| ((random.uniform() * 2.0 - 1.0) * bound) as f32).collect();
+            let values: Vec<f32> = (0..shape.iter().product())
+                .map(|_| ((random.uniform() * 2.0 - 1.0) * bound) as f32)
+                .collect();
             parameters.push((name, to_tensor(&values, &shape, device)?));
         }
         Ok(Self { arch, layers, parameters, input: (contacts, samples) })
@@ -99,7 +106,9 @@ impl Ann {
     pub fn inherit_trunk(&mut self, stage: &Self) -> Result<usize, ModelError> {
         let mut taken = 0;
         for (name, value) in &mut self.parameters {
-            if let Some((_, old)) = stage.parameters.iter().find(|p| name.starts_with("features.") && p.0 == *name) {
+            if let Some((_, old)) =
+                stage.parameters.iter().find(|p| name.starts_with("features.") && p.0 == *name)
+            {
                 *value = old.f_detach_copy()?.f_to_device(value.device())?;
                 taken += 1;
             }
@@ -159,7 +168,12 @@ impl Ann {
 
 /// A convolution with `same` padding: B x C x H x W to B x C' x H x W. The zeros are set here, as libtorch
 /// does for even kernels, because it also warns about them on standard error.
-pub fn convolve(layer: &Layer, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, ModelError> {
+pub fn convolve(
+    layer: &Layer,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+) -> Result<Tensor, ModelError> {
     let (before, after) = layer.padding();
     let border = [before, after, before, after].map(|n| n as i64);
     Ok(x.f_constant_pad_nd(border)?.f_conv2d(weight, bias, [1, 1], [0, 0], [1, 1], 1)?)

@@ -71,7 +71,12 @@ impl Architecture {
             [(0, channels * height * width, HIDDEN), (last, HIDDEN, CLASSES)].into_iter().enumerate()
         {
             let op = Op::Linear { inputs, outputs };
-            layers.push(Layer { name: format!("linear{}", i + 1), key: format!("classifier.{index}"), op, pool: 1 });
+            layers.push(Layer {
+                name: format!("linear{}", i + 1),
+                key: format!("classifier.{index}"),
+                op,
+                pool: 1,
+            });
         }
         layers
     }
@@ -95,13 +100,13 @@ impl Architecture {
         let mut found: Vec<&str> = names.into_iter().collect();
         found.sort_unstable();
         Self::ALL.into_iter().find(|a| {
-            let mut expected: Vec<String> = a.parameters(CONTACTS, SAMPLES).into_iter().map(|p| p.0).collect();
+            let mut expected: Vec<String> =
+                a.parameters(CONTACTS, SAMPLES).into_iter().map(|p| p.0).collect();
             expected.sort_unstable();
             expected == found
         })
     }
 }
-
 
 /// Channels of every convolution.
 pub const CHANNELS: usize = 64;
@@ -230,15 +235,15 @@ impl Layer {
                 let taps = |length: usize| -> Vec<u32> {
                     (0..length)
                         .map(|i| {
-                            (0..kernel).filter(|&j| (i + before).checked_sub(j).is_some_and(|o| o < length)).count()
-                                as u32
+                            (0..kernel)
+                                .filter(|&j| (i + before).checked_sub(j).is_some_and(|o| o < length))
+                                .count() as u32
                         })
                         .collect()
                 };
                 let columns = taps(width);
-                let across = |rows: u32| {
-                    columns.iter().map(move |c| rows * c * outputs as u32).collect::<Vec<_>>()
-                };
+                let across =
+                    |rows: u32| columns.iter().map(move |c| rows * c * outputs as u32).collect::<Vec<_>>();
                 taps(height).into_iter().flat_map(across).collect()
             }
         }
@@ -268,7 +273,8 @@ mod tests {
 
     #[test]
     fn incremental_stages_share_the_trunk() {
-        let shape = |a: Architecture, key: &str| a.parameters(56, 100).into_iter().find(|p| p.0 == key).unwrap().1;
+        let shape =
+            |a: Architecture, key: &str| a.parameters(56, 100).into_iter().find(|p| p.0 == key).unwrap().1;
         assert_eq!(shape(Architecture::Ig1, "classifier.0.weight"), [256, 22400]);
         assert_eq!(shape(Architecture::Ig2, "classifier.0.weight"), [256, 64 * 7 * 12]);
         for key in ["features.0.weight", "features.0.bias", "features.3.weight"] {

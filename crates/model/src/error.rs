@@ -11,7 +11,9 @@ pub enum ModelError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// A checkpoint holds a network that is none of the family.
-    #[error("{path}: this is no network of the ESCAPE-NET family: {why}; `escape-snn checkpoint inspect` lists what is in it")]
+    #[error(
+        "{path}: this is no network of the ESCAPE-NET family: {why}; `escape-snn checkpoint inspect` lists what is in it"
+    )]
     UnknownNetwork {
         /// The file.
         path: PathBuf,

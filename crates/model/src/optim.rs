@@ -96,7 +96,11 @@ impl Optimizer {
                     let buffer = &mut self.first[i];
                     // PyTorch starts the buffer at the first gradient, which zero times momentum plus it is.
                     let _ = buffer.f_mul_scalar_(momentum)?.f_add_(&g)?;
-                    let direction = if nesterov { g.f_add(&buffer.f_mul_scalar(momentum)?)? } else { buffer.shallow_clone() };
+                    let direction = if nesterov {
+                        g.f_add(&buffer.f_mul_scalar(momentum)?)?
+                    } else {
+                        buffer.shallow_clone()
+                    };
                     let _ = p.f_sub_(&direction.f_mul_scalar(lr)?)?;
                 }
             }
@@ -131,14 +135,18 @@ impl Optimizer {
                 group
             }
             Rule::Sgd { lr, momentum, nesterov, weight_decay } => {
-                let mut group = numbers(&[("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)]);
+                let mut group =
+                    numbers(&[("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)]);
                 group.push((text("dampening"), Value::Int(0)));
                 group.push((text("nesterov"), Value::Bool(nesterov)));
                 group
             }
         };
         group.push((text("maximize"), Value::Bool(false)));
-        group.push((text("params"), Value::List((0..self.first.len()).map(|i| Value::Int(i as i64)).collect())));
+        group.push((
+            text("params"),
+            Value::List((0..self.first.len()).map(|i| Value::Int(i as i64)).collect()),
+        ));
         Ok(Value::Dict(vec![
             (text("state"), Value::Dict(state)),
             (text("param_groups"), Value::List(vec![Value::Dict(group)])),
@@ -149,12 +157,17 @@ impl Optimizer {
     ///
     /// # Errors
     /// The state is not one of this rule for these many parameters.
-    pub fn from_value(rule: Rule, value: &Value, parameters: usize, device: Device) -> Result<Self, ModelError> {
-        let odd = |what: &str| ModelError::Data(format!("optimiser state: {what}; start the run afresh without --resume"));
-        let state = match value.get("state") {
-            Some(Value::Dict(entries)) => entries,
-            _ => return Err(odd("no 'state' dictionary")),
+    pub fn from_value(
+        rule: Rule,
+        value: &Value,
+        parameters: usize,
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        let odd = |what: &str| {
+            ModelError::Data(format!("optimiser state: {what}; start the run afresh without --resume"))
         };
+        let state =
+            value.get("state").and_then(Value::entries).ok_or_else(|| odd("no 'state' dictionary"))?;
         if state.len() != parameters {
             return Err(odd(&format!("expected {parameters} parameters, got {}", state.len())));
         }
@@ -166,7 +179,8 @@ impl Optimizer {
         for (_, entry) in state {
             match rule {
                 Rule::Adam { .. } => {
-                    result.steps = tensor(entry, "step")?.f_to_kind(Kind::Double)?.f_double_value(&[])? as i64;
+                    result.steps =
+                        tensor(entry, "step")?.f_to_kind(Kind::Double)?.f_double_value(&[])? as i64;
                     result.first.push(tensor(entry, "exp_avg")?);
                     result.second.push(tensor(entry, "exp_avg_sq")?);
                 }

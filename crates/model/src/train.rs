@@ -67,7 +67,10 @@ impl Trainer {
     pub fn resume(mut net: Ann, options: Options, saved: &Checkpoint) -> Result<Self, ModelError> {
         net.require_gradients();
         let state = saved.optimizer.as_ref().ok_or_else(|| {
-            ModelError::Data("the checkpoint holds no optimiser state to resume from; start afresh without --resume".into())
+            ModelError::Data(
+                "the checkpoint holds no optimiser state to resume from; start afresh without --resume"
+                    .into(),
+            )
         })?;
         let optimizer = Optimizer::from_value(options.rule, state, net.parameters().len(), net.device())?;
         let epoch = saved.epoch.unwrap_or(0).max(0) as usize;
@@ -110,7 +113,9 @@ impl Trainer {
         // Dropout draws from libtorch's generator: a resumed epoch must find it where it left it.
         tch::manual_seed((self.options.seed ^ ((self.epoch as u64 + 1) << 32)) as i64);
         let mut metrics = Metrics::default();
-        for batch in permutation(train.len(), self.options.seed, self.epoch as u64).chunks(self.options.batch_size) {
+        for batch in
+            permutation(train.len(), self.options.seed, self.epoch as u64).chunks(self.options.batch_size)
+        {
             let x = batch_tensor(train, batch, device)?;
             let labels: Vec<i64> = batch.iter().map(|&i| train.y[i]).collect();
             let logits = self.net.forward(&x, true)?;
@@ -209,7 +214,11 @@ pub fn add_all(metrics: &mut Metrics, logits: &[f32], labels: &[i64], loss: Loss
 }
 
 /// The recordings with these indices as a B x 1 x H x W tensor.
-pub fn batch_tensor(recordings: &Recordings, indices: &[usize], device: Device) -> Result<Tensor, ModelError> {
+pub fn batch_tensor(
+    recordings: &Recordings,
+    indices: &[usize],
+    device: Device,
+) -> Result<Tensor, ModelError> {
     let values: Vec<f32> = indices.iter().flat_map(|&i| recordings.get(i)).copied().collect();
     to_tensor(&values, &[indices.len(), 1, recordings.contacts, recordings.samples], device)
 }

@@ -90,7 +90,8 @@ impl Encoder {
                     let (b, t) = (n / steps, n % steps);
                     let recording = &x[b * pixels..][..pixels];
                     let index = (first + b) as u64;
-                    for (group, (spikes, values)) in frame.chunks_mut(4).zip(recording.chunks(4)).enumerate() {
+                    for (group, (spikes, values)) in frame.chunks_mut(4).zip(recording.chunks(4)).enumerate()
+                    {
                         let counter = [group as u32, (step + t) as u32, index as u32, (index >> 32) as u32];
                         for ((s, &v), r) in spikes.iter_mut().zip(values).zip(philox4x32(counter, key)) {
                             *s = if unit(r) < v.abs() { sign(v) } else { 0.0 };

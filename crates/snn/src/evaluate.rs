@@ -89,7 +89,9 @@ pub fn evaluate(
             }
         }
         logits.extend_from_slice(outcome.logits(batch));
-        for (layer, (spikes, operations)) in layers.iter_mut().zip(outcome.spikes.iter().zip(&outcome.operations)) {
+        for (layer, (spikes, operations)) in
+            layers.iter_mut().zip(outcome.spikes.iter().zip(&outcome.operations))
+        {
             layer.spikes.iter_mut().zip(spikes).for_each(|(a, b)| *a += b);
             layer.operations.iter_mut().zip(operations).for_each(|(a, b)| *a += b);
         }

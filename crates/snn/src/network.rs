@@ -167,9 +167,9 @@ impl SpikingNetwork {
         }
         let leaks = match &checkpoint.leak {
             None => vec![1.0; count],
-            Some(leak) => {
-                leak.for_layers(count).ok_or_else(|| wrong(format!("expected {count} leaks, one a layer, got {leak:?}")))?
-            }
+            Some(leak) => leak
+                .for_layers(count)
+                .ok_or_else(|| wrong(format!("expected {count} leaks, one a layer, got {leak:?}")))?,
         };
         let scale = checkpoint.scaling_threshold.unwrap_or(1.0);
         let mut layers = Vec::new();
@@ -333,7 +333,8 @@ mod tests {
     fn a_scaling_factor_multiplies_every_threshold() {
         let mut c = checkpoint(Architecture::Modified);
         c.scaling_threshold = Some(0.5);
-        let thresholds: Vec<f32> = load(&c, None).unwrap().network.layers.iter().map(|l| l.threshold).collect();
+        let thresholds: Vec<f32> =
+            load(&c, None).unwrap().network.layers.iter().map(|l| l.threshold).collect();
         assert_eq!(thresholds, [0.5, 1.0, 1.5, 2.0, 2.5]);
     }
 }

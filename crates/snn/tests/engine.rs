@@ -49,9 +49,11 @@ fn every_layer_spikes() {
 
 #[test]
 fn blocks_of_steps_change_nothing() {
-    for (preset, encoding) in
-        [(Preset::Published, Encoding::Poisson), (Preset::Default, Encoding::Poisson), (Preset::Default, Encoding::Direct)]
-    {
+    for (preset, encoding) in [
+        (Preset::Published, Encoding::Poisson),
+        (Preset::Default, Encoding::Poisson),
+        (Preset::Default, Encoding::Direct),
+    ] {
         let x = recordings(2);
         let mut engine = engine(preset, encoding);
         let whole = run(&engine, &x, 0, 7);
@@ -67,9 +69,11 @@ fn blocks_of_steps_change_nothing() {
 
 #[test]
 fn tensor_neurons_spike_alike() {
-    for (preset, encoding) in
-        [(Preset::Published, Encoding::Poisson), (Preset::Default, Encoding::Poisson), (Preset::Default, Encoding::Direct)]
-    {
+    for (preset, encoding) in [
+        (Preset::Published, Encoding::Poisson),
+        (Preset::Default, Encoding::Poisson),
+        (Preset::Default, Encoding::Direct),
+    ] {
         let x = recordings(2);
         let mut engine = engine(preset, encoding);
         let host = run(&engine, &x, 0, 5);
@@ -93,7 +97,11 @@ fn batches_change_nothing_in_the_default_preset() {
                 let found = run(&engine, part, 100 + i * size, 4);
                 for t in 0..4 {
                     let want = &all.readout[(t * 9 + i * size) * 3..][..batch * 3];
-                    assert_eq!(&found.readout[t * batch * 3..][..batch * 3], want, "{encoding}, batches of {size}");
+                    assert_eq!(
+                        &found.readout[t * batch * 3..][..batch * 3],
+                        want,
+                        "{encoding}, batches of {size}"
+                    );
                 }
             }
         }
@@ -130,7 +138,9 @@ fn operations_are_arriving_spikes_times_their_fan_out() {
                     arrived[(c * rows + r) * columns + column] = true;
                 }
             }
-            let weigh = |i: usize| u64::from(if fan_out.len() == 1 { fan_out[0] } else { fan_out[i % (rows * columns)] });
+            let weigh = |i: usize| {
+                u64::from(if fan_out.len() == 1 { fan_out[0] } else { fan_out[i % (rows * columns)] })
+            };
             let want: u64 = (0..arrived.len()).filter(|&i| arrived[i]).map(weigh).sum();
             assert_eq!(found.operations[k + 1][t], want, "layer {k}, step {t}");
         }

@@ -64,13 +64,25 @@ struct Kept {
 
 impl Trainable {
     /// Makes a network trainable on `device`.
-    pub fn new(network: SpikingNetwork, surrogate: Surrogate, constants: bool, device: Device) -> Result<Self, ModelError> {
+    pub fn new(
+        network: SpikingNetwork,
+        surrogate: Surrogate,
+        constants: bool,
+        device: Device,
+    ) -> Result<Self, ModelError> {
         let weights = network
             .layers
             .iter()
             .map(|l| Ok(to_tensor(&l.weights, &l.shape.weight_shape(), device)?.set_requires_grad(true)))
             .collect::<Result<_, ModelError>>()?;
-        Ok(Self { network, weights, surrogate, constants, budget: DEFAULT_BUDGET, tensor_neurons: device.is_cuda() })
+        Ok(Self {
+            network,
+            weights,
+            surrogate,
+            constants,
+            budget: DEFAULT_BUDGET,
+            tensor_neurons: device.is_cuda(),
+        })
     }
 
     /// The network with its weights as they are now.
@@ -109,7 +121,8 @@ impl Trainable {
         let part = self.part_size(steps, direct);
         for (input, part_labels) in input.chunks(part * per_recording).zip(labels.chunks(part)) {
             let batch = part_labels.len();
-            let frames = to_tensor(input, &[batch * frames_each, 1, contacts, samples], self.weights[0].device())?;
+            let frames =
+                to_tensor(input, &[batch * frames_each, 1, contacts, samples], self.weights[0].device())?;
             let found = self.part(&frames, direct, part_labels, labels.len(), steps)?;
             total = Some(match total {
                 None => found,
@@ -147,7 +160,8 @@ impl Trainable {
         for k in 0..last {
             let layer = &self.network.layers[k].shape;
             let source = frames.as_ref().unwrap_or(input);
-            let current = synapses(layer, &self.weights[k], source, k > 0 && !self.tensor_neurons)?.f_contiguous()?;
+            let current =
+                synapses(layer, &self.weights[k], source, k > 0 && !self.tensor_neurons)?.f_contiguous()?;
             let next = self.forward(k, &current, held && k == 0, batch, steps)?;
             kept.push(Kept { frames, current });
             frames = Some(next.set_requires_grad(true));
@@ -192,7 +206,14 @@ impl Trainable {
 
     /// Runs the neurons of layer `k` forward through all steps: overwrites the storage of `current` with
     /// m (unless it is held, the same at every step) and returns the next layer's input frames.
-    fn forward(&self, k: usize, current: &Tensor, held: bool, batch: usize, steps: usize) -> Result<Tensor, ModelError> {
+    fn forward(
+        &self,
+        k: usize,
+        current: &Tensor,
+        held: bool,
+        batch: usize,
+        steps: usize,
+    ) -> Result<Tensor, ModelError> {
         if self.tensor_neurons {
             return self.forward_on_device(k, current, held, batch, steps);
         }
@@ -217,7 +238,12 @@ impl Trainable {
                         if held {
                             step_all(dynamics, &mut u, &trace[c * size..][..size], &mut spikes);
                         } else {
-                            step_all_traced(dynamics, &mut u, &mut trace[t * neurons + c * size..][..size], &mut spikes);
+                            step_all_traced(
+                                dynamics,
+                                &mut u,
+                                &mut trace[t * neurons + c * size..][..size],
+                                &mut spikes,
+                            );
                         }
                         plane.pool_into(&spikes, &mut frames[(t * channels + c) * padded..][..padded]);
                     }
@@ -314,17 +340,27 @@ impl Trainable {
     }
 
     /// m for all steps, B x T x C x H x W, from currents.
-    fn potentials(&self, k: usize, current: &Tensor, held: bool, batch: usize, steps: usize) -> Result<Tensor, ModelError> {
+    fn potentials(
+        &self,
+        k: usize,
+        current: &Tensor,
+        held: bool,
+        batch: usize,
+        steps: usize,
+    ) -> Result<Tensor, ModelError> {
         let (channels, plane) = self.network.planes(k);
         let Dynamics { threshold, leak, firing } = self.network.dynamics(k);
-        let shape = [batch, if held { 1 } else { steps }, channels, plane.height, plane.width].map(|n| n as i64);
+        let shape =
+            [batch, if held { 1 } else { steps }, channels, plane.height, plane.width].map(|n| n as i64);
         let current = current.f_detach()?.f_view(shape)?;
         let theta = Tensor::f_full([1], f64::from(threshold), (Kind::Float, current.device()))?;
         let start = f64::from(threshold * self.network.preset.initial_fraction());
         let mut u = current.f_select(1, 0)?.f_full_like(start)?;
         let mut ms = Vec::new();
         for t in 0..steps {
-            let integrated = u.f_mul_scalar(f64::from(leak))?.f_add(&current.f_select(1, if held { 0 } else { t as i64 })?)?;
+            let integrated = u
+                .f_mul_scalar(f64::from(leak))?
+                .f_add(&current.f_select(1, if held { 0 } else { t as i64 })?)?;
             let deciding = match firing {
                 Firing::BeforeInput => &u,
                 Firing::AfterInput => &integrated,
@@ -363,7 +399,8 @@ impl Trainable {
             let mut later = m.f_select(1, 0)?.f_zeros_like()?;
             let mut trains = Vec::new();
             let mut found = ConstantGradients::default();
-            let sum = |t: &Tensor| -> Result<f64, ModelError> { Ok(t.f_sum(Kind::Double)?.f_double_value(&[])?) };
+            let sum =
+                |t: &Tensor| -> Result<f64, ModelError> { Ok(t.f_sum(Kind::Double)?.f_double_value(&[])?) };
             for t in (0..steps as i64).rev() {
                 let e = through.f_select(1, t)?.f_div_scalar(theta)?.f_add(&later.f_mul_scalar(kept)?)?;
                 if self.constants {
@@ -395,11 +432,8 @@ impl Trainable {
             }
             trains.reverse();
             let gradient = Tensor::f_stack(&trains, 1)?;
-            let gradient = if held {
-                gradient.f_sum_dim_intlist([1].as_slice(), false, Kind::Float)?
-            } else {
-                gradient
-            };
+            let gradient =
+                if held { gradient.f_sum_dim_intlist([1].as_slice(), false, Kind::Float)? } else { gradient };
             Ok((gradient.f_reshape(current.size())?, found))
         })
     }
@@ -440,16 +474,25 @@ impl Trainable {
         let scale = self.network.preset.loss_scale(steps);
         let mut out = ReadOut { current_gradient: vec![0.0; current.len()], ..ReadOut::default() };
         let per_recording = steps * CLASSES;
-        for ((current, gradient), &label) in
-            current.chunks_exact(per_recording).zip(out.current_gradient.chunks_exact_mut(per_recording)).zip(labels)
+        for ((current, gradient), &label) in current
+            .chunks_exact(per_recording)
+            .zip(out.current_gradient.chunks_exact_mut(per_recording))
+            .zip(labels)
         {
-            let start = if spiking { dynamics.threshold * self.network.preset.initial_fraction() } else { 0.0 };
+            let start =
+                if spiking { dynamics.threshold * self.network.preset.initial_fraction() } else { 0.0 };
             let mut u = [start; CLASSES];
             let (mut m, mut spikes) = (vec![0f32; per_recording], vec![0f32; per_recording]);
             for t in 0..steps {
                 let at = t * CLASSES..(t + 1) * CLASSES;
                 if spiking {
-                    published_readout_step(dynamics, &mut u, &current[at.clone()], &mut m[at.clone()], &mut spikes[at]);
+                    published_readout_step(
+                        dynamics,
+                        &mut u,
+                        &current[at.clone()],
+                        &mut m[at.clone()],
+                        &mut spikes[at],
+                    );
                 } else {
                     u.iter_mut().zip(&current[at]).for_each(|(u, c)| *u += c);
                 }

@@ -79,7 +79,10 @@ impl FineTuner {
     ) -> Result<Self, ModelError> {
         let mut tuner = Self::new(network, options, device)?;
         let state = saved.optimizer.as_ref().ok_or_else(|| {
-            ModelError::Data("the checkpoint holds no optimiser state to resume from; start afresh without --resume".into())
+            ModelError::Data(
+                "the checkpoint holds no optimiser state to resume from; start afresh without --resume"
+                    .into(),
+            )
         })?;
         let count = tuner.constants()?.len() + tuner.trainable.weights.len();
         tuner.optimizer = Optimizer::from_value(options.rule, state, count, device)?;
@@ -91,8 +94,11 @@ impl FineTuner {
             (&mut tuner.encoder, extra(GENERATOR_KEY))
         {
             let words: Vec<i64> = words.iter().filter_map(Value::as_i64).collect();
-            *generator = TorchGenerator::restore(&words)
-                .ok_or_else(|| ModelError::Data("the checkpoint's generator state is damaged; start afresh without --resume".into()))?;
+            *generator = TorchGenerator::restore(&words).ok_or_else(|| {
+                ModelError::Data(
+                    "the checkpoint's generator state is damaged; start afresh without --resume".into(),
+                )
+            })?;
         }
         Ok(tuner)
     }
@@ -138,7 +144,8 @@ impl FineTuner {
             let value = if is_threshold { g.threshold } else { g.leak };
             gradients.push(to_tensor(&[value as f32], &[1], Device::Cpu)?);
         }
-        let parameters: Vec<&Tensor> = self.trainable.weights.iter().chain(learned.iter().map(|l| &l.1)).collect();
+        let parameters: Vec<&Tensor> =
+            self.trainable.weights.iter().chain(learned.iter().map(|l| &l.1)).collect();
         self.optimizer.step(&parameters, &gradients)?;
         for ((k, is_threshold), value) in learned {
             let value = to_vec(&value)?[0];
@@ -160,7 +167,9 @@ impl FineTuner {
         let network = &self.trainable.network;
         let count = network.layers.len() - usize::from(!network.preset.spiking_readout());
         let mut list = Vec::new();
-        for (is_threshold, learned) in [(true, self.options.learn_thresholds), (false, self.options.learn_leaks)] {
+        for (is_threshold, learned) in
+            [(true, self.options.learn_thresholds), (false, self.options.learn_leaks)]
+        {
             if !learned {
                 continue;
             }
@@ -220,7 +229,11 @@ impl FineTuner {
 
     /// Judges recordings with the network as it is now. Its random numbers start from the seed every time,
     /// so that epochs compare, and the training's run on undisturbed.
-    pub fn evaluate(&self, recordings: &Recordings, tick: &mut dyn FnMut(usize) -> bool) -> Result<Evaluation, ModelError> {
+    pub fn evaluate(
+        &self,
+        recordings: &Recordings,
+        tick: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Evaluation, ModelError> {
         let network = self.network()?;
         let mut encoder = network.preset.encoder(self.options.encoding, self.options.seed);
         let engine = Dense::new(network, self.options.encoding, self.trainable.weights[0].device())?;

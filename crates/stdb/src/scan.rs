@@ -62,7 +62,13 @@ pub struct Scratch {
 
 impl Backward {
     /// A rule for runs of up to `steps` steps.
-    pub fn new(dynamics: Dynamics, fraction: f32, surrogate: Surrogate, constants: bool, steps: usize) -> Self {
+    pub fn new(
+        dynamics: Dynamics,
+        fraction: f32,
+        surrogate: Surrogate,
+        constants: bool,
+        steps: usize,
+    ) -> Self {
         Self { dynamics, fraction, surrogate, clock: surrogate.clock(steps), constants }
     }
 
@@ -264,8 +270,13 @@ mod tests {
             for firing in [Firing::BeforeInput, Firing::AfterInput] {
                 let case = Case::random(firing, seed);
                 let steps = case.currents.len();
-                let backward =
-                    Backward::new(case.dynamics, case.fraction, Surrogate::Linear { gamma: 1.0 }, true, steps);
+                let backward = Backward::new(
+                    case.dynamics,
+                    case.fraction,
+                    Surrogate::Linear { gamma: 1.0 },
+                    true,
+                    steps,
+                );
                 let mut trace = case.trace();
                 let got = backward.plane(&mut trace, (0, 1, 1), steps, &mut Scratch::default(), |t, out| {
                     out[0] = case.weights[t];
@@ -275,7 +286,10 @@ mod tests {
                 let h = 1e-6;
                 let close = |got: f64, up: f64, down: f64, what: &str| {
                     let want = (up - down) / (2.0 * h);
-                    assert!((got - want).abs() < 2e-4 * (1.0 + want.abs()), "{firing:?} {seed} {what}: {got} {want}");
+                    assert!(
+                        (got - want).abs() < 2e-4 * (1.0 + want.abs()),
+                        "{firing:?} {seed} {what}: {got} {want}"
+                    );
                 };
                 for t in 0..steps {
                     let moved = |by: f64| {

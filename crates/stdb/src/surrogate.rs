@@ -77,7 +77,10 @@ impl Clock {
     /// A table for runs of up to `steps` steps.
     pub fn new(alpha: f32, beta: f32, steps: usize) -> Self {
         let value = |dt: f32| alpha * (-dt).exp().powf(beta);
-        Self { by_steps_since: (0..=steps).map(|dt| value(dt as f32)).collect(), never: value((-1 - NEVER) as f32) }
+        Self {
+            by_steps_since: (0..=steps).map(|dt| value(dt as f32)).collect(),
+            never: value((-1 - NEVER) as f32),
+        }
     }
 
     /// g at step `now` of a neuron that last fired at step `last`, if it did.

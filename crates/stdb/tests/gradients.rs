@@ -99,7 +99,10 @@ fn neither_parts_of_a_batch_nor_tensor_neurons_change_gradients() {
                 let [a, b] = [&other, &whole].map(|g| to_vec(&g.weights[k]).unwrap());
                 assert!(distance(&a, &b) < 1e-5, "{preset} weights of layer {k}: {:e}", distance(&a, &b));
                 let (a, b) = (other.constants[k], whole.constants[k]);
-                assert!((a.threshold - b.threshold).abs() <= 1e-4 * b.threshold.abs() + 1e-7, "{preset} {a:?} {b:?}");
+                assert!(
+                    (a.threshold - b.threshold).abs() <= 1e-4 * b.threshold.abs() + 1e-7,
+                    "{preset} {a:?} {b:?}"
+                );
                 assert!((a.leak - b.leak).abs() <= 1e-4 * b.leak.abs() + 1e-7, "{preset} {a:?} {b:?}");
             }
         }

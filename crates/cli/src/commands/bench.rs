@@ -73,10 +73,16 @@ pub fn run(context: &Context, args: BenchArgs) -> Result<()> {
 }
 
 /// One batch to warm up, then every recording once.
-fn time_inference(chosen: Simulation, recordings: &Recordings, batch_size: usize, device: Device) -> Result<f64> {
+fn time_inference(
+    chosen: Simulation,
+    recordings: &Recordings,
+    batch_size: usize,
+    device: Device,
+) -> Result<f64> {
     let mut encoder = chosen.network.preset.encoder(chosen.encoding, 0);
     let engine = Dense::new(chosen.network, chosen.encoding, device)?;
-    let mut go = |set: &Recordings| evaluate(&engine, set, &mut encoder, chosen.steps, batch_size, &mut |_| true);
+    let mut go =
+        |set: &Recordings| evaluate(&engine, set, &mut encoder, chosen.steps, batch_size, &mut |_| true);
     go(&recordings.head(batch_size))?;
     synchronize(device);
     let start = Instant::now();
@@ -86,7 +92,12 @@ fn time_inference(chosen: Simulation, recordings: &Recordings, batch_size: usize
 }
 
 /// One training step to warm up, then three.
-fn time_training(chosen: Simulation, recordings: &Recordings, batch_size: usize, device: Device) -> Result<f64> {
+fn time_training(
+    chosen: Simulation,
+    recordings: &Recordings,
+    batch_size: usize,
+    device: Device,
+) -> Result<f64> {
     let options = Options {
         rule: Rule::adam(1e-5),
         batch_size,
@@ -120,5 +131,6 @@ fn synchronize(device: Device) {
 fn peak_rss_mb() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-    line.and_then(|l| l.trim().trim_end_matches(" kB").trim().parse::<f64>().ok()).map_or(f64::NAN, |kb| kb / 1024.0)
+    line.and_then(|l| l.trim().trim_end_matches(" kB").trim().parse::<f64>().ok())
+        .map_or(f64::NAN, |kb| kb / 1024.0)
 }

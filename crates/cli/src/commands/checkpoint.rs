@@ -36,7 +36,10 @@ pub fn run(context: &Context, args: CheckpointArgs) -> Result<()> {
 fn check_pth(path: &Path) -> Result<()> {
     let ends = ["pth", "pt", "ckpt"];
     if path.extension().is_none_or(|e| !ends.iter().any(|end| e.eq_ignore_ascii_case(end))) {
-        return Err(usage(format!("{}: checkpoints are written as .pth; name a file that ends so", path.display())));
+        return Err(usage(format!(
+            "{}: checkpoints are written as .pth; name a file that ends so",
+            path.display()
+        )));
     }
     check_file(path)
 }
@@ -44,7 +47,8 @@ fn check_pth(path: &Path) -> Result<()> {
 fn inspect(context: &Context, path: &Path) -> Result<()> {
     let value = checkpoint::read(path)?;
     let file = Input::of(path)?;
-    let what = Checkpoint::load(path).map_or_else(|_| "no dictionary of weights".to_string(), |c| describe(&c));
+    let what =
+        Checkpoint::load(path).map_or_else(|_| "no dictionary of weights".to_string(), |c| describe(&c));
     let tree = tree(&value);
     let report = json!({
         "path": path, "bytes": file.bytes, "sha256": file.sha256, "network": what, "content": tree,
@@ -85,7 +89,8 @@ fn tensor_summary(tensor: &TensorData) -> String {
     let n = values.len() as f64;
     let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
     let sd = (values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n).sqrt();
-    let (low, high) = values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), &v| (l.min(v), h.max(v)));
+    let (low, high) =
+        values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), &v| (l.min(v), h.max(v)));
     format!("{} {shape}, {low:.4} to {high:.4}, mean {mean:.4}, sd {sd:.4}", tensor.dtype)
 }
 
@@ -139,7 +144,9 @@ fn tree(value: &Value) -> serde_json::Value {
         return items.iter().map(tree).collect();
     }
     match value {
-        Value::Tensor(t) => json!({ "dtype": t.dtype.to_string(), "shape": t.shape, "summary": tensor_summary(t) }),
+        Value::Tensor(t) => {
+            json!({ "dtype": t.dtype.to_string(), "shape": t.shape, "summary": tensor_summary(t) })
+        }
         Value::Int(i) => json!(i),
         Value::Float(f) => json!(f),
         Value::Bool(b) => json!(b),

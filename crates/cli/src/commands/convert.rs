@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::Result;
+use escape_convert::Method;
 use escape_convert::activations;
 use escape_convert::balance::balance;
-use escape_convert::Method;
 use escape_data::Recordings;
 use escape_model::ann::Ann;
 use escape_model::checkpoint::Checkpoint;
@@ -55,7 +55,9 @@ impl Conversion {
             Preset::Published => {
                 let mut progress = context.progress("balancing thresholds", ann.layers().len());
                 let mut encoder = self.preset.encoder(Encoding::Poisson, context.seed);
-                balance(ann, &calibration.x, &mut encoder, self.steps, self.method, &mut |n| progress.tick(n))?
+                balance(ann, &calibration.x, &mut encoder, self.steps, self.method, &mut |n| {
+                    progress.tick(n)
+                })?
             }
             Preset::Default => activations::convert(ann, calibration, self.method)?,
         };
@@ -76,7 +78,8 @@ impl Conversion {
 
 pub fn run(context: &Context, args: ConvertArgs) -> Result<()> {
     check_file(&args.out)?;
-    let conversion = Conversion::new(args.preset, args.method, args.timesteps.map(|t| t as usize), args.scale)?;
+    let conversion =
+        Conversion::new(args.preset, args.method, args.timesteps.map(|t| t as usize), args.scale)?;
     let checkpoint = super::checkpoint(&args.checkpoint)?;
     let calibration = recordings(&args.data, args.split, Some(args.samples))?;
     let (contacts, samples) = (calibration.contacts, calibration.samples);

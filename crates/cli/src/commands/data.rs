@@ -44,7 +44,10 @@ pub fn simulated(context: &Context, config: &SimulatorConfig, samples: usize) ->
 
 fn check_npz(path: &Path) -> Result<()> {
     if path.extension().is_none_or(|e| !e.eq_ignore_ascii_case("npz")) {
-        return Err(usage(format!("{}: recordings are written as .npz; name a file that ends so", path.display())));
+        return Err(usage(format!(
+            "{}: recordings are written as .npz; name a file that ends so",
+            path.display()
+        )));
     }
     check_file(path)
 }
@@ -53,7 +56,8 @@ fn describe(context: &Context, dataset: &Dataset) -> Result<()> {
     let summary = dataset.summary();
     context.result(&summary, || {
         let head = ["split", "recordings", "contacts", "samples", "min", "max", "mean", "sd", "constant"];
-        let mut rows: Vec<Vec<String>> = vec![head.iter().chain(&CLASS_NAMES).map(|s| s.to_string()).collect()];
+        let mut rows: Vec<Vec<String>> =
+            vec![head.iter().chain(&CLASS_NAMES).map(|s| s.to_string()).collect()];
         rows.push(row("train", &summary.train));
         rows.push(row("test", &summary.test));
         format!("{}\n{} Hz", table(&rows), thousands(summary.sample_rate_hz))

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use escape_energy::{
-    ANN, Entry, LayerActivity, LayerKind, NetworkActivity, PUBLISHED, Published, Totals, energy, models, per_step,
-    published, published_entries, quantised_bits,
+    ANN, Entry, LayerActivity, LayerKind, NetworkActivity, PUBLISHED, Published, Totals, energy, models,
+    per_step, published, published_entries, quantised_bits,
 };
 use escape_report::rows::{self, Activity, Energy, EnergyStep, Row, Step};
 use serde::Serialize;
@@ -66,11 +66,20 @@ fn text(reports: &[MeasuredReport]) -> String {
         if let Some(p) = &r.published {
             let [ann, snn] = [p.e_ann_pj, p.e_snn_pj].map(|pj| format!("{:.3}", pj / 1e6));
             let saving = format!("{:.2}", p.saving);
-            rows.push(vec![r.network.clone(), PUBLISHED.into(), ann, String::new(), snn, saving, String::new()]);
+            rows.push(vec![
+                r.network.clone(),
+                PUBLISHED.into(),
+                ann,
+                String::new(),
+                snn,
+                saving,
+                String::new(),
+            ]);
         }
         for m in &r.models {
             let t = &m.totals;
-            let [ann, quantised, snn] = [t.ann_pj, t.quantised_pj, t.snn_pj].map(|pj| format!("{:.3}", pj / 1e6));
+            let [ann, quantised, snn] =
+                [t.ann_pj, t.quantised_pj, t.snn_pj].map(|pj| format!("{:.3}", pj / 1e6));
             let [full, fair] = [t.saving, t.saving_over_quantised].map(|r| format!("{r:.2}"));
             rows.push(vec![r.network.clone(), m.model.into(), ann, quantised, snn, full, fair]);
         }

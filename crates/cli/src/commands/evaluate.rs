@@ -78,9 +78,10 @@ fn spiking(
     let mut encoder = preset.encoder(chosen.encoding, context.seed);
     let engine = Dense::new(chosen.network, chosen.encoding, context.device()?)?;
     let mut progress = context.progress("evaluating", recordings.len());
-    let found = evaluate(&engine, recordings, &mut encoder, chosen.steps, args.batch_size as usize, &mut |n| {
-        progress.tick(n)
-    })?;
+    let found =
+        evaluate(&engine, recordings, &mut encoder, chosen.steps, args.batch_size as usize, &mut |n| {
+            progress.tick(n)
+        })?;
     let mut report = Report::new("snn", &found.last(), layers(&found, recordings.len()));
     report.timesteps = Some(chosen.steps);
     report.preset = Some(preset.to_string());
@@ -123,8 +124,11 @@ fn layers(found: &Evaluation, samples: usize) -> Vec<LayerReport> {
 
 fn write_logits(path: &Path, logits: &[f32], recordings: &Recordings) -> Result<()> {
     let n = recordings.len();
-    npz::write(path, &[("logits", &[n, CLASSES], Values::F32(logits)), ("labels", &[n], Values::I64(&recordings.y))])
-        .with_context(|| format!("{}: the logits could not be written", path.display()))
+    npz::write(
+        path,
+        &[("logits", &[n, CLASSES], Values::F32(logits)), ("labels", &[n], Values::I64(&recordings.y))],
+    )
+    .with_context(|| format!("{}: the logits could not be written", path.display()))
 }
 
 impl Report {
@@ -145,12 +149,14 @@ impl Report {
     }
 
     fn text(&self) -> String {
-        let mut text = format!("accuracy {:.4}, loss {:.4}, {} recordings", self.accuracy, self.loss, self.samples);
+        let mut text =
+            format!("accuracy {:.4}, loss {:.4}, {} recordings", self.accuracy, self.loss, self.samples);
         if let (Some(steps), Some(preset), Some(encoder)) = (self.timesteps, &self.preset, &self.encoder) {
             text.push_str(&format!(", {steps} timesteps, preset {preset}, encoder {encoder}"));
         }
         text.push_str("\n\n");
-        let mut rows = vec![std::iter::once("actual \\ predicted").chain(CLASS_NAMES).map(String::from).collect()];
+        let mut rows =
+            vec![std::iter::once("actual \\ predicted").chain(CLASS_NAMES).map(String::from).collect()];
         for (name, counts) in CLASS_NAMES.iter().zip(&self.confusion) {
             rows.push(std::iter::once(name.to_string()).chain(counts.iter().map(u64::to_string)).collect());
         }

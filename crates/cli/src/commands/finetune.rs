@@ -67,8 +67,12 @@ pub fn surrogate(name: SurrogateName, gamma: Option<f32>, preset: Preset) -> Res
         }
         (SurrogateName::Exponential, None) => Ok(Surrogate::PUBLISHED_EXPONENTIAL),
         (SurrogateName::Linear, None) => Ok(usual),
-        (SurrogateName::Linear, Some(gamma)) if gamma > 0.0 && gamma.is_finite() => Ok(Surrogate::Linear { gamma }),
-        (SurrogateName::Linear, Some(gamma)) => Err(usage(format!("gamma: expected a positive number, got {gamma}"))),
+        (SurrogateName::Linear, Some(gamma)) if gamma > 0.0 && gamma.is_finite() => {
+            Ok(Surrogate::Linear { gamma })
+        }
+        (SurrogateName::Linear, Some(gamma)) => {
+            Err(usage(format!("gamma: expected a positive number, got {gamma}")))
+        }
     }
 }
 
@@ -158,7 +162,8 @@ pub fn finetune(
             break;
         }
         let name = format!("{} epoch {}/{}", job.name, tuner.epoch() + 1, job.epochs);
-        let trained = limit.map_or(train.len(), |n| train.len().min(n.saturating_mul(job.options.batch_size)));
+        let trained =
+            limit.map_or(train.len(), |n| train.len().min(n.saturating_mul(job.options.batch_size)));
         let mut progress = context.progress(&name, trained + test.len());
         let result = match tuner.run_epoch(train, test, limit, &mut |n| progress.tick(n)) {
             Err(ModelError::Interrupted) => return Err(interrupted(&last, tuner.epoch())),

@@ -25,7 +25,8 @@ pub fn demo(context: &Context, args: DemoArgs) -> Result<()> {
     if let Some(path) = config.ann.checkpoint.as_mut().filter(|p| !p.exists()) {
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(&*path);
         if shipped.exists() {
-            *path = shipped.canonicalize().with_context(|| format!("{}: cannot be found", shipped.display()))?;
+            *path =
+                shipped.canonicalize().with_context(|| format!("{}: cannot be found", shipped.display()))?;
         }
     }
     start(context, config, args.out, false)
@@ -49,5 +50,6 @@ fn start(context: &Context, mut config: Config, out: Option<PathBuf>, resume: bo
     config.seed = context.seed;
     context.note(format!("results go to {}", folder.display()));
     let (page, tables) = pipeline::run(context, &config, &folder, resume)?;
-    context.result(&json!({ "run": folder, "report": page }), || format!("{tables}\nreport: {}", page.display()))
+    context
+        .result(&json!({ "run": folder, "report": page }), || format!("{tables}\nreport: {}", page.display()))
 }

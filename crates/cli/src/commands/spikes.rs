@@ -6,8 +6,8 @@ use anyhow::Result;
 use escape_data::Recordings;
 use escape_report::rows::{InputSpike, Raster, Recording, Row};
 use escape_snn_core::dense::{Dense, Outcome};
-use escape_snn_core::network::Preset;
 use escape_snn_core::encode::Encoding;
+use escape_snn_core::network::Preset;
 use serde::Serialize;
 use tch::Device;
 
@@ -74,7 +74,12 @@ pub fn run(context: &Context, args: SpikesArgs) -> Result<()> {
         let head = ["layer", "neurons", "spikes", "silent", "most of a neuron"];
         let mut rows = vec![head.map(String::from).to_vec()];
         for l in &report.layers {
-            let counts = [l.neurons as f64, l.spikes as f64, l.silent_neurons as f64, l.most_spikes_of_a_neuron as f64];
+            let counts = [
+                l.neurons as f64,
+                l.spikes as f64,
+                l.silent_neurons as f64,
+                l.most_spikes_of_a_neuron as f64,
+            ];
             rows.push(std::iter::once(l.name.clone()).chain(counts.map(thousands)).collect());
         }
         format!(

@@ -162,7 +162,9 @@ fn train(
         n => hold_out(&data.train, n),
     };
     if train.is_empty() || held_out.is_empty() {
-        return Err(usage("training needs recordings to train on and recordings to stop by; the file has too few"));
+        return Err(usage(
+            "training needs recordings to train on and recordings to stop by; the file has too few",
+        ));
     }
     let options = Options {
         rule: recipe.rule,
@@ -226,7 +228,8 @@ fn train(
         trainer.checkpoint(result.test_accuracy, true)?.save(&last)?;
         context.note(describe(&recipe.arch.to_string(), &result));
     }
-    let (best_epoch, best_accuracy) = trainer.best().context("no epoch was trained; give --epochs a number above 0")?;
+    let (best_epoch, best_accuracy) =
+        trainer.best().context("no epoch was trained; give --epochs a number above 0")?;
     let (_, ann) = load(&best)?;
     let test = evaluate(&ann, &data.test, 256, options.loss, &mut |_, _| true)?;
     let report = Report {

@@ -60,7 +60,8 @@ impl Scan<'_> {
             .f_ne(0.0)?
             .f_view([batch, steps, channels, (rows * columns) as i64])?
             .f_sum_dim_intlist([0, 2].as_slice(), false, Kind::Int64)?;
-        let sent = per_step(arrivals.f_mul(&weights)?.f_sum_dim_intlist([1].as_slice(), false, Kind::Int64)?)?;
+        let sent =
+            per_step(arrivals.f_mul(&weights)?.f_sum_dim_intlist([1].as_slice(), false, Kind::Int64)?)?;
         Ok((frames, Tally { spikes: count, sent }))
     }
 }

@@ -169,7 +169,8 @@ impl Dense {
         if batch == 0 || steps == 0 {
             return Ok(outcome);
         }
-        let mut membranes = (0..depth).map(|k| self.initial_membranes(k, batch)).collect::<Result<Vec<_>, _>>()?;
+        let mut membranes =
+            (0..depth).map(|k| self.initial_membranes(k, batch)).collect::<Result<Vec<_>, _>>()?;
         let constant = encoder.is_direct().then(|| self.analog_current(x, batch)).transpose()?;
         let block = self.block_steps(batch, constant.is_some());
         let mut frames = self.frames(batch, block.min(steps))?;
@@ -180,7 +181,8 @@ impl Dense {
                 None => {
                     let spikes = encoder.encode(x, pixels, first, start, count);
                     for (n, frame) in spikes.chunks_exact(pixels).enumerate() {
-                        outcome.operations[0][start + n % count] += u64::from(weigh_nonzero(frame, &self.fan_out[0]));
+                        outcome.operations[0][start + n % count] +=
+                            u64::from(weigh_nonzero(frame, &self.fan_out[0]));
                     }
                     Some(to_tensor(&spikes, &[batch * count, 1, contacts, samples], self.device)?)
                 }
@@ -202,8 +204,16 @@ impl Dense {
                 }
                 let held = input.is_none();
                 let events = record.then_some(&mut outcome.events);
-                let (next, tally) =
-                    self.fire(k, &current, held, &mut membranes[k], batch, steps_here.clone(), &mut frames[k], events)?;
+                let (next, tally) = self.fire(
+                    k,
+                    &current,
+                    held,
+                    &mut membranes[k],
+                    batch,
+                    steps_here.clone(),
+                    &mut frames[k],
+                    events,
+                )?;
                 for (i, t) in steps_here.enumerate() {
                     outcome.spikes[k][t] += tally.spikes[i];
                     outcome.operations[k + 1][t] += tally.sent[i];
@@ -246,8 +256,11 @@ impl Dense {
         let layer = &self.network.layers[k];
         let last = k + 1 == self.network.layers.len();
         // The clean readout starts its sum at 0.
-        let fraction =
-            if last && !self.network.preset.spiking_readout() { 0.0 } else { self.network.preset.initial_fraction() };
+        let fraction = if last && !self.network.preset.spiking_readout() {
+            0.0
+        } else {
+            self.network.preset.initial_fraction()
+        };
         let value = layer.threshold * fraction;
         if last || !self.tensor_neurons {
             return Ok(Membranes::Host(vec![value; batch * layer.shape.neurons()]));
@@ -310,7 +323,11 @@ impl Dense {
             Membranes::Device(u) => scan.on_device(u, current, spikes_of_first.as_mut())?,
         };
         if let (Some(events), Some(found)) = (events, spikes_of_first) {
-            events.extend(found.into_iter().map(|(t, neuron)| Event { layer: k, step: steps.start + t, neuron }));
+            events.extend(found.into_iter().map(|(t, neuron)| Event {
+                layer: k,
+                step: steps.start + t,
+                neuron,
+            }));
         }
         Ok((next, tally))
     }
