@@ -9,7 +9,7 @@ data: {simulate: {samples: 40}}
 ann: {checkpoint: ann.pth}
 convert:
   - {name: direct, timesteps: 2, also_at: [1, 3], samples: 8}
-  - {name: published, preset: published, timesteps: 4, balance_timesteps: 6, samples: 2, test_samples: 4}
+  - {name: published, preset: published, timesteps: 4, balance_timesteps: 20, samples: 2, test_samples: 4}
 finetune:
   - {name: tuned, from: direct, timesteps: 2, samples: 16, batch_size: 8}
 spikes: {network: tuned}

@@ -113,7 +113,7 @@ def main():
         ),
         do_compression=True,
     )
-    theta = [3.0, 0.7, 0.4, 0.6, 0.9]
+    theta = [1.2, 0.25, 0.12, 0.15, 0.2]
     torch.save(study(ws), out / "ann.pth")
     torch.save(study(ws, thresholds=theta, timesteps=steps, leak=1.0, activation="Linear", optimizer={}), out / "snn.pth")
     train, test = train[:, None], test[:, None]

@@ -1,9 +1,10 @@
 //! The errors of this crate: what, in which file and where, expected against got, what to do.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::archive::ArchiveError;
 use crate::recordings::{Inconsistent, Split};
 use crate::{CLASS_NAMES, CLASSES};
 
@@ -39,7 +40,7 @@ pub enum DataError {
     Io {
         /// The file concerned.
         path: PathBuf,
-        /// What was tried, as a verb: `open`, `read`, `write`, `rename`.
+        /// What was tried, as a verb: `open`, `read`, `create`, `write`.
         operation: &'static str,
         /// What the system answered.
         source: io::Error,
@@ -115,7 +116,10 @@ pub enum DataError {
         got: Vec<u64>,
     },
     /// An array has an element type that cannot be recordings or labels.
-    #[error("wrong element type of {name} in {path}: expected {expected}, got {got}; convert the array")]
+    #[error(
+        "wrong element type of {name} in {path}: expected {expected}, got {}; convert the array",
+        shown(got)
+    )]
     WrongType {
         /// The file.
         path: PathBuf,
@@ -249,9 +253,12 @@ impl DataError {
         Self::Unsupported { path: path.to_owned(), problem: problem.into() }
     }
 
-    /// A state that the code above rules out; an error all the same, so that no input can cause a panic.
-    pub(crate) fn internal(path: &Path, what: &str) -> Self {
-        Self::unsupported(path, format!("internal error: {what}; please report it"))
+    pub(crate) fn archive(path: &Path, error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::Io(source) => Self::io(path, "read", source),
+            ArchiveError::Damaged(problem) => Self::malformed(path, problem),
+            ArchiveError::Unsupported(problem) => Self::unsupported(path, problem),
+        }
     }
 
     /// An error while reading `what`: of the file's content, or of the system below.
@@ -267,16 +274,43 @@ impl DataError {
     }
 }
 
+/// An error about the content of a file, for [`DataError::reading`].
+pub(crate) fn invalid(problem: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, problem.into())
+}
+
+/// Text from a file, fit for a terminal: control characters escaped, cut at 100 characters.
+pub fn shown(text: &str) -> String {
+    const LIMIT: usize = 100;
+    let mut out = String::new();
+    for (i, c) in text.chars().enumerate() {
+        if i == LIMIT {
+            out.push('…');
+            break;
+        }
+        // Also the invisible formatting characters that reorder text on a terminal.
+        if c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
+            let _ = write!(out, "{}", c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 fn list(names: &[String]) -> String {
     const SHOWN: usize = 20;
+    let some: Vec<String> = names.iter().take(SHOWN).map(|name| shown(name)).collect();
     match names.len() {
         0 => "no arrays".to_owned(),
-        n if n > SHOWN => format!("{} and {} more", names[..SHOWN].join(", "), n - SHOWN),
-        _ => names.join(", "),
+        n if n > SHOWN => format!("{} and {} more", some.join(", "), n - SHOWN),
+        _ => some.join(", "),
     }
 }
 
-fn shape(dims: &[u64]) -> String {
+pub(crate) fn shape(dims: &[u64]) -> String {
     match dims {
         [] => "a scalar".to_owned(),
         _ => dims.iter().map(u64::to_string).collect::<Vec<_>>().join(" x "),

@@ -5,8 +5,13 @@
 //! own layout, see [`npz`]) or MATLAB level 5 `.mat` (see [`mat`]); [`mod@simulate`] makes recordings where no
 //! animal is at hand. This crate prints nothing and needs no libtorch.
 //!
+//! Checkpoints, too, are zip archives: [`archive`] reads the directory of either and trusts no size in it, and
+//! [`write_atomically`] writes files of any kind.
+//!
 //! Letters used for shapes throughout: **N** recordings, **H** contacts, **W** samples.
 
+pub mod archive;
+mod atomic;
 mod error;
 pub mod mat;
 pub mod npz;
@@ -15,13 +20,13 @@ pub mod rng;
 mod scalar;
 pub mod simulate;
 mod summary;
-mod zip;
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-pub use error::{DataError, Position};
+pub use atomic::write_atomically;
+pub use error::{DataError, Position, shown};
 pub use recordings::{Dataset, Inconsistent, ParseSplitError, Recordings, Split};
 pub use simulate::{Scaling, SimulatorConfig, simulate};
 pub use summary::{DatasetSummary, SplitSummary};
@@ -48,17 +53,11 @@ pub const SAMPLE_RATE_HZ: f64 = 30_000.0;
 /// it and the remedy. A damaged or hostile file gives an error, never a panic or an allocation that its size
 /// does not justify.
 pub fn read(path: &Path) -> Result<Dataset, DataError> {
-    let mut loaded = load(path, &[Split::Train, Split::Test])?;
-    let mut take = |split| loaded.take(split).ok_or(DataError::internal(path, "a split went missing"));
-    let (train, test) = (take(Split::Train)?, take(Split::Test)?);
-    if (train.contacts, train.samples) != (test.contacts, test.samples) {
-        return Err(DataError::SplitsDiffer {
-            path: path.to_owned(),
-            train: [train.contacts, train.samples],
-            test: [test.contacts, test.samples],
-        });
-    }
-    Ok(Dataset { train, test, sample_rate_hz: loaded.sample_rate_hz })
+    let mut source = open(path, &Split::ALL)?;
+    let (train, test) = (source.split(Split::Train)?, source.split(Split::Test)?);
+    let dataset = Dataset { train, test, sample_rate_hz: source.sample_rate_hz() };
+    dataset.check_shapes(path)?;
+    Ok(dataset)
 }
 
 /// Read one split of a file of recordings; the other one is neither read nor required to exist.
@@ -66,14 +65,13 @@ pub fn read(path: &Path) -> Result<Dataset, DataError> {
 /// # Errors
 /// As [`read`].
 pub fn read_split(path: &Path, split: Split) -> Result<Recordings, DataError> {
-    load(path, &[split])?.take(split).ok_or(DataError::internal(path, "the split went missing"))
+    open(path, &[split])?.split(split)
 }
 
 /// Write both splits as `.npz`: `train_x` float32 N x H x W, `train_y` int64 N (0..2), `test_x`, `test_y`,
 /// and the scalars `contacts` (int64) and `sample_rate_hz` (float64).
 ///
-/// The file appears whole or not at all: it is written under a temporary name in the same folder, flushed to
-/// disk and renamed. Equal data give equal bytes.
+/// The file appears whole or not at all, see [`write_atomically`]. Equal data give equal bytes.
 ///
 /// # Errors
 /// [`DataError::Inconsistent`] when the arrays of a split do not fit each other, [`DataError::Io`] when
@@ -82,38 +80,32 @@ pub fn write_npz(path: &Path, dataset: &Dataset) -> Result<(), DataError> {
     npz::save(path, dataset)
 }
 
-/// What a reader found of the splits it was asked for.
-pub(crate) struct Loaded {
-    pub(crate) train: Option<Recordings>,
-    pub(crate) test: Option<Recordings>,
-    pub(crate) sample_rate_hz: f64,
+/// An opened file of recordings.
+trait Source {
+    /// One of the splits that the file was opened for; each can be had once.
+    fn split(&mut self, split: Split) -> Result<Recordings, DataError>;
+
+    fn sample_rate_hz(&self) -> f64;
 }
 
-impl Loaded {
-    fn take(&mut self, split: Split) -> Option<Recordings> {
-        match split {
-            Split::Train => self.train.take(),
-            Split::Test => self.test.take(),
-        }
-    }
-}
-
-fn load(path: &Path, splits: &[Split]) -> Result<Loaded, DataError> {
+/// Open a file for the splits asked for.
+fn open<'a>(path: &'a Path, splits: &'a [Split]) -> Result<Box<dyn Source + 'a>, DataError> {
     let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
-    match extension.as_deref() {
-        Some("npz") => npz::load(path, splits),
-        Some("mat") => mat::load(path, splits),
-        _ => match looks_like(path)? {
-            Magic::Zip => npz::load(path, splits),
-            Magic::Mat5 | Magic::Hdf5 => mat::load(path, splits),
-            other => Err(DataError::UnknownFormat { path: path.to_owned(), looks_like: other.describe() }),
-        },
-    }
+    let looks_like = looks_like(path)?;
+    Ok(match (extension.as_deref(), looks_like) {
+        (Some("npz"), _) => Box::new(npz::open(path, looks_like)?),
+        (Some("mat"), _) => Box::new(mat::open(path, looks_like, splits)?),
+        (_, Magic::Zip) => Box::new(npz::open(path, looks_like)?),
+        (_, Magic::Mat5 | Magic::Hdf5) => Box::new(mat::open(path, looks_like, splits)?),
+        (_, other) => {
+            return Err(DataError::UnknownFormat { path: path.to_owned(), looks_like: other.describe() });
+        }
+    })
 }
 
 /// What the first bytes of a file say it is; only for choosing a reader and for error messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Magic {
+enum Magic {
     Empty,
     Zip,
     Npy,
@@ -125,7 +117,7 @@ pub(crate) enum Magic {
 }
 
 impl Magic {
-    pub(crate) fn describe(self) -> &'static str {
+    fn describe(self) -> &'static str {
         match self {
             Self::Empty => "an empty file",
             Self::Zip => "a zip archive (.npz)",
@@ -140,7 +132,7 @@ impl Magic {
 }
 
 /// Recognise a file by its first 520 bytes.
-pub(crate) fn looks_like(path: &Path) -> Result<Magic, DataError> {
+fn looks_like(path: &Path) -> Result<Magic, DataError> {
     const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
     let mut head = Vec::with_capacity(520);
     let file = File::open(path).map_err(|e| DataError::open(path, e))?;
@@ -151,7 +143,7 @@ pub(crate) fn looks_like(path: &Path) -> Result<Magic, DataError> {
         Magic::Empty
     } else if hdf5 || head.starts_with(b"MATLAB 7.3 MAT-file") {
         Magic::Hdf5
-    } else if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
+    } else if head.starts_with(archive::LOCAL) || head.starts_with(archive::END) {
         Magic::Zip
     } else if head.starts_with(b"\x93NUMPY") {
         Magic::Npy

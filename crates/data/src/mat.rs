@@ -18,10 +18,10 @@ use std::path::Path;
 
 use flate2::bufread::ZlibDecoder;
 
-use crate::error::DataError;
+use crate::error::{DataError, invalid, shape};
 use crate::recordings::{Recordings, Split};
 use crate::scalar::{Endian, Scalar, narrow, read_values};
-use crate::{Loaded, Magic, SAMPLE_RATE_HZ, SAMPLES, looks_like};
+use crate::{Magic, SAMPLE_RATE_HZ, SAMPLES, Source};
 
 const MI_INT8: u32 = 1;
 const MI_UINT8: u32 = 2;
@@ -44,9 +44,13 @@ fn variables(split: Split) -> [&'static str; 2] {
     }
 }
 
-/// Read the splits asked for.
-pub(crate) fn load(path: &Path, splits: &[Split]) -> Result<Loaded, DataError> {
-    match looks_like(path)? {
+/// Read the variables of the splits asked for; what the file's first bytes look like is known.
+pub(crate) fn open<'a>(
+    path: &'a Path,
+    looks_like: Magic,
+    splits: &'a [Split],
+) -> Result<Variables<'a>, DataError> {
+    match looks_like {
         Magic::Mat5 => {}
         Magic::Hdf5 => return Err(DataError::Hdf5 { path: path.to_owned() }),
         other => {
@@ -58,50 +62,41 @@ pub(crate) fn load(path: &Path, splits: &[Split]) -> Result<Loaded, DataError> {
             });
         }
     }
-    let mut found = Found { path, splits, parts: Default::default(), present: Vec::new() };
+    let mut found =
+        Variables { path, splits, values: [None, None], labels: [None, None], present: Vec::new() };
     let file = File::open(path).map_err(|e| DataError::open(path, e))?;
     found.read_file(file)?;
-
-    let mut loaded = Loaded { train: None, test: None, sample_rate_hz: SAMPLE_RATE_HZ };
-    for &split in splits {
-        let [values, labels] = &mut found.parts[split as usize];
-        let ([values_name, labels_name], present) = (variables(split), &found.present);
-        let missing = |name: &str| DataError::MissingArray {
-            path: path.to_owned(),
-            name: name.to_owned(),
-            present: present.clone(),
-        };
-        let Part::Values { x, contacts } = std::mem::take(values) else { return Err(missing(values_name)) };
-        let Part::Labels(labels) = std::mem::take(labels) else { return Err(missing(labels_name)) };
-        let recordings = Recordings::checked(path, split, x, &labels, 1, [contacts, SAMPLES])?;
-        match split {
-            Split::Train => loaded.train = Some(recordings),
-            Split::Test => loaded.test = Some(recordings),
-        }
-    }
-    Ok(loaded)
-}
-
-/// A variable that is looked for.
-#[derive(Default)]
-enum Part {
-    #[default]
-    Absent,
-    Values {
-        x: Vec<f32>,
-        contacts: usize,
-    },
-    Labels(Vec<f64>),
+    Ok(found)
 }
 
 /// What was read so far.
-struct Found<'a> {
+pub(crate) struct Variables<'a> {
     path: &'a Path,
     splits: &'a [Split],
-    /// By split, then values and labels.
-    parts: [[Part; 2]; 2],
+    /// By split: the values, and how many contacts they are of.
+    values: [Option<(Vec<f32>, usize)>; 2],
+    /// By split: the labels, 1 to 3.
+    labels: [Option<Vec<f64>>; 2],
     /// Names of all variables.
     present: Vec<String>,
+}
+
+impl Source for Variables<'_> {
+    fn split(&mut self, split: Split) -> Result<Recordings, DataError> {
+        let [values_name, labels_name] = variables(split);
+        let missing = |name: &str| DataError::MissingArray {
+            path: self.path.to_owned(),
+            name: name.to_owned(),
+            present: self.present.clone(),
+        };
+        let (x, contacts) = self.values[split as usize].take().ok_or_else(|| missing(values_name))?;
+        let labels = self.labels[split as usize].take().ok_or_else(|| missing(labels_name))?;
+        Recordings::checked(self.path, split, x, &labels, 1, [contacts, SAMPLES])
+    }
+
+    fn sample_rate_hz(&self) -> f64 {
+        SAMPLE_RATE_HZ
+    }
 }
 
 /// Type and size of an element, and whether its data lie within the tag.
@@ -121,7 +116,7 @@ struct Matrix {
     dims: Vec<u64>,
 }
 
-impl Found<'_> {
+impl Variables<'_> {
     fn bad(&self, problem: impl Into<String>) -> DataError {
         DataError::malformed(self.path, problem)
     }
@@ -201,10 +196,11 @@ impl Found<'_> {
         }
         let wanted = self.splits.iter().find_map(|&split| {
             let which = variables(split).iter().position(|&variable| variable == name)?;
-            Some((split, which))
+            Some((split as usize, which == 0))
         });
-        let Some((split, which)) = wanted else { return Ok(false) };
-        if !matches!(self.parts[split as usize][which], Part::Absent) {
+        let Some((split, is_values)) = wanted else { return Ok(false) };
+        let occupied = if is_values { self.values[split].is_some() } else { self.labels[split].is_some() };
+        if occupied {
             return Err(self.bad(format!("variable {name} occurs twice, the second time in {place}")));
         }
         if complex || !(6..=15).contains(&class) {
@@ -223,7 +219,7 @@ impl Found<'_> {
         let declared = dims.iter().try_fold(1u64, |n, &dim| n.checked_mul(dim));
         let needed = declared.and_then(|n| n.checked_mul(scalar.bytes() as u64));
         if needed != Some(u64::from(tag.size)) {
-            let shape = dims.iter().map(u64::to_string).collect::<Vec<_>>().join(" x ");
+            let shape = shape(&dims);
             return Err(self.bad(format!("{name} is {shape} but holds {} bytes of {scalar:?}", tag.size)));
         }
         let count = tag.size as usize / scalar.bytes();
@@ -234,7 +230,7 @@ impl Found<'_> {
             got: dims.clone(),
         };
         let failed = |e| DataError::reading(path, &name, e);
-        let part = if which == 0 {
+        if is_values {
             let rows = match *dims {
                 [rows, _] if rows > 0 && rows.is_multiple_of(SAMPLES as u64) => rows,
                 _ => {
@@ -244,17 +240,17 @@ impl Found<'_> {
                     ));
                 }
             };
-            let contacts = usize::try_from(rows / SAMPLES as u64).map_err(|_| wrong_shape("fewer rows"))?;
             let x = numbers(content, tag, scalar, endian, count, narrow).map_err(failed)?;
-            Part::Values { x, contacts }
+            // A dimension is at most `i32::MAX`.
+            self.values[split] = Some((x, rows as usize / SAMPLES));
         } else {
             match *dims {
                 [_, 1] | [1, _] | [0, _] | [_, 0] => {}
                 _ => return Err(wrong_shape("N x 1 or 1 x N, one label a recording")),
             }
-            Part::Labels(numbers(content, tag, scalar, endian, count, |v| v).map_err(failed)?)
-        };
-        self.parts[split as usize][which] = part;
+            let labels = numbers(content, tag, scalar, endian, count, |v| v).map_err(failed)?;
+            self.labels[split] = Some(labels);
+        }
         Ok(true)
     }
 }
@@ -375,8 +371,4 @@ fn u16_of(bytes: [u8; 2], endian: Endian) -> u16 {
         Endian::Little => u16::from_le_bytes(bytes),
         Endian::Big => u16::from_be_bytes(bytes),
     }
-}
-
-fn invalid(problem: impl Into<String>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, problem.into())
 }

@@ -5,116 +5,95 @@
 //! and memory order, N x 1 x H x W, and archives with or without compression. N recordings, H contacts, W
 //! samples.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
 
 use npyz::WriterBuilder;
 use npyz::npz::NpzWriter;
 use npyz::zip::{CompressionMethod, DateTime, write::FileOptions};
 
-use crate::error::DataError;
+use crate::archive::{Archive, EntryReader};
+use crate::error::{DataError, invalid, shown};
 use crate::recordings::{Dataset, Recordings, Split};
 use crate::scalar::{Endian, Scalar, narrow, read_values};
-use crate::zip::{Archive, Entry, EntryReader};
-use crate::{Loaded, Magic, SAMPLE_RATE_HZ, looks_like};
+use crate::{Magic, SAMPLE_RATE_HZ, Source, write_atomically};
 
-/// Read the splits asked for.
-pub(crate) fn load(path: &Path, splits: &[Split]) -> Result<Loaded, DataError> {
-    match looks_like(path)? {
-        Magic::Zip => {}
-        other => {
-            return Err(DataError::WrongFormat {
-                path: path.to_owned(),
-                expected: "an .npz archive",
-                looks_like: other.describe(),
-                hint: match other {
-                    Magic::Mat5 | Magic::Hdf5 => "rename it to .mat",
-                    _ => "write it with numpy.savez or the data commands",
-                },
-            });
-        }
+/// Open an archive; what its first bytes look like is known.
+pub(crate) fn open(path: &Path, looks_like: Magic) -> Result<Npz<'_>, DataError> {
+    if looks_like != Magic::Zip {
+        return Err(DataError::WrongFormat {
+            path: path.to_owned(),
+            expected: "an .npz archive",
+            looks_like: looks_like.describe(),
+            hint: match looks_like {
+                Magic::Mat5 | Magic::Hdf5 => "rename it to .mat",
+                _ => "write it with numpy.savez or the data commands",
+            },
+        });
     }
-    let mut npz = Npz { path, archive: Archive::open(path)? };
-    let mut loaded = Loaded { train: None, test: None, sample_rate_hz: SAMPLE_RATE_HZ };
+    let file = File::open(path).map_err(|e| DataError::open(path, e))?;
+    let archive = Archive::new(file).map_err(|e| DataError::archive(path, e))?;
+    let mut npz = Npz { path, archive, contacts: None, sample_rate_hz: SAMPLE_RATE_HZ };
     if let Some(rate) = npz.scalar("sample_rate_hz")? {
         if !rate.is_finite() || rate <= 0.0 {
-            return Err(DataError::malformed(
-                path,
-                format!("sample_rate_hz is {rate}, expected a positive number"),
-            ));
-        }
-        loaded.sample_rate_hz = rate;
-    }
-    let contacts = npz.scalar("contacts")?;
-    for &split in splits {
-        let recordings = npz.split(split)?;
-        if let Some(declared) = contacts.filter(|&c| c != recordings.contacts as f64) {
-            let got = recordings.contacts;
-            let problem = format!("contacts is {declared}, but {split}_x has {got} rows a recording");
+            let problem = format!("sample_rate_hz is {rate}, expected a positive number");
             return Err(DataError::malformed(path, problem));
         }
-        match split {
-            Split::Train => loaded.train = Some(recordings),
-            Split::Test => loaded.test = Some(recordings),
-        }
+        npz.sample_rate_hz = rate;
     }
-    Ok(loaded)
+    npz.contacts = npz.scalar("contacts")?;
+    Ok(npz)
 }
 
-struct Npz<'a> {
+/// An opened archive and its scalars.
+pub(crate) struct Npz<'a> {
     path: &'a Path,
     archive: Archive,
+    contacts: Option<f64>,
+    sample_rate_hz: f64,
 }
 
 impl Npz<'_> {
-    fn find(&self, array: &str) -> Option<Entry> {
-        let is_it = |e: &&Entry| e.name.strip_suffix(".npy") == Some(array);
-        self.archive.entries.iter().rev().find(is_it).cloned()
-    }
-
-    fn require(&self, array: &str) -> Result<Entry, DataError> {
-        self.find(array).ok_or_else(|| DataError::MissingArray {
-            path: self.path.to_owned(),
-            name: array.to_owned(),
-            present: self
-                .archive
-                .entries
-                .iter()
-                .map(|e| e.name.trim_end_matches(".npy").to_owned())
-                .collect(),
-        })
+    /// The name of an array's entry, which is there.
+    fn require(&self, array: &str) -> Result<String, DataError> {
+        let entry = format!("{array}.npy");
+        if self.archive.size(&entry).is_some() {
+            return Ok(entry);
+        }
+        let present = self.archive.names().map(|name| name.trim_end_matches(".npy").to_owned()).collect();
+        Err(DataError::MissingArray { path: self.path.to_owned(), name: array.to_owned(), present })
     }
 
     /// Open an array: its header, and a reader that stands at its first value.
-    fn open(&mut self, entry: &Entry) -> Result<(Header, EntryReader<'_>), DataError> {
+    fn open(&mut self, entry: &str) -> Result<(Header, EntryReader<'_>), DataError> {
         let path = self.path;
-        let mut reader = self.archive.reader(entry)?;
-        let header = Header::read(&mut reader).map_err(|e| DataError::reading(path, &entry.name, e))?;
+        let mut reader = self.archive.reader(entry).map_err(|e| DataError::archive(path, e))?;
+        let header = Header::read(&mut reader).map_err(|e| DataError::reading(path, entry, e))?;
         Ok((header, reader))
     }
 
     fn scalar(&mut self, array: &str) -> Result<Option<f64>, DataError> {
-        let Some(entry) = self.find(array) else { return Ok(None) };
+        let Ok(entry) = self.require(array) else { return Ok(None) };
         let path = self.path;
         let (header, mut reader) = self.open(&entry)?;
-        let count = header.count().filter(|&n| n == 1);
-        let (Some(count), Some((scalar, endian))) = (count, header.element) else {
+        let (Some(count @ 1), Some(element)) = (header.count(), header.element) else {
             return Err(header.wrong_shape(path, array, "one number"));
         };
-        let values = read_values(&mut reader, scalar, endian, count, false, |v| v);
+        let values = values(&mut reader, element, count, |v| v);
         Ok(values.map_err(|e| DataError::reading(path, array, e))?.pop())
     }
+}
 
+impl Source for Npz<'_> {
     fn split(&mut self, split: Split) -> Result<Recordings, DataError> {
-        let path = self.path;
+        let (path, contacts) = (self.path, self.contacts);
         let (x_name, y_name) = (format!("{split}_x"), format!("{split}_y"));
         // Both looked up first: a missing array is reported before hundreds of megabytes are read.
         let (x_entry, y_entry) = (self.require(&x_name)?, self.require(&y_name)?);
 
         let (header, mut reader) = self.open(&y_entry)?;
-        let (scalar, endian) = match header.element {
+        let element = match header.element {
             Some((scalar, endian)) if !scalar.is_float() => (scalar, endian),
             _ => return Err(header.wrong_type(path, &y_name, "integers of 8 to 64 bits")),
         };
@@ -122,12 +101,11 @@ impl Npz<'_> {
             (&([_] | [_, 1] | [1, _]), Some(count)) => count,
             _ => return Err(header.wrong_shape(path, &y_name, "N (one label a recording)")),
         };
-        header.check_size(&y_entry, count, scalar).map_err(|e| DataError::reading(path, &y_name, e))?;
-        let labels = read_values(&mut reader, scalar, endian, count, y_entry.is_stored(), |v| v)
-            .map_err(|e| DataError::reading(path, &y_name, e))?;
+        let labels =
+            values(&mut reader, element, count, |v| v).map_err(|e| DataError::reading(path, &y_name, e))?;
 
         let (header, mut reader) = self.open(&x_entry)?;
-        let (scalar, endian) = match header.element {
+        let element = match header.element {
             Some((scalar, endian)) if scalar.is_float() => (scalar, endian),
             _ => return Err(header.wrong_type(path, &x_name, "float16, float32 or float64")),
         };
@@ -143,14 +121,40 @@ impl Npz<'_> {
             let path = path.to_owned();
             return Err(DataError::LabelCount { path, split, recordings: n, labels: labels.len() });
         }
-        header.check_size(&x_entry, count, scalar).map_err(|e| DataError::reading(path, &x_name, e))?;
-        let mut x = read_values(&mut reader, scalar, endian, count, x_entry.is_stored(), narrow)
-            .map_err(|e| DataError::reading(path, &x_name, e))?;
+        let mut x =
+            values(&mut reader, element, count, narrow).map_err(|e| DataError::reading(path, &x_name, e))?;
         if header.fortran && n > 0 {
             x = to_row_major(&x, [n, h, w]);
         }
-        Recordings::checked(path, split, x, &labels, 0, [h, w])
+        let recordings = Recordings::checked(path, split, x, &labels, 0, [h, w])?;
+        if let Some(declared) = contacts.filter(|&c| c != h as f64) {
+            let problem = format!("contacts is {declared}, but {split}_x has {h} rows a recording");
+            return Err(DataError::malformed(path, problem));
+        }
+        Ok(recordings)
     }
+
+    fn sample_rate_hz(&self) -> f64 {
+        self.sample_rate_hz
+    }
+}
+
+/// The values of an array whose header was read. What is left of the entry must be these and nothing else, so
+/// that its checksum is always compared.
+fn values<T>(
+    reader: &mut EntryReader<'_>,
+    (scalar, endian): (Scalar, Endian),
+    count: usize,
+    convert: impl Fn(f64) -> T,
+) -> io::Result<Vec<T>> {
+    let left = reader.left();
+    if (count as u64).checked_mul(scalar.bytes() as u64) != Some(left) {
+        return Err(invalid(format!(
+            "its header promises {count} values of {scalar:?}, {left} bytes follow"
+        )));
+    }
+    let stored = reader.is_stored();
+    read_values(reader, scalar, endian, count, stored, convert)
 }
 
 /// Column-major N x H x W to row-major.
@@ -203,10 +207,8 @@ impl Header {
         let mut text = vec![0; length];
         reader.read_exact(&mut text)?;
         let text = str::from_utf8(&text).map_err(|_| invalid("a header that is not text"))?;
-        Self::parse(text).ok_or_else(|| {
-            let shown: String = text.trim().chars().take(200).collect();
-            invalid(format!("a header that cannot be understood: {shown}"))
-        })
+        Self::parse(text)
+            .ok_or_else(|| invalid(format!("a header that cannot be understood: {}", shown(text.trim()))))
     }
 
     /// Parse `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`. A structured `descr` (a list) is
@@ -273,27 +275,13 @@ impl Header {
         Some([usize::try_from(dims[0]).ok()?, usize::try_from(dims[1]).ok()?, usize::try_from(dims[2]).ok()?])
     }
 
-    /// Compare what the header promises with what the entry holds after the header.
-    fn check_size(&self, entry: &Entry, count: usize, scalar: Scalar) -> io::Result<()> {
-        let needed = (count as u64).checked_mul(scalar.bytes() as u64);
-        // 10 to 12 bytes and the header's text come first; a bound that is off by them does no harm, since
-        // reading stops at the entry's end.
-        match needed {
-            Some(needed) if needed <= entry.size => Ok(()),
-            _ => Err(invalid(format!(
-                "its header promises {count} values, its entry holds {} bytes",
-                entry.size
-            ))),
-        }
-    }
-
     fn wrong_shape(&self, path: &Path, array: &str, expected: &str) -> DataError {
         let (name, expected, got) = (array.to_owned(), expected.to_owned(), self.shape.clone());
         DataError::WrongShape { path: path.to_owned(), name, expected, got }
     }
 
     fn wrong_type(&self, path: &Path, array: &str, expected: &'static str) -> DataError {
-        let (name, got) = (array.to_owned(), self.descr.chars().take(100).collect());
+        let (name, got) = (array.to_owned(), self.descr.clone());
         DataError::WrongType { path: path.to_owned(), name, expected, got }
     }
 }
@@ -329,10 +317,6 @@ fn element(descr: &str) -> Option<(Scalar, Endian)> {
     Some((scalar, endian))
 }
 
-fn invalid(problem: impl Into<String>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, problem.into())
-}
-
 /// One array to be written.
 #[derive(Debug, Clone, Copy)]
 pub enum Values<'a> {
@@ -346,13 +330,15 @@ pub enum Values<'a> {
 
 /// Write arrays as `.npz`: name, shape (empty for a scalar), values in row-major order.
 ///
-/// The file appears whole or not at all (temporary file in the same folder, flush to disk, rename), is not
-/// compressed, and depends on nothing but the arrays: equal arrays give equal bytes.
+/// The file appears whole or not at all (see [`write_atomically`]), is not compressed, and depends on nothing but
+/// the arrays: equal arrays give equal bytes.
 ///
 /// # Errors
 /// [`DataError::Io`] when writing fails, also when a shape does not fit its values.
 pub fn write(path: &Path, arrays: &[(&str, &[usize], Values<'_>)]) -> Result<(), DataError> {
-    atomically(path, |file| {
+    let mut operation = "create";
+    let written = write_atomically(path, |file| {
+        operation = "write";
         let mut npz = NpzWriter::new(BufWriter::with_capacity(1 << 20, file));
         for (name, shape, values) in arrays {
             match values {
@@ -363,11 +349,12 @@ pub fn write(path: &Path, arrays: &[(&str, &[usize], Values<'_>)]) -> Result<(),
         }
         // The archive's directory, then what is left in the buffer.
         npz.zip_writer().finish().map_err(io::Error::from)?.flush()
-    })
+    });
+    written.map_err(|e| DataError::io(path, operation, e))
 }
 
 fn put<T: npyz::AutoSerialize + Copy>(
-    npz: &mut NpzWriter<BufWriter<&File>>,
+    npz: &mut NpzWriter<BufWriter<&mut File>>,
     name: &str,
     shape: &[usize],
     values: &[T],
@@ -390,14 +377,8 @@ pub(crate) fn save(path: &Path, dataset: &Dataset) -> Result<(), DataError> {
             source,
         })?;
     }
+    dataset.check_shapes(path)?;
     let Dataset { train, test, sample_rate_hz } = dataset;
-    if (train.contacts, train.samples) != (test.contacts, test.samples) {
-        return Err(DataError::SplitsDiffer {
-            path: path.to_owned(),
-            train: [train.contacts, train.samples],
-            test: [test.contacts, test.samples],
-        });
-    }
     let shape = |r: &Recordings| [r.len(), r.contacts, r.samples];
     write(
         path,
@@ -410,36 +391,6 @@ pub(crate) fn save(path: &Path, dataset: &Dataset) -> Result<(), DataError> {
             ("sample_rate_hz", &[], Values::F64(&[*sample_rate_hz])),
         ],
     )
-}
-
-/// A temporary file that is removed unless it was renamed.
-struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // Renamed, it is no longer there; left behind, nothing better can be done.
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-/// Let `fill` write a new file beside `path`, flush it to disk, and rename it to `path`.
-fn atomically(path: &Path, fill: impl FnOnce(&File) -> io::Result<()>) -> Result<(), DataError> {
-    static COUNTER: AtomicU32 = AtomicU32::new(0);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let unique = format!(".{name}.{}-{}.tmp", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
-    let temporary = Temporary(path.with_file_name(unique));
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&temporary.0)
-        .map_err(|e| DataError::io(path, "create", e))?;
-    fill(&file).and_then(|()| file.sync_all()).map_err(|e| DataError::io(path, "write", e))?;
-    drop(file);
-    fs::rename(&temporary.0, path).map_err(|e| DataError::io(path, "rename the finished file to", e))?;
-    // The name is durable once its folder is; a system that cannot flush folders has renamed all the same.
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let _ = File::open(folder).and_then(|folder| folder.sync_all());
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Recordings in memory, and their two splits. N recordings, H contacts, W samples.
 
 use std::fmt;
-use std::ops::Range;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -113,26 +112,10 @@ impl Recordings {
         self.y.iter().enumerate().map(|(i, &label)| (self.get(i), label))
     }
 
-    /// Ranges of at most `size` recordings that cover all of them in order; only the last may be shorter. A
-    /// `size` of 0 counts as 1.
-    pub fn batches(&self, size: usize) -> impl ExactSizeIterator<Item = Range<usize>> + use<> {
-        let (n, size) = (self.len(), size.max(1));
-        (0..n.div_ceil(size)).map(move |b| b * size..((b + 1) * size).min(n))
-    }
-
-    /// The values of a range of recordings, as [`batches`](Self::batches) gives it: (range) x H x W.
-    ///
-    /// # Panics
-    /// If the range does not lie within the recordings.
-    pub fn values(&self, range: Range<usize>) -> &[f32] {
-        let size = self.size();
-        &self.x[range.start * size..range.end * size]
-    }
-
     /// The first `n` recordings, or all if there are fewer.
     pub fn head(&self, n: usize) -> Self {
         let n = n.min(self.len());
-        Self { x: self.values(0..n).to_vec(), y: self.y[..n].to_vec(), ..*self }
+        Self { x: self.x[..n * self.size()].to_vec(), y: self.y[..n].to_vec(), ..*self }
     }
 
     /// The recordings of the given indices, in that order; an index may occur more than once.
@@ -217,12 +200,13 @@ impl Dataset {
         }
     }
 
-    /// The recordings of one split, the others dropped.
-    pub fn into_split(self, split: Split) -> Recordings {
-        match split {
-            Split::Train => self.train,
-            Split::Test => self.test,
+    /// Whether the recordings of both splits have the same shape; `path` is the file to name if not.
+    pub(crate) fn check_shapes(&self, path: &Path) -> Result<(), DataError> {
+        let [train, test] = [&self.train, &self.test].map(|split| [split.contacts, split.samples]);
+        if train != test {
+            return Err(DataError::SplitsDiffer { path: path.to_owned(), train, test });
         }
+        Ok(())
     }
 }
 
@@ -293,17 +277,6 @@ mod tests {
         let picked = r.select(&[3, 0, 3]);
         assert_eq!((picked.get(0), picked.get(2), picked.y.as_slice()), (r.get(3), r.get(3), &[2, 0, 2][..]));
         picked.check().unwrap();
-    }
-
-    #[test]
-    fn batches_cover_all_recordings_once() {
-        let r = four();
-        assert_eq!(r.batches(3).collect::<Vec<_>>(), [0..3, 3..4]);
-        assert_eq!(r.batches(4).len(), 1);
-        assert_eq!(r.batches(4).next(), Some(0..4));
-        assert_eq!(r.batches(0).len(), 4);
-        assert_eq!(r.head(0).batches(5).len(), 0);
-        assert_eq!(r.values(1..3), &r.x[6..18]);
     }
 
     #[test]

@@ -5,10 +5,10 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use escape_model::checkpoint::{
-    Checkpoint, CheckpointError, DType, Leak, TensorData, Value, match_weights, read, write, write_atomically,
+    Checkpoint, CheckpointError, DType, Leak, TensorData, Value, match_weights, read, write,
 };
 use flate2::{Compression, Crc, write::DeflateEncoder};
 use tempfile::TempDir;
@@ -1089,51 +1089,4 @@ fn random_damage_never_panics() {
         refused += u32::from(Checkpoint::load(&path).is_err());
     }
     assert!(refused > 4000, "most damage must be noticed, but only {refused} files were refused");
-}
-
-// ---- atomic writing ----
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
-}
-
-#[test]
-fn a_failed_write_leaves_the_old_file_and_nothing_else() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("table.csv");
-    write_atomically(&path, |file| file.write_all(b"first")).unwrap();
-    let error = write_atomically(&path, |file| {
-        file.write_all(b"half of the sec")?;
-        Err(std::io::Error::other("no more"))
-    });
-    assert_eq!(error.unwrap_err().to_string(), "no more");
-    assert_eq!(fs::read(&path).unwrap(), b"first");
-    assert_eq!(files(folder.path()), std::slice::from_ref(&path));
-    write_atomically(&path, |file| file.write_all(b"second")).unwrap();
-    assert_eq!(fs::read(&path).unwrap(), b"second");
-    assert_eq!(files(folder.path()), [path]);
-}
-
-#[test]
-fn only_regular_files_are_replaced() {
-    let folder = TempDir::new().unwrap();
-    let kind = |path: &Path| write_atomically(path, |_| Ok(())).unwrap_err().kind();
-    assert_eq!(kind(folder.path()), std::io::ErrorKind::InvalidInput);
-    assert_eq!(kind(&folder.path().join("..")), std::io::ErrorKind::InvalidInput);
-    assert_eq!(kind(&folder.path().join("absent").join("a")), std::io::ErrorKind::NotFound);
-    #[cfg(unix)]
-    assert_eq!(kind(Path::new("/dev/null")), std::io::ErrorKind::InvalidInput);
-    assert!(files(folder.path()).is_empty());
-}
-
-#[cfg(unix)]
-#[test]
-fn a_symbolic_link_stays_one() {
-    let folder = TempDir::new().unwrap();
-    let (file, link) = (folder.path().join("run1.pth"), folder.path().join("best.pth"));
-    fs::write(&file, "old").unwrap();
-    std::os::unix::fs::symlink(&file, &link).unwrap();
-    write_atomically(&link, |out| out.write_all(b"new")).unwrap();
-    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-    assert_eq!(fs::read(&file).unwrap(), b"new");
 }

@@ -2,6 +2,8 @@
 // Helpers are no tests, so clippy.toml's allowance does not reach them.
 #![allow(clippy::unwrap_used)]
 
+/// Files that appear whole or not at all.
+mod atomic;
 /// `.mat` files built byte by byte: byte orders, small elements, truncation, lying sizes.
 mod mat;
 /// `.npz` files: round trips, every accepted layout, and files that lie.

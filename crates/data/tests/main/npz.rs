@@ -308,6 +308,64 @@ fn lying_sizes() {
     }
 }
 
+/// A directory and a header that agree on 4 GB, in an entry that inflates to much less or to more than declared.
+#[test]
+fn bombs() {
+    let (_dir, path) = temporary();
+    let y = array("|i1", "(1,)", &[1]);
+    let with_size = |x: &[u8], size: usize| {
+        let files = [("test_x.npy", x), ("test_y.npy", &y)];
+        let mut bytes = archive(&files, CompressionMethod::Deflated);
+        let entry = bytes.windows(4).position(|w| w == b"PK\x01\x02").unwrap();
+        bytes[entry + 24..entry + 28].copy_from_slice(&(size as u32).to_le_bytes());
+        fs::write(&path, &bytes).unwrap();
+        message(read_split(&path, Split::Test).unwrap_err())
+    };
+    let (header, data) = (array("<f4", "(1, 1000, 1000000)", &[]), vec![0; 4 << 20]);
+    let size = header.len() + 4_000_000_000;
+    let error = with_size(&[header.as_slice(), &data].concat(), size);
+    let got = header.len() + data.len();
+    contains(&error, &[&format!("test_x: expected the declared {size} bytes, got {got}")]);
+    let (header, size) = (array("<f4", "(1, 1, 2)", &[]), 8);
+    let error = with_size(&[header.as_slice(), &data].concat(), header.len() + size);
+    contains(&error, &["test_x: expected the declared", "got more"]);
+}
+
+/// Changes where the parts of an archive contradict each other, or could be read in two ways.
+#[test]
+fn archives_that_contradict_themselves() {
+    let (_dir, path) = temporary();
+    let x = array("<f4", "(1, 2, 2)", &floats([0.0; 4]));
+    let y = array("|i1", "(1,)", &[1]);
+    let whole = archive(&[("test_x.npy", &x), ("test_y.npy", &y)], CompressionMethod::Stored);
+    let find = |what: &[u8]| whole.windows(what.len()).position(|w| w == what).unwrap();
+    let entry = find(b"PK\x01\x02");
+    let changed = |at: usize, bytes: &[u8]| {
+        let mut copy = whole.clone();
+        copy[at..at + bytes.len()].copy_from_slice(bytes);
+        fs::write(&path, &copy).unwrap();
+        message(read_split(&path, Split::Test).unwrap_err())
+    };
+    contains(&changed(30, b"test_z.npy"), &["test_x.npy: expected its header at offset 0"]);
+    contains(&changed(entry + 46, b"test_y.npy"), &["test_y.npy stands there twice"]);
+    contains(&changed(entry + 46, b"\xff"), &["entry 0 is cut short, no entry or its name not UTF-8"]);
+    // A checksum of 0 is no excuse for none: NumPy writes them all.
+    contains(&changed(entry + 16, &[0; 4]), &["test_x: expected checksum 00000000"]);
+    contains(&changed(entry + 8, &[1]), &["test_x.npy is encrypted"]);
+    contains(&changed(entry + 10, &[12]), &["compressed by method 12, expected 0 (stored) or 8 (deflated)"]);
+    contains(&changed(entry + 20, &[9]), &["test_x.npy is stored in 9 bytes, expected the declared"]);
+    contains(&changed(entry + 10, &[8]), &["is damaged: test_x.npy"]);
+    // A header that promises less than there is would get round the checksum.
+    contains(&changed(find(b"(1, 2, 2)"), b"(1, 1, 2)"), &["test_x: its header promises 2 values"]);
+}
+
+#[test]
+fn names_are_fit_for_a_terminal() {
+    let (_dir, path) = temporary();
+    fs::write(&path, archive(&[("a\x1b[2J.npy", b"")], CompressionMethod::Stored)).unwrap();
+    contains(&message(read(&path).unwrap_err()), &["it holds a\\u{1b}[2J"]);
+}
+
 /// Offsets of the 64-bit extension that overflow when added up.
 #[test]
 fn hostile_zip64() {

@@ -1,6 +1,5 @@
 //! The errors of this module: what, in which file and where, expected against got, what to do.
 
-use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -201,27 +200,6 @@ impl Fault {
             Self::Refused { global, position } => CheckpointError::Refused { path, global, position },
         }
     }
-}
-
-/// Text from a file, fit for a terminal: control characters escaped, cut at 100 characters.
-pub(super) fn shown(text: &str) -> String {
-    const LIMIT: usize = 100;
-    let mut out = String::new();
-    for (i, c) in text.chars().enumerate() {
-        if i == LIMIT {
-            out.push('…');
-            break;
-        }
-        // Also the invisible formatting characters that reorder text on a terminal.
-        if c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        {
-            let _ = write!(out, "{}", c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out
 }
 
 /// A shape as it is spoken: `64 x 1 x 8 x 8`.

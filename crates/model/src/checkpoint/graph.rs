@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use escape_data::shown;
+
 use super::archive::{Archive, EXPANSION};
-use super::error::{Fault, dims, shown};
+use super::error::{Fault, dims};
 use super::pickle::{self, Global, Graph, Item, NumpyContent, Object, Storage, StorageType, View};
-use super::value::{DType, TensorData, Value, check_keys};
+use super::value::{DType, TensorData, Value, check_keys, elements};
 
 /// Deepest nesting of containers, read or written; checkpoints need about five.
 pub(super) const MAX_DEPTH: usize = 100;
@@ -16,19 +18,11 @@ const SLACK: u64 = 16 << 20;
 /// Most values in all containers together, each counted as often as it is mentioned.
 const MAX_VALUES: usize = 1 << 22;
 
-/// Where storages come from.
-pub(super) trait Storages {
-    /// Size of a storage in bytes, if there is one of this key.
-    fn size(&self, key: &str) -> Option<u64>;
-    /// Its bytes.
-    fn read(&mut self, key: &str) -> Result<Vec<u8>, Fault>;
-}
-
 /// The value in an archive.
 pub(super) fn load(archive: &mut Archive) -> Result<Value, Fault> {
     let bytes = archive.pickle()?;
     let big_endian = archive.is_big_endian()?;
-    let (graph, _) = pickle::run(&bytes, 0)?;
+    let graph = pickle::run(&bytes)?;
     let limit = archive.length().saturating_mul(EXPANSION).saturating_add(SLACK);
     let mut views = HashMap::new();
     for object in &graph.objects {
@@ -38,7 +32,7 @@ pub(super) fn load(archive: &mut Archive) -> Result<Value, Fault> {
     }
     let mut builder = Builder {
         graph: &graph,
-        storages: archive,
+        archive,
         big_endian,
         views,
         shared: HashMap::new(),
@@ -51,7 +45,7 @@ pub(super) fn load(archive: &mut Archive) -> Result<Value, Fault> {
 
 struct Builder<'g, 'a> {
     graph: &'g Graph<'a>,
-    storages: &'g mut dyn Storages,
+    archive: &'g mut Archive,
     big_endian: bool,
     /// How many views each storage has.
     views: HashMap<&'a str, usize>,
@@ -107,7 +101,7 @@ impl<'g, 'a> Builder<'g, 'a> {
                 if *ordered { Value::OrderedDict(entries) } else { Value::Dict(entries) }
             }
             Object::View(view) => Value::Tensor(self.tensor(view)?),
-            Object::Array(array) => match &array.content {
+            Object::Array(content) => match content {
                 Some(content) => Value::Tensor(self.array(content)?),
                 None => return Err(Fault::damaged("expected a NumPy array, got one without content")),
             },
@@ -174,7 +168,7 @@ impl<'g, 'a> Builder<'g, 'a> {
             StorageType::Untyped => Some(numel),
             _ => numel.checked_mul(size),
         };
-        let stored = self.storages.size(key);
+        let stored = self.archive.storage_size(key);
         if declared.is_none() || declared != stored {
             return Err(Fault::Damaged(format!(
                 "{}: expected a storage '{}' of {numel} {}, got {}",
@@ -219,14 +213,14 @@ impl<'g, 'a> Builder<'g, 'a> {
             let storage = match self.shared.get(key) {
                 Some(storage) => Rc::clone(storage),
                 None => {
-                    let storage = Rc::new(self.storages.read(key)?);
+                    let storage = Rc::new(self.archive.storage(key)?);
                     self.shared.insert(key, Rc::clone(&storage));
                     storage
                 }
             };
             gather(&storage, dtype.size(), offset, &shape, &strides)
         } else {
-            let storage = self.storages.read(key)?;
+            let storage = self.archive.storage(key)?;
             if offset == 0 && storage.len() as u64 == bytes && is_contiguous(&shape, &strides) {
                 Some(storage)
             } else {
@@ -249,12 +243,7 @@ impl<'g, 'a> Builder<'g, 'a> {
             Some(Object::Str(data)) => data.as_bytes(),
             _ => return Err(Fault::Damaged(format!("{}: expected its bytes, got something else", spoken()))),
         };
-        let tensor = TensorData { dtype, shape: shape.clone(), bytes: Vec::new() };
-        let expected = if tensor.shape.contains(&0) {
-            Some(0)
-        } else {
-            shape.iter().try_fold(dtype.size(), |n, &d| n.checked_mul(d))
-        };
+        let expected = elements(&shape).and_then(|n| n.checked_mul(dtype.size()));
         if expected != Some(data.len()) {
             let expected = expected.map_or("more".to_owned(), |n| n.to_string());
             let problem = format!("{}: expected {expected} bytes, got {}", spoken(), data.len());
@@ -276,7 +265,7 @@ impl<'g, 'a> Builder<'g, 'a> {
         if big_endian {
             swap(&mut bytes, dtype.size());
         }
-        Ok(TensorData { bytes, ..tensor })
+        Ok(TensorData { dtype, shape, bytes })
     }
 }
 

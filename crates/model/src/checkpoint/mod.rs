@@ -1,6 +1,6 @@
 //! Checkpoints of PyTorch, read and written without Python.
 //!
-//! * [`read`] and [`write`]: any file of `torch.save` as a [`Value`], and back.
+//! * [`read()`] and [`write()`]: any file of `torch.save` as a [`Value`], and back.
 //! * [`Checkpoint`]: the study's dictionary, on top of them.
 //! * [`match_weights`]: compares a network's parameters with a file's, every key accounted for.
 //!
@@ -17,7 +17,6 @@
 //! offsets and strides are checked before use, nesting is limited, and memory is limited by the file's size.
 
 mod archive;
-mod atomic;
 mod error;
 mod graph;
 mod pickle;
@@ -28,8 +27,8 @@ mod writer;
 
 use std::path::Path;
 
-pub use atomic::write_atomically;
 pub use error::CheckpointError;
+pub use escape_data::write_atomically;
 pub use report::{LoadReport, match_weights};
 pub use study::{Checkpoint, Leak};
 pub use value::{DType, TensorData, Value};

@@ -1,8 +1,7 @@
 //! The pickle machine: opcodes in, a graph of plain data out.
 //!
 //! The machine knows no Python. A name that a pickle imports becomes a [`Global`] if it is on the list, and a
-//! "call" of one is a conversion of plain data written out in `globals`; anything else is a [`Fault::Refused`]. It reads
-//! one pickle from a longer slice, because legacy files hold several in a row.
+//! "call" of one is a conversion of plain data written out in `globals`; anything else is a [`Fault::Refused`].
 //!
 //! Opcodes: CPython's `Lib/pickletools.py`, protocols 2 to 5.
 
@@ -11,7 +10,9 @@ mod globals;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::error::{Fault, shown};
+use escape_data::shown;
+
+use super::error::Fault;
 use super::value::DType;
 
 /// A value on the machine's stack; whatever can be shared or changed later is an index into the objects.
@@ -32,11 +33,15 @@ pub(super) enum Object<'a> {
     List(Vec<Item>),
     Tuple(Vec<Item>),
     Set(Vec<Item>),
-    Dict { ordered: bool, entries: Vec<(Item, Item)> },
+    Dict {
+        ordered: bool,
+        entries: Vec<(Item, Item)>,
+    },
     Global(Global<'a>),
     Storage(Storage<'a>),
     View(Box<View<'a>>),
-    Array(NumpyArray),
+    /// `None` until the array's state arrives.
+    Array(Option<Box<NumpyContent>>),
     NumpyDType(NumpyDType<'a>),
     Device(String),
 }
@@ -103,12 +108,6 @@ pub(super) struct NumpyDType<'a> {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct NumpyArray {
-    /// `None` until the array's state arrives.
-    pub(super) content: Option<Box<NumpyContent>>,
-}
-
-#[derive(Debug, Clone)]
 pub(super) struct NumpyContent {
     pub(super) dtype: DType,
     pub(super) big_endian: bool,
@@ -125,12 +124,12 @@ pub(super) struct Graph<'a> {
     pub(super) root: Item,
 }
 
-/// Runs the pickle that starts at `start`; also returns where the next byte after it is.
-pub(super) fn run(bytes: &[u8], start: usize) -> Result<(Graph<'_>, usize), Fault> {
+/// Runs a pickle; bytes after its end are not looked at.
+pub(super) fn run(bytes: &[u8]) -> Result<Graph<'_>, Fault> {
     let mut machine = Machine {
         bytes,
-        at: start,
-        opcode_at: start,
+        at: 0,
+        opcode_at: 0,
         stack: Vec::new(),
         marks: Vec::new(),
         memo: HashMap::new(),
@@ -138,7 +137,7 @@ pub(super) fn run(bytes: &[u8], start: usize) -> Result<(Graph<'_>, usize), Faul
         allowance: bytes.len().saturating_mul(4).saturating_add(1 << 16),
     };
     let root = machine.run()?;
-    Ok((Graph { objects: machine.objects, root }, machine.at))
+    Ok(Graph { objects: machine.objects, root })
 }
 
 /// Most texts, containers and tensors in a pickle, and most memo entries. A tensor of a state dict takes about ten.

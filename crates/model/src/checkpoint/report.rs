@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 
-use super::error::{CheckpointError, dims, shown};
+use escape_data::shown;
+
+use super::error::{CheckpointError, dims};
 use super::value::TensorData;
 
 /// What became of every parameter of a network and of every tensor of a file.

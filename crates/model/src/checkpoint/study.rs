@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::error::{CheckpointError, dims, shown};
+use escape_data::shown;
+
+use super::error::{CheckpointError, dims};
 use super::value::{TensorData, Value};
 
 /// How much of a membrane's potential remains after a step.

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use escape_data::shown;
 use half::{bf16, f16};
 
-use super::error::{CheckpointError, dims, shown};
+use super::error::{CheckpointError, dims};
 
 /// Element type of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -285,14 +286,6 @@ impl Value {
         }
     }
 
-    /// A `bool`.
-    pub fn as_bool(&self) -> Option<bool> {
-        match self {
-            Self::Bool(v) => Some(*v),
-            _ => None,
-        }
-    }
-
     /// A `str`.
     pub fn as_str(&self) -> Option<&str> {
         match self {
@@ -421,7 +414,8 @@ impl From<i64> for Value {
     }
 }
 
-/// An error about a value that cannot be written, at a place given as Python would index it.
+/// An error about a value that cannot be written, at a place given as Python would index it; empty for the whole.
 pub(super) fn unwritable(at: &str, problem: impl Into<String>) -> CheckpointError {
+    let at = if at.is_empty() { "the value itself" } else { at };
     CheckpointError::Unwritable { path: None, at: at.to_owned(), problem: problem.into() }
 }

@@ -3,7 +3,6 @@
 //! The pickle is of protocol 2 and uses only opcodes and names that PyTorch's restricted unpickler knows
 //! (`torch/_weights_only_unpickler.py`, 2.11). Entries stand in the order in which `torch.save` writes them.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{self, BufWriter};
 use std::path::Path;
@@ -21,7 +20,7 @@ pub(super) fn write(path: &Path, value: &Value) -> Result<(), CheckpointError> {
     pickler.value(value, "", 0).map_err(|e| e.in_file(path))?;
     pickler.out.push(b'.');
     let Pickler { out: pickle, tensors, .. } = pickler;
-    write_atomically(path, |file| archive(BufWriter::new(file), &folder(path), &pickle, &tensors))
+    write_atomically(path, |file| archive(BufWriter::new(file), folder(path), &pickle, &tensors))
         .map_err(|source| CheckpointError::Io { path: path.to_owned(), operation: "write", source })
 }
 
@@ -47,10 +46,10 @@ fn archive(out: impl io::Write, folder: &str, pickle: &[u8], tensors: &[&TensorD
 }
 
 /// The top folder: the file's name without its extension, as `torch.save` has it.
-fn folder(path: &Path) -> Cow<'_, str> {
+fn folder(path: &Path) -> &str {
     match path.file_stem().and_then(|stem| stem.to_str()) {
-        Some(stem) if stem.is_ascii() && !stem.contains(['/', '\\', '\0']) => Cow::Borrowed(stem),
-        _ => Cow::Borrowed("archive"),
+        Some(stem) if stem.is_ascii() && !stem.contains(['/', '\\', '\0']) => stem,
+        _ => "archive",
     }
 }
 
@@ -94,12 +93,8 @@ struct Pickler<'a> {
 impl<'a> Pickler<'a> {
     /// Appends what builds `value`, which stands at `at`.
     fn value(&mut self, value: &'a Value, at: &str, depth: usize) -> Result<(), CheckpointError> {
-        let here = if at.is_empty() { "the value itself" } else { at };
         if depth > MAX_DEPTH {
-            return Err(unwritable(
-                here,
-                format!("expected at most {MAX_DEPTH} containers within each other"),
-            ));
+            return Err(unwritable(at, format!("expected at most {MAX_DEPTH} containers within each other")));
         }
         match value {
             Value::None => self.out.push(b'N'),
@@ -113,20 +108,20 @@ impl<'a> Pickler<'a> {
                 Err(_) => {
                     let problem =
                         format!("expected a whole number of at most 255 bytes, got {}", bytes.len());
-                    return Err(unwritable(here, problem));
+                    return Err(unwritable(at, problem));
                 }
             },
             Value::Float(v) => {
                 self.out.push(b'G');
                 self.out.extend(v.to_be_bytes());
             }
-            Value::Str(v) => self.text(v, here)?,
+            Value::Str(v) => self.text(v, at)?,
             Value::Bytes(v) => {
                 // Before protocol 3 there is no opcode for bytes.
                 self.global("_codecs", "encode");
                 let text: String = v.iter().map(|&b| char::from(b)).collect();
-                self.plain_text(&text, here)?;
-                self.text("latin1", here)?;
+                self.plain_text(&text, at)?;
+                self.text("latin1", at)?;
                 self.out.extend([0x86, b'R']);
             }
             Value::List(items) => {
@@ -147,7 +142,7 @@ impl<'a> Pickler<'a> {
                 self.global("__builtin__", "set");
                 self.out.extend(b"](");
                 self.items(items, at, depth)?;
-                check_keys(items.iter()).map_err(|problem| unwritable(here, problem))?;
+                check_keys(items.iter()).map_err(|problem| unwritable(at, problem))?;
                 self.out.extend(b"e\x85R");
             }
             Value::Dict(entries) => {
@@ -158,15 +153,15 @@ impl<'a> Pickler<'a> {
                 self.ordered_dict();
                 self.entries(entries, at, depth)?;
             }
-            Value::Tensor(tensor) => self.tensor(tensor, here)?,
+            Value::Tensor(tensor) => self.tensor(tensor, at)?,
             Value::DType(name) if is_dtype(name) => self.global("torch", name),
             Value::DType(_) => {
                 let problem = format!("expected a type that PyTorch has, got {}", value.describe());
-                return Err(unwritable(here, problem));
+                return Err(unwritable(at, problem));
             }
             Value::Device(name) => {
                 self.global("torch", "device");
-                self.text(name, here)?;
+                self.text(name, at)?;
                 self.out.extend([0x85, b'R']);
             }
         }
@@ -196,8 +191,7 @@ impl<'a> Pickler<'a> {
             self.value(value, &format!("{at}{}", place(key)), depth + 1)?;
         }
         self.out.push(b'u');
-        check_keys(entries.iter().map(|(key, _)| key))
-            .map_err(|problem| unwritable(if at.is_empty() { "the value itself" } else { at }, problem))
+        check_keys(entries.iter().map(|(key, _)| key)).map_err(|problem| unwritable(at, problem))
     }
 
     fn int(&mut self, v: i64) {

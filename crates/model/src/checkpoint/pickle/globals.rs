@@ -5,11 +5,12 @@
 
 use std::borrow::Cow;
 
-use super::super::error::{Fault, shown};
+use escape_data::shown;
+
+use super::super::error::Fault;
 use super::super::value::{DType, TensorData};
 use super::{
-    Global, Item, MAX_DIMS, Machine, NumpyArray, NumpyContent, NumpyDType, Object, Storage, StorageType,
-    View, is_dtype,
+    Global, Item, MAX_DIMS, Machine, NumpyContent, NumpyDType, Object, Storage, StorageType, View, is_dtype,
 };
 
 impl<'a> Machine<'a> {
@@ -170,15 +171,13 @@ impl<'a> Machine<'a> {
                 self.numpy_scalar(dtype, bytes)
             }
             (Global::NumpyReconstruct, &[kind, _shape, _code]) => match self.object(kind) {
-                Some(Object::Global(Global::NumpyArrayType)) => {
-                    self.add(Object::Array(NumpyArray { content: None }))
-                }
+                Some(Object::Global(Global::NumpyArrayType)) => self.add(Object::Array(None)),
                 _ => Err(bad),
             },
             (Global::NumpyFromBuffer, &[data, dtype, shape, order]) => {
                 let fortran = self.as_str(order) == Some("F");
                 let content = self.numpy_content(shape, dtype, fortran, data)?;
-                self.add(Object::Array(NumpyArray { content: Some(Box::new(content)) }))
+                self.add(Object::Array(Some(Box::new(content))))
             }
 
             // Before protocol 3 bytes travel as text, each character a byte.
@@ -339,7 +338,7 @@ impl<'a> Machine<'a> {
             (Some(Object::Array(_)), Some(Object::Tuple(state))) => match state[..] {
                 [_, shape, dtype, Item::Bool(fortran), data] => {
                     let content = self.numpy_content(shape, dtype, fortran, data)?;
-                    Object::Array(NumpyArray { content: Some(Box::new(content)) })
+                    Object::Array(Some(Box::new(content)))
                 }
                 _ => return Err(bad),
             },

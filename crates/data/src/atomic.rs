@@ -5,11 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Writes `path` so that, whatever happens, there is either the old file or the complete new one.
+/// Write `path` so that, whatever happens, there is either the old file or the complete new one.
 ///
 /// `fill` writes a temporary file in the same folder, which is flushed to disk and then renamed to `path`. On any
 /// error, of `fill` too, the temporary file is removed and `path` is left as it was. A symbolic link stays one: the
-/// file it points to is replaced.
+/// file it points to is replaced; only a link that points nowhere is replaced itself.
 ///
 /// # Errors
 /// Whatever `fill` or the system answers; [`io::ErrorKind::InvalidInput`] if `path` names no file or is there and
