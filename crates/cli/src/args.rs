@@ -269,6 +269,13 @@ pub enum SurrogateName {
     Exponential,
 }
 
+/// Learning rate schedules by name.
+#[derive(Clone, Copy, ValueEnum, PartialEq, Eq)]
+pub enum ScheduleName {
+    Constant,
+    Linear,
+}
+
 #[derive(Args)]
 pub struct FinetuneArgs {
     /// SNN checkpoint
@@ -306,6 +313,10 @@ pub struct FinetuneArgs {
     /// Learn leaks: true or false [default: false (published), true (default)]
     #[arg(long, value_name = "BOOL")]
     pub learn_leak: Option<bool>,
+    /// How the learning rate goes: constant, or linear down to 0 [default: constant (published), linear
+    /// (default)]
+    #[arg(long, value_enum)]
+    pub schedule: Option<ScheduleName>,
     /// Train in file order
     #[arg(long)]
     pub no_shuffle: bool,

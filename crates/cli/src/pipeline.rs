@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use escape_data::{CLASSES, Dataset, Recordings, write_npz};
+use escape_data::{CLASSES, Dataset, Recordings};
 use escape_model::ann::Ann;
 use escape_model::arch::Op;
 use escape_model::metrics::{Loss, Metrics};
@@ -21,7 +21,7 @@ use escape_stdb::finetune::Options;
 use escape_stdb::surrogate::Surrogate;
 
 use crate::commands::convert::Conversion;
-use crate::commands::finetune::{Job, adam, finetune};
+use crate::commands::finetune::{Job, adam, finetune, schedule};
 use crate::commands::train::{Recipe, train_into};
 use crate::commands::{Simulation, checkpoint, data, energy, report, spikes};
 use crate::config::{Config, Convert};
@@ -62,7 +62,7 @@ pub fn run(context: &Context, config: &Config, folder: &Path, resume: bool) -> R
     }
     manifest(context, config, folder, &text)?;
 
-    let data = recordings(context, config, folder)?;
+    let data = recordings(context, config)?;
     let limit = config.evaluate.samples.unwrap_or(usize::MAX);
     let test = data.test.head(limit.min(data.test.len()));
     let (ann, ann_path) = network(context, config, folder, &data)?;
@@ -104,17 +104,13 @@ fn manifest(context: &Context, config: &Config, folder: &Path, text: &str) -> Re
     write_text(&folder.join("manifest.json"), &(serde_json::to_string_pretty(&manifest)? + "\n"))
 }
 
-/// The recordings; simulated ones are kept beside the results.
-fn recordings(context: &Context, config: &Config, folder: &Path) -> Result<Dataset> {
-    let simulated = folder.join("data.npz");
+/// The recordings. Simulated ones are not stored: settings and seed make them again, the same.
+fn recordings(context: &Context, config: &Config) -> Result<Dataset> {
     match (&config.data.file, &config.data.simulate) {
         (Some(file), _) => Ok(escape_data::read(&existing(file)?)?),
-        (None, Some(_)) if simulated.exists() => Ok(escape_data::read(&simulated)?),
         (None, Some(simulate)) => {
             context.note(format!("simulating {} recordings", simulate.samples));
-            let dataset = data::simulated(context, &simulate.settings, simulate.samples)?;
-            write_npz(&simulated, &dataset)?;
-            Ok(dataset)
+            data::simulated(context, &simulate.settings, simulate.samples)
         }
         (None, None) => Err(usage("data: expected either file or simulate")),
     }
@@ -221,6 +217,7 @@ impl Run<'_> {
                 learn_thresholds: by_default,
                 learn_leaks: by_default,
                 shuffle: true,
+                schedule: schedule(None, preset, job.epochs),
                 seed: self.context.seed,
             };
             let folder = self.folder.join(format!("{}-training", job.name));

@@ -65,11 +65,22 @@ impl Optimizer {
     }
 
     /// Updates every parameter in place by its gradient; the order must stay the same from call to call.
-    pub fn step(&mut self, parameters: &[&Tensor], gradients: &[Tensor]) -> Result<(), ModelError> {
-        tch::no_grad(|| self.update(parameters, gradients))
+    /// `factor` scales this step's learning rate, as schedules do.
+    pub fn step(
+        &mut self,
+        parameters: &[&Tensor],
+        gradients: &[Tensor],
+        factor: f64,
+    ) -> Result<(), ModelError> {
+        tch::no_grad(|| self.update(parameters, gradients, factor))
     }
 
-    fn update(&mut self, parameters: &[&Tensor], gradients: &[Tensor]) -> Result<(), ModelError> {
+    fn update(
+        &mut self,
+        parameters: &[&Tensor],
+        gradients: &[Tensor],
+        factor: f64,
+    ) -> Result<(), ModelError> {
         if self.first.is_empty() {
             let zeros = || parameters.iter().map(|p| p.f_zeros_like()).collect::<Result<Vec<_>, _>>();
             self.first = zeros()?;
@@ -88,7 +99,7 @@ impl Optimizer {
                     let _ = v.f_mul_scalar_(b2)?.f_add_(&g.f_square()?.f_mul_scalar(1.0 - b2)?)?;
                     let corrected = v.f_div_scalar(1.0 - b2.powi(self.steps as i32))?.f_sqrt()?;
                     let denominator = corrected.f_add_scalar(eps)?;
-                    let step = lr / (1.0 - b1.powi(self.steps as i32));
+                    let step = factor * lr / (1.0 - b1.powi(self.steps as i32));
                     let _ = p.f_sub_(&m.f_div(&denominator)?.f_mul_scalar(step)?)?;
                 }
                 Rule::Sgd { lr, momentum, nesterov, weight_decay } => {
@@ -101,7 +112,7 @@ impl Optimizer {
                     } else {
                         buffer.shallow_clone()
                     };
-                    let _ = p.f_sub_(&direction.f_mul_scalar(lr)?)?;
+                    let _ = p.f_sub_(&direction.f_mul_scalar(factor * lr)?)?;
                 }
             }
         }

@@ -127,7 +127,7 @@ impl Trainer {
             let loss = judged.f_cross_entropy_loss(&target, None::<&Tensor>, Reduction::Mean, -100, 0.0)?;
             let parameters: Vec<&Tensor> = self.net.parameters().iter().map(|p| &p.1).collect();
             let gradients = Tensor::f_run_backward(&[loss], &parameters, false, false)?;
-            self.optimizer.step(&parameters, &gradients)?;
+            self.optimizer.step(&parameters, &gradients, 1.0)?;
             add_all(&mut metrics, &to_vec(&logits)?, &labels, self.options.loss);
             if !tick(batch.len()) {
                 return Err(ModelError::Interrupted);

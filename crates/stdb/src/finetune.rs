@@ -41,8 +41,36 @@ pub struct Options {
     pub learn_leaks: bool,
     /// Whether each epoch has an order of its own; otherwise file order.
     pub shuffle: bool,
+    /// How the learning rate goes.
+    pub schedule: Schedule,
     /// Orders the recordings and drives the input.
     pub seed: u64,
+}
+
+/// How the learning rate goes over a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schedule {
+    /// Stays as it is; the study's.
+    Constant,
+    /// Falls linearly to 0 at the end of this many epochs. Adam moves every weight by about the learning rate
+    /// a step, and in a layer of 22,400 inputs the last few steps alone would shift potentials by thresholds.
+    Linear {
+        /// Epochs of the whole run.
+        epochs: usize,
+    },
+}
+
+impl Schedule {
+    /// The factor on the learning rate at step `step` of `steps` in epoch `epoch`, both from 0.
+    pub fn factor(self, epoch: usize, step: usize, steps: usize) -> f64 {
+        match self {
+            Self::Constant => 1.0,
+            Self::Linear { epochs } => {
+                let done = (epoch * steps + step) as f64 / (epochs * steps).max(1) as f64;
+                (1.0 - done).max(0.0)
+            }
+        }
+    }
 }
 
 /// A fine-tuning run: the network and everything needed to continue.
@@ -123,8 +151,14 @@ impl FineTuner {
         self.trainable.snapshot()
     }
 
-    /// One update on the recordings with these indices; returns their readout, B x K, and mean loss.
-    pub fn step(&mut self, train: &Recordings, batch: &[usize]) -> Result<(Vec<f32>, f64), ModelError> {
+    /// One update on the recordings with these indices, the learning rate scaled by `factor`; returns their
+    /// readout, B x K, and mean loss.
+    pub fn step(
+        &mut self,
+        train: &Recordings,
+        batch: &[usize],
+        factor: f64,
+    ) -> Result<(Vec<f32>, f64), ModelError> {
         let x: Vec<f32> = batch.iter().flat_map(|&i| train.get(i)).copied().collect();
         let labels: Vec<i64> = batch.iter().map(|&i| train.y[i]).collect();
         // An epoch is a new set of draws: a keyed encoder gets a key of its own for each.
@@ -146,7 +180,7 @@ impl FineTuner {
         }
         let parameters: Vec<&Tensor> =
             self.trainable.weights.iter().chain(learned.iter().map(|l| &l.1)).collect();
-        self.optimizer.step(&parameters, &gradients)?;
+        self.optimizer.step(&parameters, &gradients, factor)?;
         for ((k, is_threshold), value) in learned {
             let value = to_vec(&value)?[0];
             let layer = &mut self.trainable.network.layers[k];
@@ -199,8 +233,11 @@ impl FineTuner {
         let mut metrics = Metrics::default();
         let mut loss = 0.0;
         let scale = self.trainable.network.preset.loss_scale(self.options.steps);
-        for batch in order.chunks(self.options.batch_size.max(1)).take(limit.unwrap_or(usize::MAX)) {
-            let (readout, batch_loss) = self.step(train, batch)?;
+        let batches = order.chunks(self.options.batch_size.max(1));
+        let steps = batches.len();
+        for (i, batch) in batches.take(limit.unwrap_or(usize::MAX)).enumerate() {
+            let factor = self.options.schedule.factor(self.epoch, i, steps);
+            let (readout, batch_loss) = self.step(train, batch, factor)?;
             loss += batch_loss * batch.len() as f64;
             for (row, &i) in readout.chunks_exact(CLASSES).zip(batch) {
                 let judged: Vec<f32> = row.iter().map(|v| v * scale).collect();
@@ -258,5 +295,21 @@ impl FineTuner {
             }
         }
         Ok(checkpoint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_linear_schedule_ends_at_zero() {
+        let linear = Schedule::Linear { epochs: 2 };
+        assert_eq!(linear.factor(0, 0, 10), 1.0);
+        assert_eq!(linear.factor(1, 0, 10), 0.5);
+        assert!((linear.factor(1, 9, 10) - 0.05).abs() < 1e-12);
+        // Resumed for more epochs than planned, it stays at the end.
+        assert_eq!(linear.factor(3, 0, 10), 0.0);
+        assert_eq!(Schedule::Constant.factor(1, 9, 10), 1.0);
     }
 }

@@ -7,7 +7,7 @@ use escape_data::{Recordings, Split};
 use escape_model::optim::Rule;
 use escape_snn_core::dense::Dense;
 use escape_snn_core::evaluate::evaluate;
-use escape_stdb::finetune::{FineTuner, Options};
+use escape_stdb::finetune::{FineTuner, Options, Schedule};
 use escape_stdb::surrogate::Surrogate;
 use serde::Serialize;
 use tch::{Cuda, Device};
@@ -107,15 +107,16 @@ fn time_training(
         learn_thresholds: false,
         learn_leaks: false,
         shuffle: false,
+        schedule: Schedule::Constant,
         seed: 0,
     };
     let mut tuner = FineTuner::new(chosen.network, options, device)?;
     let batch: Vec<usize> = (0..batch_size.min(recordings.len())).collect();
-    tuner.step(recordings, &batch)?;
+    tuner.step(recordings, &batch, 1.0)?;
     synchronize(device);
     let start = Instant::now();
     for _ in 0..3 {
-        tuner.step(recordings, &batch)?;
+        tuner.step(recordings, &batch, 1.0)?;
     }
     synchronize(device);
     Ok(start.elapsed().as_secs_f64() * 1e3 / (3 * batch.len()) as f64)

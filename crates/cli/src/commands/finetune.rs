@@ -10,13 +10,13 @@ use escape_model::optim::Rule;
 use escape_report::rows::Finetune;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::network::{Preset, SpikingNetwork};
-use escape_stdb::finetune::{FineTuner, Options};
+use escape_stdb::finetune::{FineTuner, Options, Schedule};
 use escape_stdb::surrogate::Surrogate;
 use serde::Serialize;
 
 use super::train::{describe, interrupted};
 use super::{Simulation, recordings, simulation};
-use crate::args::{FinetuneArgs, SurrogateName};
+use crate::args::{FinetuneArgs, ScheduleName, SurrogateName};
 use crate::context::{Context, check_folder, usage};
 use crate::run_folder::{BEST, EpochLog, LAST};
 
@@ -76,6 +76,14 @@ pub fn surrogate(name: SurrogateName, gamma: Option<f32>, preset: Preset) -> Res
     }
 }
 
+/// The schedule of a name, otherwise the preset's.
+pub fn schedule(name: Option<ScheduleName>, preset: Preset, epochs: usize) -> Schedule {
+    match (name, preset) {
+        (Some(ScheduleName::Linear), _) | (None, Preset::Default) => Schedule::Linear { epochs },
+        (Some(ScheduleName::Constant), _) | (None, Preset::Published) => Schedule::Constant,
+    }
+}
+
 /// Adam with a step size and penalty that make sense.
 pub fn adam(lr: f64, weight_decay: f64) -> Result<Rule> {
     if !(lr > 0.0 && lr.is_finite() && weight_decay >= 0.0 && weight_decay.is_finite()) {
@@ -107,6 +115,7 @@ pub fn run(context: &Context, args: FinetuneArgs) -> Result<()> {
         learn_thresholds: args.learn_threshold.unwrap_or(by_default),
         learn_leaks: args.learn_leak.unwrap_or(by_default),
         shuffle: !args.no_shuffle,
+        schedule: schedule(args.schedule, preset, args.epochs),
         seed: context.seed,
     };
     let job = Job {
