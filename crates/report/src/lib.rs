@@ -12,7 +12,7 @@ mod figures;
 mod output;
 mod page;
 mod plot;
-mod raster;
+mod render;
 pub mod rows;
 mod run;
 mod scene;

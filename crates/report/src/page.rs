@@ -8,7 +8,7 @@ use crate::LeftOut;
 use crate::figures::{Chapter, Figure};
 use crate::rows::Kind;
 use crate::run::Run;
-use crate::scene::{escape, style, variables};
+use crate::scene::{escape, variables};
 use crate::tables::{Table, Tables, has_energy, reference_ann, representatives};
 use crate::tally::{ANN, PUBLISHED, Tally, quantised};
 use crate::text;
@@ -23,10 +23,9 @@ pub(crate) fn html(run: &Run, figures: &[Figure], tables: &Tables, left_out: &[L
     html += &format!("<title>{}: from ESCAPE-NET to a spiking network</title>\n", escape(&name));
     html += &format!(
         "<style>\n:root{{{}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{}}}.map{{filter:invert(1) \
-         hue-rotate(180deg)}}}}\n{}\n{CSS}</style>\n</head>\n<body>\n",
+         hue-rotate(180deg)}}}}\n{CSS}</style>\n</head>\n<body>\n",
         variables(false),
-        variables(true),
-        style(true)
+        variables(true)
     );
     html += &format!(
         "<header>\n<p class=\"kicker\">ESCAPE-NET, from artificial to spiking neurons</p>\n<h1>{}</h1>\n",
@@ -173,7 +172,7 @@ fn figure(figure: &Figure) -> String {
     format!(
         "<figure id=\"{stem}\">\n<div class=\"wide\">{}</div>\n<figcaption><b>{}.</b> {} <span class=\"files\">{links}\
          </span></figcaption>\n</figure>\n",
-        figure.scene.svg(false),
+        figure.svg,
         escape(&figure.label),
         escape(&figure.caption)
     )
@@ -198,7 +197,15 @@ fn flatten(prefix: &str, object: &Map<String, Value>, depth: usize, rows: &mut V
                 flatten(&format!("{key}."), inner, depth + 1, rows)
             }
             Value::Array(items) if items.iter().all(|i| !i.is_object() && !i.is_array()) => {
-                rows.push((key, items.iter().map(plain).collect::<Vec<_>>().join(", ")));
+                let between = if key == "command" { " " } else { ", " };
+                rows.push((key, items.iter().map(plain).collect::<Vec<_>>().join(between)));
+            }
+            Value::Array(items) if depth < 3 && items.iter().all(Value::is_object) => {
+                for (i, inner) in
+                    items.iter().enumerate().filter_map(|(i, item)| Some((i, item.as_object()?)))
+                {
+                    flatten(&format!("{key}.{i}."), inner, depth + 1, rows);
+                }
             }
             other => rows.push((key, plain(other))),
         }
@@ -246,7 +253,7 @@ tr.group td{border-top:1px solid var(--c-axis)}
 thead .n{max-width:6.5rem}
 .n,.study{white-space:nowrap}thead .n{white-space:normal}
 td:not(.n){max-width:12rem}
-td:first-child{white-space:nowrap}#table1 td:nth-child(2){min-width:9.5rem}
+td:first-child{white-space:nowrap;max-width:none}#table1 td:nth-child(2){min-width:9.5rem}
 .note{font-size:.84rem;color:var(--c-muted);margin:.6rem 0 2.2rem;max-width:44rem}
 .facts th{font-weight:500;color:var(--c-muted);white-space:nowrap}
 .facts td:not(.n){max-width:none;white-space:normal;overflow-wrap:anywhere}

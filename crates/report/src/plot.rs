@@ -120,7 +120,7 @@ impl Plot {
         }
         x_axis(scene, area, &x);
         if !y.label.is_empty() {
-            scene.text(area.x - 40.0, area.y - 11.0, &y.label, Type::LABEL);
+            scene.text(area.x - 44.0, area.y - 11.0, &y.label, Type::LABEL);
         }
         Self { area, x, y }
     }

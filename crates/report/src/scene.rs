@@ -1,10 +1,7 @@
 //! What a figure consists of, independent of the format it is written in: rectangles, lines, marks, texts and
 //! images, in a coordinate system of CSS pixels from the top left corner.
 //!
-//! A scene is drawn twice from the same list: [`Scene::svg`](crate::scene::Scene::svg) here, and as pixels in
-//! [`crate::raster`].
-
-use std::fmt::Write as _;
+//! [`crate::render`] draws a scene.
 
 use crate::text;
 
@@ -40,7 +37,7 @@ pub(crate) const SERIES: [([u8; 3], [u8; 3]); 7] = [
 /// Grey of the series: the ANN everywhere.
 pub(crate) const ANN_SERIES: usize = 6;
 
-/// Roles with their class, light and dark colour.
+/// Roles with their name, light and dark colour.
 const ROLES: [(&str, [u8; 3], [u8; 3]); 5] = [
     ("text", [0x1B, 0x1F, 0x24], [0xE8, 0xEA, 0xED]),
     ("muted", [0x57, 0x60, 0x6A], [0xA3, 0xAB, 0xB5]),
@@ -61,44 +58,30 @@ impl Ink {
             Self::Rgb(rgb) => rgb,
         }
     }
-
-    /// `class="f-text"` or, for a colour that means a value, `fill="#..."`. `property` is `fill` or `stroke`.
-    fn attribute(self, property: &str) -> String {
-        let initial = &property[..1];
-        match self {
-            Self::Text => format!("class=\"{initial}-text\""),
-            Self::Muted => format!("class=\"{initial}-muted\""),
-            Self::Grid => format!("class=\"{initial}-grid\""),
-            Self::Axis => format!("class=\"{initial}-axis\""),
-            Self::Series(i) => format!("class=\"{initial}-{}\"", i % SERIES.len()),
-            Self::Rgb(rgb) => format!("{property}=\"{}\"", hex(rgb)),
-        }
-    }
 }
 
+/// As plotters writes it.
 fn hex([r, g, b]: [u8; 3]) -> String {
-    format!("#{r:02x}{g:02x}{b:02x}")
+    format!("#{r:02X}{g:02X}{b:02X}")
 }
 
-/// The style of all figures: with fixed colours for a file of its own, or as CSS variables for the page.
-pub(crate) fn style(variables: bool) -> String {
-    let mut css = String::new();
-    let series = SERIES.iter().enumerate().map(|(i, (light, _))| (i.to_string(), *light));
-    for (name, light) in ROLES.iter().map(|(n, light, _)| ((*n).to_owned(), *light)).chain(series) {
-        let colour = if variables { format!("var(--c-{name})") } else { hex(light) };
-        let _ = write!(css, ".f-{name}{{fill:{colour}}}.s-{name}{{stroke:{colour}}}");
-    }
-    css
+/// Name, light and dark colour of every role and series, as hexadecimal numbers.
+fn inks() -> impl Iterator<Item = (String, String, String)> {
+    let roles = ROLES.iter().map(|(name, light, dark)| ((*name).to_owned(), light, dark));
+    let series = SERIES.iter().enumerate().map(|(i, (light, dark))| (i.to_string(), light, dark));
+    roles.chain(series).map(|(name, light, dark)| (name, hex(*light), hex(*dark)))
 }
 
-/// The CSS variables that [`style`] refers to, for the light or the dark scheme.
+/// The CSS variables that [`with_variables`] refers to, for the light or the dark scheme.
 pub(crate) fn variables(dark: bool) -> String {
-    let mut css = String::new();
-    let series = SERIES.iter().enumerate().map(|(i, (l, d))| (i.to_string(), *l, *d));
-    for (name, l, d) in ROLES.iter().map(|(n, l, d)| ((*n).to_owned(), *l, *d)).chain(series) {
-        let _ = write!(css, "--c-{name}:{};", hex(if dark { d } else { l }));
-    }
-    css
+    inks().map(|(name, l, d)| format!("--c-{name}:{};", if dark { d } else { l })).collect()
+}
+
+/// An SVG with the colours of roles as CSS variables. White stays: on coloured cells it means itself.
+pub(crate) fn with_variables(svg: String) -> String {
+    inks().filter(|(name, ..)| name != "paper").fold(svg, |svg, (name, light, _)| {
+        svg.replace(&format!("\"{light}\""), &format!("\"var(--c-{name})\""))
+    })
 }
 
 /// Where a text's position is within it.
@@ -256,118 +239,6 @@ impl Scene {
         draw(self);
         self.items.push(Item::MapEnd);
     }
-
-    /// As SVG: a file of its own with its colours and a white ground, or a fragment for the page.
-    pub(crate) fn svg(&self, standalone: bool) -> String {
-        let mut svg = String::with_capacity(64 * self.items.len() + 1024);
-        let (w, h) = (number(self.width), number(self.height));
-        let title = escape(&self.title);
-        // On the page the title lines up with the text around it.
-        let left = if standalone { 0.0 } else { 12.0 };
-        let (x, width) = (number(left), number(self.width - left));
-        let _ = write!(
-            svg,
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"{x} 0 {width} {h}\" width=\"{width}\" height=\"{h}\" \
-             role=\"img\" aria-label=\"{title}\" font-family=\"{FAMILY}\">"
-        );
-        if standalone {
-            let _ = write!(svg, "<title>{title}</title><style>{}</style>", style(false));
-            let _ = write!(svg, "<rect width=\"{w}\" height=\"{h}\" class=\"f-paper\"/>");
-        }
-        svg.push('\n');
-        for item in &self.items {
-            write_item(&mut svg, item);
-            svg.push('\n');
-        }
-        svg.push_str("</svg>\n");
-        svg
-    }
-}
-
-const FAMILY: &str = "Helvetica Neue, Arial, Liberation Sans, DejaVu Sans Condensed, sans-serif";
-
-fn write_item(svg: &mut String, item: &Item) {
-    // Writing to a string cannot fail.
-    let _ = match item {
-        Item::Rect { x, y, w, h, ink } => write!(
-            svg,
-            "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" {}/>",
-            number(*x),
-            number(*y),
-            number(*w),
-            number(*h),
-            ink.attribute("fill")
-        ),
-        Item::Line { points, ink, width, dash } => {
-            let dash = dash.pattern().map_or(String::new(), |[on, off]| {
-                format!(" stroke-dasharray=\"{} {}\"", number(on), number(off))
-            });
-            write!(
-                svg,
-                "<polyline points=\"{}\" fill=\"none\" stroke-width=\"{}\" stroke-linejoin=\"round\"{dash} {}/>",
-                list(points),
-                number(*width),
-                ink.attribute("stroke")
-            )
-        }
-        Item::Polygon { points, ink } => {
-            write!(svg, "<polygon points=\"{}\" {}/>", list(points), ink.attribute("fill"))
-        }
-        Item::Circle { x, y, r, ink } => write!(
-            svg,
-            "<circle cx=\"{}\" cy=\"{}\" r=\"{}\" {}/>",
-            number(*x),
-            number(*y),
-            number(*r),
-            ink.attribute("fill")
-        ),
-        Item::Text { x, y, string, style } => {
-            let anchor = match style.anchor {
-                Anchor::Start => "",
-                Anchor::Middle => " text-anchor=\"middle\"",
-                Anchor::End => " text-anchor=\"end\"",
-            };
-            let weight = if style.bold { " font-weight=\"bold\"" } else { "" };
-            write!(
-                svg,
-                "<text x=\"{}\" y=\"{}\" font-size=\"{}\"{anchor}{weight} {}>{}</text>",
-                number(*x),
-                number(*y),
-                number(style.size),
-                style.ink.attribute("fill"),
-                escape(string)
-            )
-        }
-        Item::Image { area, columns, rows, pixels } => {
-            let Some(png) = crate::raster::cells_png(*columns, *rows, pixels) else { return };
-            // Enlarged cells keep their edges; shrunken ones are averaged rather than dropped.
-            let crisp = *columns as f64 <= area.w && *rows as f64 <= area.h;
-            write!(
-                svg,
-                "<image x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" preserveAspectRatio=\"none\" {}\
-                 href=\"data:image/png;base64,{}\"/>",
-                number(area.x),
-                number(area.y),
-                number(area.w),
-                number(area.h),
-                if crisp { "style=\"image-rendering:pixelated\" " } else { "" },
-                text::base64(&png)
-            )
-        }
-        Item::MapStart => write!(svg, "<g class=\"map\">"),
-        Item::MapEnd => write!(svg, "</g>"),
-    };
-}
-
-fn list(points: &[(f64, f64)]) -> String {
-    points.iter().map(|(x, y)| format!("{},{}", number(*x), number(*y))).collect::<Vec<_>>().join(" ")
-}
-
-/// At most two decimals, no trailing zeros.
-fn number(value: f64) -> String {
-    let text = format!("{value:.2}");
-    let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" { "0".to_owned() } else { text.to_owned() }
 }
 
 /// For XML and HTML, in text and attributes. Control characters, which XML forbids, become blanks.
@@ -391,8 +262,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_short() {
-        assert_eq!([1.0, 0.5, -0.001, 123.456, 100.0].map(number), ["1", "0.5", "0", "123.46", "100"]);
+    fn every_role_has_a_colour_of_its_own() {
+        let colours: std::collections::BTreeSet<_> = inks().map(|(_, light, _)| light).collect();
+        assert_eq!(colours.len(), ROLES.len() + SERIES.len());
+        let svg = with_variables("fill=\"#1B1F24\" stroke=\"#0072B2\" fill=\"#FFFFFF\"".to_owned());
+        assert_eq!(svg, "fill=\"var(--c-text)\" stroke=\"var(--c-0)\" fill=\"#FFFFFF\"");
     }
 
     #[test]

@@ -1,25 +1,46 @@
-//! The embedded font, numbers in words a reader likes, and base64.
+//! The embedded font, and numbers in words a reader likes.
 
 use std::sync::LazyLock;
 
 use ab_glyph::{Font, FontRef};
 
-/// Regular and bold. The files are part of the program, and a test reads them.
-pub(crate) static FONTS: LazyLock<[Option<FontRef<'static>>; 2]> = LazyLock::new(|| {
-    [
-        FontRef::try_from_slice(include_bytes!("../assets/DejaVuSansCondensed-subset.ttf")).ok(),
-        FontRef::try_from_slice(include_bytes!("../assets/DejaVuSansCondensed-Bold-subset.ttf")).ok(),
-    ]
-});
+/// Regular and bold.
+pub(crate) const FILES: [&[u8]; 2] = [
+    include_bytes!("../assets/DejaVuSansCondensed-subset.ttf"),
+    include_bytes!("../assets/DejaVuSansCondensed-Bold-subset.ttf"),
+];
+
+/// The files are part of the program, and a test reads them.
+static FONTS: LazyLock<[Option<FontRef<'static>>; 2]> =
+    LazyLock::new(|| FILES.map(|file| FontRef::try_from_slice(file).ok()));
 
 /// The font in a weight.
-pub(crate) fn font(bold: bool) -> Option<&'static FontRef<'static>> {
+fn font(bold: bool) -> Option<&'static FontRef<'static>> {
     FONTS[usize::from(bold)].as_ref()
 }
 
 /// Pixels per font unit at a size in pixels (1 em).
-pub(crate) fn scale(font: &FontRef<'static>, size: f64) -> f64 {
+fn scale(font: &FontRef<'static>, size: f64) -> f64 {
     size / f64::from(font.units_per_em().unwrap_or(2048.0))
+}
+
+/// From the lowest to the highest point of the font.
+pub(crate) fn height(size: f64, bold: bool) -> f64 {
+    font(bold).map_or(size, |font| f64::from(font.height_unscaled()) * scale(font, size))
+}
+
+/// Each letter with the left edge of its ink.
+pub(crate) fn letters(string: &str, size: f64, bold: bool) -> Vec<(char, f64)> {
+    let Some(font) = font(bold) else { return Vec::new() };
+    let unit = scale(font, size);
+    let mut pen = 0.0;
+    let place = |c| {
+        let id = font.glyph_id(c);
+        let left = pen + font.h_side_bearing_unscaled(id);
+        pen += font.h_advance_unscaled(id);
+        (c, f64::from(left) * unit)
+    };
+    string.chars().map(place).collect()
 }
 
 /// Width of a text in pixels.
@@ -134,24 +155,6 @@ pub(crate) fn slug(name: &str) -> String {
     name.chars().map(keep).collect()
 }
 
-/// RFC 4648 with padding.
-pub(crate) fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let byte = |i: usize| u32::from(chunk.get(i).copied().unwrap_or(0));
-        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for i in 0..4 {
-            if i <= chunk.len() {
-                out.push(char::from(ALPHABET[(group >> (18 - 6 * i) & 63) as usize]));
-            } else {
-                out.push('=');
-            }
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,13 +194,5 @@ mod tests {
         );
         assert_eq!([373.3e6, 500.0].map(energy), ["373 uJ", "500 pJ"]);
         assert_eq!(slug("a b/../c:T=4"), "a_b____c_T_4");
-    }
-
-    #[test]
-    fn base64_pads() {
-        assert_eq!(
-            ["", "f", "fo", "foo", "foob"].map(|s| base64(s.as_bytes())),
-            ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg=="]
-        );
     }
 }

@@ -121,8 +121,8 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
             label: ITEM,
             caption: format!(
                 "{network}: spikes of each of the 64 feature channels of a convolution, for the recording shown; \
-                 channel 0 at the top left, 7 at the top right, 63 at the bottom right. Darker is more, relative \
-                 to the layer's busiest channel."
+                 channel 0 at the top left, 7 at the top right, 63 at the bottom right. The colour is \
+                 relative to the layer's busiest channel."
             ),
         };
         let title = format!("Spikes per feature channel ({network})");
@@ -133,7 +133,7 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
 
 fn draw_histograms(title: &str, bars: &[Bar]) -> Scene {
     const PER_ROW: usize = 3;
-    const PANEL: Area = Area { x: 50.0, y: 0.0, w: 174.0, h: 130.0 };
+    const PANEL: Area = Area { x: 56.0, y: 0.0, w: 168.0, h: 130.0 };
     let layers = distinct(bars.iter().map(|b| b.layer.as_str()));
     let mut scene = Scene::new(WIDTH, 0.0, &text::fit(title, WIDTH - 24.0, Type::TITLE.size, true));
     let (across, down) = ((WIDTH - 12.0) / PER_ROW as f64, PANEL.h + 104.0);
@@ -144,7 +144,7 @@ fn draw_histograms(title: &str, bars: &[Bar]) -> Scene {
         let area = Area { x: left + PANEL.x, y: top + 46.0, ..PANEL };
         let all = of.iter().map(|b| b.neurons).fold(0, u64::saturating_add);
         let silent: u64 = of.iter().filter(|b| b.spikes_to == 0).map(|b| b.neurons).sum();
-        scene.text(left + 10.0, top + 16.0, layer, Type::PANEL);
+        scene.text(left + 12.0, top + 16.0, layer, Type::PANEL);
         let share = format!(
             "{:.0}% of {} silent",
             100.0 * silent as f64 / all.max(1) as f64,

@@ -115,7 +115,11 @@ fn draw_components(parts: &[Part]) -> Scene {
                 from = to;
             }
             let label = if network == ANN { "1".to_owned() } else { compared(from) };
-            scene.text(at(from) + 6.0, middle + Type::VALUE.drop(), &label, Type::VALUE);
+            // Right of the bar, and of the dashed line if that would cross it.
+            let left = at(from) + 6.0;
+            let crossed = (left - 3.0..left + Type::VALUE.width(&label) + 3.0).contains(&at(1.0));
+            let left = if crossed { at(1.0) + 6.0 } else { left };
+            scene.text(left, middle + Type::VALUE.drop(), &label, Type::VALUE);
         }
         scene.line(vec![(at(1.0), area.y), (at(1.0), area.bottom())], Ink::Text, 1.2, Dash::Dashed);
         x_axis(&mut scene, area, &x);
@@ -131,17 +135,13 @@ fn draw_components(parts: &[Part]) -> Scene {
     scene
 }
 
-/// `0.0196 (51.0x less)`.
+/// `0.0196 (51.0x less)`, `5.06`.
 fn compared(normalised: f64) -> String {
     if normalised <= 0.0 {
         return "0".to_owned();
     }
     let value = text::significant(normalised, 3);
-    if normalised < 1.0 {
-        format!("{value} ({} less)", text::ratio(1.0 / normalised))
-    } else {
-        format!("{value} ({} more)", text::ratio(normalised))
-    }
+    if normalised < 1.0 { format!("{value} ({} less)", text::ratio(1.0 / normalised)) } else { value }
 }
 
 pub(super) fn add_steps(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
@@ -184,11 +184,32 @@ fn draw_steps(steps: &[EnergyStep]) -> Scene {
         })
         .collect();
     let mut scene = Scene::new(WIDTH, 0.0, "Energy over the simulation");
-    let entries: Vec<_> =
-        look.iter().map(|(name, ink, dash)| (Swatch::Line(*ink, *dash, None), network_name(name))).collect();
+    let length =
+        |name: &str| steps.iter().filter(|s| s.network == name).map(|s| s.step + 1).max().unwrap_or(1);
+    // The shape of the marks, where they have room.
+    let mark = |i: usize, name: &str| (!is_ann(name) && length(name) <= 12).then_some(i);
+    let entries: Vec<_> = look
+        .iter()
+        .enumerate()
+        .map(|(i, (name, ink, dash))| (Swatch::Line(*ink, *dash, mark(i, name)), network_name(name)))
+        .collect();
     let start = 34.0 + legend(&mut scene, 12.0, 34.0, WIDTH - 24.0, &entries) + 6.0;
     let models = distinct(steps.iter().map(|s| s.model.as_str()));
-    let last = steps.iter().map(|s| s.step + 1).max().unwrap_or(1);
+    let lengths = || look.iter().filter(|(name, ..)| !is_ann(name)).map(|(name, ..)| length(name));
+    let (shortest, last) = (lengths().min().unwrap_or(1), lengths().max().unwrap_or(1));
+    // Beside long simulations, short ones need a logarithmic axis to be seen.
+    let steps_axis = if last > shortest.saturating_mul(8) {
+        let x = Axis::log(1.0, f64::from(last), "steps run (log scale)");
+        Axis {
+            hi: f64::from(last),
+            ticks: x.ticks.into_iter().filter(|t| t.0 <= f64::from(last)).collect(),
+            ..x
+        }
+    } else if last > 1 {
+        Axis::whole(1.0, f64::from(last), 6, "steps run")
+    } else {
+        Axis::whole(0.5, 1.5, 6, "steps run")
+    };
     for (i, model) in models.iter().enumerate() {
         let top = start + (i / PER_ROW) as f64 * 264.0;
         let area = Area::new(56.0 + (i % PER_ROW) as f64 * 358.0, top + 46.0, 286.0, 160.0);
@@ -207,16 +228,12 @@ fn draw_steps(steps: &[EnergyStep]) -> Scene {
         let (scale, unit) = text::energy_unit(hi);
         scene.text(area.x - 44.0, top + 16.0, &model_name(model), Type::PANEL);
         let y = Axis::log(lo / scale, hi / scale, &format!("{unit} per recording (log scale)"));
-        let (first, end) = if last > 1 { (1.0, f64::from(last)) } else { (0.5, 1.5) };
-        let plot = Plot::new(&mut scene, area, Axis::whole(first, end, 6, "steps run"), y);
-        for (network, ink, dash) in &look {
+        let plot = Plot::new(&mut scene, area, steps_axis.clone(), y);
+        for (i, (network, ink, dash)) in look.iter().enumerate() {
             let line: Vec<_> = of(network).into_iter().map(|(x, v)| (x, v / scale)).collect();
             match line.last() {
                 Some((_, value)) if is_ann(network) => plot.level(&mut scene, *value, *ink, *dash),
-                Some(_) => {
-                    let marks = (line.len() <= 12).then_some(0);
-                    plot.series(&mut scene, &line, *ink, *dash, marks);
-                }
+                Some(_) => plot.series(&mut scene, &line, *ink, *dash, mark(i, network)),
                 None => {}
             }
         }

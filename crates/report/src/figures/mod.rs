@@ -23,7 +23,7 @@ use crate::error::ReportError;
 use crate::rows;
 use crate::run::Run;
 use crate::scene::Scene;
-use crate::{output, raster};
+use crate::{output, render};
 
 /// Width of every figure.
 pub(crate) const WIDTH: f64 = 720.0;
@@ -47,7 +47,8 @@ pub(crate) struct Figure {
     pub label: String,
     /// Below the figure, plain text.
     pub caption: String,
-    pub scene: Scene,
+    /// To be placed on the page.
+    pub svg: String,
 }
 
 /// What to call a figure and where it belongs.
@@ -80,20 +81,18 @@ impl Gallery {
         }
         let path = |extension: &str| self.folder.join(format!("{}.{extension}", plan.stem));
         let (csv_path, svg_path, png_path) = (path("csv"), path("svg"), path("png"));
-        let bytes =
-            to_csv(table).map_err(|e| ReportError::Draw { path: csv_path.clone(), what: e.to_string() })?;
+        let failed = |what| ReportError::Draw { path: csv_path.clone(), what };
+        let bytes = to_csv(table).map_err(|e| failed(e.to_string()))?;
         output::write(&csv_path, &bytes)?;
         let rows: Vec<R> = rows::parse(&csv_path, &bytes, &[])?.into_iter().map(|(row, _)| row).collect();
         let scene = draw(&rows);
-        output::write(&svg_path, scene.svg(true).as_bytes())?;
-        let png = raster::png(&scene).ok_or_else(|| ReportError::Draw {
-            path: png_path.clone(),
-            what: format!("a figure of {} x {} does not fit in memory", scene.width, scene.height),
-        })?;
-        output::write(&png_path, &png)?;
+        let drawing = render::drawing(&scene).map_err(failed)?;
+        output::write(&svg_path, render::file(&scene, &drawing).as_bytes())?;
+        output::write(&png_path, &render::png(&scene).map_err(failed)?)?;
+        let svg = render::fragment(&scene, &drawing);
         self.written.extend([csv_path, svg_path, png_path]);
         let Plan { chapter, stem, label, caption } = plan;
-        self.figures.push(Figure { chapter, stem, label: label.to_owned(), caption, scene });
+        self.figures.push(Figure { chapter, stem, label: label.to_owned(), caption, svg });
         Ok(())
     }
 

@@ -91,7 +91,7 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
                     text::grouped(layer.neurons),
                     if layer.neurons > SINGLE {
                         "Each row is a group of neighbouring neurons, its colour the share of them that fired at \
-                         the step (the busiest 1% all as dark as the bar's end); the bars below count all spikes of the step."
+                         the step (the busiest 1% all have the colour at the bar's upper end); the bars below count all spikes of the step."
                     } else {
                         "Each row is one neuron, each tick a spike; the bars below count all spikes of the step."
                     }
@@ -155,6 +155,10 @@ fn draw(title: &str, bins: &[Bin]) -> Scene {
         }
     }
     outline(&mut scene, area);
+    if bins.iter().all(|b| b.spikes == 0) {
+        let (x, y) = (area.x + area.w / 2.0, area.y + area.h / 2.0 + Type::LABEL.drop());
+        scene.text(x, y, "no spikes", Type::LABEL.middle());
+    }
     scene.text(12.0, area.y - 9.0, "neuron", Type::LABEL);
     let ticks = if neurons <= 16 {
         // Whole neurons are named at the middle of their rows.

@@ -112,7 +112,7 @@ pub(super) fn add_spikes(run: &Run, gallery: &mut Gallery) -> Result<(), ReportE
         label: ITEM,
         caption: format!(
             "The same recording as Poisson spikes with the sign of its value: at the first step, and averaged over \
-             {steps} steps, which brings the recording back."
+             {steps} steps, which approaches the recording as they grow more."
         ),
     };
     gallery.add(plan, &table, |table| {

@@ -92,7 +92,7 @@ fn draw(title: &str, epochs: &[Epoch]) -> Scene {
             .into_iter()
             .enumerate()
     {
-        let area = Area::new(54.0 + i as f64 * 360.0, top, 292.0, 200.0);
+        let area = Area::new(56.0 + i as f64 * 360.0, top, 290.0, 200.0);
         bottom = area.bottom();
         let of = |network: &str, split: &str| {
             let mut line: Vec<(f64, f64)> = epochs
@@ -114,7 +114,11 @@ fn draw(title: &str, epochs: &[Epoch]) -> Scene {
         for (n, network) in networks.iter().enumerate() {
             let ink = Ink::Series(n);
             for (split, dash) in [("train", Dash::Dashed), ("test", Dash::Solid)] {
-                let line = of(network, split);
+                let mut line = of(network, split);
+                if let ([(epoch, value)], "train") = (&line[..], split) {
+                    // A single epoch shows as a stroke through it.
+                    line = vec![(epoch - 0.08, *value), (epoch + 0.08, *value)];
+                }
                 let marks = (line.len() < 16 && split == "test").then_some(n);
                 plot.series(&mut scene, &line, ink, dash, marks);
             }
@@ -123,11 +127,13 @@ fn draw(title: &str, epochs: &[Epoch]) -> Scene {
                     of(network, "test").into_iter().reduce(|a, b| if b.1 > a.1 { b } else { a })
             {
                 ring(&mut scene, plot.px(best.0), plot.py(best.1), ink);
-                // Below the ring: the training curve is usually above.
+                // Below the ring if there is room: the training curve is usually above.
+                let y = plot.py(best.1);
+                let baseline = if y + 24.0 < area.bottom() { y + 21.0 } else { y - 12.0 };
                 let half = Type::VALUE.width("0.000") / 2.0;
                 let x = plot.px(best.0).clamp(area.x + half, area.right() - half);
                 let label = format!("{:.3}", best.1);
-                scene.text(x, plot.py(best.1) + 21.0, &label, Type::VALUE.middle().ink(ink));
+                scene.text(x, baseline, &label, Type::VALUE.middle().ink(ink));
             }
         }
     }

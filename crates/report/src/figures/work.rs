@@ -76,7 +76,7 @@ fn draw(title: &str, table: &[Work]) -> Scene {
     let entries: Vec<_> =
         QUANTITIES.iter().map(|(name, ink)| (Swatch::Box(*ink), (*name).to_owned())).collect();
     let top = 34.0 + legend(&mut scene, 12.0, 34.0, WIDTH - 24.0, &entries) + 34.0;
-    let area = Area::new(54.0, top, WIDTH - 54.0 - 16.0, 260.0);
+    let area = Area::new(56.0, top, WIDTH - 56.0 - 16.0, 260.0);
     let positive = || table.iter().map(|w| w.value).filter(|v| *v > 0.0);
     let most = positive().fold(1.0, f64::max);
     let least = positive().fold(most, f64::min);
