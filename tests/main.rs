@@ -1,5 +1,8 @@
 //! The program as a user calls it. One test binary; its modules:
 
+// A test fails by panicking, its helpers too; and says so when it was skipped.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
 // Wrong usage, missing files, foreign checkpoints: what is said, and with which exit code.
 mod errors;
 // Batch size and threads change nothing in the default preset.

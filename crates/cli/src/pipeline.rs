@@ -263,6 +263,7 @@ impl Run<'_> {
         let Simulation { network, encoding, .. } = self.simulation(path, longest)?;
         let preset = network.preset;
         let shapes: Vec<_> = network.layers.iter().map(|l| l.shape.clone()).collect();
+        let leaks: Vec<f64> = network.layers.iter().map(|l| f64::from(l.leak)).collect();
         let engine = Dense::new(network, encoding, self.context.device()?)?;
         let mut encoder = preset.encoder(encoding, self.context.seed);
         let mut progress = self.context.progress(&format!("{name}, T up to {longest}"), test.len());
@@ -288,6 +289,7 @@ impl Run<'_> {
                 weights: shape.weights() as u64,
                 macs: shape.macs() as u64,
                 analog_input: k == 0 && encoding == Encoding::Direct,
+                leak: leaks[k],
                 spikes_per_sample: mean(&layer.spikes[..steps]),
                 synaptic_operations_per_sample: mean(&layer.operations[..steps]),
             });

@@ -1,5 +1,8 @@
 //! Update rules against PyTorch's, and against themselves after a detour through a checkpoint.
 
+// A test fails by panicking, its helpers too; and says so when it was skipped.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
 #[path = "../../../tests/parity/mod.rs"]
 mod parity;
 

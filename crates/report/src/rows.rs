@@ -221,6 +221,8 @@ table! {
         macs: u64,
         /// It sees the recording itself, a constant current, instead of spikes.
         analog_input: bool,
+        /// Fraction of a membrane's potential that survives a step; 1 for none lost.
+        leak: f64,
         /// Spikes it fired, over all T steps.
         spikes_per_sample: f64,
         /// Accumulates caused by spikes that arrived, over all T steps.
@@ -228,6 +230,7 @@ table! {
     } check self {
         check::named("network", &self.network);
         check::named("layer", &self.layer);
+        check::share("leak", self.leak);
         check::amount("spikes_per_sample", self.spikes_per_sample);
         check::amount("synaptic_operations_per_sample", self.synaptic_operations_per_sample);
     }

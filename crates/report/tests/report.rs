@@ -206,10 +206,10 @@ fn odd_numbers_draw_too() {
         "evaluations.csv",
         "network,kind,preset,encoder,timesteps,samples,accuracy,loss,epoch\na,converted,,,1,0,0,NaN,\na,converted,,,4294967295,0,1,NaN,\n",
     );
-    let header = "network,preset,timesteps,samples,layer,kind,neurons,weights,macs,analog_input,spikes_per_sample,synaptic_operations_per_sample\n";
+    let header = "network,preset,timesteps,samples,layer,kind,neurons,weights,macs,analog_input,leak,spikes_per_sample,synaptic_operations_per_sample\n";
     write(
         "activity.csv",
-        &format!("{header}a,,1,0,x/../y,conv,64,0,0,true,0,0\na,,1,0,z,linear,0,0,0,false,0,0\n"),
+        &format!("{header}a,,1,0,x/../y,conv,64,0,0,true,1,0,0\na,,1,0,z,linear,0,0,0,false,1,0,0\n"),
     );
     write("raster.csv", "network,layer,step,neuron\na,x/../y,0,63\na,x_..\\y,0,63\n");
     write("confusion.csv", "network,actual,predicted,count\na,0,0,0\na,4,1,18446744073709551615\na,4,2,9\n");

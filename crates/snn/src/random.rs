@@ -5,14 +5,14 @@
 /// `torch.manual_seed(seed); torch.rand(n)` whatever the device the network runs on.
 #[derive(Clone, Debug)]
 pub struct TorchGenerator {
-    state: [u32; 624],
+    state: Box<[u32; 624]>,
     next: usize,
 }
 
 impl TorchGenerator {
     /// Seeds as `torch.manual_seed` does; like there, the low 32 bits count.
     pub fn new(seed: u64) -> Self {
-        let mut state = [0u32; 624];
+        let mut state = Box::new([0u32; 624]);
         state[0] = seed as u32;
         for i in 1..624 {
             let before = state[i - 1];
@@ -26,7 +26,7 @@ impl TorchGenerator {
         let (next, words) = saved.split_first()?;
         let state: Vec<u32> = words.iter().map(|&w| u32::try_from(w).ok()).collect::<Option<_>>()?;
         let next = usize::try_from(*next).ok().filter(|&n| n <= 624)?;
-        Some(Self { state: state.try_into().ok()?, next })
+        Some(Self { state: Box::new(state.try_into().ok()?), next })
     }
 
     /// The state as 625 integers.

@@ -1,5 +1,8 @@
 //! The dense engine gives the same spikes however the work is cut up and wherever neurons are computed.
 
+// A test fails by panicking, its helpers too; and says so when it was skipped.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
 use std::path::Path;
 
 use escape_data::rng::Stream;

@@ -10,16 +10,15 @@
 use escape_data::CLASSES;
 use escape_model::ModelError;
 use escape_model::ann::{to_tensor, to_vec};
-use escape_model::metrics::softmax;
 use escape_snn_core::dense::{slice, slice_mut, synapses};
 use escape_snn_core::encode::Encoder;
 use escape_snn_core::network::SpikingNetwork;
 use escape_snn_core::neuron::{Dynamics, Firing, published_readout_step, step_all, step_all_traced};
 use rayon::prelude::*;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::scan::{Backward, ConstantGradients, Scratch, back, clock_values, constants};
-use crate::surrogate::{Clock, Surrogate};
+use crate::surrogate::Surrogate;
 
 /// A spiking network whose weights, thresholds and leaks can change.
 #[derive(Debug)]
@@ -168,7 +167,7 @@ impl Trainable {
         }
         let source = frames.as_ref().unwrap_or(input);
         let current = synapses(&self.network.layers[last].shape, &self.weights[last], source, false)?;
-        let readout = self.read_out(&to_vec(&current)?, labels, whole, steps);
+        let readout = self.read_out(&to_vec(&current)?, labels, whole, steps)?;
         let mut gradient = to_tensor(&readout.current_gradient, &[batch * steps, CLASSES], current.device())?;
         kept.push(Kept { frames, current });
 
@@ -394,8 +393,8 @@ impl Trainable {
             };
             let spikes = m.f_gt(0.0)?.f_to_kind(Kind::Float)?;
             let spike_gradient = unpool(to_frames, plane.pool, shape)?;
-            let g = self.surrogate_values(&m, &spikes, steps)?;
-            let through = spike_gradient.f_mul(&g)?;
+            let shape = self.surrogate_shape(&m, &spikes, steps)?;
+            let through = spike_gradient.f_mul_scalar(f64::from(self.surrogate.height()))?.f_mul(&shape)?;
             let mut later = m.f_select(1, 0)?.f_zeros_like()?;
             let mut trains = Vec::new();
             let mut found = ConstantGradients::default();
@@ -438,16 +437,12 @@ impl Trainable {
         })
     }
 
-    /// The surrogate for all steps, B x T x C x H x W.
-    fn surrogate_values(&self, m: &Tensor, spikes: &Tensor, steps: usize) -> Result<Tensor, ModelError> {
-        match self.surrogate {
-            Surrogate::Linear { gamma } => {
-                let height = m.f_abs()?.f_neg()?.f_add_scalar(1.0)?.f_clamp_min(0.0)?;
-                Ok(height.f_mul_scalar(f64::from(gamma))?)
-            }
-            Surrogate::Exponential { alpha, beta } => {
+    /// The surrogate for all steps but for its height, B x T x C x H x W.
+    fn surrogate_shape(&self, m: &Tensor, spikes: &Tensor, steps: usize) -> Result<Tensor, ModelError> {
+        match self.surrogate.clock(steps) {
+            None => Ok(m.f_abs()?.f_neg()?.f_add_scalar(1.0)?.f_clamp_min(0.0)?),
+            Some(clock) => {
                 // Entry 0 stands for never, entry dt for a last spike dt steps ago.
-                let clock = Clock::new(alpha, beta, steps);
                 let table: Vec<f32> = std::iter::once(clock.value(0, None))
                     .chain((1..=steps).map(|dt| clock.value(dt, Some(0))))
                     .collect();
@@ -467,76 +462,111 @@ impl Trainable {
 
     /// The readout of B x T x K currents, its loss as part of a batch of `whole` samples, and the way back
     /// to the currents.
-    fn read_out(&self, current: &[f32], labels: &[i64], whole: usize, steps: usize) -> ReadOut {
+    fn read_out(
+        &self,
+        current: &[f32],
+        labels: &[i64],
+        whole: usize,
+        steps: usize,
+    ) -> Result<ReadOut, ModelError> {
         let k = self.network.layers.len() - 1;
         let dynamics = self.network.dynamics(k);
         let spiking = self.network.preset.spiking_readout();
-        let scale = self.network.preset.loss_scale(steps);
-        let mut out = ReadOut { current_gradient: vec![0.0; current.len()], ..ReadOut::default() };
+        let start = if spiking { dynamics.threshold * self.network.preset.initial_fraction() } else { 0.0 };
         let per_recording = steps * CLASSES;
-        for ((current, gradient), &label) in current
-            .chunks_exact(per_recording)
-            .zip(out.current_gradient.chunks_exact_mut(per_recording))
-            .zip(labels)
-        {
-            let start =
-                if spiking { dynamics.threshold * self.network.preset.initial_fraction() } else { 0.0 };
+        let (mut m, mut spikes) = (vec![0f32; current.len()], vec![0f32; current.len()]);
+        let mut values = Vec::with_capacity(labels.len() * CLASSES);
+        for b in 0..labels.len() {
             let mut u = [start; CLASSES];
-            let (mut m, mut spikes) = (vec![0f32; per_recording], vec![0f32; per_recording]);
             for t in 0..steps {
-                let at = t * CLASSES..(t + 1) * CLASSES;
+                let at = b * per_recording + t * CLASSES..b * per_recording + (t + 1) * CLASSES;
                 if spiking {
-                    published_readout_step(
-                        dynamics,
-                        &mut u,
-                        &current[at.clone()],
-                        &mut m[at.clone()],
-                        &mut spikes[at],
-                    );
+                    let current = &current[at.clone()];
+                    published_readout_step(dynamics, &mut u, current, &mut m[at.clone()], &mut spikes[at]);
                 } else {
                     u.iter_mut().zip(&current[at]).for_each(|(u, c)| *u += c);
                 }
             }
-            let judged = u.map(|v| v * scale);
-            out.loss += escape_model::metrics::cross_entropy(&judged, label as usize) / whole as f64;
-            out.values.extend(u);
-            // d cross-entropy / d logits = softmax - one-hot.
-            let mut later = [0f32; CLASSES];
-            for (i, p) in softmax(&judged).into_iter().enumerate() {
-                let hit = f64::from(i == label as usize);
-                later[i] = ((p - hit) / whole as f64 * f64::from(scale)) as f32;
-            }
-            if !spiking {
-                gradient.chunks_exact_mut(CLASSES).for_each(|g| g.copy_from_slice(&later));
-                continue;
-            }
-            let values = match self.surrogate {
-                Surrogate::Linear { gamma } => m.iter().map(|&m| Surrogate::linear(gamma, m)).collect(),
-                Surrogate::Exponential { alpha, beta } => {
-                    let mut values = vec![0f32; per_recording];
-                    let clock = Clock::new(alpha, beta, steps);
-                    clock_values(&clock, &m, (0, CLASSES, CLASSES), steps, &mut values, &mut Vec::new());
-                    values
-                }
-            };
-            for t in (0..steps).rev() {
-                let at = t * CLASSES..(t + 1) * CLASSES;
-                // u gains softmax(s): J = diag(p) - p p'.
-                let p = escape_snn_core::neuron::softmax(&spikes[at.clone()]);
-                let mean: f32 = p.iter().zip(&later).map(|(p, l)| p * l).sum();
-                for i in 0..CLASSES {
-                    let spike_gradient = p[i] * (later[i] - mean);
-                    let (m, g) = (m[t * CLASSES + i], values[t * CLASSES + i]);
-                    if self.constants {
-                        let (theta, leak) = constants(dynamics, m, g, spike_gradient, later[i]);
-                        out.constants.threshold += f64::from(theta);
-                        out.constants.leak += f64::from(leak);
-                    }
-                    (gradient[t * CLASSES + i], later[i]) = back(dynamics, g, spike_gradient, later[i]);
-                }
+            values.extend(u);
+        }
+        let (loss, to_values) = self.judge(&values, labels, whole, steps)?;
+        let mut out =
+            ReadOut { loss, values, current_gradient: vec![0.0; current.len()], ..ReadOut::default() };
+        for (b, later) in to_values.chunks_exact(CLASSES).enumerate() {
+            let sample = b * per_recording..(b + 1) * per_recording;
+            let gradient = &mut out.current_gradient[sample.clone()];
+            if spiking {
+                out.constants +=
+                    self.readout_backward(&m[sample.clone()], &spikes[sample], later, gradient, steps);
+            } else {
+                gradient.chunks_exact_mut(CLASSES).for_each(|g| g.copy_from_slice(later));
             }
         }
-        out
+        Ok(out)
+    }
+
+    /// Cross-entropy of readout values, B x K, as part of a batch of `whole` samples, and its gradient.
+    ///
+    /// By libtorch, in float32: of a sample that is already right beyond doubt, softmax minus one-hot is mere
+    /// rounding, and Adam's first steps would make much of a different rounding than PyTorch's.
+    fn judge(
+        &self,
+        values: &[f32],
+        labels: &[i64],
+        whole: usize,
+        steps: usize,
+    ) -> Result<(f64, Vec<f32>), ModelError> {
+        let logits = to_tensor(values, &[labels.len(), CLASSES], Device::Cpu)?.set_requires_grad(true);
+        let judged = match self.network.preset.loss_scale(steps) {
+            1.0 => logits.shallow_clone(),
+            scale => logits.f_mul_scalar(f64::from(scale))?,
+        };
+        let target = Tensor::f_from_slice(labels)?;
+        let mean = judged.f_cross_entropy_loss(&target, None::<&Tensor>, Reduction::Mean, -100, 0.0)?;
+        let share = match labels.len() {
+            all if all == whole => mean,
+            part => mean.f_mul_scalar(part as f64 / whole as f64)?,
+        };
+        let gradient = Tensor::f_run_backward(&[&share], &[&logits], false, false)?;
+        Ok((share.f_double_value(&[])?, to_vec(&gradient[0])?))
+    }
+
+    /// One sample's way back through the study's readout: from dL/du after the last step to dL/dI, T x K.
+    fn readout_backward(
+        &self,
+        m: &[f32],
+        spikes: &[f32],
+        later: &[f32],
+        gradient: &mut [f32],
+        steps: usize,
+    ) -> ConstantGradients {
+        let dynamics = self.network.dynamics(self.network.layers.len() - 1);
+        let height = self.surrogate.height();
+        let values = match self.surrogate.clock(steps) {
+            None => m.iter().map(|&m| Surrogate::triangle(m)).collect(),
+            Some(clock) => {
+                let mut values = vec![0f32; m.len()];
+                clock_values(&clock, m, (0, CLASSES, CLASSES), steps, &mut values, &mut Vec::new());
+                values
+            }
+        };
+        let mut later: Vec<f32> = later.to_vec();
+        let mut found = ConstantGradients::default();
+        for t in (0..steps).rev() {
+            // u gains softmax(s): J = diag(p) - p p'.
+            let p = escape_snn_core::neuron::softmax(&spikes[t * CLASSES..(t + 1) * CLASSES]);
+            let mean: f32 = p.iter().zip(&later).map(|(p, l)| p * l).sum();
+            for i in 0..CLASSES {
+                let at = t * CLASSES + i;
+                let through = p[i] * (later[i] - mean) * height * values[at];
+                if self.constants {
+                    let (theta, leak) = constants(dynamics, m[at], through, later[i]);
+                    found += ConstantGradients { threshold: f64::from(theta), leak: f64::from(leak) };
+                }
+                (gradient[at], later[i]) = back(dynamics, through, later[i]);
+            }
+        }
+        found
     }
 }
 

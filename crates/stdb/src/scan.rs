@@ -55,7 +55,7 @@ pub struct Scratch {
     spike_gradient: Vec<f32>,
     threshold: Vec<f32>,
     leak: Vec<f32>,
-    /// The surrogate's values: n for the linear one, T x n for the exponential one.
+    /// The exponential surrogate's values, T x n.
     surrogate: Vec<f32>,
     last_spike: Vec<Option<usize>>,
 }
@@ -89,24 +89,22 @@ impl Backward {
             buffer.resize(n, 0.0);
         }
         spike_gradient.resize(n, 0.0);
-        surrogate.resize(if self.clock.is_some() { steps * n } else { n }, 0.0);
+        surrogate.resize(if self.clock.is_some() { steps * n } else { 0 }, 0.0);
         if let Some(clock) = &self.clock {
             clock_values(clock, trace, (offset, stride, n), steps, surrogate, last_spike);
         }
         for t in (0..steps).rev() {
             gradient(t, spike_gradient);
             let m = &mut trace[at(t)];
-            let g = match self.surrogate {
-                Surrogate::Linear { gamma } => {
-                    linear_values(gamma, m, surrogate);
-                    &surrogate[..]
-                }
-                Surrogate::Exponential { .. } => &surrogate[t * n..][..n],
-            };
-            if self.constants {
-                constants_step(self.dynamics, m, g, spike_gradient, later, threshold, leak);
+            let height = self.surrogate.height();
+            match &self.clock {
+                None => through_triangle(height, m, spike_gradient),
+                Some(_) => through_values(height, &surrogate[t * n..][..n], spike_gradient),
             }
-            back_step(self.dynamics, m, g, spike_gradient, later);
+            if self.constants {
+                constants_step(self.dynamics, m, spike_gradient, later, threshold, leak);
+            }
+            back_step(self.dynamics, m, spike_gradient, later);
         }
         let Dynamics { threshold: theta, leak: kept, firing } = self.dynamics;
         let sum = |values: &[f32]| values.iter().map(|&v| f64::from(v)).sum::<f64>();
@@ -146,10 +144,10 @@ pub fn clock_values(
     }
 }
 
-/// One step back for one neuron: (dL/dI[t], e[t]).
+/// One step back for one neuron: (dL/dI[t], e[t]) from `through` = dL/ds[t] g[t].
 #[inline(always)]
-pub fn back(dynamics: Dynamics, g: f32, spike_gradient: f32, later: f32) -> (f32, f32) {
-    let e = spike_gradient * g / dynamics.threshold + dynamics.leak * later;
+pub fn back(dynamics: Dynamics, through: f32, later: f32) -> (f32, f32) {
+    let e = through / dynamics.threshold + dynamics.leak * later;
     match dynamics.firing {
         Firing::BeforeInput => (later, e),
         Firing::AfterInput => (e, e),
@@ -159,27 +157,36 @@ pub fn back(dynamics: Dynamics, g: f32, spike_gradient: f32, later: f32) -> (f32
 /// What one step adds to dL/dtheta and dL/dleak. The leak acts on the potential that this step leaves
 /// (that it finds, when firing before input).
 #[inline(always)]
-pub fn constants(dynamics: Dynamics, m: f32, g: f32, spike_gradient: f32, later: f32) -> (f32, f32) {
+pub fn constants(dynamics: Dynamics, m: f32, through: f32, later: f32) -> (f32, f32) {
     let Dynamics { threshold, leak, firing } = dynamics;
     let spike = if m > 0.0 { 1.0 } else { 0.0 };
-    let through_m = -spike_gradient * g * (m + 1.0) / threshold;
+    let through_m = -through * (m + 1.0) / threshold;
     match firing {
         Firing::BeforeInput => (through_m - later * spike, later * threshold * (m + 1.0)),
         Firing::AfterInput => (through_m - leak * later * spike, later * threshold * (m + 1.0 - spike)),
     }
 }
 
+/// Multiplies gradients of spikes by the linear surrogate.
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn linear_values(gamma: f32, m: &[f32], g: &mut [f32]) {
-    for (g, &m) in g.iter_mut().zip(m) {
-        *g = Surrogate::linear(gamma, m);
+fn through_triangle(height: f32, m: &[f32], gradient: &mut [f32]) {
+    for (gradient, &m) in gradient.iter_mut().zip(m) {
+        *gradient = *gradient * height * Surrogate::triangle(m);
+    }
+}
+
+/// Multiplies gradients of spikes by a surrogate's height and values.
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn through_values(height: f32, values: &[f32], gradient: &mut [f32]) {
+    for (gradient, &value) in gradient.iter_mut().zip(values) {
+        *gradient = *gradient * height * value;
     }
 }
 
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn back_step(dynamics: Dynamics, m: &mut [f32], g: &[f32], spike_gradient: &[f32], later: &mut [f32]) {
-    for (((m, &g), &ds), later) in m.iter_mut().zip(g).zip(spike_gradient).zip(later) {
-        (*m, *later) = back(dynamics, g, ds, *later);
+fn back_step(dynamics: Dynamics, m: &mut [f32], through: &[f32], later: &mut [f32]) {
+    for ((m, &through), later) in m.iter_mut().zip(through).zip(later) {
+        (*m, *later) = back(dynamics, through, *later);
     }
 }
 
@@ -187,15 +194,14 @@ fn back_step(dynamics: Dynamics, m: &mut [f32], g: &[f32], spike_gradient: &[f32
 fn constants_step(
     dynamics: Dynamics,
     m: &[f32],
-    g: &[f32],
-    spike_gradient: &[f32],
+    through: &[f32],
     later: &[f32],
     threshold: &mut [f32],
     leak: &mut [f32],
 ) {
-    let inputs = m.iter().zip(g).zip(spike_gradient).zip(later);
-    for ((((&m, &g), &ds), &later), (threshold, leak)) in inputs.zip(threshold.iter_mut().zip(leak)) {
-        let (a, b) = constants(dynamics, m, g, ds, later);
+    let inputs = m.iter().zip(through).zip(later);
+    for (((&m, &through), &later), (threshold, leak)) in inputs.zip(threshold.iter_mut().zip(leak)) {
+        let (a, b) = constants(dynamics, m, through, later);
         *threshold += a;
         *leak += b;
     }

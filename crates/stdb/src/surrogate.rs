@@ -47,25 +47,35 @@ impl Surrogate {
         }
     }
 
+    /// The factor gamma or alpha. It is multiplied to a gradient before the rest, as PyTorch does when the
+    /// study's program runs backwards.
+    pub fn height(self) -> f32 {
+        match self {
+            Self::Linear { gamma } => gamma,
+            Self::Exponential { alpha, .. } => alpha,
+        }
+    }
+
     /// The exponential surrogate's table for runs of up to `steps` steps; the linear one needs none.
     pub fn clock(self, steps: usize) -> Option<Clock> {
         match self {
-            Self::Exponential { alpha, beta } => Some(Clock::new(alpha, beta, steps)),
+            Self::Exponential { beta, .. } => Some(Clock::new(beta, steps)),
             Self::Linear { .. } => None,
         }
     }
 
-    /// The linear surrogate's value; see [`Clock`] for the exponential one, which has a memory.
+    /// The linear surrogate's value but for its height; see [`Clock`] for the exponential one, which has a
+    /// memory.
     #[inline(always)]
-    pub fn linear(gamma: f32, m: f32) -> f32 {
-        gamma * (1.0 - m.abs()).max(0.0)
+    pub fn triangle(m: f32) -> f32 {
+        (1.0 - m.abs()).max(0.0)
     }
 }
 
-/// The exponential surrogate's values for T steps, by when the neuron last fired.
+/// The exponential surrogate's values for T steps but for its height, by when the neuron last fired.
 ///
 /// The study records a spike at step t as t - 1 and takes dt = (t - 1) - recorded, so dt is 1 right after
-/// a spike; and it computes alpha (exp(-dt))^beta, which in float32 is 0 once exp(-dt) underflows, so a
+/// a spike; and it computes (exp(-dt))^beta, which in float32 is 0 once exp(-dt) underflows, so a
 /// neuron that never fired has no gradient.
 #[derive(Clone, Debug)]
 pub struct Clock {
@@ -75,8 +85,8 @@ pub struct Clock {
 
 impl Clock {
     /// A table for runs of up to `steps` steps.
-    pub fn new(alpha: f32, beta: f32, steps: usize) -> Self {
-        let value = |dt: f32| alpha * (-dt).exp().powf(beta);
+    pub fn new(beta: f32, steps: usize) -> Self {
+        let value = |dt: f32| (-dt).exp().powf(beta);
         Self {
             by_steps_since: (0..=steps).map(|dt| value(dt as f32)).collect(),
             never: value((-1 - NEVER) as f32),
@@ -95,16 +105,16 @@ mod tests {
 
     #[test]
     fn the_linear_surrogate_is_a_triangle() {
-        let g = |m| Surrogate::linear(0.3, m);
+        let g = |m| Surrogate::PUBLISHED_LINEAR.height() * Surrogate::triangle(m);
         assert_eq!([g(-1.5), g(-1.0), g(0.0), g(1.0), g(7.0)], [0.0, 0.0, 0.3, 0.0, 0.0]);
         assert!((g(0.5) - 0.15).abs() < 1e-7 && (g(-0.5) - 0.15).abs() < 1e-7);
     }
 
     #[test]
     fn the_exponential_surrogate_follows_the_studys_clock() {
-        let clock = Clock::new(0.3, 0.01, 200);
+        let clock = Clock::new(0.01, 200);
         for (now, last) in [(1usize, 0usize), (9, 2), (100, 20)] {
-            let want = 0.3 * (-0.01 * (now - last) as f64).exp();
+            let want = (-0.01 * (now - last) as f64).exp();
             assert!((f64::from(clock.value(now, Some(last))) - want).abs() < 1e-6);
         }
         assert_eq!(clock.value(5, None), 0.0);

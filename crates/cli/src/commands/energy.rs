@@ -181,7 +181,8 @@ fn measured(activity: &[Activity], network: &str) -> NetworkActivity {
         analog_input: r.analog_input,
     });
     let layers = layers.collect();
-    NetworkActivity { timesteps: rows().map(|r| r.timesteps).max().unwrap_or(0), leaky: false, layers }
+    let timesteps = rows().map(|r| r.timesteps).max().unwrap_or(0);
+    NetworkActivity { timesteps, leaky: rows().any(|r| r.leak < 1.0), layers }
 }
 
 /// Synaptic operations by step and layer, if every step is there.

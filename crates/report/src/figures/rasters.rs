@@ -221,6 +221,7 @@ mod tests {
             weights: 1,
             macs: 1,
             analog_input: false,
+            leak: 1.0,
             spikes_per_sample: 0.0,
             synaptic_operations_per_sample: 0.0,
         };

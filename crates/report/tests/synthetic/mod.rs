@@ -202,6 +202,7 @@ fn spikes(folder: &Path, random: &mut Random, density: f64) {
                 weights,
                 macs,
                 analog_input,
+                leak: 1.0,
                 spikes_per_sample: spikes,
                 synaptic_operations_per_sample: operations,
             });
