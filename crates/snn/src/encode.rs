@@ -45,10 +45,10 @@ impl FromStr for Encoding {
 pub enum Encoder {
     /// See [`Encoding::Direct`].
     Direct,
-    /// The study's: s = sign(x) [r <= 0.9 |x|], one draw a pixel a step from PyTorch's generator, for the
+    /// The study's: s = sign(x) \[r <= 0.9 |x|\], one draw a pixel a step from PyTorch's generator, for the
     /// whole batch at once, steps in order.
     PublishedPoisson(TorchGenerator),
-    /// s = sign(x) [r < |x|], each draw a function of (seed, recording, step, pixel) alone.
+    /// s = sign(x) \[r < |x|\], each draw a function of (seed, recording, step, pixel) alone.
     Poisson {
         /// Key of the generator.
         seed: u64,

@@ -8,9 +8,9 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Firing {
     /// Before this step's input arrives, as in the study: each layer adds a step of delay.
-    /// v = u; s = [m > 0]; u <- leak u + I - theta s.
+    /// v = u; s = \[m > 0\]; u <- leak u + I - theta s.
     BeforeInput,
-    /// After it: v = leak u + I; s = [m > 0]; u <- v - theta s.
+    /// After it: v = leak u + I; s = \[m > 0\]; u <- v - theta s.
     AfterInput,
 }
 

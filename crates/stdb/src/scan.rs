@@ -1,10 +1,10 @@
 //! The recurrence of a plane of neurons, forwards with a trace and backwards in time; plain slices.
 //!
 //! Letters: T timesteps, n neurons of a plane. For each neuron u is the membrane potential, v the potential
-//! that decides (u before the input arrives, or the integrated one after it), m = v/theta - 1, s = [m > 0],
-//! g = ds/dm the surrogate, r[t] = theta s[t] the reset, through whose s no gradient flows.
+//! that decides (u before the input arrives, or the integrated one after it), m = v/theta - 1, s = \[m > 0\],
+//! g = ds/dm the surrogate, r\[t\] = theta s\[t\] the reset, through whose s no gradient flows.
 //!
-//! With e[t] = dL/dv[t], t downwards from T - 1 and e[T] the readout's or 0:
+//! With e\[t\] = dL/dv\[t\], t downwards from T - 1 and e\[T\] the readout's or 0:
 //!
 //! ```text
 //! e[t]     = dL/ds[t] g[t] / theta + leak e[t+1]
@@ -13,7 +13,7 @@
 //! dL/dleak  = sum_t dL/dI[t] u[t]
 //! ```
 //!
-//! where u[t] is the potential with which step t begins, and fraction theta is where it starts.
+//! where u\[t\] is the potential with which step t begins, and fraction theta is where it starts.
 
 use escape_snn_core::neuron::{Dynamics, Firing};
 
@@ -72,8 +72,8 @@ impl Backward {
         Self { dynamics, fraction, surrogate, clock: surrogate.clock(steps), constants }
     }
 
-    /// Goes back through the `steps` steps of `n` neurons. `trace` holds m[t] at `t * stride + offset` and
-    /// is overwritten there with dL/dI[t]; `gradient(t, out)` gives dL/ds[t].
+    /// Goes back through the `steps` steps of `n` neurons. `trace` holds m\[t\] at `t * stride + offset` and
+    /// is overwritten there with dL/dI\[t\]; `gradient(t, out)` gives dL/ds\[t\].
     pub fn plane(
         &self,
         trace: &mut [f32],
@@ -144,7 +144,7 @@ pub fn clock_values(
     }
 }
 
-/// One step back for one neuron: (dL/dI[t], e[t]) from `through` = dL/ds[t] g[t].
+/// One step back for one neuron: (dL/dI\[t\], e\[t\]) from `through` = dL/ds\[t\] g\[t\].
 #[inline(always)]
 pub fn back(dynamics: Dynamics, through: f32, later: f32) -> (f32, f32) {
     let e = through / dynamics.threshold + dynamics.leak * later;
@@ -251,7 +251,7 @@ mod tests {
             ms
         }
 
-        /// L = sum_t weight[t] S(m[t]) in float64, the resets' spikes held as they were: no gradient flows
+        /// L = sum_t weight\[t\] S(m\[t\]) in float64, the resets' spikes held as they were: no gradient flows
         /// through them.
         fn loss(&self, theta: f64, leak: f64, currents: &[f64]) -> f64 {
             let resets: Vec<f64> = self.trace().iter().map(|&m| f64::from(m > 0.0)).collect();

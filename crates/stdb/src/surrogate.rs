@@ -1,4 +1,4 @@
-//! What stands in for the derivative of a spike s = [m > 0] with respect to m = v/theta - 1.
+//! What stands in for the derivative of a spike s = \[m > 0\] with respect to m = v/theta - 1.
 
 /// A surrogate derivative g = ds/dm.
 #[derive(Clone, Copy, Debug, PartialEq)]

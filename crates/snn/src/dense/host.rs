@@ -18,7 +18,7 @@ pub fn slice(tensor: &Tensor) -> Result<&[f32], ModelError> {
     Ok(unsafe { std::slice::from_raw_parts(tensor.data_ptr() as *const f32, tensor.numel()) })
 }
 
-/// As [`slice`], for writing. The caller must hold the only handle in use on this storage.
+/// As [`slice()`], for writing. The caller must hold the only handle in use on this storage.
 pub fn slice_mut(tensor: &mut Tensor) -> Result<&mut [f32], ModelError> {
     check(tensor)?;
     // SAFETY: checked above; by contract no other handle reads or writes the storage during the borrow.
