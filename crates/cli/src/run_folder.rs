@@ -18,6 +18,22 @@ pub const LAST: &str = "last.pth";
 /// The checkpoint of the best epoch.
 pub const BEST: &str = "best.pth";
 
+/// An epoch's result as a row of training.csv or finetune.csv, whose columns are the same.
+macro_rules! epoch_row {
+    ($row:ident, $network:expr, $result:expr) => {
+        $row {
+            network: $network.to_string(),
+            epoch: $result.epoch as u32,
+            train_loss: $result.train_loss,
+            train_accuracy: $result.train_accuracy,
+            test_loss: $result.test_loss,
+            test_accuracy: $result.test_accuracy,
+            seconds: $result.seconds,
+        }
+    };
+}
+pub(crate) use epoch_row;
+
 /// A table that grows by a row an epoch.
 pub struct EpochLog(PathBuf);
 

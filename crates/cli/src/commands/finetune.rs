@@ -18,7 +18,7 @@ use super::train::{describe, interrupted};
 use super::{Simulation, recordings, simulation};
 use crate::args::{FinetuneArgs, ScheduleName, SurrogateName};
 use crate::context::{Context, check_folder, usage};
-use crate::run_folder::{BEST, EpochLog, LAST};
+use crate::run_folder::{BEST, EpochLog, LAST, epoch_row};
 
 /// The table that grows by a row an epoch.
 const LOG: &str = "finetune.csv";
@@ -182,15 +182,7 @@ pub fn finetune(
         if result.is_best {
             tuner.checkpoint(result.test_accuracy, false)?.save(&best)?;
         }
-        log.add(Finetune {
-            network: job.name.clone(),
-            epoch: result.epoch as u32,
-            train_loss: result.train_loss,
-            train_accuracy: result.train_accuracy,
-            test_loss: result.test_loss,
-            test_accuracy: result.test_accuracy,
-            seconds: result.seconds,
-        })?;
+        log.add(epoch_row!(Finetune, job.name, result))?;
         tuner.checkpoint(result.test_accuracy, true)?.save(&last)?;
         context.note(describe(&job.name, &result));
     }

@@ -18,7 +18,7 @@ use tch::Device;
 
 use crate::args::{OptimizerName, TrainArgs};
 use crate::context::{Context, check_folder, existing, usage};
-use crate::run_folder::{BEST, EpochLog, LAST};
+use crate::run_folder::{BEST, EpochLog, LAST, epoch_row};
 
 /// The table that grows by a row an epoch.
 const LOG: &str = "training.csv";
@@ -216,15 +216,7 @@ fn train(
         if result.is_best {
             trainer.checkpoint(result.test_accuracy, false)?.save(&best)?;
         }
-        log.add(Training {
-            network: recipe.arch.to_string(),
-            epoch: result.epoch as u32,
-            train_loss: result.train_loss,
-            train_accuracy: result.train_accuracy,
-            test_loss: result.test_loss,
-            test_accuracy: result.test_accuracy,
-            seconds: result.seconds,
-        })?;
+        log.add(epoch_row!(Training, recipe.arch, result))?;
         trainer.checkpoint(result.test_accuracy, true)?.save(&last)?;
         context.note(describe(&recipe.arch.to_string(), &result));
     }
