@@ -1,6 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use escape_model::arch::Architecture;
+use escape_model::checkpoint::Checkpoint;
 
 use crate::support::{Files, escape, failure, json};
 
@@ -158,4 +159,36 @@ fn cuda_that_is_not_there_is_a_clear_error() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("cuda:77"), "{text}");
+}
+
+#[test]
+fn what_is_read_is_never_written_over() {
+    let files = Files::with_snn();
+    let (ann, snn, data) = (files.at("ann.pth"), files.at("snn.pth"), files.at("data.npz"));
+    let before = std::fs::read(files.path().join("ann.pth")).unwrap();
+    says(&["convert", "--checkpoint", &ann, "--data", &data, "--out", &ann], 2, &["name another file"]);
+    says(&["convert", "--checkpoint", &ann, "--data", &data, "--out", &data], 2, &["name another file"]);
+    says(&["evaluate", "--checkpoint", &snn, "--data", &data, "--logits", &data], 2, &["name another file"]);
+    says(&["data", "convert", &data, &data], 2, &["name another file"]);
+    says(&["checkpoint", "convert", &snn, &snn], 2, &["name another file"]);
+    assert!(std::fs::read(files.path().join("ann.pth")).unwrap() == before);
+}
+
+#[test]
+fn networks_that_cannot_be_meant_are_refused() {
+    let files = Files::with_snn();
+    let (snn, data, out) = (files.at("snn.pth"), files.at("data.npz"), files.at("out.pth"));
+    says(&["convert", "--checkpoint", &snn, "--data", &data, "--out", &out], 2, &["already"]);
+    let mut broken = Checkpoint::load(&files.path().join("snn.pth")).unwrap();
+    broken.weights[1].1.bytes[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    broken.save(&files.path().join("nan.pth")).unwrap();
+    says(
+        &["evaluate", "--checkpoint", &files.at("nan.pth"), "--data", &data],
+        1,
+        &["features.3.weight", "finite"],
+    );
+    let mut endless = Checkpoint::load(&files.path().join("snn.pth")).unwrap();
+    endless.timesteps = Some(1_000_000_000_000);
+    endless.save(&files.path().join("endless.pth")).unwrap();
+    says(&["evaluate", "--checkpoint", &files.at("endless.pth"), "--data", &data], 1, &["100000"]);
 }

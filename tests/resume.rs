@@ -30,6 +30,8 @@ fn a_resumed_fine_tuning_ends_where_an_uninterrupted_one_does() {
                 "9",
                 "--lr",
                 "1e-3",
+                "--schedule",
+                "constant",
                 "--epochs",
                 epochs,
             ];

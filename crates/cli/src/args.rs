@@ -199,7 +199,7 @@ pub struct ConvertArgs {
     #[arg(long, default_value = "default")]
     pub preset: Preset,
     /// Timesteps to balance over and to store [default: 1000 (published), 4 (default)]
-    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub timesteps: Option<u32>,
     /// Calibration recordings, the first of the split
     #[arg(long, default_value_t = 32, value_name = "N")]
@@ -228,7 +228,7 @@ pub struct SimulationArgs {
     #[arg(long)]
     pub preset: Option<Preset>,
     /// Timesteps [default: what the checkpoint names]
-    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub timesteps: Option<u32>,
     /// poisson or direct [default: what the checkpoint names, otherwise the preset's]
     #[arg(long)]

@@ -226,12 +226,7 @@ impl Config {
                 found.push(format!("{path}: {what}"));
             }
         };
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        check(
-            !self.name.is_empty() && self.name.chars().all(plain) && !self.name.starts_with('.'),
-            "name",
-            "expected letters, digits, '-', '_' and '.', for it names a folder",
-        );
+        check(names_a_file(&self.name), "name", A_NAME);
         let sources = [self.data.file.is_some(), self.data.simulate.is_some()];
         check(sources[0] != sources[1], "data", "expected either file or simulate");
         if let Some(simulate) = &self.data.simulate {
@@ -250,11 +245,7 @@ impl Config {
         let mut names = vec!["ann"];
         for (i, c) in self.convert.iter().enumerate() {
             let at = |key: &str| format!("convert[{i}].{key}");
-            check(
-                !c.name.is_empty() && !names.contains(&c.name.as_str()),
-                &at("name"),
-                "expected a name of its own",
-            );
+            check(names_a_file(&c.name) && !names.contains(&c.name.as_str()), &at("name"), A_NAME);
             check(c.timesteps > 0 && !c.also_at.contains(&0), &at("timesteps"), "expected at least 1");
             check(c.samples > 0, &at("samples"), "expected at least 1");
             check(c.balance_timesteps != Some(0), &at("balance_timesteps"), "expected at least 1");
@@ -264,11 +255,7 @@ impl Config {
         }
         for (i, f) in self.finetune.iter().enumerate() {
             let at = |key: &str| format!("finetune[{i}].{key}");
-            check(
-                !f.name.is_empty() && !names.contains(&f.name.as_str()),
-                &at("name"),
-                "expected a name of its own",
-            );
+            check(names_a_file(&f.name) && !names.contains(&f.name.as_str()), &at("name"), A_NAME);
             let known = self.convert.iter().any(|c| c.name == f.from);
             check(known, &at("from"), &format!("no conversion is called '{}'", f.from));
             check(f.timesteps > 0, &at("timesteps"), "expected at least 1");
@@ -286,6 +273,15 @@ impl Config {
         }
         found
     }
+}
+
+/// What a name has to be.
+const A_NAME: &str = "expected a name of its own of letters, digits, '-', '_' and '.', for it names files";
+
+/// Whether a name can stand for a file or folder, and for no other place than the run's folder.
+fn names_a_file(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    !name.is_empty() && name.chars().all(plain) && !name.starts_with('.')
 }
 
 /// Replaces the value at `path.to.key=value`; list entries go by number. The last key may be new.
@@ -404,6 +400,7 @@ finetune:
         assert!(error(&["nothing"]).contains("path=value"));
         assert!(error(&["name.x=1"]).contains("no parts"));
         let both = error(&["finetune.0.from=nobody", "evaluate={batch_size: 0}"]);
+        assert!(error(&["convert.0.name=../out"]).contains("convert[0].name"));
         assert!(both.contains("finetune[0].from") && both.contains("evaluate.batch_size"), "{both}");
     }
 }

@@ -206,6 +206,19 @@ pub fn check_file(path: &Path) -> Result<()> {
     probe(folder).with_context(|| format!("{}: cannot be written; choose another place", path.display()))
 }
 
+/// Makes sure that a result does not replace what it is made from.
+pub fn check_apart(out: &Path, inputs: &[&Path]) -> Result<()> {
+    let real = |p: &Path| p.canonicalize().ok();
+    match inputs.iter().find(|i| real(out).is_some_and(|o| real(i) == Some(o))) {
+        Some(input) => Err(usage(format!(
+            "{}: this is {}, which is read here; name another file to write",
+            out.display(),
+            input.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Makes a folder for results, and makes sure that files can be written in it.
 pub fn check_folder(path: &Path) -> Result<()> {
     if path.exists() && !path.is_dir() {

@@ -38,8 +38,6 @@ pub fn convert(ann: &Ann, calibration: &Recordings, method: Method) -> Result<Sp
             Method::Max => seen.largest(),
             Method::Percentile(p) => seen.percentile(p),
         };
-        // A layer may be silent in nearly all of its neurons; its largest value then says more.
-        let value = if value > 0.0 { value } else { seen.largest() };
         layer.threshold = positive(value, &layer.shape.name)?;
         amplitude = layer.threshold;
     }

@@ -202,6 +202,14 @@ pub fn matched_weights(
 ) -> Result<Vec<(String, TensorData)>, ModelError> {
     let expected = arch.parameters(contacts, samples);
     match_weights(&expected, &checkpoint.weights).into_result(path)?;
+    for (name, data) in &checkpoint.weights {
+        if let Some(i) = data.to_f32().iter().position(|v| !v.is_finite()) {
+            return Err(ModelError::Data(format!(
+                "{}: {name} holds a value that is no finite number (at position {i}); its training diverged, take an earlier checkpoint",
+                path.display()
+            )));
+        }
+    }
     Ok(expected
         .iter()
         .filter_map(|(name, _)| checkpoint.weights.iter().find(|w| w.0 == *name).cloned())

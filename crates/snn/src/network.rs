@@ -194,7 +194,11 @@ impl SpikingNetwork {
             Some(name) if stored_preset == Some(preset) => name.parse().map_err(wrong)?,
             _ => preset.encoding(),
         };
-        let timesteps = checkpoint.timesteps.and_then(|t| usize::try_from(t).ok()).filter(|&t| t > 0);
+        let timesteps = match checkpoint.timesteps {
+            None => None,
+            Some(t @ 1..=100_000) => Some(t as usize),
+            Some(t) => return Err(wrong(format!("its number of timesteps is {t}, expected 1 to 100000"))),
+        };
         Ok(Loaded { network: Self { preset, layers }, encoding, timesteps, stored_preset })
     }
 

@@ -9,7 +9,7 @@ use serde_json::{Map, json};
 
 use super::thousands;
 use crate::args::{CheckpointArgs, CheckpointCommand};
-use crate::context::{Context, check_file, existing, usage};
+use crate::context::{Context, check_apart, check_file, existing, usage};
 use crate::run_folder::Input;
 
 pub fn run(context: &Context, args: CheckpointArgs) -> Result<()> {
@@ -17,6 +17,7 @@ pub fn run(context: &Context, args: CheckpointArgs) -> Result<()> {
         CheckpointCommand::Inspect { file } => inspect(context, &existing(&file)?),
         CheckpointCommand::Convert { from, to, half, without_optimizer } => {
             check_pth(&to)?;
+            check_apart(&to, &[&from])?;
             let mut found = super::checkpoint(&from)?;
             if half {
                 found.weights.iter_mut().for_each(|(_, w)| *w = w.to_f16());

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::{recordings, table};
 use crate::args::ConvertArgs;
-use crate::context::{Context, check_file, usage};
+use crate::context::{Context, check_apart, check_file, usage};
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -63,6 +63,12 @@ impl Conversion {
         };
         for layer in &mut network.layers {
             layer.threshold = (f64::from(layer.threshold) * self.scale) as f32;
+            if !(layer.threshold > 0.0 && layer.threshold.is_finite()) {
+                return Err(usage(format!(
+                    "scale {}: leaves {} no threshold it can have",
+                    self.scale, layer.shape.name
+                )));
+            }
         }
         Ok(network)
     }
@@ -78,9 +84,16 @@ impl Conversion {
 
 pub fn run(context: &Context, args: ConvertArgs) -> Result<()> {
     check_file(&args.out)?;
+    check_apart(&args.out, &[&args.checkpoint, &args.data])?;
     let conversion =
         Conversion::new(args.preset, args.method, args.timesteps.map(|t| t as usize), args.scale)?;
     let checkpoint = super::checkpoint(&args.checkpoint)?;
+    if checkpoint.thresholds.is_some() && checkpoint.timesteps.is_some() {
+        return Err(usage(format!(
+            "{}: this is a spiking network already; convert the ANN it was made from",
+            args.checkpoint.display()
+        )));
+    }
     let calibration = recordings(&args.data, args.split, Some(args.samples))?;
     let (contacts, samples) = (calibration.contacts, calibration.samples);
     let ann = Ann::from_checkpoint(&checkpoint, &args.checkpoint, contacts, samples, context.device()?)?;

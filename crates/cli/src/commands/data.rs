@@ -7,7 +7,7 @@ use escape_data::{CLASS_NAMES, Dataset, SimulatorConfig, SplitSummary, simulate,
 
 use super::{table, thousands};
 use crate::args::{DataArgs, DataCommand};
-use crate::context::{Context, check_file, existing, usage};
+use crate::context::{Context, check_apart, check_file, existing, usage};
 
 pub fn run(context: &Context, args: DataArgs) -> Result<()> {
     match args.command {
@@ -24,6 +24,7 @@ pub fn run(context: &Context, args: DataArgs) -> Result<()> {
         DataCommand::Inspect { file } => describe(context, &escape_data::read(&existing(&file)?)?),
         DataCommand::Convert { from, to } => {
             check_npz(&to)?;
+            check_apart(&to, &[&from])?;
             let dataset = escape_data::read(&existing(&from)?)?;
             write_npz(&to, &dataset)?;
             describe(context, &dataset)

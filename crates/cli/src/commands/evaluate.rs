@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::{recordings, simulation, table, thousands};
 use crate::args::EvaluateArgs;
-use crate::context::{Context, check_file};
+use crate::context::{Context, check_apart, check_file};
 
 #[derive(Serialize)]
 struct Report {
@@ -49,6 +49,7 @@ struct LayerReport {
 pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
     if let Some(path) = &args.logits {
         check_file(path)?;
+        check_apart(path, &[&args.checkpoint, &args.data])?;
     }
     let checkpoint = super::checkpoint(&args.checkpoint)?;
     let recordings = recordings(&args.data, args.split, args.limit)?;
