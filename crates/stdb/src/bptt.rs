@@ -51,7 +51,7 @@ pub struct Gradients {
 }
 
 /// Bytes that a part of a batch takes unless told otherwise.
-pub const DEFAULT_BUDGET: usize = 1 << 30;
+pub const DEFAULT_BUDGET: usize = 512 << 20;
 
 /// One layer between its forward and its backward pass.
 struct Kept {
