@@ -20,7 +20,7 @@ use escape_snn_core::network::{Preset, SpikingNetwork};
 use escape_stdb::finetune::Options;
 use escape_stdb::surrogate::Surrogate;
 
-use crate::commands::convert::Conversion;
+use crate::commands::convert::{Conversion, converted};
 use crate::commands::finetune::{Job, adam, finetune, schedule};
 use crate::commands::train::{Recipe, train_into};
 use crate::commands::{Simulation, checkpoint, data, energy, report, spikes};
@@ -189,10 +189,7 @@ impl Run<'_> {
                 Conversion::new(route.preset, route.method, route.balance_timesteps, route.scale)?;
             let calibration = self.data.train.head(route.samples.min(self.data.train.len()));
             let network = conversion.convert(self.context, &self.ann, &calibration)?;
-            let mut saved = network.to_checkpoint(encoding, route.timesteps);
-            let ann = checkpoint(&self.ann_path)?;
-            (saved.accuracy, saved.epoch) = (ann.accuracy, ann.epoch);
-            saved.save(&path)?;
+            converted(&checkpoint(&self.ann_path)?, &network, encoding, route.timesteps).save(&path)?;
             let thresholds: Vec<String> =
                 network.layers.iter().map(|l| format!("{:.4}", l.threshold)).collect();
             self.context.note(format!("{}: thresholds {}", route.name, thresholds.join(", ")));

@@ -31,7 +31,7 @@ pub fn balance(
         let engine = Dense::new(network.clone(), Encoding::Poisson, ann.device())?;
         let mut seen = Quantiles::default();
         let mut largest = 0f32;
-        engine.largest_input(x, encoder, steps, k, &mut |current| {
+        engine.look_at_input(x, encoder, steps, k, &mut |current| {
             match method {
                 Method::Max => largest = largest.max(current.f_max()?.f_double_value(&[])? as f32),
                 Method::Percentile(_) => seen.extend(&to_vec(current)?),

@@ -72,14 +72,14 @@ impl Conversion {
         }
         Ok(network)
     }
+}
 
-    /// The SNN checkpoint: the ANN's dictionary with what a spiking network adds.
-    pub fn checkpoint(&self, ann: &Checkpoint, network: &SpikingNetwork) -> Checkpoint {
-        let mut out = network.to_checkpoint(self.preset.encoding(), self.steps);
-        // The accuracy and epoch stay those of the ANN until the network is fine-tuned, as in the study.
-        (out.accuracy, out.epoch) = (ann.accuracy, ann.epoch);
-        out
-    }
+/// The SNN checkpoint of a converted network. Accuracy and epoch stay those of the ANN until the network is
+/// fine-tuned, as in the study.
+pub fn converted(ann: &Checkpoint, network: &SpikingNetwork, encoding: Encoding, steps: usize) -> Checkpoint {
+    let mut out = network.to_checkpoint(encoding, steps);
+    (out.accuracy, out.epoch) = (ann.accuracy, ann.epoch);
+    out
 }
 
 pub fn run(context: &Context, args: ConvertArgs) -> Result<()> {
@@ -98,7 +98,7 @@ pub fn run(context: &Context, args: ConvertArgs) -> Result<()> {
     let (contacts, samples) = (calibration.contacts, calibration.samples);
     let ann = Ann::from_checkpoint(&checkpoint, &args.checkpoint, contacts, samples, context.device()?)?;
     let network = conversion.convert(context, &ann, &calibration)?;
-    conversion.checkpoint(&checkpoint, &network).save(&args.out)?;
+    converted(&checkpoint, &network, conversion.preset.encoding(), conversion.steps).save(&args.out)?;
     let report = Report {
         thresholds: network.layers.iter().map(|l| f64::from(l.threshold)).collect(),
         preset: conversion.preset.to_string(),

@@ -132,9 +132,9 @@ impl Dense {
         self.run_layers(x, first, encoder, steps, self.network.layers.len(), record, &mut |_| Ok(()))
     }
 
-    /// The largest single-step input to layer `layer` over `steps` steps, floor 0: the quantity that
-    /// threshold balancing takes as the layer's threshold.
-    pub fn largest_input(
+    /// Runs the layers below `layer` for `steps` steps and shows `look` the input currents of `layer`, block by
+    /// block: what threshold balancing takes the layer's threshold from.
+    pub fn look_at_input(
         &self,
         x: &[f32],
         encoder: &mut Encoder,
