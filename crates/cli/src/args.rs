@@ -382,16 +382,16 @@ pub struct CheckpointArgs {
 
 #[derive(Subcommand)]
 pub enum CheckpointCommand {
-    /// What is in a file
+    /// What is in a file: format, hash, which network, every value with its statistics
     Inspect {
-        /// .pth
+        /// .pth, .pt, .ckpt or .safetensors
         file: PathBuf,
     },
     /// Read a checkpoint and write it anew in the study's dictionary
     Convert {
-        /// .pth
+        /// .pth, .pt, .ckpt (any PyTorch's) or .safetensors
         from: PathBuf,
-        /// .pth
+        /// .pth, .pt, .ckpt or .safetensors
         to: PathBuf,
         /// Store weights in half precision
         #[arg(long)]

@@ -17,6 +17,14 @@ use flate2::bufread::DeflateDecoder;
 
 use crate::error::{invalid, shown};
 
+/// Most memory that a reader of this project takes for a file: its size times this, and [`SLACK`].
+///
+/// What is compressed better than that is refused. Numbers that were measured or trained do not come near it; files
+/// made to exhaust a machine's memory go far beyond it.
+pub const EXPANSION: u64 = 4;
+/// What a reader may take besides, in bytes: buffers and tables that do not grow with the file.
+pub const SLACK: u64 = 1 << 20;
+
 /// How an entry's own header starts.
 pub const LOCAL: &[u8] = b"PK\x03\x04";
 /// How an entry of the directory starts.
@@ -52,20 +60,20 @@ struct Entry {
     header: u64,
 }
 
-/// An opened archive.
+/// An opened archive: a file, or anything else that can be read at any place.
 #[derive(Debug)]
-pub struct Archive {
-    file: File,
+pub struct Archive<R = File> {
+    file: R,
     length: u64,
     entries: BTreeMap<String, Entry>,
 }
 
-impl Archive {
+impl<R: Read + Seek> Archive<R> {
     /// Read the directory.
     ///
     /// # Errors
     /// [`ArchiveError::Damaged`] if it contradicts itself or the file's length, names an entry twice or not in UTF-8.
-    pub fn new(mut file: File) -> Result<Self, ArchiveError> {
+    pub fn new(mut file: R) -> Result<Self, ArchiveError> {
         let length = file.seek(SeekFrom::End(0))?;
         let entries = directory(&mut file, length)?;
         Ok(Self { file, length, entries })
@@ -92,7 +100,7 @@ impl Archive {
     /// # Errors
     /// [`ArchiveError::Unsupported`] if it is encrypted or compressed by another method than deflate;
     /// [`ArchiveError::Damaged`] if there is no such entry, or it does not lie within the file.
-    pub fn reader(&mut self, name: &str) -> Result<EntryReader<'_>, ArchiveError> {
+    pub fn reader(&mut self, name: &str) -> Result<EntryReader<'_, R>, ArchiveError> {
         let spoken = shown(name);
         let Some(&Entry { encrypted, method, crc, compressed, size, header }) = self.entries.get(name) else {
             return Err(damaged(format!("expected an entry {spoken}, got none of that name")));
@@ -119,7 +127,7 @@ impl Archive {
             )));
         }
         self.file.seek(SeekFrom::Start(start))?;
-        let raw = BufReader::with_capacity(1 << 16, (&self.file).take(compressed));
+        let raw = BufReader::with_capacity(1 << 16, (&mut self.file).take(compressed));
         Ok(EntryReader {
             content: match method {
                 0 => Content::Stored(raw),
@@ -153,11 +161,11 @@ impl Archive {
     }
 }
 
-type Raw<'a> = BufReader<io::Take<&'a File>>;
+type Raw<'a, R> = BufReader<io::Take<&'a mut R>>;
 
-enum Content<'a> {
-    Stored(Raw<'a>),
-    Deflated(DeflateDecoder<Raw<'a>>),
+enum Content<'a, R> {
+    Stored(Raw<'a, R>),
+    Deflated(DeflateDecoder<Raw<'a, R>>),
 }
 
 /// The content of an entry.
@@ -165,8 +173,8 @@ enum Content<'a> {
 /// What it gives is never longer than declared. The read that reaches the declared end also checks that nothing
 /// follows and that the checksum is right. Errors are, besides the system's, `InvalidInput` where the content cannot
 /// be inflated, and `InvalidData` where it is not of its declared length or checksum.
-pub struct EntryReader<'a> {
-    content: Content<'a>,
+pub struct EntryReader<'a, R = File> {
+    content: Content<'a, R>,
     size: u64,
     left: u64,
     /// The checksum so far, and the declared one.
@@ -174,7 +182,7 @@ pub struct EntryReader<'a> {
     finished: bool,
 }
 
-impl EntryReader<'_> {
+impl<R: Read> EntryReader<'_, R> {
     /// Take a declared checksum of 0 for none; PyTorch writes it where
     /// `torch.serialization.set_crc32_options(False)` is in force.
     pub fn zero_checksum_is_none(mut self) -> Self {
@@ -217,7 +225,7 @@ impl EntryReader<'_> {
     }
 }
 
-impl Read for EntryReader<'_> {
+impl<R: Read> Read for EntryReader<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
         let buffer = &mut buffer[..wanted];
@@ -239,7 +247,7 @@ impl Read for EntryReader<'_> {
 }
 
 /// All entries by name.
-fn directory(file: &mut File, length: u64) -> Result<BTreeMap<String, Entry>, ArchiveError> {
+fn directory(file: &mut (impl Read + Seek), length: u64) -> Result<BTreeMap<String, Entry>, ArchiveError> {
     let bad = |problem: String| damaged(format!("directory of the zip archive: {problem}"));
     // The end record is the last thing in the file, but for a comment of at most 65535 bytes.
     let tail_start = length.saturating_sub(22 + 65_535);
@@ -318,9 +326,11 @@ fn parse_entry(bytes: &[u8]) -> Option<(&str, Entry, &[u8])> {
 }
 
 /// `size` bytes from `start`; the caller has compared them with the file's length.
-fn read_at(file: &mut File, start: u64, size: u64) -> Result<Vec<u8>, ArchiveError> {
+fn read_at(file: &mut (impl Read + Seek), start: u64, size: u64) -> Result<Vec<u8>, ArchiveError> {
     file.seek(SeekFrom::Start(start))?;
     let mut bytes = Vec::new();
+    // In one piece: growing step by step would take up to twice as much.
+    bytes.try_reserve_exact(usize::try_from(size).unwrap_or(usize::MAX)).map_err(io::Error::other)?;
     file.take(size).read_to_end(&mut bytes)?;
     if bytes.len() as u64 != size {
         let got = bytes.len();

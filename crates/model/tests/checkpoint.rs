@@ -466,7 +466,7 @@ fn content_that_is_not_the_study_s_is_named() {
         ),
         (
             unclear(state_dict(vec![("module.w", scalar(1.0)), ("w", scalar(1.0))])),
-            "expected every weight once, got 'w' as well as 'module.w'",
+            "expected every weight once, got 'w' with and without 'module.'",
         ),
         (with("accuracy", s("high")), "['accuracy']: expected a number, got the text 'high'"),
         (with("accuracy", Value::Bool(true)), "got True"),
@@ -547,7 +547,6 @@ fn a_report_accounts_for_every_key() {
 fn other_files_are_called_what_they_are() {
     let mut tar = vec![b'x'; 512];
     tar[257..262].copy_from_slice(b"ustar");
-    let safetensors = [&16u64.to_le_bytes()[..], b"{\"a\":{\"dtype\":1}}"].concat();
     let npz = Zip::default().add("train_x.npy", b"\x93NUMPY").add("train_y.npy", b"").finish();
     let cases: Vec<(Vec<u8>, &str)> = vec![
         (vec![], "an empty file"),
@@ -559,7 +558,6 @@ fn other_files_are_called_what_they_are() {
         (b"\x1f\x8b\x08\0".to_vec(), "a gzip file"),
         (tar, "a tar archive"),
         (b"version https://git-lfs.github.com/spec/v1".to_vec(), "a Git LFS pointer"),
-        (safetensors, "a safetensors file"),
         (b"\n<!DOCTYPE html><html>".to_vec(), "a web page"),
         (b"\x80\x04\x95\0\0\0\0\0\0\0\0.".to_vec(), "a bare pickle"),
         (b"{\"lr\": 1}".to_vec(), "JSON"),
@@ -573,17 +571,10 @@ fn other_files_are_called_what_they_are() {
     for (bytes, expected) in cases {
         assert_says(
             load(&bytes),
-            &["a.pth is not a checkpoint: expected a zip archive of torch.save", expected],
+            &["a.pth is not a checkpoint: expected a file of torch.save or .safetensors", expected],
         );
     }
     assert_says(read(TempDir::new().unwrap().path()), &["got a folder"]);
-}
-
-#[test]
-fn legacy_files_are_told_how_to_be_saved_anew() {
-    let bytes = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}q\x00(X\x10\x00\x00\x00protocol";
-    assert!(matches!(load(bytes), Err(CheckpointError::Legacy { .. })));
-    assert_says(load(bytes), &["legacy format", "torch.save(torch.load("]);
 }
 
 #[test]
@@ -704,19 +695,21 @@ fn malformed_pickles_are_refused() {
 }
 
 #[test]
-fn sparse_memo_indices_cost_nothing() {
-    let value = load(&archive(b"K\x07r\xff\xff\xff\xff0j\xff\xff\xff\xff").finish()).unwrap();
+fn memo_entries_are_numbered_in_turn() {
+    // Python 2 begins with 1.
+    let value = load(&archive(b"K\x07q\x010h\x01").finish()).unwrap();
     assert_eq!(value, Value::Int(7));
+    assert_says(load(&archive(b"K\x07r\xff\xff\xff\xff").finish()), &["numbered in turn, got 4294967295"]);
 }
 
 #[test]
 fn nesting_is_limited() {
     let lists = |n: usize| archive(&[vec![b']'; n], vec![b'a'; n - 1]].concat()).finish();
     assert!(load(&lists(100)).is_ok());
-    for n in [102, 1_000_000] {
+    for n in [102, 5_000] {
         assert_says(load(&lists(n)), &["at most 100 containers within each other"]);
     }
-    let tuples = [b")".as_slice(), &vec![0x85; 1_000_000]].concat();
+    let tuples = [b")".as_slice(), &vec![0x85; 5_000]].concat();
     assert_says(load(&archive(&tuples).finish()), &["at most 100 containers"]);
     // A list within itself.
     assert_says(load(&archive(b"]q\0h\0a").finish()), &["at most 100 containers"]);
@@ -733,32 +726,34 @@ fn repeated_mention_cannot_multiply() {
         laughs.extend([b']', b'(', b'h', i, b'h', i, b'e', b'q', i + 1]);
     }
     let laughs = [b"(".as_slice(), &laughs, b"t"].concat();
-    assert_says(load(&archive(&laughs).finish()), &["expected at most 4194304 values"]);
+    assert_says(load(&archive(&laughs).finish()), &["a list would take", "4 times its 486 bytes"]);
     // One text of 64 KiB a thousand times.
     let texts = [b"]".to_vec(), text(&"x".repeat(65536)), b"q\0a".to_vec(), b"h\0a".repeat(1000)].concat();
-    assert_says(load(&archive(&texts).finish()), &["65536 bytes its content takes more than"]);
+    assert_says(load(&archive(&texts).finish()), &["a text would take 65536 bytes"]);
     // The same, copied by a call.
     let call = b"c_codecs\nencode\nh\0X\x06\0\0\0latin1\x86R0".repeat(1000);
     let calls = [text(&"x".repeat(65536)), b"q\0".to_vec(), call].concat();
-    assert_says(load(&archive(&calls).finish()), &["its calls copy more than"]);
+    assert_says(load(&archive(&calls).finish()), &["bytes would take 65536 bytes"]);
 }
 
 #[test]
-fn the_number_of_objects_is_limited() {
+fn objects_take_no_more_than_the_file_warrants() {
     const MANY: usize = 3 << 20;
     for opcode in [b']', b'}', b')'] {
         let body = [b"(".as_slice(), &vec![opcode; MANY], b"t"].concat();
-        assert_says(
-            load(&archive(&body).finish()),
-            &["expected at most 2097152 texts, containers and tensors"],
-        );
+        assert_says(load(&archive(&body).finish()), &["the objects of a pickle would take"]);
     }
     let memo = [b"N".as_slice(), &vec![0x94; MANY]].concat();
-    assert_says(load(&archive(&memo).finish()), &["expected at most 2097152 memo entries"]);
-    let numbers = [b"(".as_slice(), &vec![b'N'; 5 << 20], b"t"].concat();
-    assert_says(load(&archive(&numbers).finish()), &["expected at most 4194304 values"]);
-    let value = load(&archive(&[b"(".as_slice(), &vec![b'N'; MANY], b"t"].concat()).finish()).unwrap();
-    assert_eq!(value.items().unwrap().len(), MANY);
+    assert_says(load(&archive(&memo).finish()), &["the memo of a pickle would take"]);
+    let numbers = [b"(".as_slice(), &vec![b'N'; MANY], b"t"].concat();
+    assert_says(load(&archive(&numbers).finish()), &["the values of a pickle would take"]);
+    assert_says(load(&archive(&[b'('; MANY]).finish()), &["marks would take"]);
+    // What a genuine file holds beside its tensors.
+    let history = Value::List((0..5_000).map(|i| Value::Float(f64::from(i))).collect());
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("a.pth");
+    write(&path, &history).unwrap();
+    assert_eq!(read(&path).unwrap(), history);
 }
 
 // ---- tensors ----
@@ -870,21 +865,21 @@ fn tensors_share_a_storage() {
 #[test]
 fn a_small_storage_cannot_become_a_large_tensor() {
     let expanded = |n| six_as("FloatStorage", 6, 3, &[n], &[0]);
-    assert_eq!(values(expanded(1 << 20)).1, vec![3.0; 1 << 20]);
-    assert_says(
-        expanded(1 << 28),
-        &["refused ", "1073741824 bytes its content takes more than", "views cloned"],
-    );
-    assert_says(expanded(i64::MAX / 4), &["its content takes more than"]);
+    assert_eq!(values(expanded(1 << 17)).1, vec![3.0; 1 << 17]);
+    assert_says(expanded(1 << 28), &["refused ", "would take 1073741824 bytes", "views cloned"]);
+    assert_says(expanded(i64::MAX / 4), &["would take"]);
     // Nor many tensors that are each small enough.
     let many = [
         b"(".to_vec(),
-        view("FloatStorage", 6, 3, &[1 << 20], &[0]),
+        view("FloatStorage", 6, 3, &[1 << 16], &[0]),
         b"q\0".to_vec(),
         b"h\0".repeat(9),
         b"t".to_vec(),
     ];
-    assert_says(load(&archive(&many.concat()).add("a/data/0", &six()).finish()), &["[4]", "takes more than"]);
+    assert_says(
+        load(&archive(&many.concat()).add("a/data/0", &six()).finish()),
+        &["[3]", "would take 262144 bytes"],
+    );
 }
 
 #[test]
@@ -992,7 +987,7 @@ fn archives_that_lie_are_refused() {
         assert_says(load(&zip.finish()), &[&format!("expected the declared {size} bytes"), got]);
     }
     let huge = Zip::default().add_as("a/data.pkl", b"x", |h| (h.size, h.compressed) = (1 << 30, 1 << 30));
-    assert_says(load(&huge.finish()), &["data.pkl: expected at most 16777216 bytes, got 1073741824"]);
+    assert_says(load(&huge.finish()), &["a/data.pkl would take 1073741824 bytes"]);
 }
 
 #[test]
@@ -1000,7 +995,7 @@ fn zip_bombs_are_refused() {
     let numel = 8 << 20;
     let body = view("ByteStorage", numel, 0, &[numel], &[1]);
     let zip = archive(&body).deflate("a/data/0", &vec![0; numel as usize], |_| ());
-    assert_says(load(&zip.finish()), &["a/data/0 of 8388608 bytes its entries add up to more than 4 times"]);
+    assert_says(load(&zip.finish()), &["would take 8388608 bytes of memory", "4 times its 8525 bytes"]);
     // One that declares to be small.
     let zip = archive(&view("ByteStorage", 9, 0, &[9], &[1]))
         .deflate("a/data/0", &vec![0; 1 << 24], |h| h.size = 9);

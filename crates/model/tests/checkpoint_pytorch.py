@@ -1,19 +1,24 @@
 """PyTorch's side of checkpoint_pytorch.rs.
 
-    checkpoint_pytorch.py write FOLDER   files of torch.save, each with what it holds in a NAME.txt
-    checkpoint_pytorch.py dump FILE      what torch.load(weights_only=True) finds, on stdout
-    checkpoint_pytorch.py study FILE     uses a checkpoint as the study's code does
+    checkpoint_pytorch.py write FOLDER        files of torch.save and safetensors, each with what it holds in a .txt
+    checkpoint_pytorch.py dump FILE           what torch.load(weights_only=True) finds, on stdout
+    checkpoint_pytorch.py study FILE          uses a checkpoint as the study's code does
+    checkpoint_pytorch.py safetensors FILE    the tensors and metadata that safetensors finds, on stdout
 
 What a file holds is told in lines, depth first: a container's kind and length, then its items; numbers and text
 in hexadecimal where decimals would hide something. The test writes the same lines for what it reads.
 """
 
 import collections
+import json
 import pathlib
 import struct
 import sys
+import zipfile
 
 import numpy as np
+import safetensors
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -58,6 +63,7 @@ def tell(value, line):
 DTYPES = [
     torch.float64, torch.float32, torch.float16, torch.bfloat16,
     torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
+    torch.uint64, torch.uint32, torch.uint16,
 ]  # fmt: skip
 
 
@@ -85,7 +91,7 @@ def trained(make):
 def readable():
     """Name, value, and what torch.save is told."""
     base = torch.arange(24.0).reshape(2, 3, 4)
-    yield "dtypes", {str(d): (torch.randn(2, 3) * 50).to(d) for d in DTYPES}, {}
+    yield "dtypes", {str(d): (torch.rand(2, 3) * 100).to(d) for d in DTYPES}, {}
     yield "views", {
         "transposed": base.transpose(0, 2),
         "slice": base[:, 1:, ::2],
@@ -160,27 +166,70 @@ def readable():
     yield "snn", snn, {}
 
 
+def describe(value, path):
+    with open(path, "w") as out:
+        tell(value, lambda line: print(line, file=out))
+
+
+def on_cuda(value, path, **options):
+    """What a machine with CUDA would write; where a tensor lies is told by nothing but this tag."""
+    tag = torch.serialization.location_tag
+    torch.serialization.location_tag = lambda storage: "cuda:1"
+    torch.save(value, path, **options)
+    torch.serialization.location_tag = tag
+
+
+def as_of_1_6(source, path):
+    """The same archive without the entries that later releases added, and compressed, as some tools leave it."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            entry = name.split("/", 1)[1]
+            if entry in ("data.pkl", "version") or entry.startswith("data/"):
+                new.writestr(f"archive/{entry}", old.read(name))
+
+
 def write(folder):
     torch.manual_seed(0)
+    legacy = {"_use_new_zipfile_serialization": False}
     for name, value, options in readable():
         torch.save(value, folder / f"{name}.pth", **options)
-        with open(folder / f"{name}.txt", "w") as out:
-            tell(value, lambda line: print(line, file=out))
+        describe(value, folder / f"{name}.txt")
+        torch.save(value, folder / f"{name}-legacy.pth", **options, **legacy)
+        describe(value, folder / f"{name}-legacy.txt")
+    value = {"a": torch.randn(3, 4).t(), "b": nn.Parameter(torch.randn(2)), "c": [torch.arange(5)]}
+    for name, options in [("cuda", {}), ("cuda-legacy", legacy)]:
+        on_cuda(value, folder / f"{name}.pth", **options)
+        describe(value, folder / f"{name}.txt")
+    as_of_1_6(folder / "adam.pth", folder / "adam-1.6.pth")
+    (folder / "adam-1.6.txt").write_text((folder / "adam.txt").read_text())
+
+    tensors = {str(d): (torch.rand(2, 3) * 100).to(d) for d in DTYPES}
+    tensors |= {"scalar": torch.tensor(2.5), "none": torch.zeros(3, 0, 2)}
+    for name, metadata in [("bare", None), ("format", {"format": "pt"}), ("told", {"format": "pt", "by": "hand ü"})]:
+        path = folder / f"{name}.safetensors"
+        safetensors.torch.save_file(tensors, path, metadata=metadata)
+        # In the order of the file's directory.
+        with open(path, "rb") as file:
+            order = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+        found = collections.OrderedDict((k, tensors[k]) for k in order if k != "__metadata__")
+        told = {"state_dict": found, "metadata": {"by": "hand ü"}} if name == "told" else found
+        describe(told, folder / f"{name}.txt")
+    safetensors.torch.save_file({"w": torch.zeros(3).to(torch.float8_e4m3fn)}, folder / "float8.safetensors")
     double, single = (torch.load(folder / "half.pth")[key] for key in ("double", "single"))
     (folder / "half.bin").write_bytes(torch.cat([double.half(), single.half()]).numpy().tobytes())
 
     value = {"w": torch.arange(4.0)}
-    torch.save(value, folder / "legacy.pth", _use_new_zipfile_serialization=False)
     torch.jit.save(torch.jit.script(nn.Linear(2, 2)), folder / "script.pth")
     torch.save(nn.Sequential(nn.Linear(2, 2)), folder / "module.pth")
     torch.save({"w": torch.zeros(3, dtype=torch.complex64)}, folder / "complex.pth")
-    torch.save({"w": torch.zeros(3, dtype=torch.uint16)}, folder / "uint16.pth")
+    torch.save({"w": torch.zeros(3, dtype=torch.complex64)}, folder / "complex-legacy.pth", **legacy)
+    torch.save({"w": torch.quantize_per_tensor(torch.zeros(3), 0.1, 0, torch.qint8)}, folder / "quantised.pth")
+    torch.save(nn.Sequential(nn.Linear(2, 2)), folder / "module-legacy.pth", **legacy)
     torch.save({"w": torch.zeros(3, dtype=torch.complex64).conj().imag}, folder / "negative.pth")
     torch.save({"w": torch.eye(3).to_sparse()}, folder / "sparse.pth")
     torch.serialization.set_crc32_options(False)
     torch.save(value, folder / "unchecked.pth")
-    with open(folder / "unchecked.txt", "w") as out:
-        tell(value, lambda line: print(line, file=out))
+    describe(value, folder / "unchecked.txt")
 
 
 def study(path):
@@ -208,5 +257,9 @@ if __name__ == "__main__":
         tell(torch.load(path, weights_only=True), print)
     elif command == "study":
         study(path)
+    elif command == "safetensors":
+        tell(safetensors.torch.load_file(path), print)
+        with safetensors.safe_open(path, "pt") as file:
+            tell(dict(sorted(file.metadata().items())), print)
     else:
         sys.exit(f"unknown command {command}")

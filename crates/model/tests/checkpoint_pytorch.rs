@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use escape_model::checkpoint::{Checkpoint, CheckpointError, DType, Leak, TensorData, Value, read, write};
+use escape_model::checkpoint::{Checkpoint, DType, Leak, TensorData, Value, read, write};
 use tempfile::TempDir;
 
 /// Runs PyTorch's side; `None` if there is no Python to run it.
@@ -99,14 +99,16 @@ fn what_torch_save_writes_is_read_bit_for_bit() {
     for entry in fs::read_dir(folder.path()).unwrap() {
         let expected = entry.unwrap().path();
         if expected.extension().is_some_and(|extension| extension == "txt") {
-            let path = expected.with_extension("pth");
+            let path =
+                ["pth", "safetensors"].map(|e| expected.with_extension(e)).into_iter().find(|p| p.exists());
+            let path = path.unwrap();
             let name = path.display().to_string();
             let value = read(&path).unwrap_or_else(|e| panic!("{e}"));
             assert_same(&name, &told(&value), &fs::read_to_string(&expected).unwrap());
             compared += 1;
         }
     }
-    assert_eq!(compared, 17, "files compared");
+    assert_eq!(compared, 2 * 16 + 2 + 1 + 3 + 1, "files compared");
 
     let half = read(&folder.path().join("half.pth")).unwrap();
     let ours: Vec<u8> = ["double", "single"]
@@ -124,23 +126,23 @@ fn what_torch_save_writes_is_read_bit_for_bit() {
     assert_eq!((names[0], names[names.len() - 1]), ("features.0.weight", "classifier.0.weight"));
 
     let refusals = [
-        ("legacy", "legacy format"),
-        ("script", "TorchScript"),
-        ("module", "`torch.nn.modules.container.Sequential` at byte 2"),
-        ("complex", "['w']: expected a tensor of type float64,"),
-        ("uint16", "['w']: expected a tensor of type float64,"),
-        ("negative", "conjugate or negative view"),
-        ("sparse", "`torch._utils._rebuild_sparse_tensor`"),
+        ("script.pth", "TorchScript"),
+        ("module.pth", "`torch.nn.modules.container.Sequential` at byte 2 of data.pkl"),
+        ("module-legacy.pth", "`torch.nn.modules.container.Sequential` at byte"),
+        ("complex.pth", "['w']: expected a tensor of type float64,"),
+        ("complex-legacy.pth", "['w']: expected a tensor of type float64,"),
+        ("quantised.pth", "`torch._utils._rebuild_qtensor`"),
+        ("negative.pth", "conjugate or negative view"),
+        ("sparse.pth", "`torch._utils._rebuild_sparse_tensor`"),
+        ("float8.safetensors", "w: expected a tensor of type F64,"),
     ];
     for (name, expected) in refusals {
-        let error = read(&folder.path().join(format!("{name}.pth"))).expect_err(name).to_string();
+        let error = read(&folder.path().join(name)).expect_err(name).to_string();
         assert!(error.contains(expected), "{name}: {error}");
     }
-    let legacy = read(&folder.path().join("legacy.pth"));
-    assert!(matches!(legacy, Err(CheckpointError::Legacy { .. })));
 
     // And back: what was read is written, and PyTorch finds in it what it wrote.
-    for name in ["views", "adam", "nesterov", "state_dict", "parameters"] {
+    for name in ["dtypes", "views", "adam", "nesterov", "state_dict", "parameters", "adam-legacy"] {
         let original = folder.path().join(format!("{name}.pth"));
         let copy = folder.path().join(format!("{name}-copy.pth"));
         write(&copy, &read(&original).unwrap()).unwrap();
@@ -205,4 +207,39 @@ fn the_study_s_code_uses_a_saved_checkpoint() {
     let path = folder.path().join("saved.pth");
     checkpoint.save(&path).unwrap();
     pytorch("study", &path);
+}
+
+#[test]
+fn safetensors_opens_a_saved_checkpoint() {
+    let folder = TempDir::new().unwrap();
+    let Some(_) = pytorch("write", folder.path()) else { return };
+    let mut checkpoint = Checkpoint::load(&folder.path().join("adam.pth")).unwrap();
+    checkpoint.thresholds = Some(vec![7.3638, 1.4794]);
+    checkpoint.weights.extend(DType::ALL.map(|dtype| {
+        let bytes = vec![1; 3 * dtype.size()];
+        (format!("a {dtype}"), TensorData { dtype, shape: vec![3], bytes })
+    }));
+    let path = folder.path().join("saved.safetensors");
+    checkpoint.save(&path).unwrap();
+
+    // Everything comes back but the prefix, which `.pth` files get and these do not.
+    let back = Checkpoint::load(&path).unwrap();
+    checkpoint.had_module_prefix = false;
+    assert_eq!(back, checkpoint);
+
+    let found = pytorch("safetensors", &path).unwrap();
+    for (name, tensor) in &checkpoint.weights {
+        let lines = told(&Value::List(vec![s(name), Value::Tensor(tensor.clone())]));
+        let (_, lines) = lines.split_once('\n').unwrap();
+        assert!(found.contains(lines), "{name}");
+    }
+    for (key, text) in [
+        ("format", "pt"),
+        ("checkpoint.accuracy", "0.75"),
+        ("checkpoint.epoch", "12"),
+        ("checkpoint.thresholds", "[7.3638,1.4794]"),
+    ] {
+        let lines = told(&Value::List(vec![s(key), s(text)]));
+        assert!(found.contains(lines.split_once('\n').unwrap().1), "{key}: {text}");
+    }
 }

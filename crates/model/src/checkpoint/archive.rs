@@ -1,101 +1,71 @@
 //! The zip archive around a checkpoint: which it is, its entries, and writing one.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::path::Path;
+use std::io::{self, Read, Seek, Write};
 
 use escape_data::archive::{self as zip, ArchiveError, CENTRAL, END, END64, END64_LOCATOR, LOCAL};
 use escape_data::shown;
 use flate2::Crc;
 
-use super::error::{CheckpointError, Fault};
-
-/// What may be read from an archive, and what may be made of it, in multiples of the file's size ...
-pub(super) const EXPANSION: u64 = 4;
-/// ... plus so much, in bytes, for small files.
-const SLACK: u64 = 1 << 20;
-/// The largest pickle that is read, in bytes; a state dict takes about 150 bytes a tensor.
-const PICKLE_LIMIT: u64 = 16 << 20;
+use super::budget::Budget;
+use super::error::{Fault, no_memory};
+use super::graph::{self, Storages};
+use super::pickle;
+use super::value::Value;
 
 /// An opened checkpoint.
 #[derive(Debug)]
-pub(super) struct Archive {
-    zip: zip::Archive,
+struct Archive<R> {
+    zip: zip::Archive<R>,
     /// The top folder with its slash.
     folder: String,
-    /// Bytes that may still be read.
-    budget: u64,
+    big_endian: bool,
 }
 
-/// Opens a file and makes sure that it is a `torch.save` archive.
-pub(super) fn open(path: &Path) -> Result<Archive, CheckpointError> {
-    let reading = |e| Fault::Io(e).at(path);
-    let not_a_checkpoint = |looks_like: String, hint| {
-        Err(CheckpointError::NotACheckpoint { path: path.to_owned(), looks_like, hint })
-    };
-    let metadata = std::fs::metadata(path).map_err(|e| CheckpointError::open(path, e))?;
-    if !metadata.is_file() {
-        let looks_like = if metadata.is_dir() { "a folder" } else { "a device or pipe" };
-        return not_a_checkpoint(looks_like.to_owned(), "name the file itself");
-    }
-    let file = File::open(path).map_err(|e| CheckpointError::open(path, e))?;
-    let mut head = Vec::new();
-    (&file).take(512).read_to_end(&mut head).map_err(reading)?;
-    if !head.starts_with(LOCAL) {
-        if head.starts_with(LEGACY) {
-            return Err(CheckpointError::Legacy { path: path.to_owned() });
-        }
-        let (looks_like, hint) = sniff(&head);
-        return not_a_checkpoint(looks_like.to_owned(), hint);
-    }
-    let zip = zip::Archive::new(file).map_err(|e| Fault::from(e).at(path))?;
-    let mut pickles = zip.names().filter_map(|name| {
-        let folder = name.strip_suffix("data.pkl")?;
-        let depth = folder.matches('/').count();
-        (folder.is_empty() || depth == 1 && folder.ends_with('/')).then(|| folder.to_owned())
-    });
-    let (first, second) = (pickles.next(), pickles.next());
-    drop(pickles);
-    let Some(folder) = first else {
-        let (looks_like, hint) = sniff_entries(&zip);
-        return not_a_checkpoint(looks_like, hint);
-    };
-    if second.is_some() {
-        return not_a_checkpoint("a zip archive with several data.pkl".to_owned(), "unpack it first");
-    }
-    let (code, constants) = (format!("{folder}code/"), format!("{folder}constants.pkl"));
-    if let Some(entry) = zip.names().find(|name| *name == constants || name.starts_with(&code)) {
-        return Err(CheckpointError::TorchScript { path: path.to_owned(), entry: shown(entry) });
-    }
-    let budget = zip.length().saturating_mul(EXPANSION).saturating_add(SLACK);
-    Ok(Archive { zip, folder, budget })
+/// Whether a file that begins so is a zip archive.
+pub(super) fn is_archive(head: &[u8]) -> bool {
+    head.starts_with(LOCAL)
 }
 
-impl Archive {
-    /// Size of the file in bytes.
-    pub(super) fn length(&self) -> u64 {
-        self.zip.length()
-    }
+/// Reads a whole file, if it is an archive of `torch.save`.
+pub(super) fn load(input: impl Read + Seek, budget: &mut Budget) -> Result<Value, Fault> {
+    let mut archive = Archive::open(zip::Archive::new(input)?)?;
+    let bytes = archive.entry("data.pkl", budget)?;
+    archive.big_endian = archive.byte_order(budget)?;
+    let graph = pickle::run(&bytes, 0, "data.pkl", budget)?;
+    graph::build(&graph, &mut archive, budget)
+}
 
-    /// The pickle that describes the value.
-    pub(super) fn pickle(&mut self) -> Result<Vec<u8>, Fault> {
-        let name = format!("{}data.pkl", self.folder);
-        match self.zip.size(&name) {
-            Some(size) if size > PICKLE_LIMIT => {
-                let problem = format!("data.pkl: expected at most {PICKLE_LIMIT} bytes, got {size}");
-                Err(Fault::TooLarge(problem))
-            }
-            _ => self.entry(&name),
+impl<R: Read + Seek> Archive<R> {
+    /// Finds the top folder; little-endian until told otherwise.
+    fn open(zip: zip::Archive<R>) -> Result<Self, Fault> {
+        let mut pickles = zip.names().filter_map(|name| {
+            let folder = name.strip_suffix("data.pkl")?;
+            let depth = folder.matches('/').count();
+            (folder.is_empty() || depth == 1 && folder.ends_with('/')).then(|| folder.to_owned())
+        });
+        let (first, second) = (pickles.next(), pickles.next());
+        drop(pickles);
+        let Some(folder) = first else {
+            let (looks_like, hint) = sniff_entries(&zip);
+            return Err(Fault::Other { looks_like, hint });
+        };
+        if second.is_some() {
+            let looks_like = "a zip archive with several data.pkl".to_owned();
+            return Err(Fault::Other { looks_like, hint: "unpack it first" });
         }
+        let (code, constants) = (format!("{folder}code/"), format!("{folder}constants.pkl"));
+        if let Some(entry) = zip.names().find(|name| *name == constants || name.starts_with(&code)) {
+            return Err(Fault::TorchScript(shown(entry)));
+        }
+        Ok(Self { zip, folder, big_endian: false })
     }
 
     /// Whether the storages are big-endian. Files from before the entry `byteorder` existed are little-endian.
-    pub(super) fn is_big_endian(&mut self) -> Result<bool, Fault> {
-        let name = format!("{}byteorder", self.folder);
-        match self.zip.size(&name) {
+    fn byte_order(&mut self, budget: &mut Budget) -> Result<bool, Fault> {
+        match self.zip.size(&format!("{}byteorder", self.folder)) {
             None => return Ok(false),
             Some(size) if size > 16 => {}
-            Some(_) => match self.entry(&name)?.as_slice() {
+            Some(_) => match self.entry("byteorder", budget)?.as_slice() {
                 b"little" => return Ok(false),
                 b"big" => return Ok(true),
                 _ => {}
@@ -104,32 +74,23 @@ impl Archive {
         Err(Fault::damaged("byteorder: expected 'little' or 'big', got something else"))
     }
 
-    /// Size of a storage in bytes, if there is one of this key.
-    pub(super) fn storage_size(&self, key: &str) -> Option<u64> {
-        self.zip.size(&format!("{}data/{key}", self.folder))
+    /// An entry of the top folder, paid for.
+    fn entry(&mut self, name: &str, budget: &mut Budget) -> Result<Vec<u8>, Fault> {
+        let name = format!("{}{name}", self.folder);
+        if let Some(size) = self.zip.size(&name) {
+            budget.charge(size, || shown(&name))?;
+        }
+        self.read(&name)
     }
 
-    /// The bytes of a storage.
-    pub(super) fn storage(&mut self, key: &str) -> Result<Vec<u8>, Fault> {
-        self.entry(&format!("{}data/{key}", self.folder))
-    }
-
-    fn entry(&mut self, name: &str) -> Result<Vec<u8>, Fault> {
-        let (spoken, length) = (shown(name), self.length());
+    /// The bytes of an entry, whose declared size was paid for.
+    fn read(&mut self, name: &str) -> Result<Vec<u8>, Fault> {
+        let spoken = shown(name);
         let mut reader = self.zip.reader(name)?.zero_checksum_is_none();
         let size = reader.left();
-        // Overlapping entries and deflated ones can multiply a file's size.
-        self.budget = self.budget.checked_sub(size).ok_or_else(|| {
-            Fault::TooLarge(format!(
-                "with {spoken} of {size} bytes its entries add up to more than {EXPANSION} times the file's \
-                 {length} bytes"
-            ))
-        })?;
         let mut bytes = Vec::new();
-        if reader.is_stored() {
-            let size = usize::try_from(size).unwrap_or(usize::MAX);
-            bytes.try_reserve_exact(size).map_err(|_| no_memory(&spoken, size as u64))?;
-        }
+        let room = usize::try_from(size).map_err(|_| no_memory(&spoken, size))?;
+        bytes.try_reserve_exact(room).map_err(|_| no_memory(&spoken, size))?;
         reader.read_to_end(&mut bytes).map_err(|e| match e.kind() {
             io::ErrorKind::InvalidInput => Fault::Damaged(format!("{spoken} cannot be inflated: {e}")),
             io::ErrorKind::InvalidData => Fault::Damaged(format!("{spoken}: {e}")),
@@ -137,6 +98,24 @@ impl Archive {
             _ => Fault::Io(e),
         })?;
         Ok(bytes)
+    }
+
+    fn storage(&self, key: &str) -> String {
+        format!("{}data/{key}", self.folder)
+    }
+}
+
+impl<R: Read + Seek> Storages for Archive<R> {
+    fn size(&self, key: &str) -> Option<u64> {
+        self.zip.size(&self.storage(key))
+    }
+
+    fn bytes(&mut self, key: &str) -> Result<Vec<u8>, Fault> {
+        self.read(&self.storage(key))
+    }
+
+    fn is_big_endian(&self) -> bool {
+        self.big_endian
     }
 }
 
@@ -150,57 +129,8 @@ impl From<ArchiveError> for Fault {
     }
 }
 
-fn no_memory(what: &str, bytes: u64) -> Fault {
-    Fault::TooLarge(format!("not enough memory for {what}, {bytes} bytes"))
-}
-
-/// A pickle, protocol 2, of the number 0x1950a86a20f9469cfc6c: how legacy files of `torch.save` start.
-const LEGACY: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
-
-/// What the first 512 bytes of a file look like, and what to do about it.
-fn sniff(head: &[u8]) -> (&'static str, &'static str) {
-    const NO_WEIGHTS: &str = "checkpoints are .pth files, data go elsewhere; check the path";
-    const AGAIN: &str = "download or copy the file again";
-    let text = head.trim_ascii_start();
-    let is = |magic: &[u8]| head.starts_with(magic);
-    if head.is_empty() {
-        ("an empty file", AGAIN)
-    } else if is(END) {
-        ("an empty zip archive", AGAIN)
-    } else if is(b"\x89HDF\r\n\x1a\n") {
-        ("an HDF5 file", "export the weights from Keras or h5py as tensors with torch.save")
-    } else if is(b"\x93NUMPY") {
-        ("a NumPy array (.npy)", NO_WEIGHTS)
-    } else if is(b"MATLAB 5.0 MAT-file") {
-        ("a MATLAB file", NO_WEIGHTS)
-    } else if is(b"\x1f\x8b") {
-        ("a gzip file", "unpack it first")
-    } else if head.get(257..262) == Some(b"ustar") {
-        (
-            "a tar archive",
-            "unpack it first; if torch.save of PyTorch before 0.1.10 wrote it, re-save it in PyTorch",
-        )
-    } else if is(b"version https://git-lfs") {
-        ("a Git LFS pointer", "fetch the file itself with git lfs pull")
-    } else if head.get(8) == Some(&b'{')
-        && head.first_chunk().is_some_and(|n| u64::from_le_bytes(*n) < 100_000_000)
-    {
-        ("a safetensors file", "name it .safetensors, or convert it")
-    } else if text.get(..5).is_some_and(|t| [&b"<!doc"[..], b"<html"].contains(&&*t.to_ascii_lowercase())) {
-        ("a web page", "download the file itself rather than the page that links to it")
-    } else if head.first() == Some(&0x80) && head.get(1).is_some_and(|p| (2..=5).contains(p)) {
-        ("a bare pickle", "load it in Python and save it with torch.save")
-    } else if text.starts_with(b"{") {
-        ("JSON", NO_WEIGHTS)
-    } else if head.iter().all(|&b| b == 0) {
-        ("zeros", AGAIN)
-    } else {
-        ("an unknown format", NO_WEIGHTS)
-    }
-}
-
 /// What a zip archive without a `data.pkl` looks like.
-fn sniff_entries(zip: &zip::Archive) -> (String, &'static str) {
+fn sniff_entries<R: Read + Seek>(zip: &zip::Archive<R>) -> (String, &'static str) {
     let names: Vec<&str> = zip.names().collect();
     let inner = |ending: &str| names.iter().any(|name| name.ends_with(ending));
     if names.is_empty() {

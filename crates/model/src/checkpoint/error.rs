@@ -26,7 +26,9 @@ pub enum CheckpointError {
         source: io::Error,
     },
     /// Something else than a checkpoint.
-    #[error("{path} is not a checkpoint: expected a zip archive of torch.save, got {looks_like}; {hint}")]
+    #[error(
+        "{path} is not a checkpoint: expected a file of torch.save or .safetensors, got {looks_like}; {hint}"
+    )]
     NotACheckpoint {
         /// The file.
         path: PathBuf,
@@ -34,15 +36,6 @@ pub enum CheckpointError {
         looks_like: String,
         /// What to do about it.
         hint: &'static str,
-    },
-    /// A file of PyTorch before 1.6, or one saved with `_use_new_zipfile_serialization=False`.
-    #[error(
-        "{path} is in the legacy format of torch.save, expected the zip format of PyTorch 1.6 or newer: re-save it \
-         in Python with torch.save(torch.load('old.pth', map_location='cpu', weights_only=True), 'new.pth')"
-    )]
-    Legacy {
-        /// The file.
-        path: PathBuf,
     },
     /// An archive of `torch.jit.save`, which holds a program.
     #[error(
@@ -73,7 +66,7 @@ pub enum CheckpointError {
     },
     /// The pickle asks for something that is not data. It has not been executed.
     #[error(
-        "refused {path}: its pickle asks for `{global}` at byte {position} of data.pkl, expected only tensors, \
+        "refused {path}: its pickle asks for `{global}` at byte {position} of {part}, expected only tensors, \
          containers, numbers and text; nothing was executed. If you trust the file, save in Python just its state \
          dict (tensors by name) and load that"
     )]
@@ -82,7 +75,9 @@ pub enum CheckpointError {
         path: PathBuf,
         /// Module and name, joined by a dot.
         global: String,
-        /// Offset of the opcode in `data.pkl`.
+        /// What the position counts in: `data.pkl`, or `the file`.
+        part: &'static str,
+        /// Offset of the opcode.
         position: usize,
     },
     /// The file would take far more memory than its size warrants.
@@ -169,7 +164,20 @@ pub(super) enum Fault {
     Damaged(String),
     Unsupported(String),
     TooLarge(String),
-    Refused { global: String, position: usize },
+    /// Damaged, in that the bytes end where more are expected; what follows may be known elsewhere.
+    CutShort(String),
+    Refused {
+        global: String,
+        part: &'static str,
+        position: usize,
+    },
+    /// Another kind of file altogether: what it looks like, and what to do.
+    Other {
+        looks_like: String,
+        hint: &'static str,
+    },
+    /// A TorchScript archive, by the entry that gives it away.
+    TorchScript(String),
 }
 
 impl Fault {
@@ -183,7 +191,11 @@ impl Fault {
 
     /// Says where in the value the trouble is, outwards: `['a']` and then `['b']` make `['b']['a']`.
     pub(super) fn within(mut self, place: &str) -> Self {
-        if let Self::Damaged(problem) | Self::Unsupported(problem) | Self::TooLarge(problem) = &mut self {
+        if let Self::Damaged(problem)
+        | Self::CutShort(problem)
+        | Self::Unsupported(problem)
+        | Self::TooLarge(problem) = &mut self
+        {
             let colon = if problem.starts_with('[') { "" } else { ": " };
             *problem = format!("{place}{colon}{problem}");
         }
@@ -194,12 +206,21 @@ impl Fault {
         let path = path.to_owned();
         match self {
             Self::Io(source) => CheckpointError::Io { path, operation: "read", source },
-            Self::Damaged(problem) => CheckpointError::Damaged { path, problem },
+            Self::Damaged(problem) | Self::CutShort(problem) => CheckpointError::Damaged { path, problem },
             Self::Unsupported(problem) => CheckpointError::Unsupported { path, problem },
             Self::TooLarge(problem) => CheckpointError::TooLarge { path, problem },
-            Self::Refused { global, position } => CheckpointError::Refused { path, global, position },
+            Self::Refused { global, part, position } => {
+                CheckpointError::Refused { path, global, part, position }
+            }
+            Self::Other { looks_like, hint } => CheckpointError::NotACheckpoint { path, looks_like, hint },
+            Self::TorchScript(entry) => CheckpointError::TorchScript { path, entry },
         }
     }
+}
+
+/// The system has no memory for something.
+pub(super) fn no_memory(what: &str, bytes: u64) -> Fault {
+    Fault::TooLarge(format!("not enough memory for {what}, {bytes} bytes"))
 }
 
 /// A shape as it is spoken: `64 x 1 x 8 x 8`.

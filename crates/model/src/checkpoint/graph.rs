@@ -5,57 +5,53 @@ use std::rc::Rc;
 
 use escape_data::shown;
 
-use super::archive::{Archive, EXPANSION};
+use super::budget::{Budget, size};
 use super::error::{Fault, dims};
-use super::pickle::{self, Global, Graph, Item, NumpyContent, Object, Storage, StorageType, View};
-use super::value::{DType, TensorData, Value, check_keys, elements};
+use super::pickle::{Global, Graph, Item, NumpyContent, Object, Storage, StorageType, View};
+use super::value::{DType, Key, TensorData, Value, check_keys, elements};
 
 /// Deepest nesting of containers, read or written; checkpoints need about five.
 pub(super) const MAX_DEPTH: usize = 100;
-/// What tensors and texts may take beyond [`EXPANSION`] times the file's size, in bytes.
-const SLACK: u64 = 16 << 20;
 
-/// Most values in all containers together, each counted as often as it is mentioned.
-const MAX_VALUES: usize = 1 << 22;
+/// The storages that a pickle's tensors are views of.
+pub(super) trait Storages {
+    /// Size of a storage in bytes, if there is one of this key.
+    fn size(&self, key: &str) -> Option<u64>;
 
-/// The value in an archive.
-pub(super) fn load(archive: &mut Archive) -> Result<Value, Fault> {
-    let bytes = archive.pickle()?;
-    let big_endian = archive.is_big_endian()?;
-    let graph = pickle::run(&bytes)?;
-    let limit = archive.length().saturating_mul(EXPANSION).saturating_add(SLACK);
+    /// The bytes of a storage, which the caller has paid for.
+    fn bytes(&mut self, key: &str) -> Result<Vec<u8>, Fault>;
+
+    /// Whether elements have their highest byte first.
+    fn is_big_endian(&self) -> bool;
+}
+
+/// The value that a graph describes.
+pub(super) fn build(
+    graph: &Graph<'_>,
+    storages: &mut dyn Storages,
+    budget: &mut Budget,
+) -> Result<Value, Fault> {
     let mut views = HashMap::new();
     for object in &graph.objects {
         if let Object::View(view) = object {
+            // Two words and a text's place, and a table is at most 7/8 full after doubling.
+            budget.charge(64, || "the views of a storage".to_owned())?;
             *views.entry(view.storage.key).or_insert(0) += 1;
         }
     }
-    let mut builder = Builder {
-        graph: &graph,
-        archive,
-        big_endian,
-        views,
-        shared: HashMap::new(),
-        values_left: MAX_VALUES,
-        bytes_left: limit,
-        limit,
-    };
+    let mut builder = Builder { graph, storages, views, shared: HashMap::new(), budget };
     builder.value(graph.root, 0)
 }
 
 struct Builder<'g, 'a> {
     graph: &'g Graph<'a>,
-    archive: &'g mut Archive,
-    big_endian: bool,
+    storages: &'g mut dyn Storages,
     /// How many views each storage has.
     views: HashMap<&'a str, usize>,
     /// Storages of several views, kept once read.
     shared: HashMap<&'a str, Rc<Vec<u8>>>,
     /// A value that the pickle mentions twice is built twice, so that a short pickle could ask for a lot.
-    values_left: usize,
-    /// What tensors and texts may still take.
-    bytes_left: u64,
-    limit: u64,
+    budget: &'g mut Budget,
 }
 
 impl<'g, 'a> Builder<'g, 'a> {
@@ -64,36 +60,33 @@ impl<'g, 'a> Builder<'g, 'a> {
             let problem = format!("expected at most {MAX_DEPTH} containers within each other, got more");
             return Err(Fault::unsupported(problem));
         }
-        self.values_left = self.values_left.checked_sub(1).ok_or_else(|| {
-            Fault::TooLarge(format!("expected at most {MAX_VALUES} values in containers, got more"))
-        })?;
-        let index = match item {
+        match item {
             Item::None => return Ok(Value::None),
             Item::Bool(v) => return Ok(Value::Bool(v)),
             Item::Int(v) => return Ok(Value::Int(v)),
             Item::Float(v) => return Ok(Value::Float(v)),
-            Item::Object(index) => index,
-        };
+            Item::Object(_) => {}
+        }
         let graph = self.graph;
-        let object = graph
-            .objects
-            .get(index as usize)
-            .ok_or_else(|| Fault::damaged("expected an object, got none"))?;
+        let object = graph.object(item).ok_or_else(|| Fault::damaged("expected an object, got none"))?;
         Ok(match object {
             Object::Str(text) => {
-                self.charge(text.len() as u64, || "a text".to_owned())?;
+                self.budget.charge(text.len() as u64, || "a text".to_owned())?;
                 Value::Str(text.to_string())
             }
             Object::Bytes(bytes) => {
-                self.charge(bytes.len() as u64, || "bytes".to_owned())?;
+                self.budget.charge(bytes.len() as u64, || "bytes".to_owned())?;
                 Value::Bytes(bytes.to_vec())
             }
-            Object::BigInt(bytes) => Value::BigInt(bytes.to_vec()),
+            Object::BigInt(bytes) => {
+                self.budget.charge(bytes.len() as u64, || "a number".to_owned())?;
+                Value::BigInt(bytes.to_vec())
+            }
             Object::List(items) => Value::List(self.items(items, depth)?),
             Object::Tuple(items) => Value::Tuple(self.items(items, depth)?),
             Object::Set(items) => {
                 let items = self.items(items, depth)?;
-                check_keys(items.iter()).map_err(|problem| Fault::damaged(format!("a set: {problem}")))?;
+                self.distinct(items.iter(), "a set")?;
                 Value::Set(items)
             }
             Object::Dict { ordered, entries } => {
@@ -105,9 +98,12 @@ impl<'g, 'a> Builder<'g, 'a> {
                 Some(content) => Value::Tensor(self.array(content)?),
                 None => return Err(Fault::damaged("expected a NumPy array, got one without content")),
             },
-            Object::Global(Global::DType(name)) => Value::DType((*name).to_owned()),
+            Object::Global(Global::DType(name)) => {
+                self.budget.charge(name.len() as u64, || "a type".to_owned())?;
+                Value::DType((*name).to_owned())
+            }
             Object::Device(name) => {
-                self.charge(name.len() as u64, || "a device".to_owned())?;
+                self.budget.charge(name.len() as u64, || "a device".to_owned())?;
                 Value::Device(name.clone())
             }
             Object::Storage(_) => {
@@ -124,7 +120,8 @@ impl<'g, 'a> Builder<'g, 'a> {
     }
 
     fn items(&mut self, items: &[Item], depth: usize) -> Result<Vec<Value>, Fault> {
-        let mut out = Vec::new();
+        self.budget.charge(size::<Value>(items.len()), || "a list".to_owned())?;
+        let mut out = Vec::with_capacity(items.len());
         for (i, item) in items.iter().enumerate() {
             out.push(self.value(*item, depth + 1).map_err(|fault| fault.within(&format!("[{i}]")))?);
         }
@@ -132,43 +129,41 @@ impl<'g, 'a> Builder<'g, 'a> {
     }
 
     fn entries(&mut self, entries: &[(Item, Item)], depth: usize) -> Result<Vec<(Value, Value)>, Fault> {
-        let mut out = Vec::new();
+        self.budget.charge(size::<(Value, Value)>(entries.len()), || "a dictionary".to_owned())?;
+        let mut out = Vec::with_capacity(entries.len());
         for (key, value) in entries {
             let key = self.value(*key, depth + 1)?;
             let value = self.value(*value, depth + 1).map_err(|fault| fault.within(&place(&key)))?;
             out.push((key, value));
         }
-        check_keys(out.iter().map(|(key, _)| key))
-            .map_err(|problem| Fault::damaged(format!("a dictionary: {problem}")))?;
+        self.distinct(out.iter().map(|(key, _)| key), "a dictionary")?;
         Ok(out)
     }
 
-    fn charge(&mut self, bytes: u64, what: impl Fn() -> String) -> Result<(), Fault> {
-        match self.bytes_left.checked_sub(bytes) {
-            Some(left) => {
-                self.bytes_left = left;
-                Ok(())
-            }
-            None => Err(Fault::TooLarge(format!(
-                "with {} of {bytes} bytes its content takes more than {} bytes, which is {EXPANSION} times the \
-                 file's size and some",
-                what(),
-                self.limit
-            ))),
-        }
+    fn distinct<'v>(
+        &mut self,
+        keys: impl ExactSizeIterator<Item = &'v Value>,
+        what: &str,
+    ) -> Result<(), Fault> {
+        // A table that is half full after doubling.
+        let memory = size::<Key<'_>>(keys.len()).saturating_mul(3);
+        self.budget.charge(memory, || format!("the keys of {what}"))?;
+        check_keys(keys).map_err(|problem| Fault::damaged(format!("{what}: {problem}")))?;
+        self.budget.refund(memory);
+        Ok(())
     }
 
     fn tensor(&mut self, view: &View<'a>) -> Result<TensorData, Fault> {
         let dtype = dtype(view)?;
-        let shape = to_usize(&view.shape)?;
+        let shape = self.shape(&view.shape)?;
         let spoken = || format!("a {dtype} tensor of shape {}", dims(&shape));
         let size = dtype.size() as u64;
-        let Storage { kind, key, numel } = view.storage;
+        let Storage { kind, key, numel, window } = view.storage;
         let declared = match kind {
             StorageType::Untyped => Some(numel),
             _ => numel.checked_mul(size),
         };
-        let stored = self.archive.storage_size(key);
+        let stored = self.storages.size(key);
         if declared.is_none() || declared != stored {
             return Err(Fault::Damaged(format!(
                 "{}: expected a storage '{}' of {numel} {}, got {}",
@@ -182,61 +177,72 @@ impl<'g, 'a> Builder<'g, 'a> {
                 stored.map_or("none".to_owned(), |bytes| format!("{bytes} bytes"))
             )));
         }
+        let stored = stored.unwrap_or(0);
+        // What the view may use of the storage, in elements.
+        let held = stored / size;
+        let (first, count) = window.unwrap_or((0, held));
         let out_of_bounds = || {
             Fault::Damaged(format!(
-                "{} at offset {} with strides {:?}: expected it to lie within its storage, got a storage of {} \
+                "{} at offset {} with strides {:?}: expected it to lie within its storage, got a storage of {count} \
                  elements",
                 spoken(),
                 view.offset,
                 view.strides,
-                stored.unwrap_or(0) / size
             ))
         };
+        let limit = first.checked_add(count).filter(|&limit| limit <= held).ok_or_else(out_of_bounds)?;
         if shape.contains(&0) {
             return Ok(TensorData { dtype, shape, bytes: Vec::new() });
         }
         let bytes = view.shape.iter().try_fold(size, |n, &d| n.checked_mul(d)).ok_or_else(out_of_bounds)?;
+        let offset = first.checked_add(view.offset).ok_or_else(out_of_bounds)?;
         let last = view
             .shape
             .iter()
             .zip(&view.strides)
-            .try_fold(view.offset, |at, (&d, &stride)| at.checked_add(stride.checked_mul(d - 1)?));
-        let end = last.and_then(|last| last.checked_add(1)?.checked_mul(size));
-        if end.is_none_or(|end| end > stored.unwrap_or(0)) {
+            .try_fold(offset, |at, (&d, &stride)| at.checked_add(stride.checked_mul(d - 1)?));
+        if last.is_none_or(|last| last >= limit) {
             return Err(out_of_bounds());
         }
-        self.charge(bytes, spoken)?;
+        self.budget.charge(bytes, spoken)?;
         let strides = to_usize_saturating(&view.strides);
-        let offset = usize::try_from(view.offset).map_err(|_| out_of_bounds())?;
+        let offset = usize::try_from(offset).map_err(|_| out_of_bounds())?;
 
         let mut bytes = if self.views.get(key).is_some_and(|&n| n > 1) {
             let storage = match self.shared.get(key) {
                 Some(storage) => Rc::clone(storage),
                 None => {
-                    let storage = Rc::new(self.archive.storage(key)?);
+                    self.budget.charge(stored, || format!("the storage '{}'", shown(key)))?;
+                    let storage = Rc::new(self.storages.bytes(key)?);
                     self.shared.insert(key, Rc::clone(&storage));
                     storage
                 }
             };
             gather(&storage, dtype.size(), offset, &shape, &strides)
+        } else if offset == 0 && stored == bytes && is_contiguous(&shape, &strides) {
+            Some(self.storages.bytes(key)?)
         } else {
-            let storage = self.archive.storage(key)?;
-            if offset == 0 && storage.len() as u64 == bytes && is_contiguous(&shape, &strides) {
-                Some(storage)
-            } else {
-                gather(&storage, dtype.size(), offset, &shape, &strides)
-            }
+            self.budget.charge(stored, || format!("the storage '{}'", shown(key)))?;
+            let gathered = gather(&self.storages.bytes(key)?, dtype.size(), offset, &shape, &strides);
+            self.budget.refund(stored);
+            gathered
         }
         .ok_or_else(out_of_bounds)?;
-        if self.big_endian {
+        if self.storages.is_big_endian() {
             swap(&mut bytes, dtype.size());
         }
         Ok(TensorData { dtype, shape, bytes })
     }
 
+    fn shape(&mut self, shape: &[u64]) -> Result<Vec<usize>, Fault> {
+        self.budget.charge(size::<usize>(shape.len()), || "a shape".to_owned())?;
+        let shape: Result<_, _> = shape.iter().map(|&n| usize::try_from(n)).collect();
+        shape.map_err(|_| Fault::TooLarge("a tensor's dimension exceeds this machine's memory".to_owned()))
+    }
+
     fn array(&mut self, array: &NumpyContent) -> Result<TensorData, Fault> {
         let NumpyContent { dtype, big_endian, fortran, .. } = *array;
-        let shape = to_usize(&array.shape)?;
+        let shape = self.shape(&array.shape)?;
         let spoken = || format!("a NumPy array of shape {}", dims(&shape));
         let data = match self.graph.objects.get(array.data as usize) {
             Some(Object::Bytes(data)) => data.as_ref(),
@@ -249,7 +255,7 @@ impl<'g, 'a> Builder<'g, 'a> {
             let problem = format!("{}: expected {expected} bytes, got {}", spoken(), data.len());
             return Err(Fault::Damaged(problem));
         }
-        self.charge(data.len() as u64, spoken)?;
+        self.budget.charge(data.len() as u64, spoken)?;
         let mut bytes = if fortran && !data.is_empty() {
             let mut step = 1;
             let mut strides = Vec::new();
@@ -292,11 +298,6 @@ fn dtype(view: &View<'_>) -> Result<DType, Fault> {
             known.join(", ")
         ))
     })
-}
-
-fn to_usize(shape: &[u64]) -> Result<Vec<usize>, Fault> {
-    let shape: Result<_, _> = shape.iter().map(|&n| usize::try_from(n)).collect();
-    shape.map_err(|_| Fault::TooLarge("a tensor's dimension exceeds this machine's memory".to_owned()))
 }
 
 /// Strides of dimensions of size 1 can be anything and are not used.

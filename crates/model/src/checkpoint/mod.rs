@@ -1,50 +1,108 @@
 //! Checkpoints of PyTorch, read and written without Python.
 //!
-//! * [`read()`] and [`write()`]: any file of `torch.save` as a [`Value`], and back.
+//! * [`read()`] and [`write()`]: any file of `torch.save` or safetensors as a [`Value`], and back.
 //! * [`Checkpoint`]: the study's dictionary, on top of them.
 //! * [`match_weights`]: compares a network's parameters with a file's, every key accounted for.
 //!
-//! # The format
+//! # The formats
 //! Since PyTorch 1.6 a file of `torch.save` is a zip archive of one folder, named as the file: `data.pkl` is a
 //! pickle in which every tensor refers to a storage by key, `data/KEY` holds that storage's bytes, `byteorder`
-//! their byte order. Sources: `torch/serialization.py`, `torch/_utils.py` and `caffe2/serialize` of PyTorch 2.11;
-//! the opcodes as documented in CPython's `Lib/pickletools.py`.
+//! their byte order. Before, it was a row of pickles with the storages behind them (`legacy`). A `.safetensors` file
+//! is a JSON directory of tensors with the tensors behind it (`safetensors`). Sources: `torch/serialization.py`,
+//! `torch/_utils.py` and `caffe2/serialize` of PyTorch 2.11; the opcodes as documented in CPython's
+//! `Lib/pickletools.py`; the format's description in the repository of safetensors.
 //!
 //! # Trust
 //! A pickle is a program, and Python's own loader runs it. Nothing is executed here: the opcodes build lists,
 //! dictionaries, numbers, text and tensors; a fixed list of names (tensor and storage types, `OrderedDict`, NumPy
 //! scalars and arrays) has a meaning, and every other name is refused ([`CheckpointError::Refused`]). Sizes,
-//! offsets and strides are checked before use, nesting is limited, and memory is limited by the file's size.
+//! offsets and strides are checked before use, nesting is limited, and all memory that reading takes stays below four
+//! times the file's size and a mebibyte.
 
 mod archive;
+mod budget;
 mod error;
 mod graph;
+mod legacy;
 mod pickle;
 mod report;
+mod safetensors;
+mod sniff;
 mod study;
 mod value;
 mod writer;
 
+use std::fmt;
+use std::fs::File;
+use std::io::Cursor;
 use std::path::Path;
 
 pub use error::CheckpointError;
+use error::Fault;
 pub use escape_data::write_atomically;
 pub use report::{LoadReport, match_weights};
 pub use study::{Checkpoint, Leak};
 pub use value::{DType, TensorData, Value};
 
-/// Reads a file that `torch.save` wrote (PyTorch 1.6 or newer).
+/// How a checkpoint is kept in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// The zip archive of PyTorch 1.6 and newer.
+    Zip,
+    /// The pickles of PyTorch 1.5 and before.
+    Legacy,
+    /// Safetensors.
+    Safetensors,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Zip => "zip archive of torch.save (PyTorch 1.6 or newer)",
+            Self::Legacy => "legacy file of torch.save (PyTorch 1.5 or before)",
+            Self::Safetensors => "safetensors",
+        })
+    }
+}
+
+/// Reads a file that `torch.save` or safetensors wrote; its content decides which, not its name.
 ///
 /// Every tensor comes out contiguous, whatever view of a shared storage it was; NumPy scalars come out as numbers,
 /// NumPy arrays as tensors, `torch.Size` as a tuple, a `Parameter` as its tensor. Attributes of objects, such as
 /// the `_metadata` of a state dict, and the device a tensor was on are dropped.
 ///
+/// A `.safetensors` file comes out as a dictionary of its tensors. If it has metadata, it comes out as a dictionary
+/// of that under the name `state_dict` and of the metadata: those that [`Checkpoint::save`] wrote under their own
+/// names and with their own types, others as text under `metadata`.
+///
 /// # Errors
-/// [`CheckpointError`]: no such file; not this format, with what it looks like instead; damaged; asks for anything
+/// [`CheckpointError`]: no such file; not such a format, with what it looks like instead; damaged; asks for anything
 /// but data; holds an element type that [`DType`] has not; or would take far more memory than the file's size.
 pub fn read(path: &Path) -> Result<Value, CheckpointError> {
-    let mut archive = archive::open(path)?;
-    graph::load(&mut archive).map_err(|fault| fault.at(path))
+    open(path).map(|(_, value)| value)
+}
+
+/// Reads a file as [`read()`] does, and says which format it is in.
+///
+/// # Errors
+/// Those of [`read()`].
+pub fn open(path: &Path) -> Result<(Format, Value), CheckpointError> {
+    let metadata = std::fs::metadata(path).map_err(|e| CheckpointError::open(path, e))?;
+    if !metadata.is_file() {
+        let looks_like = if metadata.is_dir() { "a folder" } else { "a device or pipe" };
+        let looks_like = looks_like.to_owned();
+        return Err(Fault::Other { looks_like, hint: "name the file itself" }.at(path));
+    }
+    let file = File::open(path).map_err(|e| CheckpointError::open(path, e))?;
+    sniff::load(file).map_err(|fault| fault.at(path))
+}
+
+/// Reads what a file would hold, as [`read()`] does; messages call it `name`.
+///
+/// # Errors
+/// Those of [`read()`].
+pub fn read_bytes(name: &Path, bytes: &[u8]) -> Result<Value, CheckpointError> {
+    sniff::load(Cursor::new(bytes)).map(|(_, value)| value).map_err(|fault| fault.at(name))
 }
 
 /// Writes a file that `torch.load(path, weights_only=True)` opens.

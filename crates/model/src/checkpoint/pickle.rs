@@ -8,10 +8,10 @@
 mod globals;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use escape_data::shown;
 
+use super::budget::{Budget, size};
 use super::error::Fault;
 use super::value::DType;
 
@@ -38,7 +38,7 @@ pub(super) enum Object<'a> {
         entries: Vec<(Item, Item)>,
     },
     Global(Global<'a>),
-    Storage(Storage<'a>),
+    Storage(Box<Storage<'a>>),
     View(Box<View<'a>>),
     /// `None` until the array's state arrives.
     Array(Option<Box<NumpyContent>>),
@@ -87,6 +87,8 @@ pub(super) struct Storage<'a> {
     pub(super) key: &'a str,
     /// Elements, or bytes if untyped.
     pub(super) numel: u64,
+    /// The part of it that is meant, first element and number of elements; legacy files only.
+    pub(super) window: Option<(u64, u64)>,
 }
 
 /// A tensor as a pickle describes it; nothing compared with the storage yet.
@@ -122,44 +124,68 @@ pub(super) struct NumpyContent {
 pub(super) struct Graph<'a> {
     pub(super) objects: Vec<Object<'a>>,
     pub(super) root: Item,
+    /// Where the pickle ended; what follows was not looked at.
+    pub(super) end: usize,
 }
 
-/// Runs a pickle; bytes after its end are not looked at.
-pub(super) fn run(bytes: &[u8]) -> Result<Graph<'_>, Fault> {
+impl<'a> Graph<'a> {
+    /// What an item refers to, if it is no plain one.
+    pub(super) fn object(&self, item: Item) -> Option<&Object<'a>> {
+        object(&self.objects, item)
+    }
+}
+
+fn object<'o, 'a>(objects: &'o [Object<'a>], item: Item) -> Option<&'o Object<'a>> {
+    match item {
+        Item::Object(index) => objects.get(index as usize),
+        _ => None,
+    }
+}
+
+/// Runs the pickle that starts at `start`. Messages call the bytes `part` and count from their beginning.
+pub(super) fn run<'a>(
+    bytes: &'a [u8],
+    start: usize,
+    part: &'static str,
+    budget: &mut Budget,
+) -> Result<Graph<'a>, Fault> {
     let mut machine = Machine {
         bytes,
-        at: 0,
-        opcode_at: 0,
+        part,
+        at: start,
+        opcode_at: start,
         stack: Vec::new(),
         marks: Vec::new(),
-        memo: HashMap::new(),
+        memo: Vec::new(),
         objects: Vec::new(),
-        allowance: bytes.len().saturating_mul(4).saturating_add(1 << 16),
+        budget,
     };
     let root = machine.run()?;
-    Ok(Graph { objects: machine.objects, root })
+    machine.budget.refund(size::<Item>(machine.stack.capacity()));
+    machine.budget.refund(size::<usize>(machine.marks.capacity()));
+    machine.budget.refund(size::<Option<Item>>(machine.memo.capacity()));
+    Ok(Graph { objects: machine.objects, root, end: machine.at })
 }
 
-/// Most texts, containers and tensors in a pickle, and most memo entries. A tensor of a state dict takes about ten.
-const MAX_OBJECTS: usize = 1 << 21;
 /// Most dimensions that a tensor may have, as in PyTorch.
 const MAX_DIMS: usize = 64;
 
-struct Machine<'a> {
+struct Machine<'a, 'b> {
     bytes: &'a [u8],
+    part: &'static str,
     at: usize,
     /// Where the current opcode stands.
     opcode_at: usize,
     stack: Vec<Item>,
     /// Heights of the stack at each open mark.
     marks: Vec<usize>,
-    memo: HashMap<u32, Item>,
+    memo: Vec<Option<Item>>,
     objects: Vec<Object<'a>>,
-    /// Bytes or items that calls may still copy; without it a short pickle could copy one long text again and again.
-    allowance: usize,
+    /// Everything above and every copy that a call makes is charged to it.
+    budget: &'b mut Budget,
 }
 
-impl<'a> Machine<'a> {
+impl<'a> Machine<'a, '_> {
     fn run(&mut self) -> Result<Item, Fault> {
         loop {
             self.opcode_at = self.at;
@@ -183,20 +209,20 @@ impl<'a> Machine<'a> {
                 // A frame only tells how much to read ahead.
                 0x95 => drop(self.array::<8>()?),
 
-                b'N' => self.stack.push(Item::None),
-                0x88 => self.stack.push(Item::Bool(true)),
-                0x89 => self.stack.push(Item::Bool(false)),
+                b'N' => self.push_item(Item::None)?,
+                0x88 => self.push_item(Item::Bool(true))?,
+                0x89 => self.push_item(Item::Bool(false))?,
                 b'K' => {
                     let [v] = self.array()?;
-                    self.stack.push(Item::Int(v.into()));
+                    self.push_item(Item::Int(v.into()))?;
                 }
                 b'M' => {
                     let v = u16::from_le_bytes(self.array()?);
-                    self.stack.push(Item::Int(v.into()));
+                    self.push_item(Item::Int(v.into()))?;
                 }
                 b'J' => {
                     let v = i32::from_le_bytes(self.array()?);
-                    self.stack.push(Item::Int(v.into()));
+                    self.push_item(Item::Int(v.into()))?;
                 }
                 0x8a => {
                     let n = self.length1()?;
@@ -208,7 +234,7 @@ impl<'a> Machine<'a> {
                 }
                 b'G' => {
                     let v = f64::from_be_bytes(self.array()?);
-                    self.stack.push(Item::Float(v));
+                    self.push_item(Item::Float(v))?;
                 }
 
                 0x8c => {
@@ -245,22 +271,26 @@ impl<'a> Machine<'a> {
                     self.binary(n)?;
                 }
 
-                b'(' => self.marks.push(self.stack.len()),
+                b'(' => self.budget.push(&mut self.marks, self.stack.len(), "marks")?,
                 b'0' => {
                     // Python lets this opcode remove a mark, too; no pickler relies on it.
                     self.pop()?;
                 }
-                b'1' => drop(self.pop_mark()?),
+                b'1' => {
+                    let height = self.mark()?;
+                    self.stack.truncate(height);
+                }
                 b'2' => {
                     let top = self.top()?;
-                    self.stack.push(top);
+                    self.push_item(top)?;
                 }
 
                 b')' => self.push(Object::Tuple(Vec::new()))?,
                 0x85..=0x87 => {
                     let mut items = Vec::new();
                     for _ in 0x84..opcode {
-                        items.push(self.pop()?);
+                        let item = self.pop()?;
+                        self.budget.push(&mut items, item, "a tuple")?;
                     }
                     items.reverse();
                     self.push(Object::Tuple(items))?;
@@ -275,35 +305,32 @@ impl<'a> Machine<'a> {
                     self.push(Object::List(items))?;
                 }
                 b'a' => {
-                    let item = self.pop()?;
-                    self.append(&[item])?;
+                    let height = self.height_of(1)?;
+                    self.append(height)?;
                 }
                 b'e' => {
-                    let items = self.pop_mark()?;
-                    self.append(&items)?;
+                    let height = self.mark()?;
+                    self.append(height)?;
                 }
                 b'}' => self.push(Object::Dict { ordered: false, entries: Vec::new() })?,
                 b'd' => {
-                    let items = self.pop_mark()?;
-                    self.push(Object::Dict { ordered: false, entries: Vec::new() })?;
-                    self.set_items(&items)?;
+                    let height = self.mark()?;
+                    let mut entries = Vec::new();
+                    self.take_pairs(height, &mut entries)?;
+                    self.push(Object::Dict { ordered: false, entries })?;
                 }
                 b's' => {
-                    let value = self.pop()?;
-                    let key = self.pop()?;
-                    self.set_items(&[key, value])?;
+                    let height = self.height_of(2)?;
+                    self.set_items(height)?;
                 }
                 b'u' => {
-                    let items = self.pop_mark()?;
-                    self.set_items(&items)?;
+                    let height = self.mark()?;
+                    self.set_items(height)?;
                 }
                 0x8f => self.push(Object::Set(Vec::new()))?,
                 0x90 => {
-                    let items = self.pop_mark()?;
-                    match self.top_object() {
-                        Some(Object::Set(set)) => set.extend(items),
-                        _ => return Err(self.damaged("expected a set to add to, got something else")),
-                    }
+                    let height = self.mark()?;
+                    self.append(height)?;
                 }
                 0x91 => {
                     let items = self.pop_mark()?;
@@ -318,7 +345,10 @@ impl<'a> Machine<'a> {
                     let index = u32::from_le_bytes(self.array()?);
                     self.memoize(index)?;
                 }
-                0x94 => self.memoize(self.memo.len() as u32)?,
+                0x94 => {
+                    let next = u32::try_from(self.memo.len()).unwrap_or(u32::MAX);
+                    self.memoize(next)?;
+                }
                 b'h' => {
                     let [index] = self.array()?;
                     self.recall(index.into())?;
@@ -357,13 +387,14 @@ impl<'a> Machine<'a> {
                     }
                     let arguments = arguments.clone();
                     let result = self.call(function, &arguments)?;
-                    self.stack.push(result);
+                    self.push_item(result)?;
                 }
                 b'b' => self.build()?,
                 b'Q' => {
                     let id = self.pop()?;
                     let storage = self.storage(id)?;
-                    self.push(Object::Storage(storage))?;
+                    self.charge(size::<Storage<'_>>(1))?;
+                    self.push(Object::Storage(Box::new(storage)))?;
                 }
 
                 b'i' => {
@@ -388,23 +419,24 @@ impl<'a> Machine<'a> {
     }
 
     fn place(&self) -> String {
-        format!("data.pkl, byte {}", self.opcode_at)
+        format!("{}, byte {}", self.part, self.opcode_at)
     }
 
     fn damaged(&self, problem: &str) -> Fault {
         Fault::Damaged(format!("{}: {problem}", self.place()))
     }
 
+    fn cut_short(&self, how: &str) -> Fault {
+        Fault::CutShort(format!("{}: the pickle is cut short{how}", self.place()))
+    }
+
     fn unsupported(&self, problem: String) -> Fault {
         Fault::Unsupported(format!("{}: {problem}", self.place()))
     }
 
-    fn too_many(&self, what: &str) -> Fault {
-        Fault::TooLarge(format!("{}: expected at most {MAX_OBJECTS} {what}, got more", self.place()))
-    }
-
     fn refused(&self, module: &str, name: &str) -> Fault {
-        Fault::Refused { global: format!("{}.{}", shown(module), shown(name)), position: self.opcode_at }
+        let global = format!("{}.{}", shown(module), shown(name));
+        Fault::Refused { global, part: self.part, position: self.opcode_at }
     }
 
     fn bad_call(&self, function: Global<'_>) -> Fault {
@@ -415,9 +447,7 @@ impl<'a> Machine<'a> {
         let taken = self.at.checked_add(n).and_then(|end| self.bytes.get(self.at..end));
         let Some(taken) = taken else {
             let left = self.bytes.len().saturating_sub(self.at);
-            return Err(
-                self.damaged(&format!("the pickle is cut short: expected {n} more bytes, got {left}"))
-            );
+            return Err(self.cut_short(&format!(": expected {n} more bytes, got {left}")));
         };
         self.at += n;
         Ok(taken)
@@ -446,7 +476,7 @@ impl<'a> Machine<'a> {
     fn line(&mut self) -> Result<&'a str, Fault> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let Some(end) = rest.iter().position(|&b| b == b'\n') else {
-            return Err(self.damaged("the pickle is cut short within a name"));
+            return Err(self.cut_short(" within a name"));
         };
         let line = self.take(end)?;
         self.take(1)?;
@@ -477,7 +507,7 @@ impl<'a> Machine<'a> {
         }
         let value = i64::from_le_bytes(padded);
         if high.iter().all(|&b| b == fill) && (value < 0) == negative {
-            self.stack.push(Item::Int(value));
+            self.push_item(Item::Int(value))?;
             return Ok(());
         }
         if length > 255 {
@@ -488,19 +518,21 @@ impl<'a> Machine<'a> {
         self.push(Object::BigInt(bytes))
     }
 
+    fn push_item(&mut self, item: Item) -> Result<(), Fault> {
+        self.budget.push(&mut self.stack, item, "the values of a pickle")
+    }
+
     fn push(&mut self, object: Object<'a>) -> Result<(), Fault> {
         let item = self.add(object)?;
-        self.stack.push(item);
-        Ok(())
+        self.push_item(item)
     }
 
     fn add(&mut self, object: Object<'a>) -> Result<Item, Fault> {
-        let index = self.objects.len();
-        if index >= MAX_OBJECTS {
-            return Err(self.too_many("texts, containers and tensors"));
-        }
-        self.objects.push(object);
-        Ok(Item::Object(index as u32))
+        let Ok(index) = u32::try_from(self.objects.len()) else {
+            return Err(Fault::TooLarge(format!("{}: more than {} objects", self.place(), u32::MAX)));
+        };
+        self.budget.push(&mut self.objects, object, "the objects of a pickle")?;
+        Ok(Item::Object(index))
     }
 
     /// The top of the stack down to the last mark.
@@ -518,19 +550,34 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn pop_mark(&mut self) -> Result<Vec<Item>, Fault> {
-        match self.marks.pop() {
-            // No mark lies above the stack, because `pop` stops at the last one.
-            Some(height) => Ok(self.stack.split_off(height.min(self.stack.len()))),
-            None => Err(self.damaged("expected a mark on the stack, got none")),
+    /// Removes the last mark and says at which height of the stack it stood.
+    fn mark(&mut self) -> Result<usize, Fault> {
+        // No mark lies above the stack, because `pop` stops at the last one.
+        self.marks.pop().ok_or_else(|| self.damaged("expected a mark on the stack, got none"))
+    }
+
+    /// Where the topmost `count` items begin.
+    fn height_of(&self, count: usize) -> Result<usize, Fault> {
+        let floor = self.marks.last().copied().unwrap_or(0);
+        match self.stack.len().checked_sub(count) {
+            Some(height) if height >= floor => Ok(height),
+            _ => Err(self.damaged("expected a value on the stack, got none")),
         }
     }
 
+    /// The items down to the last mark.
+    fn pop_mark(&mut self) -> Result<Vec<Item>, Fault> {
+        let height = self.mark()?;
+        let count = self.stack.len().saturating_sub(height);
+        let mut items = Vec::new();
+        self.budget.charge(size::<Item>(count), || "a tuple or list".to_owned())?;
+        items.reserve_exact(count);
+        items.extend(self.stack.drain(height..));
+        Ok(items)
+    }
+
     fn object(&self, item: Item) -> Option<&Object<'a>> {
-        match item {
-            Item::Object(index) => self.objects.get(index as usize),
-            _ => None,
-        }
+        object(&self.objects, item)
     }
 
     /// The object on top of the stack, to be changed.
@@ -541,70 +588,90 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn append(&mut self, items: &[Item]) -> Result<(), Fault> {
-        match self.top_object() {
-            Some(Object::List(list)) => list.extend(items),
-            _ => return Err(self.damaged("expected a list to append to, got something else")),
+    /// The object under the items from `height` on.
+    fn object_under(&self, height: usize) -> Option<usize> {
+        let floor = self.marks.last().copied().unwrap_or(0);
+        match self.stack.get(floor..height)?.last()? {
+            Item::Object(index) => Some(*index as usize),
+            _ => None,
+        }
+    }
+
+    /// Appends the items from `height` on to the list or set under them.
+    fn append(&mut self, height: usize) -> Result<(), Fault> {
+        let target = self.object_under(height).and_then(|index| self.objects.get_mut(index));
+        let Some(Object::List(items) | Object::Set(items)) = target else {
+            return Err(self.damaged("expected a list or set to append to, got something else"));
+        };
+        self.budget.reserve(items, self.stack.len().saturating_sub(height), "a list")?;
+        items.extend(self.stack.drain(height..));
+        Ok(())
+    }
+
+    /// Sets the keys and values from `height` on in the dictionary under them.
+    fn set_items(&mut self, height: usize) -> Result<(), Fault> {
+        let index = self.object_under(height);
+        let target = index.and_then(|index| self.objects.get_mut(index));
+        let Some(Object::Dict { entries, .. }) = target else {
+            return Err(self.damaged("expected a dictionary to set items of, got something else"));
+        };
+        let mut entries = std::mem::take(entries);
+        self.take_pairs(height, &mut entries)?;
+        if let Some(Object::Dict { entries: empty, .. }) = index.and_then(|index| self.objects.get_mut(index))
+        {
+            *empty = entries;
         }
         Ok(())
     }
 
-    fn set_items(&mut self, items: &[Item]) -> Result<(), Fault> {
-        let (pairs, rest) = items.as_chunks::<2>();
+    /// Moves the items from `height` on to `entries`, two by two.
+    fn take_pairs(&mut self, height: usize, entries: &mut Vec<(Item, Item)>) -> Result<(), Fault> {
+        let (pairs, rest) = self.stack.get(height..).unwrap_or_default().as_chunks::<2>();
         if !rest.is_empty() {
             return Err(self.damaged("expected keys and values in pairs, got a key without a value"));
         }
-        match self.top_object() {
-            Some(Object::Dict { entries, .. }) => {
-                entries.extend(pairs.iter().map(|&[key, value]| (key, value)))
-            }
-            _ => return Err(self.damaged("expected a dictionary to set items of, got something else")),
-        }
+        self.budget.reserve(entries, pairs.len(), "a dictionary")?;
+        entries.extend(pairs.iter().map(|&[key, value]| (key, value)));
+        self.stack.truncate(height);
         Ok(())
     }
 
     fn memoize(&mut self, index: u32) -> Result<(), Fault> {
-        let top = self.top()?;
-        if self.memo.len() >= MAX_OBJECTS {
-            return Err(self.too_many("memo entries"));
+        let (top, index) = (self.top()?, index as usize);
+        // Every pickler counts its entries, so that none is numbered higher than the bytes it has written.
+        if index > self.at {
+            return Err(self.damaged(&format!("expected a memo entry numbered in turn, got {index}")));
         }
-        self.memo.insert(index, top);
+        if let Some(more) = (index + 1).checked_sub(self.memo.len()) {
+            self.budget.reserve(&mut self.memo, more, "the memo of a pickle")?;
+            self.memo.resize(self.memo.len() + more, None);
+        }
+        if let Some(entry) = self.memo.get_mut(index) {
+            *entry = Some(top);
+        }
         Ok(())
     }
 
     fn recall(&mut self, index: u32) -> Result<(), Fault> {
-        let Some(&item) = self.memo.get(&index) else {
-            return Err(self.damaged(&format!("expected something in memo {index}, got nothing")));
-        };
-        self.stack.push(item);
-        Ok(())
+        match self.memo.get(index as usize) {
+            Some(&Some(item)) => self.push_item(item),
+            _ => Err(self.damaged(&format!("expected something in memo {index}, got nothing"))),
+        }
     }
 
-    /// Takes from the allowance for copies.
-    fn charge(&mut self, bytes: usize) -> Result<(), Fault> {
-        match self.allowance.checked_sub(bytes) {
-            Some(left) => {
-                self.allowance = left;
-                Ok(())
-            }
-            None => {
-                let size = self.bytes.len();
-                let problem = format!("{}: its calls copy more than 4 times its {size} bytes", self.place());
-                Err(Fault::TooLarge(problem))
-            }
-        }
+    /// Pays for a copy that a call makes.
+    fn charge(&mut self, bytes: u64) -> Result<(), Fault> {
+        let place = self.place();
+        self.budget.charge(bytes, || format!("{place}: a copy"))
     }
 }
 
 /// Whether PyTorch has an element type of this name.
 pub(super) fn is_dtype(name: &str) -> bool {
-    const OTHERS: [&str; 12] = [
+    const OTHERS: [&str; 9] = [
         "complex32",
         "complex64",
         "complex128",
-        "uint16",
-        "uint32",
-        "uint64",
         "float8_e4m3fn",
         "float8_e4m3fnuz",
         "float8_e5m2",

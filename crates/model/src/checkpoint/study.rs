@@ -35,7 +35,7 @@ pub struct Checkpoint {
     pub accuracy: Option<f64>,
     /// Epoch after which it was saved.
     pub epoch: Option<i64>,
-    /// The state dict: names, without the prefix `module.`, and tensors, in file order.
+    /// The state dict: names, without the prefixes `module.` and `_orig_mod.`, and tensors, in file order.
     pub weights: Vec<(String, TensorData)>,
     /// Whether a name in the file had the prefix `module.`, which PyTorch's `DataParallel` adds.
     pub had_module_prefix: bool,
@@ -65,12 +65,18 @@ impl Checkpoint {
     }
 
     /// Writes the study's dictionary, every weight with the prefix `module.`, so that the study's PyTorch code and
-    /// `torch.load(path, weights_only=True)` accept it.
+    /// `torch.load(path, weights_only=True)` accept it; under a name that ends in `.safetensors` in that format, the
+    /// weights without prefix and everything else as metadata.
     ///
     /// # Errors
     /// Those of [`super::write`]; keys of [`Checkpoint::extra`] that repeat a field's are among them.
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
-        super::write(path, &self.to_value())
+        let value = self.to_value();
+        if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors")) {
+            super::safetensors::write(path, &value, PREFIX)
+        } else {
+            super::write(path, &value)
+        }
     }
 
     /// Takes the fields out of a dictionary.
@@ -183,15 +189,20 @@ impl Checkpoint {
                 let at = format!("{at}['{}']", shown(&key));
                 return Err(CheckpointError::content(at, "a tensor", value.describe()));
             };
-            let name = match key.strip_prefix(PREFIX) {
-                Some(name) => {
+            let mut name = key.as_str();
+            loop {
+                if let Some(rest) = name.strip_prefix(PREFIX) {
                     self.had_module_prefix = true;
-                    name.to_owned()
+                    name = rest;
+                } else if let Some(rest) = name.strip_prefix(COMPILED) {
+                    name = rest;
+                } else {
+                    break;
                 }
-                None => key,
-            };
+            }
+            let name = name.to_owned();
             if !seen.insert(name.clone()) {
-                let got = format!("'{0}' as well as '{PREFIX}{0}'; remove one", shown(&name));
+                let got = format!("'{}' with and without '{PREFIX}'; remove one", shown(&name));
                 return Err(CheckpointError::content(at, "every weight once", got));
             }
             match name.split('.').next() {
@@ -217,6 +228,8 @@ impl Checkpoint {
 }
 
 const PREFIX: &str = "module.";
+/// What `torch.compile` puts before names.
+const COMPILED: &str = "_orig_mod.";
 const DICTIONARY: &str = "a dictionary with 'state_dict', or a state dict of tensors only";
 const PER_LAYER: &str = "a list of numbers, a tensor of one dimension, or a dictionary of numbers by layer";
 

@@ -26,6 +26,12 @@ pub enum DType {
     I16,
     /// `torch.int8`.
     I8,
+    /// `torch.uint64`.
+    U64,
+    /// `torch.uint32`.
+    U32,
+    /// `torch.uint16`.
+    U16,
     /// `torch.uint8`.
     U8,
     /// One byte, zero or not, `torch.bool`.
@@ -34,7 +40,7 @@ pub enum DType {
 
 impl DType {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::F64,
         Self::F32,
         Self::F16,
@@ -43,6 +49,9 @@ impl DType {
         Self::I32,
         Self::I16,
         Self::I8,
+        Self::U64,
+        Self::U32,
+        Self::U16,
         Self::U8,
         Self::Bool,
     ];
@@ -50,9 +59,9 @@ impl DType {
     /// Bytes per element.
     pub fn size(self) -> usize {
         match self {
-            Self::F64 | Self::I64 => 8,
-            Self::F32 | Self::I32 => 4,
-            Self::F16 | Self::BF16 | Self::I16 => 2,
+            Self::F64 | Self::I64 | Self::U64 => 8,
+            Self::F32 | Self::I32 | Self::U32 => 4,
+            Self::F16 | Self::BF16 | Self::I16 | Self::U16 => 2,
             Self::I8 | Self::U8 | Self::Bool => 1,
         }
     }
@@ -68,14 +77,17 @@ impl DType {
             Self::I32 => "int32",
             Self::I16 => "int16",
             Self::I8 => "int8",
+            Self::U64 => "uint64",
+            Self::U32 => "uint32",
+            Self::U16 => "uint16",
             Self::U8 => "uint8",
             Self::Bool => "bool",
         }
     }
 
-    /// Name of the storage type within the `torch` module.
-    pub(super) fn storage(self) -> &'static str {
-        match self {
+    /// Name of the storage type within the `torch` module; the younger types have none.
+    pub(super) fn storage(self) -> Option<&'static str> {
+        Some(match self {
             Self::F64 => "DoubleStorage",
             Self::F32 => "FloatStorage",
             Self::F16 => "HalfStorage",
@@ -86,7 +98,8 @@ impl DType {
             Self::I8 => "CharStorage",
             Self::U8 => "ByteStorage",
             Self::Bool => "BoolStorage",
-        }
+            Self::U64 | Self::U32 | Self::U16 => return None,
+        })
     }
 }
 
@@ -140,27 +153,33 @@ impl TensorData {
             DType::I32 => self.map(|b| i32::from_le_bytes(b) as f32),
             DType::I16 => self.map(|b| f32::from(i16::from_le_bytes(b))),
             DType::I8 => self.map(|b| f32::from(i8::from_le_bytes(b))),
+            DType::U64 => self.map(|b| u64::from_le_bytes(b) as f32),
+            DType::U32 => self.map(|b| u32::from_le_bytes(b) as f32),
+            DType::U16 => self.map(|b| f32::from(u16::from_le_bytes(b))),
             DType::U8 => self.map(|b| f32::from(u8::from_le_bytes(b))),
             DType::Bool => self.map(|[b]| f32::from(u8::from(b != 0))),
         }
     }
 
-    /// The elements as float64, row-major, rounded to nearest where they do not fit (int64 beyond 2^53); booleans
+    /// The elements as float64, row-major, rounded to nearest where they do not fit (64-bit integers beyond 2^53); booleans
     /// as 0 and 1.
     pub fn to_f64(&self) -> Vec<f64> {
         match self.dtype {
             DType::F64 => self.map(f64::from_le_bytes),
             DType::I64 => self.map(|b| i64::from_le_bytes(b) as f64),
             DType::I32 => self.map(|b| f64::from(i32::from_le_bytes(b))),
+            DType::U64 => self.map(|b| u64::from_le_bytes(b) as f64),
+            DType::U32 => self.map(|b| f64::from(u32::from_le_bytes(b))),
             // All others fit a float32.
             _ => self.to_f32().into_iter().map(f64::from).collect(),
         }
     }
 
-    /// The elements as int64, row-major; `None` unless the type is an integer or boolean one.
+    /// The elements as int64, row-major; `None` unless the type is an integer or boolean one and they fit.
     pub fn to_i64(&self) -> Option<Vec<i64>> {
         match self.dtype {
             DType::I64 => Some(self.map(i64::from_le_bytes)),
+            DType::U64 => self.map(|b| i64::try_from(u64::from_le_bytes(b)).ok()).into_iter().collect(),
             DType::F64 | DType::F32 | DType::F16 | DType::BF16 => None,
             _ => Some(self.to_f64().into_iter().map(|v| v as i64).collect()),
         }

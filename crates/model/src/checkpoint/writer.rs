@@ -269,16 +269,23 @@ impl<'a> Pickler<'a> {
         self.out.extend(b")R");
     }
 
-    /// `_rebuild_tensor_v2(storage, offset, shape, strides, requires_grad, backward_hooks)`.
+    /// `_rebuild_tensor_v2(storage, offset, shape, strides, requires_grad, backward_hooks)`; for types that have no
+    /// storage of their own `_rebuild_tensor_v3`, which also takes the type.
     fn tensor(&mut self, tensor: &'a TensorData, at: &str) -> Result<(), CheckpointError> {
         tensor.check().map_err(|problem| unwritable(at, problem))?;
-        self.global("torch._utils", "_rebuild_tensor_v2");
+        let storage = tensor.dtype.storage();
+        let rebuild = if storage.is_some() { "_rebuild_tensor_v2" } else { "_rebuild_tensor_v3" };
+        self.global("torch._utils", rebuild);
         self.out.extend(b"((");
         self.text("storage", at)?;
-        self.global("torch", tensor.dtype.storage());
+        match storage {
+            Some(name) => self.global("torch", name),
+            None => self.global("torch.storage", "UntypedStorage"),
+        }
         self.plain_text(&self.tensors.len().to_string(), at)?;
         self.text("cpu", at)?;
-        self.int(tensor.len() as i64);
+        // Of an untyped storage the bytes are counted.
+        self.int(if storage.is_some() { tensor.len() } else { tensor.bytes.len() } as i64);
         self.out.extend(b"tQ");
         self.int(0);
         let strides = (1..=tensor.shape.len()).map(|i| {
@@ -299,6 +306,9 @@ impl<'a> Pickler<'a> {
         }
         self.out.push(0x89);
         self.ordered_dict();
+        if storage.is_none() {
+            self.global("torch", tensor.dtype.name());
+        }
         self.out.extend(b"tR");
         self.tensors.push(tensor);
         Ok(())

@@ -7,13 +7,15 @@ use std::borrow::Cow;
 
 use escape_data::shown;
 
+use super::super::budget::size;
 use super::super::error::Fault;
 use super::super::value::{DType, TensorData};
 use super::{
     Global, Item, MAX_DIMS, Machine, NumpyContent, NumpyDType, Object, Storage, StorageType, View, is_dtype,
+    object,
 };
 
-impl<'a> Machine<'a> {
+impl<'a> Machine<'a, '_> {
     pub(super) fn import(&mut self, module: &'a str, name: &'a str) -> Result<(), Fault> {
         match lookup(module, name) {
             Some(global) => self.push(Object::Global(global)),
@@ -21,26 +23,30 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// The storage that a persistent id names: `('storage', type, key, location, numel)`; legacy files add `None`.
+    /// The storage that a persistent id names: `('storage', type, key, location, numel)`; legacy files add `None`, or
+    /// which part of it is meant.
     pub(super) fn storage(&self, id: Item) -> Result<Storage<'a>, Fault> {
-        let storage = match self.object(id) {
-            Some(Object::Tuple(items)) => match items[..] {
-                [tag, kind, key, _location, Item::Int(numel)]
-                | [tag, kind, key, _location, Item::Int(numel), Item::None]
-                    if self.as_str(tag) == Some("storage") =>
-                {
-                    match (self.object(kind), self.as_borrowed_str(key), u64::try_from(numel)) {
-                        (Some(&Object::Global(Global::Storage(kind))), Some(key), Ok(numel)) => {
-                            Some(Storage { kind, key, numel })
-                        }
-                        _ => None,
-                    }
-                }
-                _ => None,
-            },
-            _ => None,
+        let storage = || {
+            let Some(Object::Tuple(items)) = self.object(id) else { return None };
+            let (tag, kind, key, numel, view) = match items[..] {
+                [tag, kind, key, _location, numel] => (tag, kind, key, numel, Item::None),
+                [tag, kind, key, _location, numel, view] => (tag, kind, key, numel, view),
+                _ => return None,
+            };
+            let Some(&Object::Global(Global::Storage(kind))) = self.object(kind) else { return None };
+            let window = match (view, self.object(view)) {
+                (Item::None, _) => None,
+                // (its own key, offset, size)
+                (_, Some(Object::Tuple(view))) => match view[..] {
+                    [_key, offset, size] => Some((as_u64(offset)?, as_u64(size)?)),
+                    _ => return None,
+                },
+                _ => return None,
+            };
+            let (key, numel) = (self.as_borrowed_str(key)?, as_u64(numel)?);
+            (self.as_str(tag) == Some("storage")).then_some(Storage { kind, key, numel, window })
         };
-        storage.ok_or_else(|| {
+        storage().ok_or_else(|| {
             self.damaged(
                 "expected a storage as ('storage', type, key, location, number of elements), got something else",
             )
@@ -62,6 +68,11 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// The name of a device, which is short.
+    fn as_device(&self, item: Item) -> Option<&str> {
+        self.as_str(item).filter(|name| name.len() <= 64)
+    }
+
     fn as_bytes(&self, item: Item) -> Option<&[u8]> {
         match self.object(item) {
             Some(Object::Bytes(bytes)) => Some(bytes),
@@ -74,13 +85,9 @@ impl<'a> Machine<'a> {
     /// Sizes or strides: whole numbers, not negative, at most [`MAX_DIMS`] of them.
     fn as_dims(&self, item: Item) -> Option<Vec<u64>> {
         match self.object(item) {
-            Some(Object::Tuple(items) | Object::List(items)) if items.len() <= MAX_DIMS => items
-                .iter()
-                .map(|item| match item {
-                    Item::Int(v) => u64::try_from(*v).ok(),
-                    _ => None,
-                })
-                .collect(),
+            Some(Object::Tuple(items) | Object::List(items)) if items.len() <= MAX_DIMS => {
+                items.iter().map(|&item| as_u64(item)).collect()
+            }
             _ => None,
         }
     }
@@ -92,17 +99,18 @@ impl<'a> Machine<'a> {
             (Global::OrderedDict, []) => self.add(Object::Dict { ordered: true, entries: Vec::new() }),
             // Python 2 passes the entries as a list of pairs.
             (Global::OrderedDict, &[pairs]) => {
-                let Some(Object::List(pairs)) = self.object(pairs) else { return Err(bad) };
-                let mut entries = Vec::new();
+                let Some(Object::List(pairs)) = object(&self.objects, pairs) else { return Err(bad) };
+                self.budget.charge(size::<(Item, Item)>(pairs.len()), || "a dictionary".to_owned())?;
+                let mut entries = Vec::with_capacity(pairs.len());
                 for pair in pairs {
-                    match self.object(*pair) {
-                        Some(Object::List(pair) | Object::Tuple(pair)) if pair.len() == 2 => {
-                            entries.extend(pair.as_chunks::<2>().0.iter().map(|&[key, value]| (key, value)));
-                        }
+                    match object(&self.objects, *pair) {
+                        Some(Object::List(pair) | Object::Tuple(pair)) => match pair[..] {
+                            [key, value] => entries.push((key, value)),
+                            _ => return Err(bad),
+                        },
                         _ => return Err(bad),
                     }
                 }
-                self.charge(entries.len())?;
                 self.add(Object::Dict { ordered: true, entries })
             }
 
@@ -151,13 +159,13 @@ impl<'a> Machine<'a> {
                 _ => Err(bad),
             },
             (Global::Device, &[kind]) => {
-                let device = self.as_str(kind).ok_or(bad)?.to_owned();
-                self.charge(device.len())?;
+                let device = self.as_device(kind).ok_or(bad)?.to_owned();
+                self.charge(device.len() as u64)?;
                 self.add(Object::Device(device))
             }
             (Global::Device, &[kind, Item::Int(index)]) => {
-                let device = format!("{}:{index}", self.as_str(kind).ok_or(bad)?);
-                self.charge(device.len())?;
+                let device = format!("{}:{index}", self.as_device(kind).ok_or(bad)?);
+                self.charge(device.len() as u64)?;
                 self.add(Object::Device(device))
             }
 
@@ -182,13 +190,18 @@ impl<'a> Machine<'a> {
 
             // Before protocol 3 bytes travel as text, each character a byte.
             (Global::Encode, &[text, encoding]) => {
-                let (Some(text), Some("latin1" | "latin-1")) = (self.as_str(text), self.as_str(encoding))
+                let (Some(Object::Str(text)), Some("latin1" | "latin-1")) =
+                    (object(&self.objects, text), self.as_str(encoding))
                 else {
                     return Err(bad);
                 };
-                let bytes: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(c).ok()).collect();
-                let bytes = bytes.ok_or(bad)?;
-                self.charge(bytes.len())?;
+                // A text has at least as many bytes as characters.
+                self.budget.charge(text.len() as u64, || "bytes".to_owned())?;
+                let mut bytes = Vec::with_capacity(text.len());
+                for c in text.chars() {
+                    let Ok(byte) = u8::try_from(c) else { return Err(bad) };
+                    bytes.push(byte);
+                }
                 self.add(Object::Bytes(bytes.into()))
             }
             (Global::Bytes | Global::ByteArray, []) => self.add(Object::Bytes(Cow::Borrowed(&[]))),
@@ -198,9 +211,9 @@ impl<'a> Machine<'a> {
             },
             (Global::Set, []) => self.add(Object::Set(Vec::new())),
             (Global::Set, &[items]) => {
-                let Some(Object::List(items)) = self.object(items) else { return Err(bad) };
+                let Some(Object::List(items)) = object(&self.objects, items) else { return Err(bad) };
+                self.budget.charge(size::<Item>(items.len()), || "a set".to_owned())?;
                 let items = items.clone();
-                self.charge(items.len())?;
                 self.add(Object::Set(items))
             }
             _ => Err(bad),
@@ -215,20 +228,18 @@ impl<'a> Machine<'a> {
         strides: Item,
         dtype: Option<Item>,
     ) -> Result<Item, Fault> {
-        let Some(&Object::Storage(storage)) = self.object(storage) else {
+        let Some(Object::Storage(storage)) = self.object(storage) else {
             return Err(self.damaged("expected the storage of a tensor, got something else"));
         };
+        let storage = **storage;
         let dtype = match dtype.map(|item| self.object(item)) {
             None => None,
             Some(Some(&Object::Global(Global::DType(name)))) => Some(name),
             Some(_) => return Err(self.damaged("expected the type of a tensor, got something else")),
         };
-        let offset = match offset {
-            Item::Int(offset) => u64::try_from(offset).ok(),
-            _ => None,
-        };
-        match (offset, self.as_dims(shape), self.as_dims(strides)) {
+        match (as_u64(offset), self.as_dims(shape), self.as_dims(strides)) {
             (Some(offset), Some(shape), Some(strides)) if shape.len() == strides.len() => {
+                self.charge(size::<View<'_>>(1) + size::<u64>(2 * shape.len()))?;
                 self.add(Object::View(Box::new(View { storage, dtype, offset, shape, strides })))
             }
             _ => Err(self.damaged(
@@ -263,7 +274,7 @@ impl<'a> Machine<'a> {
             let problem = format!("a NumPy number: expected {} bytes, got {}", element.size(), bytes.len());
             return Err(self.damaged(&problem));
         }
-        let mut bytes = bytes.to_vec();
+        let mut bytes = bytes.to_vec(); // eight at most
         if dtype.big_endian {
             bytes.reverse();
         }
@@ -298,7 +309,7 @@ impl<'a> Machine<'a> {
     }
 
     fn numpy_content(
-        &self,
+        &mut self,
         shape: Item,
         dtype: Item,
         fortran: bool,
@@ -308,6 +319,7 @@ impl<'a> Machine<'a> {
         let element = self.element(dtype)?;
         match (self.as_dims(shape), self.as_bytes(data), data) {
             (Some(shape), Some(_), Item::Object(data)) => {
+                self.charge(size::<NumpyContent>(1) + size::<u64>(shape.len()))?;
                 Ok(NumpyContent { dtype: element, big_endian: dtype.big_endian, shape, fortran, data })
             }
             _ => Err(self.damaged("expected shape and bytes of a NumPy array, got something else")),
@@ -351,6 +363,14 @@ impl<'a> Machine<'a> {
     }
 }
 
+/// A whole number that is not negative.
+fn as_u64(item: Item) -> Option<u64> {
+    match item {
+        Item::Int(v) => u64::try_from(v).ok(),
+        _ => None,
+    }
+}
+
 /// The meaning of a name, if it is one that may be imported.
 fn lookup<'a>(module: &'a str, name: &'a str) -> Option<Global<'a>> {
     Some(match (module, name) {
@@ -382,7 +402,7 @@ fn lookup<'a>(module: &'a str, name: &'a str) -> Option<Global<'a>> {
 }
 
 fn storage_type(name: &str) -> Option<StorageType<'_>> {
-    if let Some(dtype) = DType::ALL.into_iter().find(|dtype| dtype.storage() == name) {
+    if let Some(dtype) = DType::ALL.into_iter().find(|dtype| dtype.storage() == Some(name)) {
         return Some(StorageType::Of(dtype));
     }
     match name {
