@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Makes the seeds of the fuzz targets anew: small files of every kind the readers take. Needs torch, numpy, scipy,
+h5py and safetensors.
+
+    python tests/fuzz/seeds.py
+"""
+import collections
+import io
+import json
+import pathlib
+import struct
+
+import numpy as np
+import torch
+from torch import nn
+
+SEEDS = pathlib.Path(__file__).parent / "seeds"
+
+
+def put(target, name, content):
+    (SEEDS / target).mkdir(parents=True, exist_ok=True)
+    (SEEDS / target / name).write_bytes(content)
+
+
+def values():
+    weights = collections.OrderedDict(
+        (f"module.{k}", v) for k, v in nn.Sequential(nn.Conv2d(1, 2, 2, bias=False), nn.BatchNorm2d(2)).state_dict().items()
+    )
+    yield "snn", {
+        "accuracy": 0.7, "epoch": 9, "state_dict": weights, "thresholds": [7.5, 1.25], "timesteps": 28,
+        "leak_mem": 1.0, "activation": "Linear", "scaling_threshold": 1.0,
+    }  # fmt: skip
+    net = nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(net.parameters())
+    net(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    yield "adam", {"state_dict": net.state_dict(), "optimizer": optimizer.state_dict()}
+    base = torch.arange(12.0)
+    yield "views", [base, base[3:7], base.reshape(3, 4).t(), nn.Parameter(torch.ones(1)), torch.zeros(2, 0)]
+    kinds = ["float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool", "uint16"]
+    yield "types", {k: torch.ones(2, dtype=getattr(torch, k)) for k in kinds}
+    yield "numpy", [np.float64(0.5), np.arange(3, dtype=">i2"), np.asfortranarray(np.ones((2, 2), np.float32))]
+    yield "plain", {None: (), 1: [True, 2**70, -5, 1e9], "b": b"\xff", (0,): {3}, "d": torch.device("cuda", 1),
+                    "t": torch.float16, "s": torch.Size([2])}  # fmt: skip
+
+
+def saved(value, **options):
+    out = io.BytesIO()
+    torch.save(value, out, **options)
+    return out.getvalue()
+
+
+def checkpoints():
+    torch.serialization.set_crc32_options(False)
+    for name, value in values():
+        put("archive", name, saved(value))
+        for protocol in (2, 4):
+            whole = saved(value, _use_new_zipfile_serialization=False, pickle_protocol=protocol)
+            put("legacy", f"{name}-{protocol}", whole)
+            if protocol == 2:
+                # Behind the magic number, the protocol and the facts about the machine.
+                at = whole.index(b"\x80\x02", whole.index(b"little_endian"))
+                put("pickle", name, whole[at:])
+
+
+def safetensors():
+    def file(directory, content):
+        text = json.dumps(directory).encode()
+        return struct.pack("<Q", len(text)) + text + content
+
+    w = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
+    put("safetensors", "one", file({"w": w}, bytes(16)))
+    put("safetensors", "two", file({"w": w, "n": {"dtype": "I64", "shape": [], "data_offsets": [16, 24]}}, bytes(24)))
+    fields = {
+        "format": "pt",
+        "by": "hand",
+        "checkpoint.accuracy": "0.5",
+        "checkpoint.thresholds": "[1.5,2]",
+        "checkpoint.optimizer": '{"state":{"$dict":[[0,{"exp_avg":{"$tensor":"m"}}]]},"betas":{"$tuple":[0.9,0.999]}}',
+        "checkpoint.rest": '[{"$float":"7ff8000000000000"},{"$int":"00ff"},{"$bytes":"00"},{"$set":[1]},'
+        '{"$ordered":[["a",null]]},{"$dtype":"float32"},{"$device":"cpu"},true]',
+    }
+    m = {"dtype": "BF16", "shape": [1], "data_offsets": [16, 18]}
+    put("safetensors", "fields", file({"__metadata__": fields, "w": w, "m": m}, bytes(18)))
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    checkpoints()
+    safetensors()
