@@ -58,8 +58,8 @@ fn a_large_file_cut_short_at_every_512th_byte() {
     let _alone = ALONE.lock();
     let folder = tempfile::TempDir::new().unwrap();
     let path = folder.path().join("a.pth");
-    let weights =
-        (0..40).map(|i| (Value::Str(format!("w{i}")), Value::Tensor(TensorData::from_f32(&[1000], &[0.5; 1000]))));
+    let weights = (0..40)
+        .map(|i| (Value::Str(format!("w{i}")), Value::Tensor(TensorData::from_f32(&[1000], &[0.5; 1000]))));
     write(&path, &Value::OrderedDict(weights.collect())).unwrap();
     let bytes = fs::read(&path).unwrap();
     for end in (0..bytes.len()).step_by(512) {
@@ -132,7 +132,9 @@ fn floods_of_json() {
         targets::safetensors(&file(format!("{{\"__metadata__\":{{\"checkpoint.a\":\"[{list}]\"}}}}")));
     }
     let shape = many(&|_| "0,".to_owned());
-    targets::safetensors(&file(format!("{{\"a\":{{\"dtype\":\"U8\",\"shape\":[{shape}],\"data_offsets\":[0,0]}}}}")));
+    targets::safetensors(&file(format!(
+        "{{\"a\":{{\"dtype\":\"U8\",\"shape\":[{shape}],\"data_offsets\":[0,0]}}}}"
+    )));
     targets::safetensors(&file(format!("{{\"a\":{}", "[".repeat(SIZE))));
     targets::safetensors(&file(format!("{{\"{}", "\\u0000".repeat(SIZE / 6))));
 }

@@ -19,7 +19,10 @@ static ALLOCATOR: counting::Counting = counting::Counting;
 fn bounded<T>(length: usize, work: impl FnOnce() -> T) {
     let (_, peak) = counting::peak_of(work);
     let limit = (length as u64) * EXPANSION + SLACK;
-    assert!(peak as u64 <= limit, "an input of {length} bytes took {peak} bytes of memory, more than {limit}");
+    assert!(
+        peak as u64 <= limit,
+        "an input of {length} bytes took {peak} bytes of memory, more than {limit}"
+    );
 }
 
 fn checkpoint(bytes: &[u8]) {
