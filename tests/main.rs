@@ -3,6 +3,8 @@
 // A test fails by panicking, its helpers too; and says so when it was skipped.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+// Checkpoints in other formats, what is said of them, and a process that is killed while it writes one.
+mod checkpoints;
 // Wrong usage, missing files, foreign checkpoints: what is said, and with which exit code.
 mod errors;
 // Batch size and threads change nothing in the default preset.

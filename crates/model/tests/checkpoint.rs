@@ -565,6 +565,7 @@ fn other_files_are_called_what_they_are() {
         (b"hello".to_vec(), "an unknown format"),
         (Zip::default().add("word/document.xml", b"").finish(), "(it holds word/document.xml)"),
         (Zip::default().add("best/model.pth", b"").finish(), "a zip archive around a checkpoint"),
+        (Zip::default().add("a/archive_format", b"pt2").finish(), "an archive of torch.export (.pt2)"),
         (Zip::default().add("a/b/data.pkl", b"").finish(), "without data.pkl in its top folder"),
         (archive(b"N").add("b/data.pkl", b"").finish(), "several data.pkl"),
     ];

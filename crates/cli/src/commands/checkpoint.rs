@@ -168,17 +168,16 @@ fn outline(value: &Value) -> String {
     text
 }
 
+/// Of a long list only the first items are shown.
+const SHOWN: usize = 20;
+
 fn branches(value: &Value, depth: usize, text: &mut String) {
-    /// Of a long list only the first items are shown.
-    const SHOWN: usize = 20;
-    let mut branch = |name: String, value: &Value| {
-        text.push_str(&"  ".repeat(depth));
-        match one_line(value) {
-            Some(line) => text.push_str(&format!("{name}: {line}\n")),
-            None => {
-                text.push_str(&format!("{name}:\n"));
-                branches(value, depth + 1, text);
-            }
+    let pad = "  ".repeat(depth);
+    let mut branch = |name: String, value: &Value| match one_line(value) {
+        Some(line) => text.push_str(&format!("{pad}{name}: {line}\n")),
+        None => {
+            text.push_str(&format!("{pad}{name}:\n"));
+            branches(value, depth + 1, text);
         }
     };
     for (k, v) in value.entries().unwrap_or_default() {
@@ -189,7 +188,7 @@ fn branches(value: &Value, depth: usize, text: &mut String) {
         branch(format!("[{i}]"), item);
     }
     if items.len() > SHOWN {
-        text.push_str(&format!("{}and {} more\n", "  ".repeat(depth), items.len() - SHOWN));
+        text.push_str(&format!("{pad}and {} more\n", thousands((items.len() - SHOWN) as f64)));
     }
 }
 
@@ -199,8 +198,12 @@ fn one_line(value: &Value) -> Option<String> {
     match (value.entries(), value.items()) {
         (Some([]), _) | (_, Some([])) => Some("empty".to_string()),
         (Some(_), _) => None,
-        (_, Some(items)) if items.len() <= 8 && items.iter().all(is_plain) => {
-            Some(format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(", ")))
+        (_, Some(items)) if items.iter().all(is_plain) => {
+            let mut words: Vec<String> = items.iter().take(SHOWN).map(plain).collect();
+            if items.len() > SHOWN {
+                words.push(format!("and {} more", thousands((items.len() - SHOWN) as f64)));
+            }
+            Some(format!("[{}]", words.join(", ")))
         }
         (_, Some(_)) => None,
         _ => Some(plain(value)),

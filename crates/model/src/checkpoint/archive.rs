@@ -142,6 +142,11 @@ fn sniff_entries<R: Read + Seek>(zip: &zip::Archive<R>) -> (String, &'static str
         )
     } else if inner("model.weights.h5") {
         ("a Keras model".to_owned(), "export its weights as tensors with torch.save")
+    } else if inner("/archive_format") {
+        (
+            "an archive of torch.export (.pt2)".to_owned(),
+            "save its state dict in Python with torch.save(torch.export.load('old.pt2').state_dict, 'new.pth')",
+        )
     } else if inner(".pth") || inner(".pt") {
         ("a zip archive around a checkpoint".to_owned(), "unpack it first")
     } else {

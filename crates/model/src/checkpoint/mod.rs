@@ -58,8 +58,8 @@ pub enum Format {
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Zip => "zip archive of torch.save (PyTorch 1.6 or newer)",
-            Self::Legacy => "legacy file of torch.save (PyTorch 1.5 or before)",
+            Self::Zip => "zip archive of torch.save (the format of PyTorch 1.6 and newer)",
+            Self::Legacy => "legacy file of torch.save (the format of PyTorch 1.5 and before)",
             Self::Safetensors => "safetensors",
         })
     }

@@ -1,0 +1,100 @@
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use escape_model::arch::Architecture;
+use escape_model::checkpoint::Checkpoint;
+
+use crate::support::{Files, failure, json};
+
+#[test]
+fn a_checkpoint_goes_through_safetensors_and_back() {
+    let files = Files::with_snn();
+    let (pth, safetensors, back) = (files.at("snn.pth"), files.at("b.safetensors"), files.at("c.pth"));
+    let written = json(&["checkpoint", "convert", &pth, &safetensors]);
+    assert_eq!(written["tensors"], 5);
+    json(&["checkpoint", "convert", &safetensors, &back]);
+    let [first, last] = [&pth, &back].map(|path| Checkpoint::load(path.as_ref()).unwrap());
+    assert_eq!(first, last);
+    // Thresholds, preset and all: the file is as good as the other.
+    let data = files.at("data.npz");
+    let [a, b] = [&pth, &safetensors].map(|checkpoint| {
+        let mut result = json(&["evaluate", "--checkpoint", checkpoint, "--data", &data]);
+        result.as_object_mut().unwrap().remove("seconds");
+        result
+    });
+    assert_eq!(a, b);
+    // And it can be made directly.
+    let direct = files.at("direct.safetensors");
+    json(&["convert", "--checkpoint", &files.at("ann.pth"), "--data", &data, "--out", &direct]);
+    assert_eq!(Checkpoint::load(direct.as_ref()).unwrap().thresholds, first.thresholds);
+}
+
+#[test]
+fn inspection_tells_everything() {
+    let files = Files::with_snn();
+    files.save("ig1.pth", Architecture::Ig1, 64);
+    let found = json(&["checkpoint", "inspect", &files.at("snn.pth")]);
+    let text = found["network"].as_str().unwrap();
+    let expected = "the modified network of the ESCAPE-NET family for recordings of 56 contacts x 100 samples, as a \
+                    spiking network for 4 timesteps";
+    assert_eq!(text, expected);
+    assert!(found["format"].as_str().unwrap().contains("PyTorch 1.6"));
+    assert_eq!(found["sha256"].as_str().unwrap().len(), 64);
+    let weight = &found["content"]["state_dict"]["module.features.0.weight"];
+    assert_eq!(
+        (&weight["dtype"], &weight["shape"]),
+        (&"torch.float32".into(), &serde_json::json!([64, 1, 8, 8]))
+    );
+    // PyTorch's initial values are uniform within +-1/8; thresholds fold no factor into the first layer.
+    assert!(weight["max"].as_f64().unwrap() <= 0.125 && weight["sd"].as_f64().unwrap() > 0.06);
+    assert_eq!(weight["not_finite"], 0);
+    assert_eq!(found["content"]["thresholds"].as_array().unwrap().len(), 5);
+
+    let found = json(&["checkpoint", "inspect", &files.at("ig1.pth")]);
+    let text = found["network"].as_str().unwrap();
+    assert!(text.starts_with("the ig1 network") && text.contains("takes 25600 features"), "{text}");
+}
+
+#[test]
+fn wrong_names_for_checkpoints_are_refused() {
+    let files = Files::new();
+    let (ann, text) = (files.at("ann.pth"), files.at("out.txt"));
+    let (code, message) = failure(&["checkpoint", "convert", &ann, &text]);
+    assert!(code == 2 && message.contains(".safetensors"), "{code}: {message}");
+    let (code, message) = failure(&["checkpoint", "convert", &ann, &ann]);
+    assert!(code == 2 && message.contains("ann.pth"), "{code}: {message}");
+}
+
+#[test]
+fn a_killed_process_leaves_the_old_file_or_the_new_one() {
+    let files = Files::new();
+    files.save("other.pth", Architecture::Original, 56);
+    let out = files.path().join("out.safetensors");
+    let start = |from: &str| {
+        Command::new(env!("CARGO_BIN_EXE_escape-snn"))
+            .args(["--quiet", "checkpoint", "convert", &files.at(from)])
+            .arg(&out)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    assert!(start("ann.pth").wait().unwrap().success());
+    let old = std::fs::read(&out).unwrap();
+    assert!(start("other.pth").wait().unwrap().success());
+    let new = std::fs::read(&out).unwrap();
+    assert_ne!(old, new);
+    std::fs::write(&out, &old).unwrap();
+    let mut killed = 0;
+    for delay in 0..30 {
+        let mut process = start("other.pth");
+        std::thread::sleep(Duration::from_millis(10 * delay));
+        process.kill().unwrap();
+        killed += u32::from(!process.wait().unwrap().success());
+        let found = std::fs::read(&out).unwrap();
+        assert!(found == old || found == new, "half a file after {delay}0 ms");
+        if found == new {
+            std::fs::write(&out, &old).unwrap();
+        }
+    }
+    assert!(killed > 0, "no process was killed in time");
+}
