@@ -38,8 +38,11 @@ fn checkpoint(bytes: &[u8]) {
     });
 }
 
-/// The targets by name.
-pub const TARGETS: [(&str, fn(&[u8])); 4] =
+/// Name and function of a target.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const TARGETS: [Target; 4] =
     [("pickle", pickle), ("legacy", legacy), ("archive", archive), ("safetensors", safetensors)];
 
 /// A file of the legacy format from its fourth pickle on: the pickle machine without checksums in its way.

@@ -6,8 +6,8 @@ use escape_data::archive::{self as zip, ArchiveError, CENTRAL, END, END64, END64
 use escape_data::shown;
 use flate2::Crc;
 
-use super::budget::Budget;
-use super::error::{Fault, no_memory};
+use super::budget::{Budget, room};
+use super::error::Fault;
 use super::graph::{self, Storages};
 use super::pickle;
 use super::value::Value;
@@ -87,14 +87,10 @@ impl<R: Read + Seek> Archive<R> {
     fn read(&mut self, name: &str) -> Result<Vec<u8>, Fault> {
         let spoken = shown(name);
         let mut reader = self.zip.reader(name)?.zero_checksum_is_none();
-        let size = reader.left();
-        let mut bytes = Vec::new();
-        let room = usize::try_from(size).map_err(|_| no_memory(&spoken, size))?;
-        bytes.try_reserve_exact(room).map_err(|_| no_memory(&spoken, size))?;
+        let mut bytes = room(reader.left(), &spoken)?;
         reader.read_to_end(&mut bytes).map_err(|e| match e.kind() {
             io::ErrorKind::InvalidInput => Fault::Damaged(format!("{spoken} cannot be inflated: {e}")),
             io::ErrorKind::InvalidData => Fault::Damaged(format!("{spoken}: {e}")),
-            io::ErrorKind::OutOfMemory => no_memory(&spoken, size),
             _ => Fault::Io(e),
         })?;
         Ok(bytes)

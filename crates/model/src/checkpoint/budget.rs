@@ -1,5 +1,7 @@
 //! How much memory reading a file may take.
 
+use std::io::{Read, Seek, SeekFrom};
+
 use escape_data::archive::{EXPANSION, SLACK};
 
 use super::error::Fault;
@@ -72,6 +74,30 @@ impl Budget {
         items.push(item);
         Ok(())
     }
+}
+
+/// An empty vector with room for so many bytes, which were paid for.
+pub(super) fn room(bytes: u64, what: &str) -> Result<Vec<u8>, Fault> {
+    let no_memory = || Fault::TooLarge(format!("not enough memory for {what}, {bytes} bytes"));
+    let mut room = Vec::new();
+    room.try_reserve_exact(usize::try_from(bytes).map_err(|_| no_memory())?).map_err(|_| no_memory())?;
+    Ok(room)
+}
+
+/// So many bytes from `at` on, which lie within the file and were paid for.
+pub(super) fn read_at(
+    input: &mut (impl Read + Seek),
+    at: u64,
+    bytes: u64,
+    what: &str,
+) -> Result<Vec<u8>, Fault> {
+    let mut content = room(bytes, what)?;
+    input.seek(SeekFrom::Start(at)).map_err(Fault::Io)?;
+    input.take(bytes).read_to_end(&mut content).map_err(Fault::Io)?;
+    if content.len() as u64 != bytes {
+        return Err(Fault::damaged("the file shrank while it was read"));
+    }
+    Ok(content)
 }
 
 /// Bytes of so many items.

@@ -218,11 +218,6 @@ impl Fault {
     }
 }
 
-/// The system has no memory for something.
-pub(super) fn no_memory(what: &str, bytes: u64) -> Fault {
-    Fault::TooLarge(format!("not enough memory for {what}, {bytes} bytes"))
-}
-
 /// A shape as it is spoken: `64 x 1 x 8 x 8`.
 pub(super) fn dims(shape: &[usize]) -> String {
     match shape {

@@ -10,8 +10,8 @@ use std::io::{Read, Seek, SeekFrom};
 
 use escape_data::shown;
 
-use super::budget::Budget;
-use super::error::{Fault, no_memory};
+use super::budget::{Budget, read_at};
+use super::error::Fault;
 use super::graph::{self, Storages};
 use super::pickle::{self, Graph, Item, Object, StorageType};
 use super::value::Value;
@@ -47,8 +47,7 @@ fn pickled(input: &mut (impl Read + Seek), length: u64, budget: &mut Budget) -> 
     input.seek(SeekFrom::Start(0)).map_err(Fault::Io)?;
     loop {
         let more = wanted.min(length).saturating_sub(bytes.len() as u64);
-        let room = usize::try_from(more).map_err(|_| no_memory("the pickle", length))?;
-        budget.reserve(&mut bytes, room, "the pickle")?;
+        budget.reserve(&mut bytes, usize::try_from(more).unwrap_or(usize::MAX), "the pickle")?;
         input.take(more).read_to_end(&mut bytes).map_err(Fault::Io)?;
         // What the attempt takes is free again after it.
         let attempt = pickles(&bytes, &mut budget.clone()).map(|(_, keys)| keys.end);
@@ -184,15 +183,7 @@ impl<R: Read + Seek> Storages for File<'_, R> {
                 shown(key)
             )));
         };
-        let mut bytes = Vec::new();
-        let room = usize::try_from(size).map_err(|_| no_memory("a storage", size))?;
-        bytes.try_reserve_exact(room).map_err(|_| no_memory("a storage", size))?;
-        self.input.seek(SeekFrom::Start(start)).map_err(Fault::Io)?;
-        (&mut self.input).take(size).read_to_end(&mut bytes).map_err(Fault::Io)?;
-        if bytes.len() as u64 != size {
-            return Err(Fault::damaged("the file shrank while it was read"));
-        }
-        Ok(bytes)
+        read_at(&mut self.input, start, size, &format!("storage '{}'", shown(key)))
     }
 
     fn is_big_endian(&self) -> bool {

@@ -21,8 +21,8 @@ use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value as Json, json};
 
-use super::budget::{Budget, size};
-use super::error::{CheckpointError, Fault, dims, no_memory};
+use super::budget::{Budget, read_at, size};
+use super::error::{CheckpointError, Fault, dims};
 use super::graph::place;
 use super::value::{DType, TensorData, Value, check_keys, elements, unwritable};
 use super::write_atomically;
@@ -76,7 +76,8 @@ pub(super) fn load(mut input: impl Read + Seek, length: u64, budget: &mut Budget
         let problem = format!("expected a directory of {promised} bytes, got {}", length.saturating_sub(8));
         return Err(Fault::Damaged(problem));
     }
-    let bytes = bytes_at(&mut input, 8, promised, "the directory", budget)?;
+    budget.charge(promised, || "the directory".to_owned())?;
+    let bytes = read_at(&mut input, 8, promised, "the directory")?;
     let Directory { metadata, tensors } = Directory::parse(&bytes, budget)?;
     drop(bytes);
     budget.refund(promised);
@@ -86,30 +87,11 @@ pub(super) fn load(mut input: impl Read + Seek, length: u64, budget: &mut Budget
     let mut read: TensorsByName = Vec::with_capacity(tensors.len());
     for Info { name, dtype, shape, begin, end } in tensors {
         let at = start.saturating_add(begin);
-        let bytes = bytes_at(&mut input, at, end - begin, &shown(&name), budget)?;
+        budget.charge(end - begin, || shown(&name))?;
+        let bytes = read_at(&mut input, at, end - begin, &shown(&name))?;
         read.push((name, Some(TensorData { dtype, shape, bytes })));
     }
     dictionary(metadata, read, budget)
-}
-
-/// Bytes that lie within the file, as was checked.
-fn bytes_at(
-    input: &mut (impl Read + Seek),
-    at: u64,
-    size: u64,
-    what: &str,
-    budget: &mut Budget,
-) -> Result<Vec<u8>, Fault> {
-    budget.charge(size, || what.to_owned())?;
-    let mut bytes = Vec::new();
-    let room = usize::try_from(size).map_err(|_| no_memory(what, size))?;
-    bytes.try_reserve_exact(room).map_err(|_| no_memory(what, size))?;
-    input.seek(SeekFrom::Start(at)).map_err(Fault::Io)?;
-    input.take(size).read_to_end(&mut bytes).map_err(Fault::Io)?;
-    if bytes.len() != room {
-        return Err(Fault::damaged("the file shrank while it was read"));
-    }
-    Ok(bytes)
 }
 
 /// Whether every tensor is as long as its shape asks for, and all together fill the `available` bytes.
