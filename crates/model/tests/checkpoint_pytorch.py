@@ -3,6 +3,7 @@
     checkpoint_pytorch.py write FOLDER        files of torch.save and safetensors, each with what it holds in a .txt
     checkpoint_pytorch.py dump FILE           what torch.load(weights_only=True) finds, on stdout
     checkpoint_pytorch.py study FILE          uses a checkpoint as the study's code does
+    checkpoint_pytorch.py real FOLDER         the same for checkpoints of 2018 that the package lpips carries
     checkpoint_pytorch.py safetensors FILE    the tensors and metadata that safetensors finds, on stdout
 
 What a file holds is told in lines, depth first: a container's kind and length, then its items; numbers and text
@@ -10,6 +11,7 @@ in hexadecimal where decimals would hide something. The test writes the same lin
 """
 
 import collections
+import importlib.metadata
 import json
 import pathlib
 import struct
@@ -232,6 +234,15 @@ def write(folder):
     describe(value, folder / "unchecked.txt")
 
 
+def real(folder):
+    """Files that nobody here wrote, in the legacy format by releases of their time."""
+    for file in importlib.metadata.files("lpips"):
+        if file.suffix == ".pth":
+            name = "-".join(file.parts[-2:])
+            (folder / name).write_bytes(file.locate().read_bytes())
+            describe(torch.load(folder / name, weights_only=True, map_location="cpu"), (folder / name).with_suffix(".txt"))
+
+
 def study(path):
     saved = torch.load(path, weights_only=True, map_location="cpu")
     order = "accuracy epoch state_dict optimizer thresholds timesteps leak activation scaling_threshold note"
@@ -253,6 +264,8 @@ if __name__ == "__main__":
     command, path = sys.argv[1], pathlib.Path(sys.argv[2])
     if command == "write":
         write(path)
+    elif command == "real":
+        real(path)
     elif command == "dump":
         tell(torch.load(path, weights_only=True), print)
     elif command == "study":

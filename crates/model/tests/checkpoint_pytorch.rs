@@ -91,23 +91,35 @@ fn assert_same(name: &str, got: &str, expected: &str) {
     assert_eq!(got.lines().count(), expected.lines().count(), "{name}");
 }
 
-#[test]
-fn what_torch_save_writes_is_read_bit_for_bit() {
-    let folder = TempDir::new().unwrap();
-    let Some(_) = pytorch("write", folder.path()) else { return };
+/// Reads every file with a `.txt` beside it and compares with that; says how many there were.
+fn compare_all(folder: &Path) -> usize {
     let mut compared = 0;
-    for entry in fs::read_dir(folder.path()).unwrap() {
+    for entry in fs::read_dir(folder).unwrap() {
         let expected = entry.unwrap().path();
         if expected.extension().is_some_and(|extension| extension == "txt") {
-            let path =
-                ["pth", "safetensors"].map(|e| expected.with_extension(e)).into_iter().find(|p| p.exists());
-            let path = path.unwrap();
-            let name = path.display().to_string();
+            let files = ["pth", "safetensors"].map(|e| expected.with_extension(e));
+            let path = files.into_iter().find(|path| path.exists()).unwrap();
             let value = read(&path).unwrap_or_else(|e| panic!("{e}"));
+            let name = path.display().to_string();
             assert_same(&name, &told(&value), &fs::read_to_string(&expected).unwrap());
             compared += 1;
         }
     }
+    compared
+}
+
+#[test]
+fn old_files_that_nobody_here_wrote_are_read_bit_for_bit() {
+    let folder = TempDir::new().unwrap();
+    let Some(_) = pytorch("real", folder.path()) else { return };
+    assert_eq!(compare_all(folder.path()), 6);
+}
+
+#[test]
+fn what_torch_save_writes_is_read_bit_for_bit() {
+    let folder = TempDir::new().unwrap();
+    let Some(_) = pytorch("write", folder.path()) else { return };
+    let compared = compare_all(folder.path());
     assert_eq!(compared, 2 * 16 + 2 + 1 + 3 + 1, "files compared");
 
     let half = read(&folder.path().join("half.pth")).unwrap();
