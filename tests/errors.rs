@@ -192,3 +192,18 @@ fn networks_that_cannot_be_meant_are_refused() {
     endless.save(&files.path().join("endless.pth")).unwrap();
     says(&["evaluate", "--checkpoint", &files.at("endless.pth"), "--data", &data], 1, &["100000"]);
 }
+
+#[test]
+fn a_training_that_diverges_is_no_success() {
+    let files = Files::with_snn();
+    let (data, out) = (files.at("data.npz"), files.at("out"));
+    let train =
+        ["train", "--data", &data, "--out", &out, "--lr", "1e30", "--batch-size", "4", "--epochs", "3"];
+    says(&train, 1, &["training diverged", "epoch 1", "--lr"]);
+    let snn = files.at("snn.pth");
+    let (tuned, many) = (files.at("tuned"), ["--timesteps", "2", "--batch-size", "4", "--epochs", "3"]);
+    let mut finetune =
+        vec!["finetune", "--checkpoint", &snn, "--data", &data, "--out", &tuned, "--lr", "1e38"];
+    finetune.extend(many);
+    says(&finetune, 1, &["training diverged", "--lr"]);
+}

@@ -129,6 +129,7 @@ impl Trainer {
             let gradients = Tensor::f_run_backward(&[loss], &parameters, false, false)?;
             self.optimizer.step(&parameters, &gradients, 1.0)?;
             add_all(&mut metrics, &to_vec(&logits)?, &labels, self.options.loss);
+            check_loss(metrics.loss(), self.epoch + 1)?;
             if !tick(batch.len()) {
                 return Err(ModelError::Interrupted);
             }
@@ -166,6 +167,20 @@ impl Trainer {
             ..Checkpoint::default()
         })
     }
+}
+
+/// Whether a training still has a loss to follow.
+///
+/// # Errors
+/// [`ModelError::Data`] if the loss is no finite number; what the epochs before saved is as good as ever.
+pub fn check_loss(loss: f64, epoch: usize) -> Result<(), ModelError> {
+    if loss.is_finite() {
+        return Ok(());
+    }
+    Err(ModelError::Data(format!(
+        "training diverged: expected a finite loss, got {loss} in epoch {epoch}; go on from an earlier epoch or start \
+         afresh, with a smaller --lr"
+    )))
 }
 
 /// Splits off up to `per_class` recordings of each class, the last ones in file order, to stop training

@@ -11,7 +11,7 @@ use escape_model::checkpoint::{Checkpoint, Value};
 use escape_model::metrics::{Loss, Metrics};
 use escape_model::optim::{Optimizer, Rule};
 use escape_model::shuffle::permutation;
-use escape_model::train::EpochResult;
+use escape_model::train::{EpochResult, check_loss};
 use escape_snn_core::dense::Dense;
 use escape_snn_core::encode::{Encoder, Encoding};
 use escape_snn_core::evaluate::{Evaluation, evaluate};
@@ -170,6 +170,7 @@ impl FineTuner {
         };
         let encoder = fresh.as_mut().unwrap_or(&mut self.encoder);
         let found = self.trainable.gradients(&x, &labels, batch, encoder, self.options.steps)?;
+        check_loss(found.loss, self.epoch + 1)?;
         let learned = self.constants()?;
         let mut gradients: Vec<Tensor> = found.weights;
         for (constant, _) in &learned {
