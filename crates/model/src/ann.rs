@@ -8,7 +8,7 @@ use escape_data::rng::Stream;
 use tch::{Device, Kind, Tensor};
 
 use crate::ModelError;
-use crate::arch::{Architecture, Layer};
+use crate::arch::{Architecture, Layer, nearest};
 use crate::checkpoint::{Checkpoint, TensorData, match_weights};
 
 /// A network of the family with its parameters, float32, on one device.
@@ -184,8 +184,9 @@ pub fn convolve(
 pub fn detect(checkpoint: &Checkpoint) -> Architecture {
     let names = || checkpoint.weights.iter().map(|w| w.0.as_str());
     Architecture::detect(names()).unwrap_or_else(|| {
-        let biased = names().any(|n| n.ends_with(".bias"));
-        if biased { Architecture::Original } else { Architecture::Modified }
+        let found: Vec<_> =
+            checkpoint.weights.iter().map(|(n, t)| (n.as_str(), t.shape.as_slice())).collect();
+        nearest(&found)
     })
 }
 

@@ -108,6 +108,29 @@ impl Architecture {
     }
 }
 
+/// The member whose parameters have most of these names and shapes, names counting where that leaves a choice, so
+/// that there is something to compare other weights with; of equals the first, the modified network before all.
+pub fn nearest(found: &[(&str, &[usize])]) -> Architecture {
+    let likeness = |arch: Architecture| {
+        let parameters = arch.parameters(CONTACTS, SAMPLES);
+        // What the file has not speaks against a member: the stages are parts of the original by name.
+        let score = |fits: &dyn Fn(&str, &[usize]) -> bool| {
+            let missing = parameters.iter().filter(|(name, shape)| !fits(name, shape)).count();
+            parameters.len() as isize - 2 * missing as isize
+        };
+        let whole = score(&|name, shape| found.contains(&(name, shape)));
+        let named = score(&|name, _| found.iter().any(|(other, _)| *other == name));
+        (whole, named)
+    };
+    let mut best = Architecture::Modified;
+    for arch in Architecture::ALL {
+        if likeness(arch) > likeness(best) {
+            best = arch;
+        }
+    }
+    best
+}
+
 /// Channels of every convolution.
 pub const CHANNELS: usize = 64;
 /// Features between the two linear layers.
@@ -290,6 +313,21 @@ mod tests {
             assert_eq!(a.to_string().parse::<Architecture>().unwrap(), a);
         }
         assert_eq!(Architecture::detect(["features.0.weight"]), None);
+    }
+
+    #[test]
+    fn the_nearest_member_is_found_with_names_missing_or_added() {
+        for a in Architecture::ALL {
+            let parameters = a.parameters(56, 100);
+            let mut found: Vec<(&str, &[usize])> =
+                parameters.iter().map(|(n, s)| (n.as_str(), &s[..])).collect();
+            assert_eq!(nearest(&found), a);
+            found.push(("extra", &[1]));
+            assert_eq!(nearest(&found), a);
+            found.remove(0);
+            assert_eq!(nearest(&found), a, "without its first weight");
+        }
+        assert_eq!(nearest(&[]), Architecture::Modified);
     }
 
     #[test]
