@@ -28,23 +28,25 @@ fn logits(path: &str) -> Vec<f32> {
 }
 
 #[test]
-fn the_ann_gives_pytorchs_logits() {
+fn every_ann_of_the_family_gives_pytorchs_logits() {
     let Some(folder) = reference() else { return };
     let out = tempfile::tempdir().unwrap();
-    let got = file(out.path(), "ann.npz");
-    let report = json(&[
-        "evaluate",
-        "--checkpoint",
-        &file(&folder, "ann.pth"),
-        "--data",
-        &file(&folder, "data.npz"),
-        "--logits",
-        &got,
-    ]);
-    assert_eq!(report["samples"], 2);
-    let expected = want(&folder, "ann_logits").as_tensor().unwrap().to_f32();
-    for (got, want) in logits(&got).iter().zip(&expected) {
-        assert!((got - want).abs() <= 1e-4 * want.abs().max(1.0), "{got} against {want}");
+    let family = read(&folder.join("family.pth")).unwrap();
+    let of = |name: &str| family.get(name).unwrap().clone();
+    for (checkpoint, expected) in [
+        ("ann.pth", want(&folder, "ann_logits")),
+        ("original.pth", of("original")),
+        ("ig1.pth", of("ig1")),
+        ("ig2.safetensors", of("ig2")),
+    ] {
+        let got = file(out.path(), "ann.npz");
+        let (checkpoint, data) = (file(&folder, checkpoint), file(&folder, "data.npz"));
+        let report = json(&["evaluate", "--checkpoint", &checkpoint, "--data", &data, "--logits", &got]);
+        assert_eq!(report["samples"], 2);
+        let expected = expected.as_tensor().unwrap().to_f32();
+        for (got, want) in logits(&got).iter().zip(&expected) {
+            assert!((got - want).abs() <= 1e-4 * want.abs().max(1.0), "{checkpoint}: {got} against {want}");
+        }
     }
 }
 

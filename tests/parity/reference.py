@@ -5,6 +5,8 @@
 
 Writes into FOLDER, for weights and recordings drawn from the seed:
   data.npz, data.mat        recordings (H contacts x W samples) and labels, both splits alike in either file
+  original.pth, ig1.pth, ig2.safetensors and their logits (family.pth): the other networks of the family, each in
+                            another format and form: legacy, bare state dict, safetensors
   ann.pth, snn.pth          checkpoints in the study's dictionary; snn.pth holds thresholds, T = 7
   published.pth             logits, spike counts, losses of training steps for T = 7, both surrogates
   gradients-*.pth           every gradient of one step: published and default rules, both surrogates
@@ -17,9 +19,11 @@ from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import scipy.io
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 KEYS = ["features.0", "features.3", "features.6", "classifier.0", "classifier.2"]
 SHAPES = [(64, 1, 8, 8), (64, 64, 4, 4), (64, 64, 2, 2), (256, 22400), (3, 256)]
@@ -88,6 +92,33 @@ def study(ws, **more):
     return dict(accuracy=0.5, epoch=3, state_dict=state, **more)
 
 
+def family(x, folder):
+    """The networks with biases and maximum pooling: convolutions as (kernel, pooling after it)."""
+    members = {"original": [(8, 2), (4, 2), (2, 1)], "ig1": [(8, 4)], "ig2": [(8, 2), (4, 4)]}
+    logits = {}
+    for name, convolutions in members.items():
+        features, channels = [], 1
+        for kernel, pool in convolutions:
+            features += [nn.Conv2d(channels, 64, kernel, padding="same"), nn.ReLU()]
+            features += [nn.MaxPool2d(pool)] if pool > 1 else []
+            channels = 64
+        net = nn.Module()
+        net.features = nn.Sequential(*features)
+        flat = net.features(x).flatten(1)
+        net.classifier = nn.Sequential(nn.Linear(flat.shape[1], 256), nn.ReLU(), nn.Dropout(), nn.Linear(256, 3)).eval()
+        logits[name] = net.classifier(flat).detach()
+        state = net.state_dict()
+        if name == "original":
+            state = OrderedDict((f"module.{k}", v) for k, v in state.items())
+            whole = {"accuracy": 0.7, "epoch": 1, "state_dict": state, "optimizer": {}}
+            torch.save(whole, folder / "original.pth", _use_new_zipfile_serialization=False)
+        elif name == "ig1":
+            torch.save(state, folder / "ig1.pth")
+        else:
+            safetensors.torch.save_file(state, folder / "ig2.safetensors")
+    torch.save(logits, folder / "family.pth")
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("folder", type=Path)
@@ -118,6 +149,8 @@ def main():
     torch.save(study(ws, thresholds=theta, timesteps=steps, leak=1.0, activation="Linear", optimizer={}), out / "snn.pth")
     train, test = train[:, None], test[:, None]
 
+    torch.manual_seed(a.seed)
+    family(test, out)
     found = {}
     scalars = lambda values: [torch.tensor(v) for v in values]
     s = test
