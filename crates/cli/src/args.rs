@@ -109,9 +109,15 @@ pub enum DataCommand {
         /// Settings of the simulator, YAML
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
-        /// Recordings in all, split into training and test as configured
-        #[arg(long, default_value_t = 4000, value_name = "N")]
-        samples: usize,
+        /// Recordings in all, split into training and test as configured [default: the configuration's, 31340]
+        #[arg(long, value_name = "N")]
+        samples: Option<usize>,
+        /// Number of the animal [default: the configuration's, 2]
+        #[arg(long, value_name = "N")]
+        animal: Option<u16>,
+        /// Which third of the session is for testing, 1 to 3 [default: the configuration's, 1]
+        #[arg(long, value_name = "K")]
+        fold: Option<usize>,
     },
     /// Shapes, classes and ranges of a file
     Inspect {

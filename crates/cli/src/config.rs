@@ -231,6 +231,11 @@ impl Config {
         check(sources[0] != sources[1], "data", "expected either file or simulate");
         if let Some(simulate) = &self.data.simulate {
             check(simulate.samples >= 10, "data.simulate.samples", "expected at least 10");
+            check(
+                simulate.settings.samples == SimulatorConfig::default().samples,
+                "data.simulate.settings.samples",
+                "expected nothing; data.simulate.samples says how many",
+            );
             for problem in simulate.settings.problems() {
                 check(false, "data.simulate.settings", &problem);
             }

@@ -28,7 +28,7 @@ use std::path::Path;
 pub use atomic::write_atomically;
 pub use error::{DataError, Position, shown};
 pub use recordings::{Dataset, Inconsistent, ParseSplitError, Recordings, Split};
-pub use simulate::{Scaling, SimulatorConfig, simulate};
+pub use simulate::{RowOrder, Scaling, SimulatorConfig, simulate};
 pub use summary::{DatasetSummary, SplitSummary};
 
 /// Number of classes.

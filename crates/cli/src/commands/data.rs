@@ -11,13 +11,15 @@ use crate::context::{Context, check_apart, check_file, existing, usage};
 
 pub fn run(context: &Context, args: DataArgs) -> Result<()> {
     match args.command {
-        DataCommand::Simulate { out, config, samples } => {
+        DataCommand::Simulate { out, config, samples, animal, fold } => {
             check_npz(&out)?;
-            let config = match config {
+            let mut config = match config {
                 Some(path) => SimulatorConfig::read(&existing(&path)?).map_err(|e| usage(e.to_string()))?,
                 None => SimulatorConfig::default(),
             };
-            let dataset = simulated(context, &config, samples)?;
+            config.animal = animal.unwrap_or(config.animal);
+            config.fold = fold.unwrap_or(config.fold);
+            let dataset = simulated(context, &config, samples.unwrap_or(config.samples))?;
             write_npz(&out, &dataset)?;
             describe(context, &dataset)
         }
