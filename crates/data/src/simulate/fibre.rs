@@ -210,8 +210,8 @@ impl Template {
                 let g = wave.at((from + k as i32) as f64 * step_ms - time);
                 let step = &mut common[k * count..(k + 1) * count];
                 step.iter_mut().zip(&tent).for_each(|(v, tent)| *v += g * tent);
-                for (ring, orders) in angular.iter_mut().zip(&orders) {
-                    if orders[1] != 0.0 {
+                for ((ring, orders), &at) in angular.iter_mut().zip(&orders).zip(rings) {
+                    if (at - z).abs() < around.field.reach() {
                         let step = &mut ring[k * ORDERS..(k + 1) * ORDERS];
                         step.iter_mut().zip(orders).for_each(|(v, order)| *v += g * order);
                     }
