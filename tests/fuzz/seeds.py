@@ -61,6 +61,7 @@ def checkpoints():
                 # Behind the magic number, the protocol and the facts about the machine.
                 at = whole.index(b"\x80\x02", whole.index(b"little_endian"))
                 put("pickle", name, whole[at:])
+                put("written", name, whole[at:])
 
 
 def safetensors():

@@ -238,6 +238,12 @@ pub fn existing(path: &Path) -> Result<PathBuf> {
     if path.is_file() {
         return Ok(path.to_path_buf());
     }
-    let why = if path.is_dir() { "this is a folder, expected a file" } else { "no such file" };
+    let why = if path.is_dir() {
+        "this is a folder, expected a file"
+    } else if path.exists() {
+        "this is a device or pipe, expected a file"
+    } else {
+        "no such file"
+    };
     Err(anyhow::anyhow!("{}: {why}; check the path", path.display()))
 }

@@ -185,17 +185,17 @@ fn what_is_written_is_opened_by_torch_load() {
     let tensors = DType::ALL.iter().map(|&dtype| {
         let byte = |i: usize| if dtype == DType::Bool { i as u8 & 1 } else { (i * 37 + 128) as u8 };
         let bytes = (0..6 * dtype.size()).map(byte).collect();
-        (s(&dtype.to_string()), Value::Tensor(TensorData { dtype, shape: vec![2, 3], bytes }))
+        (s(&dtype.to_string()), Value::from(TensorData { dtype, shape: vec![2, 3], bytes }))
     });
     let ints = [0, 255, 256, 65535, 65536, -1, i32::MIN.into(), 1 << 31, i64::MIN, i64::MAX];
     let floats = [0.1, -0.0, f64::INFINITY, f64::NAN];
     let value = Value::Dict(vec![
         (s("tensors"), Value::OrderedDict(tensors.collect())),
-        (s("scalar"), Value::Tensor(TensorData::from_f32(&[], &[2.5]))),
-        (s("no elements"), Value::Tensor(TensorData::from_f32(&[3, 0, 2], &[]))),
+        (s("scalar"), Value::from(TensorData::from_f32(&[], &[2.5]))),
+        (s("no elements"), Value::from(TensorData::from_f32(&[3, 0, 2], &[]))),
         (
             s("many"),
-            Value::List((0..400).map(|i| Value::Tensor(TensorData::from_f32(&[1], &[i as f32]))).collect()),
+            Value::List((0..400).map(|i| Value::from(TensorData::from_f32(&[1], &[i as f32]))).collect()),
         ),
         (s("ints"), Value::List(ints.map(Value::Int).into())),
         (s("floats"), Value::Tuple(floats.map(Value::Float).into())),
@@ -255,7 +255,7 @@ fn safetensors_opens_a_saved_checkpoint() {
 
     let found = pytorch("safetensors", &path).unwrap();
     for (name, tensor) in &checkpoint.weights {
-        let lines = told(&Value::List(vec![s(name), Value::Tensor(tensor.clone())]));
+        let lines = told(&Value::List(vec![s(name), Value::from(tensor.clone())]));
         let (_, lines) = lines.split_once('\n').unwrap();
         assert!(found.contains(lines), "{name}");
     }
