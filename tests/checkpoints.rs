@@ -2,7 +2,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use escape_model::arch::Architecture;
-use escape_model::checkpoint::Checkpoint;
+use escape_model::checkpoint::{Checkpoint, DType, TensorData, Value, write};
 
 use crate::support::{Files, failure, json};
 
@@ -53,6 +53,44 @@ fn inspection_tells_everything() {
     let found = json(&["checkpoint", "inspect", &files.at("ig1.pth")]);
     let text = found["network"].as_str().unwrap();
     assert!(text.starts_with("the ig1 network") && text.contains("takes 25600 features"), "{text}");
+}
+
+#[test]
+fn half_precision_is_for_weights_that_it_can_hold() {
+    let files = Files::with_snn();
+    let small = files.at("half.pth");
+    json(&["checkpoint", "convert", &files.at("snn.pth"), &small, "--half"]);
+    let mut checkpoint = Checkpoint::load(small.as_ref()).unwrap();
+    assert!(checkpoint.weights.iter().all(|(_, w)| w.dtype == DType::F16));
+
+    let counter = TensorData { dtype: DType::I64, shape: vec![], bytes: 100_000i64.to_le_bytes().into() };
+    checkpoint.weights.push(("counter".to_owned(), counter.clone()));
+    checkpoint.save(small.as_ref()).unwrap();
+    json(&["checkpoint", "convert", &small, &files.at("again.pth"), "--half"]);
+    assert_eq!(Checkpoint::load(files.at("again.pth").as_ref()).unwrap().weights[5].1, counter);
+
+    checkpoint.weights[5].1 = TensorData::from_f32(&[2], &[1.0, 70_000.0]);
+    checkpoint.save(small.as_ref()).unwrap();
+    let (code, message) = failure(&["checkpoint", "convert", &small, &files.at("inf.pth"), "--half"]);
+    assert!(code == 1 && message.contains("counter has values from 1 to 70000"), "{code}: {message}");
+}
+
+#[test]
+fn json_of_an_inspection_loses_nothing() {
+    let files = Files::new();
+    let path = files.at("odd.pth");
+    let s = |text: &str| Value::Str(text.to_owned());
+    let long = "x".repeat(300);
+    let value = Value::Dict(vec![
+        (s(&long), Value::Set(vec![Value::Int(3)])),
+        (s("mixed"), Value::Dict(vec![(Value::Int(1), s("a")), (s("1"), s("b"))])),
+        (s("bytes"), Value::Bytes(vec![7, 255])),
+    ]);
+    write(path.as_ref(), &value).unwrap();
+    let content = json(&["checkpoint", "inspect", &path])["content"].clone();
+    assert_eq!(content[long.as_str()], serde_json::json!([3]));
+    assert_eq!(content["mixed"], serde_json::json!([[1, "a"], ["1", "b"]]));
+    assert_eq!(content["bytes"]["bytes"], serde_json::json!([7, 255]));
 }
 
 #[test]
