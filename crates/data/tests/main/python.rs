@@ -2,9 +2,9 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
-use escape_data::{Recordings, Split, read, read_split, write_npz};
+use escape_data::{Recordings, Split, write_npz};
 
-use crate::dataset;
+use crate::{dataset, read, read_split};
 
 /// The Python to use: `$ESCAPE_PYTHON`, or `python3`, if it has NumPy and SciPy. `None` means that the test
 /// is skipped, which is printed; with `ESCAPE_REQUIRE_PYTHON=1` it is a failure.
