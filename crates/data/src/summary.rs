@@ -1,5 +1,6 @@
 //! What a set of recordings holds, in numbers. N recordings, H contacts, W samples.
 
+use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::recordings::{Dataset, Recordings};
@@ -41,22 +42,43 @@ pub struct SplitSummary {
     pub constant_recordings: usize,
 }
 
+/// One recording in numbers.
+struct Parts {
+    min: f32,
+    max: f32,
+    sum: f64,
+}
+
 impl Recordings {
-    /// These recordings in numbers.
+    /// These recordings in numbers. They do not depend on the number of threads.
     pub fn summary(&self) -> SplitSummary {
+        let size = self.size().max(1);
+        // Recording by recording, then added up in their order.
+        let parts: Vec<Parts> = self
+            .x
+            .par_chunks_exact(size)
+            .map(|x| Parts {
+                min: x.iter().fold(f32::INFINITY, |m, &v| m.min(v)),
+                max: x.iter().fold(f32::NEG_INFINITY, |m, &v| m.max(v)),
+                sum: x.iter().map(|&v| f64::from(v)).sum(),
+            })
+            .collect();
         let count = Some(self.x.len() as f64).filter(|&n| n > 0.0);
-        let mean = count.map(|n| self.x.iter().map(|&v| f64::from(v)).sum::<f64>() / n);
-        let square = |mean: f64| self.x.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>();
+        let mean = count.map(|n| parts.iter().map(|p| p.sum).sum::<f64>() / n);
+        let squares = |mean: f64| -> f64 {
+            let of = |x: &[f32]| x.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>();
+            self.x.par_chunks_exact(size).map(of).collect::<Vec<_>>().into_iter().sum()
+        };
         SplitSummary {
             recordings: self.len(),
             contacts: self.contacts,
             samples: self.samples,
             class_counts: self.class_counts(),
-            min: count.map(|_| self.x.iter().fold(f64::INFINITY, |m, &v| m.min(v.into()))),
-            max: count.map(|_| self.x.iter().fold(f64::NEG_INFINITY, |m, &v| m.max(v.into()))),
+            min: count.map(|_| parts.iter().fold(f64::INFINITY, |m, p| m.min(p.min.into()))),
+            max: count.map(|_| parts.iter().fold(f64::NEG_INFINITY, |m, p| m.max(p.max.into()))),
             mean,
-            sd: mean.zip(count).map(|(mean, n)| (square(mean) / n).sqrt()),
-            constant_recordings: self.iter().filter(|(x, _)| x.iter().all(|v| *v == x[0])).count(),
+            sd: mean.zip(count).map(|(mean, n)| (squares(mean) / n).sqrt()),
+            constant_recordings: parts.iter().filter(|p| p.min == p.max).count(),
         }
     }
 }

@@ -139,6 +139,11 @@ impl<'a> Fields<'a> {
         self.number(self.sizes.length)
     }
 
+    /// A length that takes as many bytes as an address.
+    pub(super) fn any_length(&mut self) -> io::Result<u64> {
+        self.number(self.sizes.address)
+    }
+
     /// An address; all ones mean that there is none.
     pub(super) fn address(&mut self) -> io::Result<Option<u64>> {
         let bytes = self.sizes.address;

@@ -10,8 +10,8 @@
 //! from the file's budget or compared with the file's length before it is believed, nothing recurses, and every walk
 //! through a tree ends after as many steps as there can be things to find.
 //!
-//! Layout, from "HDF5 File Format Specification Version 3.0" (The HDF Group): superblocks 0 to 3, object headers 1 and
-//! 2, groups as symbol tables or as links in their header, chunks indexed by a B-tree of version 1, singly, implicitly
+//! Layout, from "HDF5 File Format Specification" (The HDF Group; version 3.0, and the layout message 5 that HDF5 2.0
+//! added): superblocks 0 to 3, object headers 1 and 2, groups as symbol tables or as links in their header, chunks indexed by a B-tree of version 1, singly, implicitly
 //! or by a fixed array. That is what MATLAB and h5py write, the latter also with `libver="latest"`, except where a
 //! data set may grow or a group has more than eight members; what is not read is named.
 

@@ -523,7 +523,7 @@ fn layout(fields: &mut Fields<'_>) -> Result<Layout, Fault> {
                 _ => Layout::Other(format!("layout class {class}")),
             })
         }
-        3 | 4 => {
+        3..=5 => {
             let class = fields.u8()?;
             Ok(match class {
                 0 => {
@@ -537,7 +537,7 @@ fn layout(fields: &mut Fields<'_>) -> Result<Layout, Fault> {
                     let chunk = (0..dimensions).map(|_| fields.number(4)).collect::<io::Result<_>>()?;
                     Layout::Chunked { chunk, address, index: Index::Tree, whole_edges: false }
                 }
-                2 => chunked_4(fields, rank)?,
+                2 => newer_chunks(fields, version, rank)?,
                 3 => Layout::Other("a virtual array, whose values lie in other files".to_owned()),
                 _ => Layout::Other(format!("layout class {class}")),
             })
@@ -546,8 +546,12 @@ fn layout(fields: &mut Fields<'_>) -> Result<Layout, Fault> {
     }
 }
 
-/// The rest of a chunked layout of version 4.
-fn chunked_4(fields: &mut Fields<'_>, rank: impl Fn(u8) -> io::Result<usize>) -> Result<Layout, Fault> {
+/// The rest of a chunked layout of version 4 or 5.
+fn newer_chunks(
+    fields: &mut Fields<'_>,
+    version: u8,
+    rank: impl Fn(u8) -> io::Result<usize>,
+) -> Result<Layout, Fault> {
     let flags = fields.u8()?;
     let dimensions = rank(fields.u8()?)?;
     let width = usize::from(fields.u8()?);
@@ -556,7 +560,10 @@ fn chunked_4(fields: &mut Fields<'_>, rank: impl Fn(u8) -> io::Result<usize>) ->
     }
     let chunk = (0..dimensions).map(|_| fields.number(width)).collect::<io::Result<_>>()?;
     let index = match fields.u8()? {
-        1 if flags & 2 != 0 => Index::Single(Some((fields.length()?, fields.u32()?))),
+        1 if flags & 2 != 0 => {
+            let stored = if version == 4 { fields.length()? } else { fields.any_length()? };
+            Index::Single(Some((stored, fields.u32()?)))
+        }
         1 => Index::Single(None),
         2 => Index::Implicit,
         3 => {
