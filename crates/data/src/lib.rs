@@ -28,7 +28,7 @@ mod summary;
 
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use budget::Budget;
 use reading::{Reading, Source};
@@ -81,6 +81,14 @@ pub fn read_split(
     let mut reading = open(path, &[split], options)?;
     let recordings = reading.split(split)?;
     Ok((recordings, reading.notes))
+}
+
+/// The files that a path of recordings stands for: itself, or the `.npy` files of a folder or beside the one named.
+///
+/// # Errors
+/// [`DataError::ArrayName`] if it is a folder without such files, or an `.npy` file of another name.
+pub fn files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
+    if path.is_dir() || extension(path) == "npy" { npz::files(path) } else { Ok(vec![path.to_owned()]) }
 }
 
 /// As [`read`], for a file in memory that would be called `name`. `.npy` files are read from a disk only.

@@ -97,7 +97,15 @@ pub(crate) fn open<'a, R: Read + Seek>(
             return Err(DataError::malformed(path, problem));
         }
     }
-    let mut mat = Mat { path, file, length, endian, wanted: [None; NAMES.len()], present: Vec::new() };
+    let mut mat = Mat {
+        path,
+        file,
+        length,
+        endian,
+        wanted: [None; NAMES.len()],
+        present: Vec::new(),
+        compressed: false,
+    };
     mat.find_variables(budget)?;
     Ok(mat)
 }
@@ -112,6 +120,8 @@ pub(crate) struct Mat<'a, R> {
     wanted: [Option<u64>; NAMES.len()],
     /// Names of all variables.
     present: Vec<String>,
+    /// Whether any of them is compressed.
+    compressed: bool,
 }
 
 /// Type and size of an element, and whether its data lie within the tag.
@@ -218,6 +228,7 @@ impl<'p, R: Read + Seek> Mat<'p, R> {
                 _ => None,
             };
             if let Some(name) = named {
+                self.compressed |= tag.kind == MI_COMPRESSED;
                 if let Some(which) = NAMES.iter().position(|wanted| *wanted == name)
                     && self.wanted[which].replace(at).is_some()
                 {
@@ -284,6 +295,12 @@ impl<'p, R: Read + Seek> Mat<'p, R> {
 }
 
 impl<R: Read + Seek> Source for Mat<'_, R> {
+    fn format(&self) -> String {
+        let order = if self.endian == Endian::Big { "big" } else { "little" };
+        let storage = if self.compressed { "compressed" } else { "not compressed" };
+        format!("MATLAB level 5, {order}-endian, {storage}")
+    }
+
     fn first_label(&self) -> u8 {
         1
     }

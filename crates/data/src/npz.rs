@@ -65,8 +65,17 @@ pub(crate) fn open_files(path: &Path) -> Result<(Numpy<Files>, u64, String), Dat
     Ok((Numpy(files), bytes, title))
 }
 
+/// The files that [`open_files`] would read.
+pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let (Numpy(files), ..) = open_files(path)?;
+    Ok(NAMES.iter().map(|name| files.path(name)).filter(|path| path.is_file()).collect())
+}
+
 /// Arrays by name, each as NumPy stores it in a file.
 pub(crate) trait Arrays {
+    /// The format in words.
+    const FORMAT: &'static str;
+
     /// What to call the place of an array in errors.
     fn path(&self, name: &str) -> PathBuf;
     fn holds(&self, name: &str) -> bool;
@@ -88,6 +97,8 @@ pub(crate) struct Entries<R> {
 }
 
 impl<R: Read + Seek> Arrays for Entries<R> {
+    const FORMAT: &'static str = "NumPy archive (.npz)";
+
     fn path(&self, _: &str) -> PathBuf {
         self.path.clone()
     }
@@ -119,6 +130,8 @@ pub(crate) struct Files {
 }
 
 impl Arrays for Files {
+    const FORMAT: &'static str = "NumPy arrays (.npy)";
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{}{name}.npy", self.prefix))
     }
@@ -246,6 +259,10 @@ impl Opened<'_> {
 }
 
 impl<A: Arrays> Source for Numpy<A> {
+    fn format(&self) -> String {
+        A::FORMAT.to_owned()
+    }
+
     fn first_label(&self) -> u8 {
         0
     }

@@ -83,6 +83,11 @@ pub enum Reason {
 #[serde(tag = "note", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Note {
+    /// The format of the file.
+    Format {
+        /// In words.
+        format: String,
+    },
     /// Recordings were scaled one by one, see [`Rescale`].
     Scaled {
         /// The split.
@@ -143,6 +148,7 @@ impl Note {
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Format { format } => f.write_str(format),
             Self::Scaled { split, recordings, reason, min, max } => {
                 write!(
                     f,

@@ -15,6 +15,9 @@ const ROUNDING: f32 = 1e-5;
 
 /// An opened file of recordings: arrays by name.
 pub(crate) trait Source {
+    /// The format in words.
+    fn format(&self) -> String;
+
     /// The label that the first class usually has in this format.
     fn first_label(&self) -> u8;
 
@@ -77,7 +80,7 @@ impl<'a> Reading<'a> {
                 }
             }
         }
-        let mut notes = Vec::new();
+        let mut notes = vec![Note::Format { format: source.format() }];
         let first = first_label(path, &labels, options, source.first_label(), &mut notes)?;
         Ok(Self { source, path, options, budget, raw, first, labels, notes })
     }

@@ -111,6 +111,10 @@ impl<R: Read + Seek> Hdf5<'_, R> {
 }
 
 impl<R: Read + Seek> Source for Hdf5<'_, R> {
+    fn format(&self) -> String {
+        "MATLAB level 7.3 (HDF5)".to_owned()
+    }
+
     fn first_label(&self) -> u8 {
         1
     }
