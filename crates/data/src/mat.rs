@@ -184,7 +184,11 @@ impl<R: Read> Variable<'_, R> {
     }
 
     /// All its numbers, each converted.
-    fn numbers<T>(mut self, budget: &mut Budget, convert: impl Fn(f64) -> T) -> Result<Vec<T>, DataError> {
+    fn numbers<T>(
+        mut self,
+        budget: &mut Budget,
+        convert: impl Fn(f64) -> T + Copy,
+    ) -> Result<Vec<T>, DataError> {
         budget.take(self.path, self.name, self.count, size_of::<T>())?;
         let read = match self.tag.small {
             Some(bytes) => read_values(&mut &bytes[..], self.element, self.count, convert),

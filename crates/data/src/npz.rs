@@ -224,7 +224,11 @@ impl Opened<'_> {
     }
 
     /// All values, each converted.
-    fn values<T>(mut self, budget: &mut Budget, convert: impl Fn(f64) -> T) -> Result<Vec<T>, DataError> {
+    fn values<T>(
+        mut self,
+        budget: &mut Budget,
+        convert: impl Fn(f64) -> T + Copy,
+    ) -> Result<Vec<T>, DataError> {
         let count = self.count()?;
         budget.take(&self.path, self.name, count, size_of::<T>())?;
         read_values(&mut self.reader, self.element, count, convert).map_err(|e| self.failed(e))

@@ -192,9 +192,10 @@ impl<'a> Reading<'a> {
         let (mut outside, mut first_outside, mut total) = (0, None, Range::EMPTY);
         let mut dropped = Vec::new();
         let mut kept = 0;
-        for i in 0..of {
+        self.budget.take(path, "the ranges of the recordings", of, size_of::<Range>())?;
+        let ranges: Vec<Range> = r.x.par_chunks_exact(size).map(Range::of).collect();
+        for (i, &range) in ranges.iter().enumerate() {
             let recording = &r.x[i * size..(i + 1) * size];
-            let range = Range::of(recording);
             let found = if r.y[i] == NO_CLASS {
                 label += 1;
                 None
@@ -271,9 +272,9 @@ const NO_CLASS: i64 = -1;
 
 /// Smallest and largest of some values.
 #[derive(Clone, Copy)]
-struct Range {
-    min: f32,
-    max: f32,
+pub(crate) struct Range {
+    pub(crate) min: f32,
+    pub(crate) max: f32,
     /// Not finite if any value is not.
     probe: f32,
 }
@@ -281,26 +282,29 @@ struct Range {
 impl Range {
     const EMPTY: Self = Self { min: f32::INFINITY, max: f32::NEG_INFINITY, probe: 0.0 };
 
-    fn of(values: &[f32]) -> Self {
+    pub(crate) fn of(values: &[f32]) -> Self {
         // In lanes, which the compiler turns into vector instructions.
-        let mut lanes = [Self::EMPTY; 16];
-        let (chunks, rest) = values.as_chunks::<16>();
-        for chunk in chunks {
-            for (lane, &v) in lanes.iter_mut().zip(chunk) {
-                lane.add(v);
+        const LANES: usize = 16;
+        let mut min = [f32::INFINITY; LANES];
+        let mut max = [f32::NEG_INFINITY; LANES];
+        let mut probe = [0.0; LANES];
+        let mut add = |chunk: &[f32; LANES]| {
+            for (lane, &v) in chunk.iter().enumerate() {
+                min[lane] = if v < min[lane] { v } else { min[lane] };
+                max[lane] = if v > max[lane] { v } else { max[lane] };
+                // Zero times NaN or an infinity is NaN, and stays so.
+                probe[lane] += v * 0.0;
             }
+        };
+        let (chunks, rest) = values.as_chunks();
+        chunks.iter().for_each(&mut add);
+        if let Some(&any) = rest.first() {
+            let mut last = [any; LANES];
+            last[..rest.len()].copy_from_slice(rest);
+            add(&last);
         }
-        for (lane, &v) in lanes.iter_mut().zip(rest) {
-            lane.add(v);
-        }
-        lanes.into_iter().fold(Self::EMPTY, Self::with)
-    }
-
-    fn add(&mut self, v: f32) {
-        self.min = if v < self.min { v } else { self.min };
-        self.max = if v > self.max { v } else { self.max };
-        // Zero times NaN or an infinity is NaN, and stays so.
-        self.probe += v * 0.0;
+        let lanes = (0..LANES).map(|lane| Self { min: min[lane], max: max[lane], probe: probe[lane] });
+        lanes.fold(Self::EMPTY, Self::with)
     }
 
     fn with(self, other: Self) -> Self {

@@ -51,7 +51,7 @@ impl Scalar {
         endian: Endian,
         bytes: &[u8],
         values: &mut impl Extend<T>,
-        convert: impl Fn(f64) -> T,
+        convert: impl Fn(f64) -> T + Copy,
     ) {
         macro_rules! each {
             ($type:ty, $size:literal, $to_f64:expr) => {{
@@ -84,6 +84,7 @@ impl Scalar {
 }
 
 /// A double as a single; finite values stay finite, so that an error can tell "too large" from "infinite".
+#[inline]
 pub(crate) fn narrow(value: f64) -> f32 {
     match value as f32 {
         v if v.is_infinite() && value.is_finite() => f32::MAX.copysign(v),
@@ -99,12 +100,12 @@ pub(crate) fn read_values<T>(
     reader: &mut impl Read,
     (scalar, endian): Element,
     count: usize,
-    convert: impl Fn(f64) -> T,
+    convert: impl Fn(f64) -> T + Copy,
 ) -> io::Result<Vec<T>> {
     let mut values = Vec::new();
     values.try_reserve_exact(count).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
     read_steps(reader, (scalar, endian), count, |bytes| {
-        scalar.decode(endian, bytes, &mut values, &convert);
+        scalar.decode(endian, bytes, &mut values, convert);
     })?;
     Ok(values)
 }

@@ -71,7 +71,7 @@ impl Dataset {
         path: &Path,
         name: &str,
         budget: &mut Budget,
-        convert: impl Fn(f64) -> T,
+        convert: impl Fn(f64) -> T + Copy,
     ) -> Result<Vec<T>, Fault> {
         let count = self.dims.iter().try_fold(1u64, |n, &dim| n.checked_mul(dim));
         let count = count.and_then(|count| usize::try_from(count).ok());
@@ -110,12 +110,14 @@ impl Dataset {
                     values: Vec::new(),
                     buffers: Default::default(),
                 };
-                let buffers = if self.filters.is_empty() { 1 } else { 2 };
+                // Sorting bytes back takes a second one.
+                let shuffled = self.filters.iter().any(|filter| matches!(filter, Filter::Shuffle(_)));
+                let buffers = if shuffled { 2 } else { 1 };
                 let chunk_bytes = reading.bytes();
                 budget.take(path, "a chunk of it", chunk_bytes, buffers)?;
                 reading.values.try_reserve_exact(count).map_err(std::io::Error::other)?;
                 reading.values.resize(count, T::default());
-                reading.all(raw, address, index, path, budget, &convert)?;
+                reading.all(raw, address, index, path, budget, convert)?;
                 budget.give_back(chunk_bytes, buffers);
                 Ok(reading.values)
             }
@@ -174,7 +176,7 @@ impl<T: Copy> ChunkReader<'_, T> {
         index: Index,
         path: &Path,
         budget: &mut Budget,
-        convert: &impl Fn(f64) -> T,
+        convert: impl Fn(f64) -> T + Copy,
     ) -> Result<(), Fault> {
         let plain = self.bytes() as u64 - 4;
         let [rows, columns] = self.grid.chunks;
@@ -215,7 +217,7 @@ impl<T: Copy> ChunkReader<'_, T> {
         root: u64,
         path: &Path,
         budget: &mut Budget,
-        convert: &impl Fn(f64) -> T,
+        convert: impl Fn(f64) -> T + Copy,
     ) -> Result<(), Fault> {
         let rank = self.dataset.dims.len();
         let chunks = self.grid.chunks[0] * self.grid.chunks[1];
@@ -280,7 +282,7 @@ impl<T: Copy> ChunkReader<'_, T> {
         raw: &mut Raw<R>,
         [row, column]: [usize; 2],
         chunk: Chunk,
-        convert: &impl Fn(f64) -> T,
+        convert: impl Fn(f64) -> T + Copy,
     ) -> Result<(), Fault> {
         let Grid { dims, chunk: size, .. } = self.grid;
         let (top, left) = (row * size[0], column * size[1]);

@@ -100,7 +100,7 @@ impl<R: Read + Seek> Hdf5<'_, R> {
         name: &'static str,
         variable: &Variable,
         budget: &mut Budget,
-        convert: impl Fn(f64) -> T,
+        convert: impl Fn(f64) -> T + Copy,
     ) -> Result<Vec<T>, DataError> {
         let path = self.path;
         let Variable { dataset, element, .. } = variable;

@@ -4,6 +4,9 @@
 
 /// Files that appear whole or not at all.
 mod atomic;
+/// `.mat` files of level 7.3, written by h5py: every structure that it writes, and what is not read. Needs
+/// Python.
+mod hdf5;
 /// `.mat` files built byte by byte: byte orders, small elements, truncation, lying sizes.
 mod mat;
 /// `.npz` files: round trips, every accepted layout, and files that lie.
