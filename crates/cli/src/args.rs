@@ -124,7 +124,7 @@ pub struct DataArgs {
 pub enum DataCommand {
     /// Simulate recordings of the three classes
     Simulate {
-        /// File to write, .npz
+        /// File to write, .npz or .mat
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
         /// Settings of the simulator, YAML
