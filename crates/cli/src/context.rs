@@ -233,6 +233,11 @@ fn probe(folder: &Path) -> std::io::Result<()> {
     tempfile::tempfile_in(folder).map(drop)
 }
 
+/// Recordings that must be there: a file, or a folder of `.npy` files.
+pub fn existing_data(path: &Path) -> Result<PathBuf> {
+    if path.is_dir() { Ok(path.to_path_buf()) } else { existing(path) }
+}
+
 /// A file that must be there.
 pub fn existing(path: &Path) -> Result<PathBuf> {
     if path.is_file() {
