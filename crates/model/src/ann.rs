@@ -11,6 +11,7 @@ use tch::{Device, Kind, Tensor};
 use crate::ModelError;
 use crate::arch::{Architecture, HIDDEN, Layer, nearest};
 use crate::checkpoint::{Checkpoint, TensorData, match_weights};
+use crate::identify::Identity;
 
 /// A network of the family with its parameters, float32, on one device.
 #[derive(Debug)]
@@ -212,7 +213,8 @@ pub fn matched_weights(
         let (path, report) = (path.to_path_buf(), Box::new(report));
         return Err(ModelError::OtherRecordings { path, takes, contacts, samples, report });
     }
-    report.into_result(path)?;
+    let network = format!("the {arch} network for recordings of {contacts} contacts x {samples} samples");
+    report.into_result(path, &network, &Identity::of(&checkpoint.weights).to_string())?;
     for (name, data) in &checkpoint.weights {
         if let Some(i) = data.to_f32().iter().position(|v| !v.is_finite()) {
             return Err(ModelError::Data(format!(

@@ -586,11 +586,11 @@ fn a_report_accounts_for_every_key() {
             "did you mean (1): clasifier.0.weight for classifier.0.weight",
         ]
     );
-    let message = refusal(report.into_result(Path::new("net.pth")));
+    let message = refusal(report.into_result(Path::new("net.pth"), "a network", "another"));
     assert!(message.starts_with("weights of net.pth do not fit the network"), "{message}");
     assert!(message.ends_with(&text), "{message}");
 
-    let clean = match_weights(&expected[..1], &found[..1]).into_result(Path::new("net.pth")).unwrap();
+    let clean = match_weights(&expected[..1], &found[..1]).into_result(Path::new("net.pth"), "", "").unwrap();
     assert_eq!(clean.applied, ["features.0.weight"]);
     assert!(clean.to_string().contains("missing (0): none"));
 }

@@ -8,6 +8,8 @@ mod counting;
 
 use std::path::Path;
 
+use escape_data::ReadOptions;
+use escape_data::archive::{EXPANSION, SLACK};
 use escape_model::checkpoint::{Checkpoint, CheckpointError, memory_limit, read, read_bytes, write};
 use escape_model::identify::Identity;
 
@@ -18,12 +20,15 @@ static ALLOCATOR: counting::Counting = counting::Counting;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 8] = [
     ("pickle", pickle),
     ("written", written),
     ("legacy", legacy),
     ("archive", archive),
     ("safetensors", safetensors),
+    ("mat", mat),
+    ("hdf5", hdf5),
+    ("npz", npz),
 ];
 
 /// Runs `work` on an input of so many bytes.
@@ -95,6 +100,35 @@ pub fn legacy(data: &[u8]) {
 /// A whole zip archive. The seeds have no checksums, so that changes to their content are seen.
 pub fn archive(data: &[u8]) {
     checkpoint(data);
+}
+
+/// A whole file of recordings of the format that the name says.
+fn recordings(name: &str, data: &[u8]) {
+    let options = ReadOptions { drop_bad: true, ..ReadOptions::default() };
+    let (_, peak) = counting::peak_of(|| {
+        let _ = escape_data::read_bytes(name, data, &options).map_err(|error| error.to_string());
+    });
+    let limit = data.len() as u64 * EXPANSION + SLACK;
+    assert!(
+        peak as u64 <= limit,
+        "{name} of {} bytes took {peak} bytes of memory, more than {limit}",
+        data.len()
+    );
+}
+
+/// A MATLAB file of level 5.
+pub fn mat(data: &[u8]) {
+    recordings("fuzz.mat", data);
+}
+
+/// A MATLAB file of level 7.3, which is HDF5.
+pub fn hdf5(data: &[u8]) {
+    recordings("fuzz_RAW.mat", data);
+}
+
+/// A NumPy archive.
+pub fn npz(data: &[u8]) {
+    recordings("fuzz.npz", data);
 }
 
 /// A whole `.safetensors` file.

@@ -77,7 +77,9 @@ fn check_extension(path: &Path, allowed: &[&str]) -> Result<()> {
 }
 
 fn write(path: &Path, dataset: &Dataset) -> Result<()> {
-    Ok(if has_extension(path, "mat") { write_mat(path, dataset)? } else { write_npz(path, dataset)? })
+    let written =
+        if has_extension(path, "mat") { write_mat(path, dataset) } else { write_npz(path, dataset) };
+    Ok(written?)
 }
 
 /// What is in a file, and how it was understood.

@@ -68,16 +68,17 @@ impl LoadReport {
         self.missing.is_empty() && self.unused.is_empty() && self.mismatched.is_empty()
     }
 
-    /// The report itself if it is clean.
+    /// The report itself if it is clean; `path` is the file to name, `network` and `holds` say in words what was
+    /// expected and what is there.
     ///
     /// # Errors
-    /// [`CheckpointError::Mismatch`] with the report if it is not; `path` is the file to name.
-    pub fn into_result(self, path: &Path) -> Result<Self, CheckpointError> {
+    /// [`CheckpointError::Mismatch`] with the report if it is not.
+    pub fn into_result(self, path: &Path, network: &str, holds: &str) -> Result<Self, CheckpointError> {
         if self.is_clean() {
-            Ok(self)
-        } else {
-            Err(CheckpointError::Mismatch { path: path.to_owned(), report: Box::new(self) })
+            return Ok(self);
         }
+        let (path, report) = (path.to_owned(), Box::new(self));
+        Err(CheckpointError::Mismatch { path, network: network.to_owned(), holds: holds.to_owned(), report })
     }
 }
 
