@@ -2,7 +2,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use escape_model::arch::Architecture;
-use escape_model::checkpoint::Checkpoint;
+use escape_model::checkpoint::{Checkpoint, DType, TensorData, Value, write};
 
 use crate::support::{Files, failure, json};
 
@@ -56,6 +56,44 @@ fn inspection_tells_everything() {
 }
 
 #[test]
+fn half_precision_is_for_weights_that_it_can_hold() {
+    let files = Files::with_snn();
+    let small = files.at("half.pth");
+    json(&["checkpoint", "convert", &files.at("snn.pth"), &small, "--half"]);
+    let mut checkpoint = Checkpoint::load(small.as_ref()).unwrap();
+    assert!(checkpoint.weights.iter().all(|(_, w)| w.dtype == DType::F16));
+
+    let counter = TensorData { dtype: DType::I64, shape: vec![], bytes: 100_000i64.to_le_bytes().into() };
+    checkpoint.weights.push(("counter".to_owned(), counter.clone()));
+    checkpoint.save(small.as_ref()).unwrap();
+    json(&["checkpoint", "convert", &small, &files.at("again.pth"), "--half"]);
+    assert_eq!(Checkpoint::load(files.at("again.pth").as_ref()).unwrap().weights[5].1, counter);
+
+    checkpoint.weights[5].1 = TensorData::from_f32(&[2], &[1.0, 70_000.0]);
+    checkpoint.save(small.as_ref()).unwrap();
+    let (code, message) = failure(&["checkpoint", "convert", &small, &files.at("inf.pth"), "--half"]);
+    assert!(code == 1 && message.contains("counter has values from 1 to 70000"), "{code}: {message}");
+}
+
+#[test]
+fn json_of_an_inspection_loses_nothing() {
+    let files = Files::new();
+    let path = files.at("odd.pth");
+    let s = |text: &str| Value::Str(text.to_owned());
+    let long = "x".repeat(300);
+    let value = Value::Dict(vec![
+        (s(&long), Value::Set(vec![Value::Int(3)])),
+        (s("mixed"), Value::Dict(vec![(Value::Int(1), s("a")), (s("1"), s("b"))])),
+        (s("bytes"), Value::Bytes(vec![7, 255])),
+    ]);
+    write(path.as_ref(), &value).unwrap();
+    let content = json(&["checkpoint", "inspect", &path])["content"].clone();
+    assert_eq!(content[long.as_str()], serde_json::json!([3]));
+    assert_eq!(content["mixed"], serde_json::json!([[1, "a"], ["1", "b"]]));
+    assert_eq!(content["bytes"]["bytes"], serde_json::json!([7, 255]));
+}
+
+#[test]
 fn wrong_names_for_checkpoints_are_refused() {
     let files = Files::new();
     let (ann, text) = (files.at("ann.pth"), files.at("out.txt"));
@@ -84,17 +122,24 @@ fn a_killed_process_leaves_the_old_file_or_the_new_one() {
     let new = std::fs::read(&out).unwrap();
     assert_ne!(old, new);
     std::fs::write(&out, &old).unwrap();
-    let mut killed = 0;
-    for delay in 0..30 {
+    // Killed while the new file grows beside the old one, and at other times.
+    let growing = || {
+        let names = std::fs::read_dir(files.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().ends_with(".tmp")).count()
+    };
+    let mut within = 0;
+    for round in 0..20 {
+        let before = growing();
         let mut process = start("other.pth");
-        std::thread::sleep(Duration::from_millis(10 * delay));
+        while growing() == before && process.try_wait().unwrap().is_none() {}
+        std::thread::sleep(Duration::from_micros(500 * round));
         process.kill().unwrap();
-        killed += u32::from(!process.wait().unwrap().success());
+        within += u32::from(!process.wait().unwrap().success() && growing() > before);
         let found = std::fs::read(&out).unwrap();
-        assert!(found == old || found == new, "half a file after {delay}0 ms");
+        assert!(found == old || found == new, "half a file in round {round}");
         if found == new {
             std::fs::write(&out, &old).unwrap();
         }
     }
-    assert!(killed > 0, "no process was killed in time");
+    assert!(within > 0, "no process was killed while it wrote");
 }

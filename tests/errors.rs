@@ -89,7 +89,15 @@ fn recordings_of_another_shape_are_refused() {
     json(&["data", "simulate", "--samples", "24", "--config", &files.at("wide.yaml"), "--out", &wide]);
     for checkpoint in ["ann.pth", "snn.pth"] {
         let checkpoint = files.at(checkpoint);
-        says(&["evaluate", "--checkpoint", &checkpoint, "--data", &wide], 1, &["classifier.0.weight"]);
+        says(
+            &["evaluate", "--checkpoint", &checkpoint, "--data", &wide],
+            1,
+            &[
+                "takes recordings of 56 contacts x 100 samples (classifier.0 has 22400 inputs = 64 x 14 x 25)",
+                "but these have 64 contacts x 100 samples",
+                "classifier.0.weight",
+            ],
+        );
     }
 }
 

@@ -7,6 +7,8 @@
 mod checkpoints;
 // Wrong usage, missing files, foreign checkpoints: what is said, and with which exit code.
 mod errors;
+// Options of reading recordings, notes, translations and pictures.
+mod recordings;
 // Batch size and threads change nothing in the default preset.
 mod invariance;
 // Training, fine-tuning and runs that were interrupted go on where they were.

@@ -144,17 +144,3 @@ fn help_and_version_are_there_for_every_command() {
     }
     assert!(escape(&["--version"]).status.success());
 }
-
-#[test]
-fn checkpoints_are_inspected_and_rewritten() {
-    let files = Files::with_snn();
-    let small = files.at("half.pth");
-    json(&["checkpoint", "convert", &files.at("snn.pth"), &small, "--half"]);
-    let report = json(&["checkpoint", "inspect", &small]);
-    assert!(
-        report["network"].as_str().unwrap().contains("modified network as a spiking network for 4 timesteps")
-    );
-    let weight = &report["content"]["state_dict"]["module.features.0.weight"];
-    assert_eq!(weight["shape"], serde_json::json!([64, 1, 8, 8]));
-    assert!(weight["dtype"].as_str().unwrap().contains("16"));
-}

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Makes the seeds of the fuzz targets anew: small files of every kind the readers take. Needs torch, numpy, scipy,
-h5py and safetensors.
+"""Makes the seeds of the fuzz targets that read checkpoints anew: small files of every kind. Those of recordings are
+made by crates/data/tests/seeds.py. Needs torch and numpy.
 
     python tests/fuzz/seeds.py
 """
@@ -61,6 +61,7 @@ def checkpoints():
                 # Behind the magic number, the protocol and the facts about the machine.
                 at = whole.index(b"\x80\x02", whole.index(b"little_endian"))
                 put("pickle", name, whole[at:])
+                put("written", name, whole[at:])
 
 
 def safetensors():

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use escape_convert::Method;
-use escape_data::Split;
+use escape_data::{ReadOptions, Rescale, Split};
 use escape_model::arch::Architecture;
 use escape_model::device::Request;
 use escape_snn_core::encode::Encoding;
@@ -93,6 +93,27 @@ pub struct RunArgs {
     pub resume: bool,
 }
 
+/// How recordings are read.
+#[derive(Args)]
+pub struct ReadingArgs {
+    /// Scale each recording to [-1, 1]: auto (files ending in _RAW, and where most recordings leave that range), none
+    /// or per-recording
+    #[arg(long, default_value = "auto", value_name = "HOW")]
+    pub scaling: Rescale,
+    /// Label of the first class, 0 or 1 [default: what the labels say]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=1))]
+    pub first_label: Option<u8>,
+    /// Leave out recordings that are constant, hold NaN or an infinity, or have a label that is no class
+    #[arg(long)]
+    pub drop_bad: bool,
+}
+
+impl ReadingArgs {
+    pub fn options(&self) -> ReadOptions {
+        ReadOptions { scaling: self.scaling, first_label: self.first_label, drop_bad: self.drop_bad }
+    }
+}
+
 #[derive(Args)]
 pub struct DataArgs {
     #[command(subcommand)]
@@ -103,7 +124,7 @@ pub struct DataArgs {
 pub enum DataCommand {
     /// Simulate recordings of the three classes
     Simulate {
-        /// File to write, .npz
+        /// File to write, .npz or .mat
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
         /// Settings of the simulator, YAML
@@ -119,17 +140,24 @@ pub enum DataCommand {
         #[arg(long, value_name = "K")]
         fold: Option<usize>,
     },
-    /// Shapes, classes and ranges of a file
+    /// Shapes, classes and ranges of a file, and how it was understood
     Inspect {
-        /// .npz or .mat
+        /// .mat (level 5 or 7.3), .npz, or .npy files by one of them or their folder
         file: PathBuf,
+        #[command(flatten)]
+        reading: ReadingArgs,
+        /// Draw the first recording of each class: .png, with .svg and the .csv that it is drawn from beside it
+        #[arg(long, value_name = "FILE")]
+        picture: Option<PathBuf>,
     },
-    /// Translate recordings to .npz
+    /// Translate recordings
     Convert {
-        /// .npz or .mat
+        /// .mat (level 5 or 7.3), .npz, or .npy files by one of them or their folder
         from: PathBuf,
-        /// .npz
+        /// .npz or .mat (level 5)
         to: PathBuf,
+        #[command(flatten)]
+        reading: ReadingArgs,
     },
 }
 
@@ -145,6 +173,8 @@ pub struct TrainArgs {
     /// Recordings to train and test on
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
+    #[command(flatten)]
+    pub reading: ReadingArgs,
     /// Folder for best.pth, last.pth and training.csv
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -195,6 +225,8 @@ pub struct ConvertArgs {
     /// Recordings to calibrate with
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
+    #[command(flatten)]
+    pub reading: ReadingArgs,
     /// train or test
     #[arg(long, default_value = "train")]
     pub split: Split,
@@ -252,6 +284,8 @@ pub struct EvaluateArgs {
     /// Recordings
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
+    #[command(flatten)]
+    pub reading: ReadingArgs,
     /// train or test
     #[arg(long, default_value = "test")]
     pub split: Split,
@@ -290,6 +324,8 @@ pub struct FinetuneArgs {
     /// Recordings to train and test on
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
+    #[command(flatten)]
+    pub reading: ReadingArgs,
     /// Folder for best.pth, last.pth and finetune.csv
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -345,6 +381,8 @@ pub struct SpikesArgs {
     /// Recordings
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
+    #[command(flatten)]
+    pub reading: ReadingArgs,
     /// train or test
     #[arg(long, default_value = "test")]
     pub split: Split,
@@ -416,6 +454,8 @@ pub struct BenchArgs {
     /// Recordings
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
+    #[command(flatten)]
+    pub reading: ReadingArgs,
     #[command(flatten)]
     pub simulation: SimulationArgs,
     /// Recordings simulated together

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use escape_convert::Method;
-use escape_data::SimulatorConfig;
+use escape_data::{ReadOptions, Rescale, SimulatorConfig};
 use escape_model::arch::Architecture;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::network::Preset;
@@ -53,6 +53,23 @@ pub struct Data {
     pub file: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulate: Option<Simulate>,
+    /// How a file is read, as the options of the same names.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub scaling: Rescale,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_label: Option<u8>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub drop_bad: bool,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+impl Data {
+    pub fn reading(&self) -> ReadOptions {
+        ReadOptions { scaling: self.scaling, first_label: self.first_label, drop_bad: self.drop_bad }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -229,6 +246,13 @@ impl Config {
         check(names_a_file(&self.name), "name", A_NAME);
         let sources = [self.data.file.is_some(), self.data.simulate.is_some()];
         check(sources[0] != sources[1], "data", "expected either file or simulate");
+        check(self.data.first_label.is_none_or(|label| label <= 1), "data.first_label", "expected 0 or 1");
+        let plain = self.data.reading() == ReadOptions::default();
+        check(
+            self.data.file.is_some() || plain,
+            "data",
+            "scaling, first_label and drop_bad say how a file is read, and there is none",
+        );
         if let Some(simulate) = &self.data.simulate {
             check(simulate.samples >= 10, "data.simulate.samples", "expected at least 10");
             check(
@@ -404,6 +428,9 @@ finetune:
         assert!(error(&["convert.3.timesteps=1"]).contains("list of 1"));
         assert!(error(&["nothing"]).contains("path=value"));
         assert!(error(&["name.x=1"]).contains("no parts"));
+        assert!(error(&["data.first_label=1"]).contains("there is none"));
+        assert!(error(&["data={file: a.mat, first_label: 2}"]).contains("data.first_label: expected 0 or 1"));
+        assert!(error(&["data={file: a.mat, scaling: raw}"]).contains("per-recording"));
         let both = error(&["finetune.0.from=nobody", "evaluate={batch_size: 0}"]);
         assert!(error(&["convert.0.name=../out"]).contains("convert[0].name"));
         assert!(both.contains("finetune[0].from") && both.contains("evaluate.batch_size"), "{both}");

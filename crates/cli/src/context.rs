@@ -233,11 +233,22 @@ fn probe(folder: &Path) -> std::io::Result<()> {
     tempfile::tempfile_in(folder).map(drop)
 }
 
+/// Recordings that must be there: a file, or a folder of `.npy` files.
+pub fn existing_data(path: &Path) -> Result<PathBuf> {
+    if path.is_dir() { Ok(path.to_path_buf()) } else { existing(path) }
+}
+
 /// A file that must be there.
 pub fn existing(path: &Path) -> Result<PathBuf> {
     if path.is_file() {
         return Ok(path.to_path_buf());
     }
-    let why = if path.is_dir() { "this is a folder, expected a file" } else { "no such file" };
+    let why = if path.is_dir() {
+        "this is a folder, expected a file"
+    } else if path.exists() {
+        "this is a device or pipe, expected a file"
+    } else {
+        "no such file"
+    };
     Err(anyhow::anyhow!("{}: {why}; check the path", path.display()))
 }

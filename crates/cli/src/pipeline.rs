@@ -23,9 +23,9 @@ use escape_stdb::surrogate::Surrogate;
 use crate::commands::convert::{Conversion, converted};
 use crate::commands::finetune::{Job, adam, finetune, schedule};
 use crate::commands::train::{Recipe, train_into};
-use crate::commands::{Simulation, checkpoint, data, energy, report, spikes};
+use crate::commands::{Simulation, checkpoint, data, dataset, energy, report, spikes};
 use crate::config::{Config, Convert};
-use crate::context::{Context, existing, usage};
+use crate::context::{Context, existing, existing_data, usage};
 use crate::run_folder::{Input, Manifest, now, sha256, write_text};
 
 /// The settings as they were resolved, in the run folder.
@@ -87,8 +87,12 @@ pub fn run(context: &Context, config: &Config, folder: &Path, resume: bool) -> R
 }
 
 fn manifest(context: &Context, config: &Config, folder: &Path, text: &str) -> Result<()> {
-    let inputs = [&config.data.file, &config.ann.checkpoint];
-    let inputs = inputs.into_iter().flatten().map(|p| Input::of(&existing(p)?)).collect::<Result<_>>()?;
+    let mut files = Vec::new();
+    if let Some(data) = &config.data.file {
+        files.extend(escape_data::files(&existing_data(data)?)?);
+    }
+    files.extend(config.ann.checkpoint.clone());
+    let inputs = files.iter().map(|p| Input::of(&existing(p)?)).collect::<Result<_>>()?;
     let manifest = Manifest {
         name: config.name.clone(),
         created: now(),
@@ -107,7 +111,7 @@ fn manifest(context: &Context, config: &Config, folder: &Path, text: &str) -> Re
 /// The recordings. Simulated ones are not stored: settings and seed make them again, the same.
 fn recordings(context: &Context, config: &Config) -> Result<Dataset> {
     match (&config.data.file, &config.data.simulate) {
-        (Some(file), _) => Ok(escape_data::read(&existing(file)?)?),
+        (Some(file), _) => dataset(context, file, &config.data.reading()),
         (None, Some(simulate)) => {
             context.note(format!("simulating {} recordings", simulate.samples));
             data::simulated(context, &simulate.settings, simulate.samples)

@@ -84,6 +84,13 @@ impl<R: Read + Seek> Archive<R> {
         self.length
     }
 
+    /// At most how many bytes of memory the directory takes.
+    pub fn overhead(&self) -> usize {
+        // Nodes of a B-tree are at least half full.
+        let each = 2 * size_of::<(String, Entry)>();
+        self.entries.keys().map(|name| name.len() + each).sum()
+    }
+
     /// The names of all entries, in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)

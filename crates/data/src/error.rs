@@ -65,14 +65,31 @@ pub enum DataError {
         /// What to do about it.
         hint: &'static str,
     },
-    /// A MATLAB level 7.3 file, which is HDF5 inside.
+    /// The name of a single NumPy array does not say which of the four it is.
     #[error(
-        "{path} is a MATLAB level 7.3 (HDF5) file, expected level 5: save it in MATLAB with -v7, or convert it to \
-         .npz (train_x, train_y, test_x, test_y) with h5py"
+        "cannot tell what {path} holds: expected recordings as train_x.npy, train_y.npy, test_x.npy and test_y.npy, all \
+         with one beginning (rat2_train_x.npy, ...) or in a folder of their own; rename it, or put the arrays into one \
+         .npz with numpy.savez"
     )]
-    Hdf5 {
+    ArrayName {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// What the file holds takes more memory than its size warrants.
+    #[error(
+        "cannot read {path}: {what} takes {bytes} bytes of memory, and with the rest of the file that is more than \
+         {expansion} times its {file} bytes; save it anew without compression (MATLAB: save -v6; NumPy: savez)",
+        expansion = crate::archive::EXPANSION
+    )]
+    TooLarge {
         /// The file.
         path: PathBuf,
+        /// What was to be read.
+        what: String,
+        /// The memory for it.
+        bytes: u64,
+        /// Size of the file in bytes.
+        file: u64,
     },
     /// The file breaks its own format: truncated, corrupted or hostile.
     #[error("{path} is damaged: {problem}; copy or export the file again")]
@@ -146,7 +163,8 @@ pub enum DataError {
     },
     /// A label is not one of the classes.
     #[error(
-        "label {index} of the {split} split of {path}: expected a whole number in {first}..={last} ({}), got {value}",
+        "label {index} of the {split} split of {path}: expected a whole number in {first}..={last} ({}), got {value}; \
+         correct it, say where labels start with --first-label, or leave out all such recordings with --drop-bad",
         classes(*first)
     )]
     Label {
@@ -158,14 +176,29 @@ pub enum DataError {
         index: usize,
         /// Its value.
         value: f64,
-        /// The lowest label of this format: 0 in `.npz`, 1 in `.mat`.
+        /// The label of the first class.
         first: i64,
-        /// The highest one.
+        /// The label of the last class.
         last: i64,
+    },
+    /// Labels start both at 0 and at 1.
+    #[error(
+        "labels of {path}: label {} of the {} split is 0 and label {} of the {} split is 3; expected all in 0..=2 or all \
+         in 1..=3, say which with --first-label, and leave out the others with --drop-bad",
+        zero.1, zero.0, three.1, three.0
+    )]
+    MixedLabels {
+        /// The file.
+        path: PathBuf,
+        /// Split and index of the first 0.
+        zero: (Split, usize),
+        /// Split and index of the first 3.
+        three: (Split, usize),
     },
     /// A value is NaN or infinite.
     #[error(
-        "{split} split of {path}: {at} is {value}; expected a finite number, remove or repair the recording"
+        "{split} split of {path}: {at} is {value}; expected a finite number, repair the recording, or leave out all such \
+         ones with --drop-bad"
     )]
     NotFinite {
         /// The file.
@@ -177,10 +210,25 @@ pub enum DataError {
         /// The value.
         value: f32,
     },
+    /// All values of a recording are equal.
+    #[error(
+        "{split} split of {path}: recording {recording} is constant ({value} throughout); expected a signal, so export it \
+         again, or leave out all such recordings with --drop-bad"
+    )]
+    Constant {
+        /// The file.
+        path: PathBuf,
+        /// The split.
+        split: Split,
+        /// Index of the recording, below N.
+        recording: usize,
+        /// Its value.
+        value: f32,
+    },
     /// A value lies outside [-1, 1].
     #[error(
         "{split} split of {path}: {at} is {value}; expected values in [-1, 1], so scale every recording first, e.g. \
-         x / max|x| or (x - min) / (max - min) * 2 - 1"
+         with --scaling per-recording: (x - min) / (max - min) * 2 - 1"
     )]
     OutOfRange {
         /// The file.
@@ -265,6 +313,7 @@ impl DataError {
     pub(crate) fn reading(path: &Path, what: &str, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::UnexpectedEof => Self::malformed(path, format!("{what} ends too early")),
+            io::ErrorKind::Unsupported => Self::unsupported(path, format!("{what}: {source}")),
             io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
                 Self::malformed(path, format!("{what}: {source}"))
             }

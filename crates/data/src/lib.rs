@@ -2,8 +2,9 @@
 //!
 //! A recording is one detected compound action potential: H contacts of a nerve cuff, W samples of time,
 //! scaled to [-1, 1], and the class of the movement or touch that evoked it. Files are `.npz` (this project's
-//! own layout, see [`npz`]) or MATLAB level 5 `.mat` (see [`mat`]); [`mod@simulate`] makes recordings where no
-//! animal is at hand. This crate prints nothing and needs no libtorch.
+//! own layout, see [`npz`]), the same arrays as `.npy`, or MATLAB `.mat` of level 5 (see [`mat`]) or 7.3 (see
+//! [`hdf5`]); [`mod@simulate`] makes recordings where no animal is at hand. This crate prints nothing and needs no
+//! libtorch.
 //!
 //! Checkpoints, too, are zip archives: [`archive`] reads the directory of either and trusts no size in it, and
 //! [`write_atomically`] writes files of any kind.
@@ -12,9 +13,13 @@
 
 pub mod archive;
 mod atomic;
+mod budget;
 mod error;
+pub mod hdf5;
 pub mod mat;
 pub mod npz;
+mod options;
+mod reading;
 mod recordings;
 pub mod rng;
 mod scalar;
@@ -22,11 +27,15 @@ pub mod simulate;
 mod summary;
 
 use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use budget::Budget;
+use reading::{Reading, Source};
 
 pub use atomic::write_atomically;
 pub use error::{DataError, Position, shown};
+pub use options::{Note, ReadOptions, Reason, Rescale};
 pub use recordings::{Dataset, Inconsistent, ParseSplitError, Recordings, Split};
 pub use simulate::{RowOrder, Scaling, SimulatorConfig, simulate};
 pub use summary::{DatasetSummary, SplitSummary};
@@ -42,30 +51,72 @@ pub const SAMPLES: usize = 100;
 /// Sampling rate of the recordings, in hertz.
 pub const SAMPLE_RATE_HZ: f64 = 30_000.0;
 
-/// Read both splits of a file of recordings.
+/// Read both splits of a file of recordings; one that the file has nothing of is empty. Also says what was found and
+/// decided on the way.
 ///
-/// The format follows from the extension (`.npz` or `.mat`), or from the first bytes when the extension is
-/// neither. Values are checked to be finite and within [-1, 1] (up to a rounding of 1e-5, which is clamped),
-/// labels to be one of the classes.
+/// The format follows from the extension (`.npz`, `.mat`, `.npy`), or from the first bytes when it is none of these; a
+/// folder holds `.npy` files, of which one can be named as well (see [`npz`]). Values are checked to be finite, not all
+/// equal within a recording, and within [-1, 1] (up to a rounding of 1e-5, which is clamped), labels to be one of the
+/// classes; `options` says what is done about it.
 ///
 /// # Errors
 /// Anything that keeps the file from being understood, as a [`DataError`] that names the file, the place in
-/// it and the remedy. A damaged or hostile file gives an error, never a panic or an allocation that its size
-/// does not justify.
-pub fn read(path: &Path) -> Result<Dataset, DataError> {
-    let mut source = open(path, &Split::ALL)?;
-    let (train, test) = (source.split(Split::Train)?, source.split(Split::Test)?);
-    let dataset = Dataset { train, test, sample_rate_hz: source.sample_rate_hz() };
-    dataset.check_shapes(path)?;
-    Ok(dataset)
+/// it and the remedy. A damaged or hostile file gives an error, never a panic; the memory taken is at most
+/// [`archive::EXPANSION`] times its size and [`archive::SLACK`].
+pub fn read(path: &Path, options: &ReadOptions) -> Result<(Dataset, Vec<Note>), DataError> {
+    let mut reading = open(path, &Split::ALL, options)?;
+    let dataset = reading.dataset()?;
+    Ok((dataset, reading.notes))
 }
 
-/// Read one split of a file of recordings; the other one is neither read nor required to exist.
+/// Read one split of a file of recordings; the other one is not required to exist, and only its labels are looked at.
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_split(path: &Path, split: Split) -> Result<Recordings, DataError> {
-    open(path, &[split])?.split(split)
+pub fn read_split(
+    path: &Path,
+    split: Split,
+    options: &ReadOptions,
+) -> Result<(Recordings, Vec<Note>), DataError> {
+    let mut reading = open(path, &[split], options)?;
+    let recordings = reading.split(split)?;
+    Ok((recordings, reading.notes))
+}
+
+/// The files that a path of recordings stands for: itself, or the `.npy` files of a folder or beside the one named.
+///
+/// # Errors
+/// [`DataError::ArrayName`] if it is a folder without such files, or an `.npy` file of another name.
+pub fn files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
+    if path.is_dir() || extension(path) == "npy" { npz::files(path) } else { Ok(vec![path.to_owned()]) }
+}
+
+/// As [`read`], for a file in memory that would be called `name`. `.npy` files are read from a disk only.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_bytes(
+    name: &str,
+    bytes: &[u8],
+    options: &ReadOptions,
+) -> Result<(Dataset, Vec<Note>), DataError> {
+    let path = Path::new(name);
+    let mut reading = open_stream(path, Cursor::new(bytes), &Split::ALL, options)?;
+    let dataset = reading.dataset()?;
+    Ok((dataset, reading.notes))
+}
+
+/// Write both splits as a MATLAB level 5 file, not compressed: doubles, one column a recording, labels 1..3 in a
+/// column (see [`mat`]); also the scalar `sample_rate_hz` where it is not 30,000.
+///
+/// The file appears whole or not at all, see [`write_atomically`]. Equal data give equal bytes.
+///
+/// # Errors
+/// [`DataError::Inconsistent`] when the arrays of a split do not fit each other, [`DataError::Unsupported`] when the
+/// format cannot hold them (other than 100 samples a contact, 2 GiB or more as doubles), [`DataError::Io`] when
+/// writing fails.
+pub fn write_mat(path: &Path, dataset: &Dataset) -> Result<(), DataError> {
+    mat::save(path, dataset)
 }
 
 /// Write both splits as `.npz`: `train_x` float32 N x H x W, `train_y` int64 N (0..2), `test_x`, `test_y`,
@@ -80,27 +131,59 @@ pub fn write_npz(path: &Path, dataset: &Dataset) -> Result<(), DataError> {
     npz::save(path, dataset)
 }
 
-/// An opened file of recordings.
-trait Source {
-    /// One of the splits that the file was opened for; each can be had once.
-    fn split(&mut self, split: Split) -> Result<Recordings, DataError>;
-
-    fn sample_rate_hz(&self) -> f64;
+/// Open a file, or `.npy` files, for the splits asked for.
+fn open<'a>(path: &'a Path, wanted: &[Split], options: &'a ReadOptions) -> Result<Reading<'a>, DataError> {
+    if path.is_dir() || extension(path) == "npy" {
+        if !path.exists() {
+            return Err(DataError::Missing { path: path.to_owned() });
+        }
+        let (files, bytes, title) = npz::open_files(path)?;
+        return Reading::new(Box::new(files), path, is_raw(&title), wanted, options, Budget::new(bytes));
+    }
+    open_stream(path, File::open(path).map_err(|e| DataError::open(path, e))?, wanted, options)
 }
 
-/// Open a file for the splits asked for.
-fn open<'a>(path: &'a Path, splits: &'a [Split]) -> Result<Box<dyn Source + 'a>, DataError> {
-    let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
-    let looks_like = looks_like(path)?;
-    Ok(match (extension.as_deref(), looks_like) {
-        (Some("npz"), _) => Box::new(npz::open(path, looks_like)?),
-        (Some("mat"), _) => Box::new(mat::open(path, looks_like, splits)?),
-        (_, Magic::Zip) => Box::new(npz::open(path, looks_like)?),
-        (_, Magic::Mat5 | Magic::Hdf5) => Box::new(mat::open(path, looks_like, splits)?),
+/// Open a file that is one stream.
+fn open_stream<'a, R: Read + Seek + 'a>(
+    path: &'a Path,
+    mut file: R,
+    wanted: &[Split],
+    options: &'a ReadOptions,
+) -> Result<Reading<'a>, DataError> {
+    let (looks_like, length) = looks_like(&mut file).map_err(|e| DataError::io(path, "read", e))?;
+    let mut budget = Budget::new(length);
+    let wrong = |expected, hint| DataError::WrongFormat {
+        path: path.to_owned(),
+        expected,
+        looks_like: looks_like.describe(),
+        hint,
+    };
+    let source: Box<dyn Source + 'a> = match (extension(path).as_str(), looks_like) {
+        ("mat", Magic::Zip) => return Err(wrong("a MATLAB file", "rename it to .npz")),
+        ("npz", Magic::Mat5 | Magic::Hdf5) => return Err(wrong("an .npz archive", "rename it to .mat")),
+        (_, Magic::Zip) => Box::new(npz::open(path, file, &mut budget)?),
+        (_, Magic::Mat5) => Box::new(mat::open(path, file, length, &mut budget)?),
+        (_, Magic::Hdf5) => Box::new(hdf5::open(path, file, length, &mut budget)?),
+        ("npz", _) => {
+            return Err(wrong("an .npz archive", "write it with numpy.savez or the data commands"));
+        }
+        ("mat", _) => return Err(wrong("a MATLAB file", "save it in MATLAB with -v7")),
         (_, other) => {
             return Err(DataError::UnknownFormat { path: path.to_owned(), looks_like: other.describe() });
         }
-    })
+    };
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    Reading::new(source, path, is_raw(stem), wanted, options, budget)
+}
+
+/// The extension in lower case.
+fn extension(path: &Path) -> String {
+    path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase()
+}
+
+/// Whether a name says that the file holds microvolts.
+fn is_raw(stem: &str) -> bool {
+    stem.to_ascii_lowercase().ends_with("_raw")
 }
 
 /// What the first bytes of a file say it is; only for choosing a reader and for error messages.
@@ -121,7 +204,7 @@ impl Magic {
         match self {
             Self::Empty => "an empty file",
             Self::Zip => "a zip archive (.npz)",
-            Self::Npy => "a single NumPy array (.npy; use numpy.savez with the names train_x, train_y, ...)",
+            Self::Npy => "a single NumPy array (.npy)",
             Self::Mat5 => "a MATLAB level 5 file (.mat)",
             Self::Hdf5 => "an HDF5 file (MATLAB level 7.3 .mat, .h5)",
             Self::Gzip => "a gzip file (unpack it first)",
@@ -131,17 +214,22 @@ impl Magic {
     }
 }
 
-/// Recognise a file by its first 520 bytes.
-fn looks_like(path: &Path) -> Result<Magic, DataError> {
+/// Recognise a file by its first 520 bytes; also gives its length.
+fn looks_like(file: &mut (impl Read + Seek)) -> io::Result<(Magic, u64)> {
     const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
     let mut head = Vec::with_capacity(520);
-    let file = File::open(path).map_err(|e| DataError::open(path, e))?;
-    file.take(520).read_to_end(&mut head).map_err(|e| DataError::io(path, "read", e))?;
+    file.take(520).read_to_end(&mut head)?;
+    let length = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(0))?;
     // MATLAB puts 512 bytes of its own before the HDF5 signature.
     let hdf5 = head.starts_with(HDF5) || head.get(512..).is_some_and(|rest| rest.starts_with(HDF5));
-    Ok(if head.is_empty() {
+    let level = |low: &[u8], high: &[u8]| {
+        matches!(head.get(124..128), Some([a, b, b'I', b'M']) if [*a, *b] == *low)
+            || matches!(head.get(124..128), Some([a, b, b'M', b'I']) if [*a, *b] == *high)
+    };
+    let magic = if head.is_empty() {
         Magic::Empty
-    } else if hdf5 || head.starts_with(b"MATLAB 7.3 MAT-file") {
+    } else if hdf5 || head.starts_with(b"MATLAB 7.3 MAT-file") || level(&[0, 2], &[2, 0]) {
         Magic::Hdf5
     } else if head.starts_with(archive::LOCAL) || head.starts_with(archive::END) {
         Magic::Zip
@@ -155,5 +243,6 @@ fn looks_like(path: &Path) -> Result<Magic, DataError> {
         Magic::Text
     } else {
         Magic::Other
-    })
+    };
+    Ok((magic, length))
 }

@@ -1,102 +1,127 @@
 //! MATLAB level 5 `.mat` files, as far as recordings need them: numeric 2-D arrays, compressed or plain, in
 //! either byte order, with numbers stored in a smaller type than their class. Everything else in a file is
-//! skipped.
+//! skipped. Level 7.3 holds the same variables in HDF5, see [`crate::hdf5`].
 //!
 //! `training_data_rat` and `test_data_rat` are (H * 100) x N: one column a recording, element i of it contact
 //! i / 100, sample i % 100. Storage is column-major, so the columns come one after the other and each is a
-//! row-major H x W recording. `training_data_labels` and `test_data_labels` are N x 1 or 1 x N, values 1..3,
-//! and become 0..2. N recordings, H contacts, W = 100 samples.
+//! row-major H x W recording. `training_data_labels` and `test_data_labels` are N x 1 or 1 x N, values 1..3 or 0..2,
+//! and become 0..2. This project adds a scalar `sample_rate_hz` where it is not 30,000. N recordings, H contacts,
+//! W = 100 samples.
 //!
 //! Layout, from "MAT-File Format" (MathWorks): a 128-byte header, then elements. An element is a tag (type,
 //! size in bytes; or both and up to four bytes of data in eight bytes) and its data, padded to eight bytes. A
 //! matrix is an element of elements: flags, dimensions, name, numbers. A compressed element is a zlib stream
 //! of one matrix.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use flate2::bufread::ZlibDecoder;
 
+use crate::budget::Budget;
 use crate::error::{DataError, invalid, shape};
-use crate::recordings::{Recordings, Split};
-use crate::scalar::{Endian, Scalar, narrow, read_values};
-use crate::{Magic, SAMPLE_RATE_HZ, SAMPLES, Source};
+use crate::reading::Source;
+use crate::recordings::{Dataset, Recordings, Split};
+use crate::scalar::{Element, Endian, Scalar, narrow, read_values};
+use crate::{SAMPLE_RATE_HZ, SAMPLES, write_atomically};
 
 const MI_INT8: u32 = 1;
 const MI_UINT8: u32 = 2;
 const MI_INT32: u32 = 5;
 const MI_UINT32: u32 = 6;
+const MI_DOUBLE: u32 = 9;
 const MI_MATRIX: u32 = 14;
 const MI_COMPRESSED: u32 = 15;
 const MI_UTF8: u32 = 16;
+/// Class of an array of doubles.
+const MX_DOUBLE: u32 = 6;
 /// Header of the file, in bytes.
 const HEADER: u64 = 128;
 /// The longest name read, in bytes (MATLAB allows 63), and the most dimensions.
 const NAME_LIMIT: u32 = 1024;
 const DIMENSIONS_LIMIT: u32 = 32;
 
+/// The variables that are looked at.
+pub(crate) const NAMES: [&str; 5] =
+    ["training_data_rat", "training_data_labels", "test_data_rat", "test_data_labels", "sample_rate_hz"];
+
 /// Names of the values and of the labels of a split.
-fn variables(split: Split) -> [&'static str; 2] {
+pub(crate) fn variables(split: Split) -> [&'static str; 2] {
     match split {
-        Split::Train => ["training_data_rat", "training_data_labels"],
-        Split::Test => ["test_data_rat", "test_data_labels"],
+        Split::Train => [NAMES[0], NAMES[1]],
+        Split::Test => [NAMES[2], NAMES[3]],
     }
 }
 
-/// Read the variables of the splits asked for; what the file's first bytes look like is known.
-pub(crate) fn open<'a>(
+/// What the dimensions of a variable of values should be.
+pub(crate) const VALUES_SHAPE: &str =
+    "(contacts * 100) x recordings, 5600 x N for 56 contacts; transpose it if it is the other way round";
+/// What those of labels should be.
+pub(crate) const LABELS_SHAPE: &str = "N x 1 or 1 x N, one label a recording";
+
+/// N, H and W of values of these dimensions, in MATLAB's order.
+pub(crate) fn recordings_shape(dims: &[u64]) -> Option<[usize; 3]> {
+    let &[rows, recordings] = dims else { return None };
+    if rows == 0 || !rows.is_multiple_of(SAMPLES as u64) {
+        return None;
+    }
+    let contacts = usize::try_from(rows).ok()? / SAMPLES;
+    Some([usize::try_from(recordings).ok()?, contacts, SAMPLES])
+}
+
+/// How many labels there are in an array of these dimensions.
+pub(crate) fn labels_count(dims: &[u64]) -> Option<usize> {
+    match *dims {
+        [n] | [n, 1] | [1, n] => usize::try_from(n).ok(),
+        [0, _] | [_, 0] => Some(0),
+        _ => None,
+    }
+}
+
+/// Find the variables of a file.
+pub(crate) fn open<'a, R: Read + Seek>(
     path: &'a Path,
-    looks_like: Magic,
-    splits: &'a [Split],
-) -> Result<Variables<'a>, DataError> {
-    match looks_like {
-        Magic::Mat5 => {}
-        Magic::Hdf5 => return Err(DataError::Hdf5 { path: path.to_owned() }),
+    reader: R,
+    length: u64,
+    budget: &mut Budget,
+) -> Result<Mat<'a, R>, DataError> {
+    let mut file = BufReader::with_capacity(1 << 16, reader);
+    let mut header = [0; HEADER as usize];
+    file.read_exact(&mut header).map_err(|e| DataError::reading(path, "the header", e))?;
+    // Written as the number 0x4d49, so it reads "IM" when the low byte comes first.
+    let endian = if header.ends_with(b"IM") { Endian::Little } else { Endian::Big };
+    match u16_of([header[124], header[125]], endian) {
+        0x0100 => {}
         other => {
-            return Err(DataError::WrongFormat {
-                path: path.to_owned(),
-                expected: "a MATLAB level 5 file",
-                looks_like: other.describe(),
-                hint: if other == Magic::Zip { "rename it to .npz" } else { "save it in MATLAB with -v7" },
-            });
+            let problem = format!("version {other:#06x} in its header, expected 0x0100");
+            return Err(DataError::malformed(path, problem));
         }
     }
-    let mut found =
-        Variables { path, splits, values: [None, None], labels: [None, None], present: Vec::new() };
-    let file = File::open(path).map_err(|e| DataError::open(path, e))?;
-    found.read_file(file)?;
-    Ok(found)
+    let mut mat = Mat {
+        path,
+        file,
+        length,
+        endian,
+        wanted: [None; NAMES.len()],
+        present: Vec::new(),
+        compressed: false,
+    };
+    mat.find_variables(budget)?;
+    Ok(mat)
 }
 
-/// What was read so far.
-pub(crate) struct Variables<'a> {
+/// A file whose variables are known.
+pub(crate) struct Mat<'a, R> {
     path: &'a Path,
-    splits: &'a [Split],
-    /// By split: the values, and how many contacts they are of.
-    values: [Option<(Vec<f32>, usize)>; 2],
-    /// By split: the labels, 1 to 3.
-    labels: [Option<Vec<f64>>; 2],
+    file: BufReader<R>,
+    length: u64,
+    endian: Endian,
+    /// Where the element of each of [`NAMES`] stands.
+    wanted: [Option<u64>; NAMES.len()],
     /// Names of all variables.
     present: Vec<String>,
-}
-
-impl Source for Variables<'_> {
-    fn split(&mut self, split: Split) -> Result<Recordings, DataError> {
-        let [values_name, labels_name] = variables(split);
-        let missing = |name: &str| DataError::MissingArray {
-            path: self.path.to_owned(),
-            name: name.to_owned(),
-            present: self.present.clone(),
-        };
-        let (x, contacts) = self.values[split as usize].take().ok_or_else(|| missing(values_name))?;
-        let labels = self.labels[split as usize].take().ok_or_else(|| missing(labels_name))?;
-        Recordings::checked(self.path, split, x, &labels, 1, [contacts, SAMPLES])
-    }
-
-    fn sample_rate_hz(&self) -> f64 {
-        SAMPLE_RATE_HZ
-    }
+    /// Whether any of them is compressed.
+    compressed: bool,
 }
 
 /// Type and size of an element, and whether its data lie within the tag.
@@ -116,60 +141,106 @@ struct Matrix {
     dims: Vec<u64>,
 }
 
-impl Variables<'_> {
+/// The content of a matrix, after its own tag.
+enum Content<'a, R> {
+    Plain(io::Take<&'a mut BufReader<R>>),
+    Packed(io::Take<ZlibDecoder<io::Take<&'a mut BufReader<R>>>>),
+}
+
+impl<R: Read> Read for Content<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(reader) => reader.read(buffer),
+            Self::Packed(reader) => reader.read(buffer),
+        }
+    }
+}
+
+impl<R: Read> Content<'_, R> {
+    /// Read what follows the numbers: nothing but padding, and the end at which the decoder compares its checksum.
+    fn finish(self) -> io::Result<()> {
+        if let Self::Packed(reader) = self {
+            io::copy(&mut reader.into_inner().take(16), &mut io::sink())?;
+        }
+        Ok(())
+    }
+}
+
+/// A variable of plain numbers, read up to them.
+struct Variable<'a, R> {
+    path: &'a Path,
+    name: &'static str,
+    dims: Vec<u64>,
+    tag: Tag,
+    element: Element,
+    count: usize,
+    content: Content<'a, R>,
+}
+
+impl<R: Read> Variable<'_, R> {
+    fn wrong_shape(self, expected: &str) -> DataError {
+        let (path, name, expected) = (self.path.to_owned(), self.name.to_owned(), expected.to_owned());
+        DataError::WrongShape { path, name, expected, got: self.dims }
+    }
+
+    /// All its numbers, each converted.
+    fn numbers<T>(
+        mut self,
+        budget: &mut Budget,
+        convert: impl Fn(f64) -> T + Copy,
+    ) -> Result<Vec<T>, DataError> {
+        budget.take(self.path, self.name, self.count, size_of::<T>())?;
+        let read = match self.tag.small {
+            Some(bytes) => read_values(&mut &bytes[..], self.element, self.count, convert),
+            None => read_values(&mut self.content, self.element, self.count, convert),
+        };
+        read.and_then(|values| self.content.finish().map(|()| values))
+            .map_err(|e| DataError::reading(self.path, self.name, e))
+    }
+}
+
+impl<'p, R: Read + Seek> Mat<'p, R> {
     fn bad(&self, problem: impl Into<String>) -> DataError {
         DataError::malformed(self.path, problem)
     }
 
-    fn read_file(&mut self, file: File) -> Result<(), DataError> {
-        let path = self.path;
-        let io = |e| DataError::io(path, "read", e);
-        let length = file.metadata().map_err(io)?.len();
-        let mut file = BufReader::with_capacity(1 << 16, file);
-        let mut header = [0; HEADER as usize];
-        file.read_exact(&mut header).map_err(|e| DataError::reading(path, "the header", e))?;
-        // Written as the number 0x4d49, so it reads "IM" when the low byte comes first.
-        let endian = if header.ends_with(b"IM") { Endian::Little } else { Endian::Big };
-        let version = [header[124], header[125]];
-        match u16_of(version, endian) {
-            0x0100 => {}
-            0x0200 => return Err(DataError::Hdf5 { path: path.to_owned() }),
-            other => return Err(self.bad(format!("version {other:#06x} in its header, expected 0x0100"))),
-        }
+    fn find_variables(&mut self, budget: &mut Budget) -> Result<(), DataError> {
+        let (path, endian) = (self.path, self.endian);
         let mut at = HEADER;
-        while at < length {
+        while at < self.length {
             let place = format!("the element at byte {at}");
-            file.seek(SeekFrom::Start(at)).map_err(io)?;
-            let tag = read_tag(&mut file, endian).map_err(|e| DataError::reading(path, &place, e))?;
+            let failed = |e| DataError::reading(path, &place, e);
+            // Most elements are skipped, so what was read ahead is thrown away in any case.
+            self.file.seek(SeekFrom::Start(at)).map_err(|e| DataError::io(path, "read", e))?;
+            let tag = read_tag(&mut self.file, endian).map_err(failed)?;
             // Small elements and others of no interest cannot stand here in a sound file, but do no harm.
             let size = if tag.small.is_some() { 0 } else { u64::from(tag.size) };
             let end = at + 8 + size;
-            if end > length {
-                let left = length - at - 8;
+            if end > self.length {
+                let left = self.length - at - 8;
                 return Err(
                     self.bad(format!("{place} declares {size} bytes, but {left} are left in the file"))
                 );
             }
-            match tag.kind {
-                MI_MATRIX => {
-                    let mut content = (&mut file).take(size);
-                    self.read_matrix(&mut content, endian, size, &place)?;
+            // No data at all is what MATLAB writes for an empty cell.
+            let named = match tag.kind {
+                MI_MATRIX | MI_COMPRESSED if size > 0 => {
+                    let mut content = self.content(tag, &place)?;
+                    let matrix = read_preamble(&mut content, endian).map_err(failed)?;
+                    Some(matrix.name).filter(|name| !name.is_empty()) // MATLAB's own data have no name
                 }
-                MI_COMPRESSED => {
-                    let mut content = ZlibDecoder::new((&mut file).take(size));
-                    let inner =
-                        read_tag(&mut content, endian).map_err(|e| DataError::reading(path, &place, e))?;
-                    if inner.kind != MI_MATRIX || inner.small.is_some() {
-                        return Err(self.bad(format!("{place} is compressed but holds no matrix")));
-                    }
-                    let limit = u64::from(inner.size);
-                    if self.read_matrix(&mut (&mut content).take(limit), endian, limit, &place)? {
-                        // Only padding is left; reading to the end makes the decoder compare its checksum.
-                        let rest = io::copy(&mut content.take(16), &mut io::sink());
-                        rest.map_err(|e| DataError::reading(path, &place, e))?;
-                    }
+                _ => None,
+            };
+            if let Some(name) = named {
+                self.compressed |= tag.kind == MI_COMPRESSED;
+                if let Some(which) = NAMES.iter().position(|wanted| *wanted == name)
+                    && self.wanted[which].replace(at).is_some()
+                {
+                    return Err(self.bad(format!("variable {name} occurs twice, the second time in {place}")));
                 }
-                _ => {}
+                // Twice, for the list may be grown by doubling it.
+                budget.take(path, "the names of the variables", 2 * size_of::<String>() + name.len(), 1)?;
+                self.present.push(name);
             }
             // Matrices are padded to eight bytes by their own elements, compressed ones not at all.
             at = end;
@@ -177,97 +248,170 @@ impl Variables<'_> {
         Ok(())
     }
 
-    /// Read a matrix of `size` bytes from `content`, if it is one that is looked for; say whether it was.
-    fn read_matrix(
-        &mut self,
-        content: &mut impl Read,
-        endian: Endian,
-        size: u64,
-        place: &str,
-    ) -> Result<bool, DataError> {
-        let path = self.path;
-        if size == 0 {
-            return Ok(false); // what MATLAB writes for an empty cell
+    /// The content of the matrix whose tag, or whose compressed element's tag, was just read.
+    fn content(&mut self, tag: Tag, place: &str) -> Result<Content<'_, R>, DataError> {
+        let (path, endian, size) = (self.path, self.endian, u64::from(tag.size));
+        let plain = (&mut self.file).take(size);
+        if tag.kind == MI_MATRIX {
+            return Ok(Content::Plain(plain));
         }
-        let matrix = read_preamble(content, endian).map_err(|e| DataError::reading(path, place, e))?;
-        let Matrix { name, class, complex, dims } = matrix;
-        if !name.is_empty() {
-            self.present.push(name.clone()); // MATLAB's own data have no name
+        let mut content = ZlibDecoder::new(plain);
+        let inner = read_tag(&mut content, endian).map_err(|e| DataError::reading(path, place, e))?;
+        if inner.kind != MI_MATRIX || inner.small.is_some() {
+            return Err(DataError::malformed(path, format!("{place} is compressed but holds no matrix")));
         }
-        let wanted = self.splits.iter().find_map(|&split| {
-            let which = variables(split).iter().position(|&variable| variable == name)?;
-            Some((split as usize, which == 0))
-        });
-        let Some((split, is_values)) = wanted else { return Ok(false) };
-        let occupied = if is_values { self.values[split].is_some() } else { self.labels[split].is_some() };
-        if occupied {
-            return Err(self.bad(format!("variable {name} occurs twice, the second time in {place}")));
-        }
+        Ok(Content::Packed(content.take(inner.size.into())))
+    }
+
+    /// Open a variable that is there.
+    fn variable(&mut self, name: &'static str) -> Result<Variable<'_, R>, DataError> {
+        let (path, endian) = (self.path, self.endian);
+        let failed = |e| DataError::reading(path, name, e);
+        let at = NAMES.iter().position(|known| *known == name).and_then(|which| self.wanted[which]);
+        self.file.seek(SeekFrom::Start(at.unwrap_or(HEADER))).map_err(|e| DataError::io(path, "read", e))?;
+        let tag = read_tag(&mut self.file, endian).map_err(failed)?;
+        let mut content = self.content(tag, name)?;
+        let Matrix { class, complex, dims, .. } = read_preamble(&mut content, endian).map_err(failed)?;
         if complex || !(6..=15).contains(&class) {
             let got = if complex { "complex numbers" } else { class_name(class) };
             return Err(DataError::WrongType {
                 path: path.to_owned(),
-                name,
+                name: name.to_owned(),
                 expected: "a full array of real numbers",
                 got: got.to_owned(),
             });
         }
-        let tag = read_tag(content, endian).map_err(|e| DataError::reading(path, &name, e))?;
+        let tag = read_tag(&mut content, endian).map_err(failed)?;
         let Some(scalar) = scalar_of(tag.kind) else {
-            return Err(self.bad(format!("the numbers of {name} are of element type {}", tag.kind)));
+            let problem = format!("the numbers of {name} are of element type {}", tag.kind);
+            return Err(DataError::malformed(path, problem));
         };
         let declared = dims.iter().try_fold(1u64, |n, &dim| n.checked_mul(dim));
         let needed = declared.and_then(|n| n.checked_mul(scalar.bytes() as u64));
         if needed != Some(u64::from(tag.size)) {
             let shape = shape(&dims);
-            return Err(self.bad(format!("{name} is {shape} but holds {} bytes of {scalar:?}", tag.size)));
+            let problem = format!("{name} is {shape} but holds {} bytes of {scalar:?}", tag.size);
+            return Err(DataError::malformed(path, problem));
         }
         let count = tag.size as usize / scalar.bytes();
-        let wrong_shape = |expected: &str| DataError::WrongShape {
-            path: path.to_owned(),
-            name: name.clone(),
-            expected: expected.to_owned(),
-            got: dims.clone(),
-        };
-        let failed = |e| DataError::reading(path, &name, e);
-        if is_values {
-            let rows = match *dims {
-                [rows, _] if rows > 0 && rows.is_multiple_of(SAMPLES as u64) => rows,
-                _ => {
-                    return Err(wrong_shape(
-                        "(contacts * 100) x recordings, 5600 x N for 56 contacts; transpose it if it is the other \
-                         way round",
-                    ));
-                }
-            };
-            let x = numbers(content, tag, scalar, endian, count, narrow).map_err(failed)?;
-            // A dimension is at most `i32::MAX`.
-            self.values[split] = Some((x, rows as usize / SAMPLES));
-        } else {
-            match *dims {
-                [_, 1] | [1, _] | [0, _] | [_, 0] => {}
-                _ => return Err(wrong_shape("N x 1 or 1 x N, one label a recording")),
-            }
-            let labels = numbers(content, tag, scalar, endian, count, |v| v).map_err(failed)?;
-            self.labels[split] = Some(labels);
-        }
-        Ok(true)
+        Ok(Variable { path, name, dims, tag, element: (scalar, endian), count, content })
     }
 }
 
-/// The numbers of an element whose tag was read.
-fn numbers<T>(
-    content: &mut impl Read,
-    tag: Tag,
-    scalar: Scalar,
-    endian: Endian,
-    count: usize,
-    convert: impl Fn(f64) -> T,
-) -> io::Result<Vec<T>> {
-    match tag.small {
-        Some(bytes) => read_values(&mut &bytes[..], scalar, endian, count, false, convert),
-        None => read_values(content, scalar, endian, count, false, convert),
+impl<R: Read + Seek> Source for Mat<'_, R> {
+    fn format(&self) -> String {
+        let order = if self.endian == Endian::Big { "big" } else { "little" };
+        let storage = if self.compressed { "compressed" } else { "not compressed" };
+        format!("MATLAB level 5, {order}-endian, {storage}")
     }
+
+    fn first_label(&self) -> u8 {
+        1
+    }
+
+    fn names(&self, split: Split) -> [&'static str; 2] {
+        variables(split)
+    }
+
+    fn holds(&self, name: &str) -> bool {
+        NAMES.iter().zip(&self.wanted).any(|(known, at)| *known == name && at.is_some())
+    }
+
+    fn present(&self) -> Vec<String> {
+        self.present.clone()
+    }
+
+    fn labels(&mut self, name: &'static str, budget: &mut Budget) -> Result<Vec<f64>, DataError> {
+        let variable = self.variable(name)?;
+        match labels_count(&variable.dims) {
+            Some(_) => variable.numbers(budget, |v| v),
+            None => Err(variable.wrong_shape(LABELS_SHAPE)),
+        }
+    }
+
+    fn shape(&mut self, name: &'static str) -> Result<[usize; 3], DataError> {
+        let variable = self.variable(name)?;
+        recordings_shape(&variable.dims).ok_or_else(|| variable.wrong_shape(VALUES_SHAPE))
+    }
+
+    fn values(&mut self, name: &'static str, budget: &mut Budget) -> Result<Vec<f32>, DataError> {
+        self.variable(name)?.numbers(budget, narrow)
+    }
+
+    fn scalar(&mut self, name: &'static str, budget: &mut Budget) -> Result<f64, DataError> {
+        let variable = self.variable(name)?;
+        if variable.count != 1 {
+            return Err(variable.wrong_shape("one number"));
+        }
+        Ok(variable.numbers(budget, |v| v)?[0])
+    }
+}
+
+/// The largest variable that MATLAB reads from a level 5 file, in bytes.
+const LARGEST: u64 = i32::MAX as u64;
+
+/// See [`crate::write_mat`].
+pub(crate) fn save(path: &Path, dataset: &Dataset) -> Result<(), DataError> {
+    dataset.check(path)?;
+    if dataset.train.samples != SAMPLES {
+        let problem = format!(
+            "recordings of {} samples, but a .mat file holds {SAMPLES} a contact; write .npz",
+            dataset.train.samples
+        );
+        return Err(DataError::unsupported(path, problem));
+    }
+    let largest = Split::ALL.map(|split| dataset.split(split).x.len() as u64 * 8).into_iter().max();
+    if let Some(bytes) = largest.filter(|&bytes| bytes > LARGEST - 1024) {
+        let problem = format!(
+            "a split of {bytes} bytes as doubles, but MATLAB level 5 holds less than {LARGEST}; write .npz"
+        );
+        return Err(DataError::unsupported(path, problem));
+    }
+    let mut operation = "create";
+    let written = write_atomically(path, |file| {
+        operation = "write";
+        let mut out = BufWriter::with_capacity(1 << 20, file);
+        let mut header = b"MATLAB 5.0 MAT-file, written by escape-snn".to_vec();
+        header.resize(124, b' ');
+        header.extend(0x0100u16.to_le_bytes());
+        header.extend(b"IM");
+        out.write_all(&header)?;
+        for split in Split::ALL {
+            let [values, labels] = variables(split);
+            let Recordings { x, y, .. } = dataset.split(split);
+            let size = dataset.train.size();
+            put(&mut out, values, [size, y.len()], x.iter().map(|&v| f64::from(v)))?;
+            put(&mut out, labels, [y.len(), 1], y.iter().map(|&label| label as f64 + 1.0))?;
+        }
+        if dataset.sample_rate_hz != SAMPLE_RATE_HZ {
+            put(&mut out, NAMES[4], [1, 1], [dataset.sample_rate_hz])?;
+        }
+        out.flush()
+    });
+    written.map_err(|e| DataError::io(path, operation, e))
+}
+
+/// Write a matrix of doubles; dimensions and size fit a signed 32-bit number.
+fn put(
+    out: &mut impl Write,
+    name: &str,
+    dims: [usize; 2],
+    values: impl IntoIterator<Item = f64>,
+) -> io::Result<()> {
+    let bytes = 8 * dims[0] as u32 * dims[1] as u32;
+    let name_room = name.len().next_multiple_of(8);
+    let mut head = Vec::new();
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>();
+    // Flags, dimensions, name and numbers, each with a tag of 8 bytes.
+    head.extend(words(&[MI_MATRIX, 16 + 16 + 8 + name_room as u32 + 8 + bytes]));
+    head.extend(words(&[MI_UINT32, 8, MX_DOUBLE, 0]));
+    head.extend(words(&[MI_INT32, 8, dims[0] as u32, dims[1] as u32]));
+    head.extend(words(&[MI_INT8, name.len() as u32]));
+    head.extend(name.as_bytes());
+    head.resize(head.len().next_multiple_of(8), 0);
+    head.extend(words(&[MI_DOUBLE, bytes]));
+    out.write_all(&head)?;
+    values.into_iter().try_for_each(|value| out.write_all(&value.to_le_bytes()))
 }
 
 fn read_tag(reader: &mut impl Read, endian: Endian) -> io::Result<Tag> {

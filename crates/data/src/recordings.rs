@@ -7,10 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::CLASSES;
-use crate::error::{DataError, Position};
-
-/// Values this far outside [-1, 1] are taken for rounding of the scaling and clamped.
-const ROUNDING: f32 = 1e-5;
+use crate::error::DataError;
 
 /// The recordings of one split.
 ///
@@ -134,46 +131,6 @@ impl Recordings {
         self.y.iter().filter_map(|&label| class_index(label)).for_each(|class| counts[class] += 1);
         counts
     }
-
-    /// Recordings as a reader found them: values in row-major order but unchecked, labels as numbers starting
-    /// at `first`. Checks everything that [`crate::read`] promises.
-    pub(crate) fn checked(
-        path: &Path,
-        split: Split,
-        mut x: Vec<f32>,
-        labels: &[f64],
-        first: i64,
-        [contacts, samples]: [usize; 2],
-    ) -> Result<Self, DataError> {
-        let size = contacts * samples;
-        let recordings = x.len().checked_div(size).unwrap_or(0);
-        if recordings != labels.len() {
-            let path = path.to_owned();
-            return Err(DataError::LabelCount { path, split, recordings, labels: labels.len() });
-        }
-        let last = first + CLASSES as i64 - 1;
-        let mut y = Vec::with_capacity(labels.len());
-        for (index, &value) in labels.iter().enumerate() {
-            if value.fract() != 0.0 || !(first as f64..=last as f64).contains(&value) {
-                let path = path.to_owned();
-                return Err(DataError::Label { path, split, index, value, first, last });
-            }
-            y.push(value as i64 - first);
-        }
-        let allowed = -1.0 - ROUNDING..=1.0 + ROUNDING;
-        // NaN lies in no range.
-        if let Some(i) = x.iter().position(|v| !allowed.contains(v)) {
-            let (path, value) = (path.to_owned(), x[i]);
-            let at = Position { recording: i / size, contact: i % size / samples, sample: i % samples };
-            return Err(if value.is_finite() {
-                DataError::OutOfRange { path, split, at, value }
-            } else {
-                DataError::NotFinite { path, split, at, value }
-            });
-        }
-        x.iter_mut().for_each(|v| *v = v.clamp(-1.0, 1.0));
-        Ok(Self { x, y, contacts, samples })
-    }
 }
 
 fn class_index(label: i64) -> Option<usize> {
@@ -198,6 +155,18 @@ impl Dataset {
             Split::Train => &self.train,
             Split::Test => &self.test,
         }
+    }
+
+    /// Whether the fields of both splits fit each other; `path` is the file that they are to be written to.
+    pub(crate) fn check(&self, path: &Path) -> Result<(), DataError> {
+        for split in Split::ALL {
+            self.split(split).check().map_err(|source| DataError::Inconsistent {
+                path: path.to_owned(),
+                split,
+                source,
+            })?;
+        }
+        self.check_shapes(path)
     }
 
     /// Whether the recordings of both splits have the same shape; `path` is the file to name if not.
@@ -296,14 +265,5 @@ mod tests {
         }
         let error = "Train".parse::<Split>().unwrap_err();
         assert_eq!(error.to_string(), "unknown split: expected train or test, got \"Train\"");
-    }
-
-    #[test]
-    fn rounding_of_the_scaling_is_clamped_and_no_more() {
-        let check = |v| Recordings::checked(Path::new("f"), Split::Test, vec![0.5, v], &[1.0], 0, [1, 2]);
-        assert_eq!(check(1.000_001).unwrap().x, [0.5, 1.0]);
-        let error = check(-1.001).unwrap_err().to_string();
-        assert!(error.contains("test split of f: recording 0, contact 0, sample 1 is -1.001"), "{error}");
-        assert!(matches!(check(f32::NAN), Err(DataError::NotFinite { .. })));
     }
 }

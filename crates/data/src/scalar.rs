@@ -27,6 +27,9 @@ pub(crate) enum Scalar {
     U64,
 }
 
+/// How the elements of an array are stored.
+pub(crate) type Element = (Scalar, Endian);
+
 impl Scalar {
     /// Size of one element, in bytes.
     pub(crate) fn bytes(self) -> usize {
@@ -42,17 +45,27 @@ impl Scalar {
         matches!(self, Self::F16 | Self::F32 | Self::F64)
     }
 
-    /// Hand each whole element of `bytes` to `sink`, as a double. 64-bit integers beyond 2^53 are rounded.
-    fn decode(self, endian: Endian, bytes: &[u8], mut sink: impl FnMut(f64)) {
+    /// Append each whole element of `bytes`. 64-bit integers beyond 2^53 are rounded.
+    pub(crate) fn decode<T>(
+        self,
+        endian: Endian,
+        bytes: &[u8],
+        values: &mut impl Extend<T>,
+        convert: impl Fn(f64) -> T + Copy,
+    ) {
         macro_rules! each {
-            ($type:ty, $size:literal, $to_f64:expr) => {
-                for raw in bytes.as_chunks::<$size>().0 {
-                    sink($to_f64(match endian {
-                        Endian::Little => <$type>::from_le_bytes(*raw),
-                        Endian::Big => <$type>::from_be_bytes(*raw),
-                    }))
+            ($type:ty, $size:literal, $to_f64:expr) => {{
+                let chunks = bytes.as_chunks::<$size>().0.iter();
+                // One loop for each byte order: without a branch inside, the compiler vectorises it.
+                match endian {
+                    Endian::Little => {
+                        values.extend(chunks.map(|raw| convert($to_f64(<$type>::from_le_bytes(*raw)))))
+                    }
+                    Endian::Big => {
+                        values.extend(chunks.map(|raw| convert($to_f64(<$type>::from_be_bytes(*raw)))))
+                    }
                 }
-            };
+            }};
         }
         match self {
             Self::F16 => each!(f16, 2, f64::from),
@@ -71,6 +84,7 @@ impl Scalar {
 }
 
 /// A double as a single; finite values stay finite, so that an error can tell "too large" from "infinite".
+#[inline]
 pub(crate) fn narrow(value: f64) -> f32 {
     match value as f32 {
         v if v.is_infinite() && value.is_finite() => f32::MAX.copysign(v),
@@ -78,40 +92,45 @@ pub(crate) fn narrow(value: f64) -> f32 {
     }
 }
 
-/// Read `count` elements and convert each.
-///
-/// Memory grows with what was really read: at most twice that, and never beyond `count` elements, so a header
-/// that lies about its size costs nothing. `trusted` says that `count` was checked against the size of the
-/// file, and lets the memory be taken in one piece.
+/// Read `count` elements and convert each; the caller has taken the memory for them from the file's budget.
 ///
 /// # Errors
 /// `UnexpectedEof` if the data end early, `OutOfMemory`, or what the reader answers.
 pub(crate) fn read_values<T>(
     reader: &mut impl Read,
-    scalar: Scalar,
-    endian: Endian,
+    (scalar, endian): Element,
     count: usize,
-    trusted: bool,
-    convert: impl Fn(f64) -> T,
+    convert: impl Fn(f64) -> T + Copy,
 ) -> io::Result<Vec<T>> {
-    const CHUNK: usize = 1 << 16; // bytes, a multiple of every element size
-    let out_of_memory = |_| io::Error::from(io::ErrorKind::OutOfMemory);
     let mut values = Vec::new();
-    if trusted {
-        values.try_reserve_exact(count).map_err(out_of_memory)?;
-    }
-    let mut buffer = vec![0; CHUNK];
-    while values.len() < count {
-        let take = (count - values.len()).min(CHUNK / scalar.bytes());
+    values.try_reserve_exact(count).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    read_steps(reader, (scalar, endian), count, |bytes| {
+        scalar.decode(endian, bytes, &mut values, convert);
+    })?;
+    Ok(values)
+}
+
+/// Hand the bytes of `count` elements to `sink`, some thousand whole elements at a time.
+///
+/// # Errors
+/// As [`read_values`].
+pub(crate) fn read_steps(
+    reader: &mut impl Read,
+    (scalar, _): Element,
+    count: usize,
+    mut sink: impl FnMut(&[u8]),
+) -> io::Result<()> {
+    const STEP: usize = 1 << 16; // bytes, a multiple of every element size
+    let mut buffer = vec![0; STEP];
+    let mut left = count;
+    while left > 0 {
+        let take = left.min(STEP / scalar.bytes());
         let bytes = &mut buffer[..take * scalar.bytes()];
         reader.read_exact(bytes)?;
-        if values.capacity() - values.len() < take {
-            let grow = values.len().max(take).min(count - values.len());
-            values.try_reserve_exact(grow).map_err(out_of_memory)?;
-        }
-        scalar.decode(endian, bytes, |v| values.push(convert(v)));
+        sink(bytes);
+        left -= take;
     }
-    Ok(values)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -127,8 +146,7 @@ mod tests {
                     [(Endian::Little, value.to_le_bytes()), (Endian::Big, value.to_be_bytes())]
                 {
                     assert_eq!(bytes.len(), Scalar::$scalar.bytes());
-                    let read =
-                        read_values(&mut &bytes[..], Scalar::$scalar, endian, 1, false, |v| v).unwrap();
+                    let read = read_values(&mut &bytes[..], (Scalar::$scalar, endian), 1, |v| v).unwrap();
                     assert_eq!(read, [value as f64], "{:?}", Scalar::$scalar);
                 }
             };
@@ -143,18 +161,18 @@ mod tests {
         check!(U16, u16, 3);
         check!(U32, u32, 3);
         check!(U64, u64, 3);
-        let read = read_values(&mut &[0x3c, 0x00, 0xc2, 0x00][..], Scalar::F16, Endian::Big, 2, true, |v| v)
-            .unwrap();
+        let bytes = [0x3c, 0x00, 0xc2, 0x00];
+        let read = read_values(&mut &bytes[..], (Scalar::F16, Endian::Big), 2, |v| v).unwrap();
         assert_eq!(read, [1.0, -3.0]);
     }
 
     #[test]
     fn more_than_one_chunk_and_a_lying_count() {
         let stored: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
-        let read =
-            |count| read_values(&mut &stored[..], Scalar::U32, Endian::Little, count, false, |v| v as u32);
+        let read = |count| read_values(&mut &stored[..], (Scalar::U32, Endian::Little), count, |v| v as u32);
         assert_eq!(read(100_000).unwrap(), (0..100_000).collect::<Vec<_>>());
-        assert_eq!(read(usize::MAX).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(read(100_001).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(read(usize::MAX).unwrap_err().kind(), io::ErrorKind::OutOfMemory);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! What a set of recordings holds, in numbers. N recordings, H contacts, W samples.
 
+use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::reading::Range;
 use crate::recordings::{Dataset, Recordings};
 use crate::{CLASS_NAMES, CLASSES};
 
@@ -41,22 +43,69 @@ pub struct SplitSummary {
     pub constant_recordings: usize,
 }
 
+/// Some values in numbers.
+#[derive(Clone, Copy)]
+struct Moments {
+    count: f64,
+    min: f32,
+    max: f32,
+    mean: f64,
+    /// Sum of the squares of the deviations from the mean.
+    squares: f64,
+}
+
+impl Moments {
+    const NONE: Self =
+        Self { count: 0.0, min: f32::INFINITY, max: f32::NEG_INFINITY, mean: 0.0, squares: 0.0 };
+
+    fn of(values: &[f32]) -> Self {
+        let count = values.len() as f64;
+        let mean = sum(values, |v| v) / count;
+        let squares = sum(values, |v| (v - mean).powi(2));
+        let Range { min, max, .. } = Range::of(values);
+        Self { count, min, max, mean, squares }
+    }
+
+    /// Of both together (Chan, Golub and LeVeque, 1979).
+    fn with(self, other: Self) -> Self {
+        let count = self.count + other.count;
+        let apart = other.mean - self.mean;
+        Self {
+            count,
+            min: self.min.min(other.min),
+            max: self.max.max(other.max),
+            mean: self.mean + apart * other.count / count,
+            squares: self.squares + other.squares + apart.powi(2) * self.count * other.count / count,
+        }
+    }
+}
+
+/// The sum of a function of values, in lanes, which the compiler turns into vector instructions.
+fn sum(values: &[f32], of: impl Fn(f64) -> f64) -> f64 {
+    let mut lanes = [0.0; 8];
+    let (chunks, rest) = values.as_chunks::<8>();
+    for chunk in chunks {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, &v)| *lane += of(v.into()));
+    }
+    lanes.iter().sum::<f64>() + rest.iter().map(|&v| of(v.into())).sum::<f64>()
+}
+
 impl Recordings {
-    /// These recordings in numbers.
+    /// These recordings in numbers, which do not depend on the number of threads.
     pub fn summary(&self) -> SplitSummary {
-        let count = Some(self.x.len() as f64).filter(|&n| n > 0.0);
-        let mean = count.map(|n| self.x.iter().map(|&v| f64::from(v)).sum::<f64>() / n);
-        let square = |mean: f64| self.x.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>();
+        let each: Vec<Moments> = self.x.par_chunks_exact(self.size().max(1)).map(Moments::of).collect();
+        let all = each.iter().copied().fold(Moments::NONE, Moments::with);
+        let known = |value: f64| (all.count > 0.0).then_some(value);
         SplitSummary {
             recordings: self.len(),
             contacts: self.contacts,
             samples: self.samples,
             class_counts: self.class_counts(),
-            min: count.map(|_| self.x.iter().fold(f64::INFINITY, |m, &v| m.min(v.into()))),
-            max: count.map(|_| self.x.iter().fold(f64::NEG_INFINITY, |m, &v| m.max(v.into()))),
-            mean,
-            sd: mean.zip(count).map(|(mean, n)| (square(mean) / n).sqrt()),
-            constant_recordings: self.iter().filter(|(x, _)| x.iter().all(|v| *v == x[0])).count(),
+            min: known(all.min.into()),
+            max: known(all.max.into()),
+            mean: known(all.mean),
+            sd: known((all.squares / all.count).sqrt()),
+            constant_recordings: each.iter().filter(|m| m.min == m.max).count(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{CheckpointError, LoadReport};
 
 /// Failures of building, loading, running or training a network.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,23 @@ pub enum ModelError {
         path: PathBuf,
         /// What does not fit.
         why: String,
+    },
+    /// A network was made for recordings of another shape.
+    #[error(
+        "{path}: the network takes recordings {takes}, but these have {contacts} contacts x {samples} samples; give it \
+         recordings of that shape, or train one for these with `escape-snn train`\n{report}"
+    )]
+    OtherRecordings {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The shape that it takes, and how that is known.
+        takes: String,
+        /// Contacts of the recordings (H).
+        contacts: usize,
+        /// Samples of the recordings (W).
+        samples: usize,
+        /// Every key of the network and of the file.
+        report: Box<LoadReport>,
     },
     /// The data do not suit the network or the operation.
     #[error("{0}")]

@@ -124,12 +124,12 @@ impl Optimizer {
         let text = |s: &str| Value::Str(s.to_string());
         let mut state = Vec::new();
         for i in 0..self.first.len() {
-            let first = Value::Tensor(from_tensor(&self.first[i])?);
+            let first = Value::from(from_tensor(&self.first[i])?);
             let entry = match self.rule {
                 Rule::Adam { .. } => vec![
-                    (text("step"), Value::Tensor(from_tensor(&Tensor::from(self.steps as f32))?)),
+                    (text("step"), Value::from(from_tensor(&Tensor::from(self.steps as f32))?)),
                     (text("exp_avg"), first),
-                    (text("exp_avg_sq"), Value::Tensor(from_tensor(&self.second[i])?)),
+                    (text("exp_avg_sq"), Value::from(from_tensor(&self.second[i])?)),
                 ],
                 Rule::Sgd { .. } => vec![(text("momentum_buffer"), first)],
             };

@@ -1,7 +1,7 @@
 """PyTorch's side of checkpoint_pytorch.rs.
 
     checkpoint_pytorch.py write FOLDER        files of torch.save and safetensors, each with what it holds in a .txt
-    checkpoint_pytorch.py dump FILE           what torch.load(weights_only=True) finds, on stdout
+    checkpoint_pytorch.py dump FOLDER         what torch.load(weights_only=True) finds in every .pth, as .found
     checkpoint_pytorch.py study FILE          uses a checkpoint as the study's code does
     checkpoint_pytorch.py real FOLDER         the same for checkpoints of 2018 that the package lpips carries
     checkpoint_pytorch.py safetensors FILE    the tensors and metadata that safetensors finds, on stdout
@@ -267,7 +267,8 @@ if __name__ == "__main__":
     elif command == "real":
         real(path)
     elif command == "dump":
-        tell(torch.load(path, weights_only=True), print)
+        for file in path.glob("*.pth"):
+            describe(torch.load(file, weights_only=True), file.with_suffix(".found"))
     elif command == "study":
         study(path)
     elif command == "safetensors":

@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use escape_model::checkpoint::{Checkpoint, DType, Leak, TensorData, Value, read, write};
 use tempfile::TempDir;
@@ -33,6 +34,16 @@ fn pytorch(command: &str, path: &Path) -> Option<String> {
         .unwrap_or_else(|e| panic!("could not run {}: {e}", Path::new(&python).display()));
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     Some(String::from_utf8(output.stdout).unwrap())
+}
+
+/// The folder with the script's files, made once; `None` if there is no Python to make them.
+fn written() -> Option<&'static Path> {
+    static FOLDER: OnceLock<Option<TempDir>> = OnceLock::new();
+    let made = FOLDER.get_or_init(|| {
+        let folder = TempDir::new().unwrap();
+        pytorch("write", folder.path()).map(|_| folder)
+    });
+    made.as_ref().map(TempDir::path)
 }
 
 /// The lines that `tell` of the script writes.
@@ -117,19 +128,19 @@ fn old_files_that_nobody_here_wrote_are_read_bit_for_bit() {
 
 #[test]
 fn what_torch_save_writes_is_read_bit_for_bit() {
+    let Some(files) = written() else { return };
     let folder = TempDir::new().unwrap();
-    let Some(_) = pytorch("write", folder.path()) else { return };
-    let compared = compare_all(folder.path());
+    let compared = compare_all(files);
     assert_eq!(compared, 2 * 16 + 2 + 1 + 3 + 1, "files compared");
 
-    let half = read(&folder.path().join("half.pth")).unwrap();
+    let half = read(&files.join("half.pth")).unwrap();
     let ours: Vec<u8> = ["double", "single"]
         .iter()
         .flat_map(|key| half.get(key).unwrap().as_tensor().unwrap().to_f16().bytes)
         .collect();
-    assert!(ours == fs::read(folder.path().join("half.bin")).unwrap(), "to_f16 must round as PyTorch does");
+    assert!(ours == fs::read(files.join("half.bin")).unwrap(), "to_f16 must round as PyTorch does");
 
-    let snn = Checkpoint::load(&folder.path().join("snn.pth")).unwrap();
+    let snn = Checkpoint::load(&files.join("snn.pth")).unwrap();
     assert_eq!(snn.accuracy, Some(f64::from(0.6962f32)));
     assert_eq!((snn.epoch, snn.timesteps, snn.leak), (Some(9), Some(28), Some(Leak::Same(1.0))));
     assert_eq!(snn.thresholds, Some(vec![7.5, 1.25, 0.5]));
@@ -149,17 +160,19 @@ fn what_torch_save_writes_is_read_bit_for_bit() {
         ("float8.safetensors", "w: expected a tensor of type F64,"),
     ];
     for (name, expected) in refusals {
-        let error = read(&folder.path().join(name)).expect_err(name).to_string();
+        let error = read(&files.join(name)).expect_err(name).to_string();
         assert!(error.contains(expected), "{name}: {error}");
     }
 
     // And back: what was read is written, and PyTorch finds in it what it wrote.
-    for name in ["dtypes", "views", "adam", "nesterov", "state_dict", "parameters", "adam-legacy"] {
-        let original = folder.path().join(format!("{name}.pth"));
-        let copy = folder.path().join(format!("{name}-copy.pth"));
-        write(&copy, &read(&original).unwrap()).unwrap();
-        let found = pytorch("dump", &copy).unwrap();
-        assert_same(name, &found, &fs::read_to_string(original.with_extension("txt")).unwrap());
+    let names = ["dtypes", "views", "adam", "nesterov", "state_dict", "parameters", "adam-legacy"];
+    for name in names.map(|name| format!("{name}.pth")) {
+        write(&folder.path().join(&name), &read(&files.join(&name)).unwrap()).unwrap();
+    }
+    pytorch("dump", folder.path()).unwrap();
+    for name in names {
+        let found = fs::read_to_string(folder.path().join(format!("{name}.found"))).unwrap();
+        assert_same(name, &found, &fs::read_to_string(files.join(format!("{name}.txt"))).unwrap());
     }
 }
 
@@ -172,17 +185,17 @@ fn what_is_written_is_opened_by_torch_load() {
     let tensors = DType::ALL.iter().map(|&dtype| {
         let byte = |i: usize| if dtype == DType::Bool { i as u8 & 1 } else { (i * 37 + 128) as u8 };
         let bytes = (0..6 * dtype.size()).map(byte).collect();
-        (s(&dtype.to_string()), Value::Tensor(TensorData { dtype, shape: vec![2, 3], bytes }))
+        (s(&dtype.to_string()), Value::from(TensorData { dtype, shape: vec![2, 3], bytes }))
     });
     let ints = [0, 255, 256, 65535, 65536, -1, i32::MIN.into(), 1 << 31, i64::MIN, i64::MAX];
     let floats = [0.1, -0.0, f64::INFINITY, f64::NAN];
     let value = Value::Dict(vec![
         (s("tensors"), Value::OrderedDict(tensors.collect())),
-        (s("scalar"), Value::Tensor(TensorData::from_f32(&[], &[2.5]))),
-        (s("no elements"), Value::Tensor(TensorData::from_f32(&[3, 0, 2], &[]))),
+        (s("scalar"), Value::from(TensorData::from_f32(&[], &[2.5]))),
+        (s("no elements"), Value::from(TensorData::from_f32(&[3, 0, 2], &[]))),
         (
             s("many"),
-            Value::List((0..400).map(|i| Value::Tensor(TensorData::from_f32(&[1], &[i as f32]))).collect()),
+            Value::List((0..400).map(|i| Value::from(TensorData::from_f32(&[1], &[i as f32]))).collect()),
         ),
         (s("ints"), Value::List(ints.map(Value::Int).into())),
         (s("floats"), Value::Tuple(floats.map(Value::Float).into())),
@@ -200,16 +213,17 @@ fn what_is_written_is_opened_by_torch_load() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("written.pth");
     write(&path, &value).unwrap();
-    let Some(found) = pytorch("dump", &path) else { return };
+    let Some(_) = pytorch("dump", folder.path()) else { return };
+    let found = fs::read_to_string(path.with_extension("found")).unwrap();
     assert_same("written.pth", &found, &told(&value));
 }
 
 #[test]
 fn the_study_s_code_uses_a_saved_checkpoint() {
+    let Some(files) = written() else { return };
     let folder = TempDir::new().unwrap();
-    let Some(_) = pytorch("write", folder.path()) else { return };
     // Weights and optimiser from a training in PyTorch, everything else from here.
-    let mut checkpoint = Checkpoint::load(&folder.path().join("adam.pth")).unwrap();
+    let mut checkpoint = Checkpoint::load(&files.join("adam.pth")).unwrap();
     checkpoint.thresholds = Some(vec![7.3638, 1.4794]);
     checkpoint.timesteps = Some(28);
     checkpoint.leak = Some(Leak::Same(1.0));
@@ -223,9 +237,9 @@ fn the_study_s_code_uses_a_saved_checkpoint() {
 
 #[test]
 fn safetensors_opens_a_saved_checkpoint() {
+    let Some(files) = written() else { return };
     let folder = TempDir::new().unwrap();
-    let Some(_) = pytorch("write", folder.path()) else { return };
-    let mut checkpoint = Checkpoint::load(&folder.path().join("adam.pth")).unwrap();
+    let mut checkpoint = Checkpoint::load(&files.join("adam.pth")).unwrap();
     checkpoint.thresholds = Some(vec![7.3638, 1.4794]);
     checkpoint.weights.extend(DType::ALL.map(|dtype| {
         let bytes = vec![1; 3 * dtype.size()];
@@ -241,7 +255,7 @@ fn safetensors_opens_a_saved_checkpoint() {
 
     let found = pytorch("safetensors", &path).unwrap();
     for (name, tensor) in &checkpoint.weights {
-        let lines = told(&Value::List(vec![s(name), Value::Tensor(tensor.clone())]));
+        let lines = told(&Value::List(vec![s(name), Value::from(tensor.clone())]));
         let (_, lines) = lines.split_once('\n').unwrap();
         assert!(found.contains(lines), "{name}");
     }

@@ -73,7 +73,7 @@ fn floats(declared: i64, count: u8) -> Vec<u8> {
 }
 
 fn tensor(values: &[f32]) -> Value {
-    Value::Tensor(TensorData::from_f32(&[values.len()], values))
+    Value::from(TensorData::from_f32(&[values.len()], values))
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn safetensors_by_hand() {
     let directory = r#"{"b":{"dtype":"U8","shape":[],"data_offsets":[4,5]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}  "#;
     let value = load(&safetensors(directory, &[0, 0, 0x80, 0x3f, 7])).unwrap();
     let b = TensorData { dtype: DType::U8, shape: vec![], bytes: vec![7] };
-    assert_eq!(value, Value::OrderedDict(vec![(s("b"), Value::Tensor(b)), (s("a"), tensor(&[1.0]))]));
+    assert_eq!(value, Value::OrderedDict(vec![(s("b"), Value::from(b)), (s("a"), tensor(&[1.0]))]));
     assert_eq!(load(&safetensors("{}", &[])).unwrap(), Value::OrderedDict(vec![]));
 }
 

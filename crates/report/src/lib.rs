@@ -86,6 +86,33 @@ pub fn build(run: &Path) -> Result<ReportSummary, ReportError> {
     Ok(ReportSummary { page, written, left_out })
 }
 
+/// A recording to be shown by [`picture`].
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    /// Its index among those of its split.
+    pub index: usize,
+    /// The name of its class.
+    pub class: &'a str,
+    /// Contacts (H).
+    pub contacts: usize,
+    /// H x W values, contact after contact.
+    pub values: &'a [f32],
+}
+
+/// Draw recordings side by side on one colour scale, as PNG and SVG, from the CSV that is written beside them: `path`
+/// with the extensions `.csv`, `.svg` and `.png`. Returns the three.
+///
+/// # Errors
+/// A file cannot be written, or the figure would be too large to draw.
+pub fn picture(
+    path: &Path,
+    title: &str,
+    sample_rate_hz: f64,
+    shown: &[Shown<'_>],
+) -> Result<Vec<PathBuf>, ReportError> {
+    figures::recordings(path, title, sample_rate_hz, shown)
+}
+
 /// The tables of a run. Each prints as aligned plain text:
 ///
 /// ```no_run

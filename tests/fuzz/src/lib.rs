@@ -8,47 +8,88 @@ mod counting;
 
 use std::path::Path;
 
+use escape_data::ReadOptions;
 use escape_data::archive::{EXPANSION, SLACK};
-use escape_model::checkpoint::{Checkpoint, read_bytes};
+use escape_model::checkpoint::{Checkpoint, CheckpointError, memory_limit, read, read_bytes, write};
 use escape_model::identify::Identity;
 
 #[global_allocator]
 static ALLOCATOR: counting::Counting = counting::Counting;
 
+/// Name and function of a target.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const TARGETS: [Target; 8] = [
+    ("pickle", pickle),
+    ("written", written),
+    ("legacy", legacy),
+    ("archive", archive),
+    ("safetensors", safetensors),
+    ("mat", mat),
+    ("hdf5", hdf5),
+    ("npz", npz),
+];
+
 /// Runs `work` on an input of so many bytes.
-fn bounded<T>(length: usize, work: impl FnOnce() -> T) {
-    let (_, peak) = counting::peak_of(work);
-    let limit = (length as u64) * EXPANSION + SLACK;
+fn bounded<T>(length: usize, work: impl FnOnce() -> T) -> T {
+    let (result, peak) = counting::peak_of(work);
+    let limit = memory_limit(length as u64);
     assert!(
         peak as u64 <= limit,
         "an input of {length} bytes took {peak} bytes of memory, more than {limit}"
     );
+    result
 }
 
-fn checkpoint(bytes: &[u8]) {
+/// Reads a checkpoint; says why it is refused.
+pub fn checkpoint(bytes: &[u8]) -> Option<String> {
     bounded(bytes.len(), || match read_bytes(Path::new("input"), bytes) {
         Ok(value) => {
             if let Ok(checkpoint) = Checkpoint::from_value(value) {
                 let _ = Identity::of(&checkpoint.weights).to_string();
             }
+            None
         }
-        Err(error) => {
-            let _ = error.to_string();
-        }
-    });
+        Err(error) => Some(error.to_string()),
+    })
 }
 
-/// Name and function of a target.
-pub type Target = (&'static str, fn(&[u8]));
-
-/// All of them.
-pub const TARGETS: [Target; 4] =
-    [("pickle", pickle), ("legacy", legacy), ("archive", archive), ("safetensors", safetensors)];
+/// What a file of the legacy format begins with, up to its fourth pickle.
+pub const BEFORE: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}.";
 
 /// A file of the legacy format from its fourth pickle on: the pickle machine without checksums in its way.
 pub fn pickle(data: &[u8]) {
-    const BEFORE: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}.";
     checkpoint(&[BEFORE, data].concat());
+}
+
+/// As `pickle`; what could be read must come back from files of both formats that are written.
+pub fn written(data: &[u8]) {
+    let Ok(value) = read_bytes(Path::new("input"), &[BEFORE, data].concat()) else { return };
+    // In memory, where there is such a place: a file is flushed before it gets its name.
+    let memory = Path::new("/dev/shm");
+    let folder = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    let file = |end: &str| folder.join(format!("escape-fuzz-{}.{end}", std::process::id()));
+    let (pth, safetensors) = (file("pth"), file("safetensors"));
+    if write(&pth, &value).is_ok() {
+        same(read(&pth), &value);
+    }
+    if let Ok(mut checkpoint) = Checkpoint::from_value(value)
+        && checkpoint.save(&safetensors).is_ok()
+    {
+        checkpoint.had_module_prefix = false;
+        same(Checkpoint::load(&safetensors), &checkpoint);
+    }
+}
+
+/// What was read back is what was written, NaN included; but a smaller file may be too small for what is in it.
+fn same<T: PartialEq + std::fmt::Debug>(found: Result<T, CheckpointError>, expected: &T) {
+    match found {
+        Ok(found) if found == *expected => {}
+        Ok(found) => assert_eq!(format!("{found:?}"), format!("{expected:?}")),
+        Err(CheckpointError::TooLarge { .. }) => {}
+        Err(error) => panic!("{error} for {expected:?}"),
+    }
 }
 
 /// A whole file of the legacy format.
@@ -59,6 +100,35 @@ pub fn legacy(data: &[u8]) {
 /// A whole zip archive. The seeds have no checksums, so that changes to their content are seen.
 pub fn archive(data: &[u8]) {
     checkpoint(data);
+}
+
+/// A whole file of recordings of the format that the name says.
+fn recordings(name: &str, data: &[u8]) {
+    let options = ReadOptions { drop_bad: true, ..ReadOptions::default() };
+    let (_, peak) = counting::peak_of(|| {
+        let _ = escape_data::read_bytes(name, data, &options).map_err(|error| error.to_string());
+    });
+    let limit = data.len() as u64 * EXPANSION + SLACK;
+    assert!(
+        peak as u64 <= limit,
+        "{name} of {} bytes took {peak} bytes of memory, more than {limit}",
+        data.len()
+    );
+}
+
+/// A MATLAB file of level 5.
+pub fn mat(data: &[u8]) {
+    recordings("fuzz.mat", data);
+}
+
+/// A MATLAB file of level 7.3, which is HDF5.
+pub fn hdf5(data: &[u8]) {
+    recordings("fuzz_RAW.mat", data);
+}
+
+/// A NumPy archive.
+pub fn npz(data: &[u8]) {
+    recordings("fuzz.npz", data);
 }
 
 /// A whole `.safetensors` file.

@@ -94,7 +94,8 @@ pub fn run(context: &Context, args: ConvertArgs) -> Result<()> {
             args.checkpoint.display()
         )));
     }
-    let calibration = recordings(&args.data, args.split, Some(args.samples))?;
+    let calibration =
+        recordings(context, &args.data, &args.reading.options(), args.split, Some(args.samples))?;
     let (contacts, samples) = (calibration.contacts, calibration.samples);
     let ann = Ann::from_checkpoint(&checkpoint, &args.checkpoint, contacts, samples, context.device()?)?;
     let network = conversion.convert(context, &ann, &calibration)?;

@@ -1,18 +1,23 @@
 //! `escape-snn data`
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-use escape_data::{CLASS_NAMES, Dataset, SimulatorConfig, SplitSummary, simulate, write_npz};
+use anyhow::{Context as _, Result};
+use escape_data::{
+    CLASS_NAMES, Dataset, DatasetSummary, Note, Rescale, SimulatorConfig, Split, SplitSummary, simulate,
+    write_mat, write_npz,
+};
+use escape_report::{Shown, picture};
+use serde::Serialize;
 
-use super::{table, thousands};
+use super::{dataset, table, thousands};
 use crate::args::{DataArgs, DataCommand};
-use crate::context::{Context, check_apart, check_file, existing, usage};
+use crate::context::{Context, check_apart, check_file, existing, existing_data, usage};
 
 pub fn run(context: &Context, args: DataArgs) -> Result<()> {
     match args.command {
         DataCommand::Simulate { out, config, samples, animal, fold } => {
-            check_npz(&out)?;
+            check_extension(&out, &["npz", "mat"])?;
             let mut config = match config {
                 Some(path) => SimulatorConfig::read(&existing(&path)?).map_err(|e| usage(e.to_string()))?,
                 None => SimulatorConfig::default(),
@@ -20,16 +25,27 @@ pub fn run(context: &Context, args: DataArgs) -> Result<()> {
             config.animal = animal.unwrap_or(config.animal);
             config.fold = fold.unwrap_or(config.fold);
             let dataset = simulated(context, &config, samples.unwrap_or(config.samples))?;
-            write_npz(&out, &dataset)?;
-            describe(context, &dataset)
+            write(&out, &dataset)?;
+            context.result(&dataset.summary(), || describe(&dataset.summary()))
         }
-        DataCommand::Inspect { file } => describe(context, &escape_data::read(&existing(&file)?)?),
-        DataCommand::Convert { from, to } => {
-            check_npz(&to)?;
-            check_apart(&to, &[&from])?;
-            let dataset = escape_data::read(&existing(&from)?)?;
-            write_npz(&to, &dataset)?;
-            describe(context, &dataset)
+        DataCommand::Inspect { file, reading, picture } => {
+            if let Some(picture) = &picture {
+                check_picture(picture, &file)?;
+            }
+            let (dataset, notes) = escape_data::read(&existing_data(&file)?, &reading.options())?;
+            let inspection = Inspection::new(&dataset, notes);
+            if let Some(picture) = &picture {
+                draw(&dataset, &file, picture)?;
+            }
+            context.result(&inspection, || inspection.text())
+        }
+        DataCommand::Convert { from, to, reading } => {
+            check_extension(&to, &["npz", "mat"])?;
+            let inputs = escape_data::files(&existing_data(&from)?)?;
+            check_apart(&to, &inputs.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
+            let dataset = dataset(context, &from, &reading.options())?;
+            write(&to, &dataset)?;
+            context.result(&dataset.summary(), || describe(&dataset.summary()))
         }
     }
 }
@@ -45,26 +61,118 @@ pub fn simulated(context: &Context, config: &SimulatorConfig, samples: usize) ->
     simulate(config, samples, context.seed, &tick).map_err(|e| usage(e.to_string()))
 }
 
-fn check_npz(path: &Path) -> Result<()> {
-    if path.extension().is_none_or(|e| !e.eq_ignore_ascii_case("npz")) {
+fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case(extension))
+}
+
+/// Makes sure that recordings can be written to a file of this name.
+fn check_extension(path: &Path, allowed: &[&str]) -> Result<()> {
+    if !allowed.iter().any(|extension| has_extension(path, extension)) {
+        let named: Vec<String> = allowed.iter().map(|extension| format!(".{extension}")).collect();
         return Err(usage(format!(
-            "{}: recordings are written as .npz; name a file that ends so",
-            path.display()
+            "{}: expected a name that ends in {}; name such a file",
+            path.display(),
+            named.join(" or ")
         )));
     }
     check_file(path)
 }
 
-fn describe(context: &Context, dataset: &Dataset) -> Result<()> {
-    let summary = dataset.summary();
-    context.result(&summary, || {
-        let head = ["split", "recordings", "contacts", "samples", "min", "max", "mean", "sd", "constant"];
-        let mut rows: Vec<Vec<String>> =
-            vec![head.iter().chain(&CLASS_NAMES).map(|s| s.to_string()).collect()];
-        rows.push(row("train", &summary.train));
-        rows.push(row("test", &summary.test));
-        format!("{}\n{} Hz", table(&rows), thousands(summary.sample_rate_hz))
+fn write(path: &Path, dataset: &Dataset) -> Result<()> {
+    let written =
+        if has_extension(path, "mat") { write_mat(path, dataset) } else { write_npz(path, dataset) };
+    Ok(written?)
+}
+
+/// What is in a file, and how it was understood.
+#[derive(Serialize)]
+struct Inspection {
+    format: String,
+    #[serde(flatten)]
+    summary: DatasetSummary,
+    scaling: BySplit,
+    /// Each in a sentence.
+    notes: Vec<String>,
+    /// The same in parts.
+    found: Vec<Note>,
+}
+
+/// How the recordings of each split were scaled: `none` or `per-recording`.
+#[derive(Serialize)]
+struct BySplit {
+    train: Rescale,
+    test: Rescale,
+}
+
+impl Inspection {
+    fn new(dataset: &Dataset, found: Vec<Note>) -> Self {
+        let format = found.iter().find_map(|note| match note {
+            Note::Format { format } => Some(format.clone()),
+            _ => None,
+        });
+        let scaling = |wanted: Split| {
+            let scaled =
+                found.iter().any(|note| matches!(note, Note::Scaled { split, .. } if *split == wanted));
+            if scaled { Rescale::PerRecording } else { Rescale::None }
+        };
+        let sentences = found.iter().filter(|note| !matches!(note, Note::Format { .. }));
+        Self {
+            format: format.unwrap_or_default(),
+            summary: dataset.summary(),
+            scaling: BySplit { train: scaling(Split::Train), test: scaling(Split::Test) },
+            notes: sentences.map(Note::to_string).collect(),
+            found,
+        }
+    }
+
+    fn text(&self) -> String {
+        let notes: String = self.notes.iter().map(|note| format!("{note}\n")).collect();
+        format!("{}\n{}\n{notes}", self.format, describe(&self.summary))
+    }
+}
+
+/// Makes sure, before the work, that a picture and what belongs to it can be written.
+fn check_picture(picture: &Path, from: &Path) -> Result<()> {
+    check_extension(picture, &["png"])?;
+    let inputs = escape_data::files(&existing_data(from)?)?;
+    let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
+    ["csv", "svg", "png"].iter().try_for_each(|extension| {
+        let path = picture.with_extension(extension);
+        check_file(&path)?;
+        check_apart(&path, &inputs)
     })
+}
+
+/// Draws the first recording of each class, of the test split if there is one.
+fn draw(dataset: &Dataset, file: &Path, picture_path: &Path) -> Result<()> {
+    let split = if dataset.test.is_empty() { Split::Train } else { Split::Test };
+    let recordings = dataset.split(split);
+    let first = |class: usize| recordings.y.iter().position(|&label| label == class as i64);
+    let shown: Vec<Shown> = CLASS_NAMES
+        .iter()
+        .enumerate()
+        .filter_map(|(class, name)| {
+            let index = first(class)?;
+            let (contacts, values) = (recordings.contacts, recordings.get(index));
+            Some(Shown { index, class: name, contacts, values })
+        })
+        .collect();
+    if shown.is_empty() {
+        return Err(usage(format!("{}: no recording to draw; leave --picture out", file.display())));
+    }
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let title = format!("The first {split} recording of each class in {name}");
+    picture(picture_path, &title, dataset.sample_rate_hz, &shown)
+        .with_context(|| format!("{}: the picture could not be drawn", picture_path.display()))?;
+    Ok(())
+}
+
+fn describe(summary: &DatasetSummary) -> String {
+    let head = ["split", "recordings", "contacts", "samples", "min", "max", "mean", "sd", "constant"];
+    let mut rows: Vec<Vec<String>> = vec![head.iter().chain(&CLASS_NAMES).map(|s| s.to_string()).collect()];
+    rows.push(row("train", &summary.train));
+    rows.push(row("test", &summary.test));
+    format!("{}\n{} Hz", table(&rows), thousands(summary.sample_rate_hz))
 }
 
 fn row(name: &str, s: &SplitSummary) -> Vec<String> {

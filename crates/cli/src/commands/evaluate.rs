@@ -52,7 +52,7 @@ pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
         check_apart(path, &[&args.checkpoint, &args.data])?;
     }
     let checkpoint = super::checkpoint(&args.checkpoint)?;
-    let recordings = recordings(&args.data, args.split, args.limit)?;
+    let recordings = recordings(context, &args.data, &args.reading.options(), args.split, args.limit)?;
     let start = Instant::now();
     let (mut report, logits) = if checkpoint.thresholds.is_some() && checkpoint.timesteps.is_some()
         || args.simulation.timesteps.is_some()

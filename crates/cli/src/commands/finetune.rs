@@ -101,8 +101,8 @@ pub fn run(context: &Context, args: FinetuneArgs) -> Result<()> {
         return Err(usage("--epochs: expected at least 1, got 0"));
     }
     let checkpoint = super::checkpoint(&args.checkpoint)?;
-    let train = recordings(&args.data, Split::Train, args.limit)?;
-    let test = recordings(&args.data, Split::Test, args.limit)?;
+    let train = recordings(context, &args.data, &args.reading.options(), Split::Train, args.limit)?;
+    let test = recordings(context, &args.data, &args.reading.options(), Split::Test, args.limit)?;
     let chosen = simulation(context, &checkpoint, &args.checkpoint, &args.simulation, &train)?;
     let preset = chosen.network.preset;
     let by_default = preset == Preset::Default;

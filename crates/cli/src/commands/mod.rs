@@ -15,17 +15,38 @@ pub mod train;
 use std::path::Path;
 
 use anyhow::Result;
-use escape_data::{Recordings, Split};
+use escape_data::{Dataset, Note, ReadOptions, Recordings, Split};
 use escape_model::checkpoint::Checkpoint;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::network::{Loaded, SpikingNetwork};
 
 use crate::args::SimulationArgs;
-use crate::context::{Context, existing, usage};
+use crate::context::{Context, existing, existing_data, usage};
+
+/// Both splits of a file of recordings.
+pub fn dataset(context: &Context, path: &Path, options: &ReadOptions) -> Result<Dataset> {
+    let (dataset, notes) = escape_data::read(&existing_data(path)?, options)?;
+    tell(context, path, &notes);
+    Ok(dataset)
+}
+
+/// Says what a reader found and decided, but for the format, which surprises nobody.
+pub fn tell(context: &Context, path: &Path, notes: &[Note]) {
+    for note in notes.iter().filter(|note| !matches!(note, Note::Format { .. })) {
+        context.note(format!("note: {}: {note}", path.display()));
+    }
+}
 
 /// Recordings of a split, at most `limit` of them.
-pub fn recordings(path: &Path, split: Split, limit: Option<usize>) -> Result<Recordings> {
-    let all = escape_data::read_split(&existing(path)?, split)?;
+pub fn recordings(
+    context: &Context,
+    path: &Path,
+    options: &ReadOptions,
+    split: Split,
+    limit: Option<usize>,
+) -> Result<Recordings> {
+    let (all, notes) = escape_data::read_split(&existing_data(path)?, split, options)?;
+    tell(context, path, &notes);
     if all.is_empty() || limit == Some(0) {
         return Err(usage(format!("{}: no recordings to work on in the {split} split", path.display())));
     }

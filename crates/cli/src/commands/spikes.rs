@@ -38,7 +38,7 @@ struct LayerReport {
 pub fn run(context: &Context, args: SpikesArgs) -> Result<()> {
     check_folder(&args.out)?;
     let checkpoint = super::checkpoint(&args.checkpoint)?;
-    let all = recordings(&args.data, args.split, None)?;
+    let all = recordings(context, &args.data, &args.reading.options(), args.split, None)?;
     if args.sample >= all.len() {
         return Err(usage(format!(
             "--sample {}: the {} split holds {} recordings, numbered from 0",

@@ -17,7 +17,7 @@ use serde::Serialize;
 use tch::Device;
 
 use crate::args::{OptimizerName, TrainArgs};
-use crate::context::{Context, check_folder, existing, usage};
+use crate::context::{Context, check_folder, usage};
 use crate::run_folder::{BEST, EpochLog, LAST, epoch_row};
 
 /// The table that grows by a row an epoch.
@@ -92,7 +92,7 @@ struct Report {
 
 pub fn run(context: &Context, args: TrainArgs) -> Result<()> {
     check_folder(&args.out)?;
-    let data = escape_data::read(&existing(&args.data)?)?;
+    let data = super::dataset(context, &args.data, &args.reading.options())?;
     let device = context.device()?;
     let stages: Vec<Architecture> = if args.incremental {
         vec![Architecture::Ig1, Architecture::Ig2, Architecture::Original]

@@ -2,10 +2,10 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use escape_data::{read, write_atomically, write_npz};
+use escape_data::{write_atomically, write_npz};
 use tempfile::TempDir;
 
-use crate::{contains, dataset, message};
+use crate::{contains, dataset, message, read};
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()

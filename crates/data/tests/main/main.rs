@@ -4,6 +4,9 @@
 
 /// Files that appear whole or not at all.
 mod atomic;
+/// `.mat` files of level 7.3, written by h5py: every structure that it writes, and what is not read. Needs
+/// Python.
+mod hdf5;
 /// `.mat` files built byte by byte: byte orders, small elements, truncation, lying sizes.
 mod mat;
 /// `.npz` files: round trips, every accepted layout, and files that lie.
@@ -13,7 +16,9 @@ mod python;
 /// Determinism and statistics of the simulator.
 mod simulator;
 
-use escape_data::{Dataset, Recordings};
+use std::path::Path;
+
+use escape_data::{DataError, Dataset, ReadOptions, Recordings, Split};
 
 /// N recordings of H x W with different values everywhere, labels 0, 1, 2, 0, ...
 fn recordings(n: usize, contacts: usize, samples: usize) -> Recordings {
@@ -28,8 +33,18 @@ fn dataset() -> Dataset {
     Dataset { train, test, sample_rate_hz: 30_000.0 }
 }
 
+/// Read both splits with the default options; what was noted is left out.
+fn read(path: &Path) -> Result<Dataset, DataError> {
+    Ok(escape_data::read(path, &ReadOptions::default())?.0)
+}
+
+/// The same for one split.
+fn read_split(path: &Path, split: Split) -> Result<Recordings, DataError> {
+    Ok(escape_data::read_split(path, split, &ReadOptions::default())?.0)
+}
+
 /// The error's message with those of its causes.
-fn message(error: escape_data::DataError) -> String {
+fn message(error: DataError) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(&error);
     while let Some(cause) = source {

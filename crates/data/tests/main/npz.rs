@@ -3,13 +3,13 @@ use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
 use escape_data::npz::{Values, write};
-use escape_data::{DataError, Dataset, Split, read, read_split, write_npz};
+use escape_data::{DataError, Dataset, Note, ReadOptions, Split, write_npz};
 use npyz::WriterBuilder;
 use npyz::npz::{NpzArchive, NpzWriter};
 use npyz::zip::{CompressionMethod, write::FileOptions};
 use tempfile::TempDir;
 
-use crate::{contains, dataset, message};
+use crate::{contains, dataset, message, read, read_split};
 
 fn temporary() -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
@@ -158,7 +158,7 @@ fn missing_or_other_files() {
     let other = dir.path().join("d.csv");
     fs::write(&other, "1,2").unwrap();
     contains(&message(read(&other).unwrap_err()), &["expected .npz or .mat", "got text"]);
-    contains(&message(read(dir.path()).unwrap_err()), &["could not read"]);
+    contains(&message(read(dir.path()).unwrap_err()), &["cannot tell what", "train_x.npy"]);
 }
 
 #[test]
@@ -171,8 +171,14 @@ fn one_split_is_enough_when_only_it_is_asked_for() {
     )
     .unwrap();
     assert_eq!(read_split(&path, Split::Train).unwrap(), train);
-    let error = message(read(&path).unwrap_err());
+    let error = message(read_split(&path, Split::Test).unwrap_err());
     contains(&error, &["has no array test_x", "it holds train_x, train_y"]);
+    // Asked for both, the other one is empty.
+    let (data, notes) = escape_data::read(&path, &ReadOptions::default()).unwrap();
+    assert_eq!((data.test, &data.train), (train.head(0), &train));
+    assert_eq!(notes[1..], [Note::NoSplit { split: Split::Test }]);
+    write(&path, &[("x", &[1], Values::F32(&[0.0]))]).unwrap();
+    contains(&message(read(&path).unwrap_err()), &["has no array train_x or test_x: it holds x"]);
 }
 
 #[test]
@@ -190,7 +196,11 @@ fn wrong_shapes_and_types() {
     contains(&error(&array("<f4", "(1, 0, 2)", &[]), &y), &["got 1 x 0 x 2"]);
     contains(&error(&array("<i4", "(1, 2, 2)", &[0; 16]), &y), &["float16, float32 or float64", "got <i4"]);
     contains(&error(&array("|O", "(1, 2, 2)", &[0; 16]), &y), &["got |O"]);
-    contains(&error(&x, &array("<f8", "(1,)", &[0; 8])), &["test_y", "integers", "got <f8"]);
+    contains(&error(&x, &array("<c8", "(1,)", &[0; 8])), &["test_y", "integers", "got <c8"]);
+    contains(
+        &error(&x, &array("<f8", "(1,)", &0.5f64.to_le_bytes())),
+        &["label 0", "whole number", "got 0.5"],
+    );
     contains(&error(&x, &array("<i8", "(1, 2)", &[0; 16])), &["1 recordings but 2 labels"]);
     contains(&error(&x, &array("<i8", "(2, 2)", &[0; 32])), &["one label a recording", "got 2 x 2"]);
     contains(&error(&x, &array("<i8", "()", &[0; 8])), &["got a scalar"]);
@@ -200,7 +210,9 @@ fn wrong_shapes_and_types() {
 fn wrong_values() {
     let (_dir, path) = temporary();
     let y = array("|i1", "(2,)", &[0, 2]);
-    let x = |v: f32| array("<f4", "(2, 2, 3)", &floats((0..12).map(|i| if i == 10 { v } else { 0.5 })));
+    let x = |v: f32| {
+        array("<f4", "(2, 2, 3)", &floats((0..12).map(|i| if i == 10 { v } else { 0.01 * i as f32 })))
+    };
     let error = |x: &[u8], y: &[u8]| message(read_test(&path, x, y).unwrap_err());
     let place = "test split of";
     let at = "recording 1, contact 1, sample 1";
@@ -208,19 +220,23 @@ fn wrong_values() {
     contains(&error(&x(f32::NEG_INFINITY), &y), &[place, at, "is -inf"]);
     contains(&error(&x(37.5), &y), &[place, at, "is 37.5", "[-1, 1]", "scale"]);
     let labels = |bad: i8| array("|i1", "(2,)", &[0, bad as u8]);
-    contains(&error(&x(0.0), &labels(3)), &["label 1", "0..=2", "2 pricking", "got 3"]);
+    contains(&error(&x(0.0), &labels(4)), &["label 1", "0..=2", "2 pricking", "got 4"]);
+    contains(
+        &error(&x(0.0), &labels(3)),
+        &["label 0 of the test split is 0", "label 1 of the test split is 3"],
+    );
     contains(&error(&x(0.0), &labels(-1)), &["label 1", "got -1"]);
 }
 
 #[test]
 fn scalars_must_fit() {
     let (_dir, path) = temporary();
-    let x = array("<f4", "(1, 2, 2)", &floats([0.0; 4]));
+    let x = array("<f4", "(1, 2, 2)", &floats([0.0, 0.5, 1.0, 0.5]));
     let y = array("|i1", "(1,)", &[1]);
     let with = |name: &str, scalar: &[u8]| {
         let files = [("test_x.npy", x.as_slice()), ("test_y.npy", &y), (name, scalar)];
         fs::write(&path, archive(&files, CompressionMethod::Stored)).unwrap();
-        read_split(&path, Split::Test).map_err(message)
+        read(&path).map_err(message)
     };
     with("contacts.npy", &array("<i4", "()", &2i32.to_le_bytes())).unwrap();
     with("contacts.npy", &array("<i4", "(1,)", &2i32.to_le_bytes())).unwrap();
@@ -322,9 +338,11 @@ fn bombs() {
         message(read_split(&path, Split::Test).unwrap_err())
     };
     let (header, data) = (array("<f4", "(1, 1000, 1000000)", &[]), vec![0; 4 << 20]);
-    let size = header.len() + 4_000_000_000;
-    let error = with_size(&[header.as_slice(), &data].concat(), size);
-    let got = header.len() + data.len();
+    let error = with_size(&[header.as_slice(), &data].concat(), header.len() + 4_000_000_000);
+    contains(&error, &["test_x takes 4000000000 bytes of memory", "more than 4 times its 44", "savez"]);
+    let (header, size) = (array("<f4", "(1, 1, 1000)", &[]), 4000);
+    let error = with_size(&[header.as_slice(), &data[..2000]].concat(), header.len() + size);
+    let (size, got) = (header.len() + size, header.len() + 2000);
     contains(&error, &[&format!("test_x: expected the declared {size} bytes, got {got}")]);
     let (header, size) = (array("<f4", "(1, 1, 2)", &[]), 8);
     let error = with_size(&[header.as_slice(), &data].concat(), header.len() + size);
@@ -354,9 +372,9 @@ fn archives_that_contradict_themselves() {
     contains(&changed(entry + 8, &[1]), &["test_x.npy is encrypted"]);
     contains(&changed(entry + 10, &[12]), &["compressed by method 12, expected 0 (stored) or 8 (deflated)"]);
     contains(&changed(entry + 20, &[9]), &["test_x.npy is stored in 9 bytes, expected the declared"]);
-    contains(&changed(entry + 10, &[8]), &["is damaged: test_x.npy"]);
+    contains(&changed(entry + 10, &[8]), &["is damaged: test_x:"]);
     // A header that promises less than there is would get round the checksum.
-    contains(&changed(find(b"(1, 2, 2)"), b"(1, 1, 2)"), &["test_x: its header promises 2 values"]);
+    contains(&changed(find(b"(1, 2, 2)"), b"(1, 1, 2)"), &["test_x: its header promises 1 x 1 x 2 values"]);
 }
 
 #[test]

@@ -115,12 +115,15 @@ pub enum CheckpointError {
     },
     /// The network's parameters and the file's do not match.
     #[error(
-        "weights of {path} do not fit the network; check that it is of this architecture and recording size, or \
-         rename its keys\n{report}"
+        "weights of {path} do not fit: expected {network}, got {holds}; take another file, or rename its keys\n{report}"
     )]
     Mismatch {
         /// The file.
         path: PathBuf,
+        /// What would have fitted, in words.
+        network: String,
+        /// What the file holds, in words.
+        holds: String,
         /// Every key of both.
         report: Box<LoadReport>,
     },

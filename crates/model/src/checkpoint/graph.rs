@@ -46,9 +46,9 @@ pub(super) fn build(
 struct Builder<'g, 'a> {
     graph: &'g Graph<'a>,
     storages: &'g mut dyn Storages,
-    /// How many views each storage has.
+    /// How many tensors each storage has: views, and mentions of one after the first.
     views: HashMap<&'a str, usize>,
-    /// Storages of several views, kept once read.
+    /// Storages of several tensors, kept once read.
     shared: HashMap<&'a str, Rc<Vec<u8>>>,
     /// A value that the pickle mentions twice is built twice, so that a short pickle could ask for a lot.
     budget: &'g mut Budget,
@@ -93,9 +93,9 @@ impl<'g, 'a> Builder<'g, 'a> {
                 let entries = self.entries(entries, depth)?;
                 if *ordered { Value::OrderedDict(entries) } else { Value::Dict(entries) }
             }
-            Object::View(view) => Value::Tensor(self.tensor(view)?),
+            Object::View(view) => self.tensor(view)?.into(),
             Object::Array(content) => match content {
-                Some(content) => Value::Tensor(self.array(content)?),
+                Some(content) => self.array(content)?.into(),
                 None => return Err(Fault::damaged("expected a NumPy array, got one without content")),
             },
             Object::Global(Global::DType(name)) => {
@@ -208,7 +208,10 @@ impl<'g, 'a> Builder<'g, 'a> {
         let strides = to_usize_saturating(&view.strides);
         let offset = usize::try_from(offset).map_err(|_| out_of_bounds())?;
 
-        let mut bytes = if self.views.get(key).is_some_and(|&n| n > 1) {
+        let tensors = self.views.entry(key).or_insert(0);
+        let several = *tensors > 1;
+        *tensors += 1;
+        let mut bytes = if several {
             let storage = match self.shared.get(key) {
                 Some(storage) => Rc::clone(storage),
                 None => {

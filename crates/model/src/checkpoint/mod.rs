@@ -16,8 +16,8 @@
 //! A pickle is a program, and Python's own loader runs it. Nothing is executed here: the opcodes build lists,
 //! dictionaries, numbers, text and tensors; a fixed list of names (tensor and storage types, `OrderedDict`, NumPy
 //! scalars and arrays) has a meaning, and every other name is refused ([`CheckpointError::Refused`]). Sizes,
-//! offsets and strides are checked before use, nesting is limited, and all memory that reading takes stays below four
-//! times the file's size and a mebibyte.
+//! offsets and strides are checked before use, nesting is limited, and all memory that reading takes stays below
+//! [`memory_limit`].
 
 mod archive;
 mod budget;
@@ -37,6 +37,7 @@ use std::fs::File;
 use std::io::Cursor;
 use std::path::Path;
 
+pub use budget::memory_limit;
 pub use error::CheckpointError;
 use error::Fault;
 pub use escape_data::write_atomically;

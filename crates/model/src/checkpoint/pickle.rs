@@ -50,6 +50,7 @@ pub(super) enum Object<'a> {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Global<'a> {
     OrderedDict,
+    Counter,
     RebuildTensor,
     RebuildTensorV2,
     RebuildTensorV3,
@@ -383,7 +384,7 @@ impl<'a> Machine<'a, '_> {
                     };
                     // Copied, because a call may add objects. The longest rightful argument list has 8 items.
                     if arguments.len() > MAX_DIMS {
-                        return Err(self.bad_call(function));
+                        return Err(globals::bad_call(self.part, self.opcode_at, function));
                     }
                     let arguments = arguments.clone();
                     let result = self.call(function, &arguments)?;
@@ -437,10 +438,6 @@ impl<'a> Machine<'a, '_> {
     fn refused(&self, module: &str, name: &str) -> Fault {
         let global = format!("{}.{}", shown(module), shown(name));
         Fault::Refused { global, part: self.part, position: self.opcode_at }
-    }
-
-    fn bad_call(&self, function: Global<'_>) -> Fault {
-        self.damaged(&format!("the arguments of {function:?} are not what it takes"))
     }
 
     fn take(&mut self, n: usize) -> Result<&'a [u8], Fault> {

@@ -68,18 +68,22 @@ impl LoadReport {
         self.missing.is_empty() && self.unused.is_empty() && self.mismatched.is_empty()
     }
 
-    /// The report itself if it is clean.
+    /// The report itself if it is clean; `path` is the file to name, `network` and `holds` say in words what was
+    /// expected and what is there.
     ///
     /// # Errors
-    /// [`CheckpointError::Mismatch`] with the report if it is not; `path` is the file to name.
-    pub fn into_result(self, path: &Path) -> Result<Self, CheckpointError> {
+    /// [`CheckpointError::Mismatch`] with the report if it is not.
+    pub fn into_result(self, path: &Path, network: &str, holds: &str) -> Result<Self, CheckpointError> {
         if self.is_clean() {
-            Ok(self)
-        } else {
-            Err(CheckpointError::Mismatch { path: path.to_owned(), report: Box::new(self) })
+            return Ok(self);
         }
+        let (path, report) = (path.to_owned(), Box::new(self));
+        Err(CheckpointError::Mismatch { path, network: network.to_owned(), holds: holds.to_owned(), report })
     }
 }
+
+/// So many keys are shown under a heading; no network of the family has more.
+const SHOWN: usize = 30;
 
 /// Five lines, each a heading with its count and the keys under it.
 impl fmt::Display for LoadReport {
@@ -101,18 +105,30 @@ impl fmt::Display for LoadReport {
         ];
         for (i, (heading, keys)) in lines.iter().enumerate() {
             let newline = if i == 0 { "" } else { "\n" };
-            let list = if keys.is_empty() { "none".to_owned() } else { keys.join(", ") };
+            let mut list = keys.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+            if keys.is_empty() {
+                list.push_str("none");
+            } else if keys.len() > SHOWN {
+                list.push_str(&format!(" and {} more", keys.len() - SHOWN));
+            }
             write!(f, "{newline}  {heading} ({}): {list}", keys.len())?;
         }
         Ok(())
     }
 }
 
-/// The candidate that differs least; one of the same shape may differ more.
+/// The candidate of the same shape that only has a prefix before the name, else the one that differs least; one of the
+/// same shape may differ more.
 fn nearest<'a>(name: &str, shape: &[usize], candidates: &'a [(String, Vec<usize>)]) -> Option<&'a str> {
     // A file with very many or very long names must not take long to refuse.
     const CANDIDATES: usize = 500;
     const LENGTH: usize = 200;
+    let prefixed = |(candidate, found): &&'a (String, Vec<usize>)| {
+        found == shape && candidate.strip_suffix(name).is_some_and(|prefix| prefix.ends_with('.'))
+    };
+    if let Some((candidate, _)) = candidates.iter().find(prefixed) {
+        return Some(candidate);
+    }
     let name: Vec<char> = name.chars().collect();
     let near = |(candidate, found): &'a (String, Vec<usize>)| {
         if candidate.len().max(name.len()) > LENGTH {

@@ -11,7 +11,7 @@
 //! ..]}`, `{"$tensor": name}`, `{"$float": bits}`, `{"$int": bytes}`, `{"$bytes": bytes}`, `{"$dtype": name}`,
 //! `{"$device": name}`; bits and bytes in hexadecimal. So everything comes back as it was.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Write as _};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -281,7 +281,7 @@ impl<'de> DeserializeSeed<'de> for TextsSeed<'_, '_> {
     type Value = Vec<(String, String)>;
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Self::Value, D::Error> {
-        reader.deserialize_map(self)
+        reader.deserialize_any(self)
     }
 }
 
@@ -290,6 +290,10 @@ impl<'de> Visitor<'de> for TextsSeed<'_, '_> {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object of texts by name")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Vec::new())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
@@ -309,10 +313,15 @@ fn dictionary(
     budget: &mut Budget,
 ) -> Result<Value, Fault> {
     let (mut fields, mut foreign) = (Vec::new(), Vec::new());
+    // Names once more, in a table that is at least 7/16 full.
+    let memory: usize = tensors.iter().map(|(name, _)| name.len() + 3 * size_of::<(String, usize)>()).sum();
+    budget.charge(memory as u64, || "the names of tensors".to_owned())?;
+    let index = tensors.iter().enumerate().map(|(i, (name, _))| (name.clone(), i)).collect();
     for (name, text) in metadata {
         match name.strip_prefix(FIELD) {
             Some(key) => {
-                let mut decoding = Decoding { guard: Guard { budget, fault: None }, tensors: &mut tensors };
+                let mut decoding =
+                    Decoding { guard: Guard { budget, fault: None }, tensors: &mut tensors, index: &index };
                 let value = parse(text.as_bytes(), Seed(&mut decoding));
                 let what = format!("metadata {}", shown(&name));
                 let value = value.map_err(|e| decoding.guard.fault(&what, &e))?;
@@ -344,6 +353,8 @@ type TensorsByName = Vec<(String, Option<TensorData>)>;
 struct Decoding<'b> {
     guard: Guard<'b>,
     tensors: &'b mut TensorsByName,
+    /// Where in `tensors` each stands.
+    index: &'b HashMap<String, usize>,
 }
 
 struct Seed<'x, 'b>(&'x mut Decoding<'b>);
@@ -437,8 +448,8 @@ impl Seed<'_, '_> {
                 Some(if tag == "$dict" { Value::Dict(entries) } else { Value::OrderedDict(entries) })
             }
             ("$tensor", Some(Value::Str(name))) => {
-                let found = self.0.tensors.iter_mut().find(|(other, _)| *other == name);
-                let tensor = found.and_then(|(_, tensor)| tensor.take()).map(Value::Tensor);
+                let found = self.0.index.get(&name).and_then(|&i| self.0.tensors.get_mut(i));
+                let tensor = found.and_then(|(_, tensor)| tensor.take()).map(Value::from);
                 Some(tensor.ok_or_else(|| {
                     E::custom(format!("expected one tensor {} for one mention of it", shown(&name)))
                 })?)
@@ -525,7 +536,9 @@ impl<'a> File<'a> {
                     }
                 }
                 Value::Str(name) => {
-                    let json = file.encode(value, &place(key), name, 0)?;
+                    // A key can be long, and tensors many.
+                    let short: String = name.chars().take(40).collect();
+                    let json = file.encode(value, &place(key), &short, 0)?;
                     file.metadata.insert(format!("{FIELD}{name}"), json!(json.to_string()));
                 }
                 _ => return Err(unwritable(&place(key), "expected text as a key")),
@@ -541,23 +554,20 @@ impl<'a> File<'a> {
         Ok(())
     }
 
-    /// JSON for a value that stands at `at`; its tensors are named by `path`.
+    /// JSON for a value that stands at `at`; its tensors are named after the `key` it belongs to.
     fn encode(
         &mut self,
         value: &'a Value,
         at: &str,
-        path: &str,
+        key: &str,
         depth: usize,
     ) -> Result<Json, CheckpointError> {
         if depth > MAX_DEPTH {
             return Err(unwritable(at, format!("expected at most {MAX_DEPTH} containers within each other")));
         }
         let mut list = |items: &'a [Value]| -> Result<Vec<Json>, CheckpointError> {
-            let each = items
-                .iter()
-                .enumerate()
-                .map(|(i, item)| self.encode(item, &format!("{at}[{i}]"), &format!("{path}.{i}"), depth + 1));
-            each.collect()
+            let each = items.iter().enumerate();
+            each.map(|(i, item)| self.encode(item, &format!("{at}[{i}]"), key, depth + 1)).collect()
         };
         Ok(match value {
             Value::None => Json::Null,
@@ -583,27 +593,26 @@ impl<'a> File<'a> {
             Value::Dict(entries) | Value::OrderedDict(entries) => {
                 check_keys(entries.iter().map(|(key, _)| key)).map_err(|problem| unwritable(at, problem))?;
                 let mut pairs = Vec::with_capacity(entries.len());
-                for (key, value) in entries {
-                    let at = format!("{at}{}", place(key));
-                    let word = match key {
-                        Value::Str(key) => key.clone(),
-                        Value::Int(key) => key.to_string(),
-                        _ => pairs.len().to_string(),
-                    };
-                    let key = self.encode(key, &at, path, depth + 1)?;
-                    pairs.push((key, self.encode(value, &at, &format!("{path}.{word}"), depth + 1)?));
+                for (name, value) in entries {
+                    let at = format!("{at}{}", place(name));
+                    let name = self.encode(name, &at, key, depth + 1)?;
+                    pairs.push((name, self.encode(value, &at, key, depth + 1)?));
                 }
                 let plain = matches!(value, Value::Dict(_))
-                    && entries.iter().all(|(key, _)| key.as_str().is_some_and(|key| !key.starts_with('$')));
+                    && entries
+                        .iter()
+                        .all(|(name, _)| name.as_str().is_some_and(|name| !name.starts_with('$')));
                 if plain {
-                    let named = pairs.into_iter().filter_map(|(key, v)| Some((key.as_str()?.to_owned(), v)));
+                    let named =
+                        pairs.into_iter().filter_map(|(name, v)| Some((name.as_str()?.to_owned(), v)));
                     return Ok(Json::Object(named.collect()));
                 }
                 let tag = if matches!(value, Value::Dict(_)) { "$dict" } else { "$ordered" };
                 json!({ tag: pairs })
             }
             Value::Tensor(tensor) => {
-                let mut name = format!("{FIELD}{path}");
+                // Numbered by their order in the file; a weight can have any name.
+                let mut name = format!("{FIELD}{key}.{}", self.tensors.len());
                 while self.names.contains(&name) {
                     name.push('_');
                 }
@@ -613,7 +622,7 @@ impl<'a> File<'a> {
         })
     }
 
-    fn write(&self, mut out: impl Write) -> io::Result<()> {
+    fn write(self, mut out: impl Write) -> io::Result<()> {
         // Wide elements first, so that every tensor is aligned to its element as other readers need it.
         let mut order: Vec<usize> = (0..self.tensors.len()).collect();
         order.sort_by_key(|&i| std::cmp::Reverse(self.tensors.get(i).map(|(_, t)| t.dtype.size())));
@@ -624,7 +633,7 @@ impl<'a> File<'a> {
             at += self.tensors[i].1.bytes.len();
         }
         let mut directory = Map::new();
-        directory.insert(METADATA.to_owned(), Json::Object(self.metadata.clone()));
+        directory.insert(METADATA.to_owned(), Json::Object(self.metadata));
         for ((name, tensor), begin) in self.tensors.iter().zip(begins) {
             let offsets = [begin, begin + tensor.bytes.len()];
             let info =

@@ -116,8 +116,16 @@ impl Checkpoint {
             };
             let number = || one(&value, &key, "a number", Value::as_f64);
             match key.as_str() {
-                "accuracy" => checkpoint.accuracy = number()?,
-                "epoch" => checkpoint.epoch = one(&value, &key, "a whole number", whole)?,
+                // Nothing depends on these two, and people keep more under such names than a number.
+                "accuracy" if value != Value::None => match value.as_f64() {
+                    Some(accuracy) => checkpoint.accuracy = Some(accuracy),
+                    None => checkpoint.extra.push((key, value)),
+                },
+                "epoch" if value != Value::None => match whole(&value) {
+                    Some(epoch) => checkpoint.epoch = Some(epoch),
+                    None => checkpoint.extra.push((key, value)),
+                },
+                "accuracy" | "epoch" => {}
                 "timesteps" => checkpoint.timesteps = one(&value, &key, "a whole number", whole)?,
                 "scaling_threshold" => checkpoint.scaling_threshold = number()?,
                 "activation" => {
@@ -153,7 +161,7 @@ impl Checkpoint {
         let weights = self
             .weights
             .iter()
-            .map(|(name, tensor)| (Value::Str(format!("{PREFIX}{name}")), Value::Tensor(tensor.clone())));
+            .map(|(name, tensor)| (Value::Str(format!("{PREFIX}{name}")), Value::from(tensor.clone())));
         let list = |numbers: &[f64]| Value::List(numbers.iter().copied().map(Value::Float).collect());
         add("accuracy", self.accuracy.map(Value::Float));
         add("epoch", self.epoch.map(Value::Int));
@@ -205,12 +213,14 @@ impl Checkpoint {
                 let got = format!("'{}' with and without '{PREFIX}'; remove one", shown(&name));
                 return Err(CheckpointError::content(at, "every weight once", got));
             }
-            match name.split('.').next() {
+            // Trained constants are single numbers by layer, or one vector; a layer may be called so too.
+            let constant = tensor.len() == 1 || !name.contains('.') && tensor.shape.len() == 1;
+            match name.split('.').next().filter(|_| constant) {
                 Some("threshold" | "thresholds") => {
-                    trained_thresholds.push((Value::Str(name), tensor.into()))
+                    trained_thresholds.push((Value::Str(name), Value::Tensor(tensor)))
                 }
-                Some("leak" | "leak_mem") => trained_leaks.push((Value::Str(name), tensor.into())),
-                _ => self.weights.push((name, tensor)),
+                Some("leak" | "leak_mem") => trained_leaks.push((Value::Str(name), Value::Tensor(tensor))),
+                _ => self.weights.push((name, *tensor)),
             }
         }
         if !trained_thresholds.is_empty() {
@@ -293,6 +303,17 @@ fn per_layer(value: &Value, key: &str, expected: &str) -> Result<Vec<f64>, Check
             CheckpointError::content(format!("{}{}", at(), place()), "a number", value.describe())
         })
     };
+    const MANY: usize = 1000;
+    let count = match value {
+        Value::List(items) | Value::Tuple(items) => items.len(),
+        Value::Dict(entries) | Value::OrderedDict(entries) => entries.len(),
+        Value::Tensor(t) => t.len(),
+        _ => 0,
+    };
+    if count > MANY {
+        let got = format!("{count}, more than any network has layers");
+        return Err(CheckpointError::content(at(), expected, got));
+    }
     match value {
         Value::List(items) | Value::Tuple(items) => {
             items.iter().enumerate().map(|(i, item)| number(&|| format!("[{i}]"), item)).collect()
@@ -340,10 +361,20 @@ fn agree<T: std::fmt::Debug>(
 ) -> Result<Option<T>, CheckpointError> {
     match (first, second) {
         (Some(a), Some(b)) if !same(&a, &b) => {
-            let got = format!("{a:?} and {b:?}; remove the wrong one");
+            let got = format!("{} and {}; remove the wrong one", brief(&a), brief(&b));
             Err(CheckpointError::content(at, "the same numbers", got))
         }
         (a, b) => Ok(a.or(b)),
+    }
+}
+
+/// The beginning of a list of numbers.
+fn brief(numbers: &impl std::fmt::Debug) -> String {
+    const SHOWN: usize = 200;
+    let text = format!("{numbers:?}");
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text,
     }
 }
 

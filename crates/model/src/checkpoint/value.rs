@@ -161,18 +161,35 @@ impl TensorData {
         }
     }
 
-    /// The elements as float64, row-major, rounded to nearest where they do not fit (64-bit integers beyond 2^53); booleans
-    /// as 0 and 1.
+    /// The elements as float64, row-major, rounded to nearest where they do not fit (64-bit integers beyond 2^53);
+    /// booleans as 0 and 1.
     pub fn to_f64(&self) -> Vec<f64> {
+        let mut values = Vec::with_capacity(self.len());
+        self.each_f64(|v| values.push(v));
+        values
+    }
+
+    /// Hands each element to `sink` as [`TensorData::to_f64`] has it, one after the other.
+    pub fn each_f64(&self, sink: impl FnMut(f64)) {
         match self.dtype {
-            DType::F64 => self.map(f64::from_le_bytes),
-            DType::I64 => self.map(|b| i64::from_le_bytes(b) as f64),
-            DType::I32 => self.map(|b| f64::from(i32::from_le_bytes(b))),
-            DType::U64 => self.map(|b| u64::from_le_bytes(b) as f64),
-            DType::U32 => self.map(|b| f64::from(u32::from_le_bytes(b))),
-            // All others fit a float32.
-            _ => self.to_f32().into_iter().map(f64::from).collect(),
+            DType::F64 => self.each(f64::from_le_bytes, sink),
+            DType::F32 => self.each(|b| f32::from_le_bytes(b).into(), sink),
+            DType::F16 => self.each(|b| f16::from_le_bytes(b).into(), sink),
+            DType::BF16 => self.each(|b| bf16::from_le_bytes(b).into(), sink),
+            DType::I64 => self.each(|b| i64::from_le_bytes(b) as f64, sink),
+            DType::I32 => self.each(|b| i32::from_le_bytes(b).into(), sink),
+            DType::I16 => self.each(|b| i16::from_le_bytes(b).into(), sink),
+            DType::I8 => self.each(|b| i8::from_le_bytes(b).into(), sink),
+            DType::U64 => self.each(|b| u64::from_le_bytes(b) as f64, sink),
+            DType::U32 => self.each(|b| u32::from_le_bytes(b).into(), sink),
+            DType::U16 => self.each(|b| u16::from_le_bytes(b).into(), sink),
+            DType::U8 => self.each(|b| u8::from_le_bytes(b).into(), sink),
+            DType::Bool => self.each(|[b]| u8::from(b != 0).into(), sink),
         }
+    }
+
+    fn each<const N: usize>(&self, convert: impl Fn([u8; N]) -> f64, mut sink: impl FnMut(f64)) {
+        self.bytes.as_chunks::<N>().0.iter().for_each(|b| sink(convert(*b)));
     }
 
     /// The elements as int64, row-major; `None` unless the type is an integer or boolean one and they fit.
@@ -250,8 +267,8 @@ pub enum Value {
     Dict(Vec<(Value, Value)>),
     /// `collections.OrderedDict`, in file order.
     OrderedDict(Vec<(Value, Value)>),
-    /// `torch.Tensor`, `torch.nn.Parameter` or `numpy.ndarray`.
-    Tensor(TensorData),
+    /// `torch.Tensor`, `torch.nn.Parameter` or `numpy.ndarray`; boxed, since values of other kinds are much smaller.
+    Tensor(Box<TensorData>),
     /// A `torch.dtype`: its name without `torch.`, which need not be one that [`DType`] has.
     DType(String),
     /// A `torch.device`, such as `cpu` or `cuda:0`.
@@ -285,10 +302,7 @@ impl Value {
         match self {
             Self::Float(v) => Some(*v),
             Self::Int(v) => Some(*v as f64),
-            Self::Tensor(t) => match t.to_f64()[..] {
-                [v] => Some(v),
-                _ => None,
-            },
+            Self::Tensor(t) if t.len() == 1 => t.to_f64().first().copied(),
             _ => None,
         }
     }
@@ -297,10 +311,7 @@ impl Value {
     pub fn as_i64(&self) -> Option<i64> {
         match self {
             Self::Int(v) => Some(*v),
-            Self::Tensor(t) => match t.to_i64()?[..] {
-                [v] => Some(v),
-                _ => None,
-            },
+            Self::Tensor(t) if t.len() == 1 => t.to_i64()?.first().copied(),
             _ => None,
         }
     }
@@ -411,7 +422,7 @@ pub(super) fn check_keys<'a>(keys: impl Iterator<Item = &'a Value>) -> Result<()
 
 impl From<TensorData> for Value {
     fn from(tensor: TensorData) -> Self {
-        Self::Tensor(tensor)
+        Self::Tensor(Box::new(tensor))
     }
 }
 

@@ -12,6 +12,7 @@ mod training;
 mod work;
 
 pub(crate) use accuracy::routes;
+pub(crate) use recording::picture as recordings;
 
 use std::path::PathBuf;
 
@@ -80,17 +81,9 @@ impl Gallery {
             plan.stem.push_str("_2");
         }
         let path = |extension: &str| self.folder.join(format!("{}.{extension}", plan.stem));
-        let (csv_path, svg_path, png_path) = (path("csv"), path("svg"), path("png"));
-        let failed = |what| ReportError::Draw { path: csv_path.clone(), what };
-        let bytes = to_csv(table).map_err(|e| failed(e.to_string()))?;
-        output::write(&csv_path, &bytes)?;
-        let rows: Vec<R> = rows::parse(&csv_path, &bytes, &[])?.into_iter().map(|(row, _)| row).collect();
-        let scene = draw(&rows);
-        let drawing = render::drawing(&scene).map_err(failed)?;
-        output::write(&svg_path, render::file(&scene, &drawing).as_bytes())?;
-        output::write(&png_path, &render::png(&scene).map_err(failed)?)?;
-        let svg = render::fragment(&scene, &drawing);
-        self.written.extend([csv_path, svg_path, png_path]);
+        let paths = [path("csv"), path("svg"), path("png")];
+        let svg = publish(&paths, table, draw)?;
+        self.written.extend(paths);
         let Plan { chapter, stem, label, caption } = plan;
         self.figures.push(Figure { chapter, stem, label: label.to_owned(), caption, svg });
         Ok(())
@@ -109,6 +102,24 @@ impl Gallery {
         }
         missing.is_empty()
     }
+}
+
+/// Write a tidy table, draw a figure from what was written, and write it as SVG and PNG; returns the SVG as part of a
+/// page.
+fn publish<R: Serialize + DeserializeOwned>(
+    [csv, svg, png]: &[PathBuf; 3],
+    table: &[R],
+    draw: impl FnOnce(&[R]) -> Scene,
+) -> Result<String, ReportError> {
+    let failed = |what| ReportError::Draw { path: csv.clone(), what };
+    let bytes = to_csv(table).map_err(|e| failed(e.to_string()))?;
+    output::write(csv, &bytes)?;
+    let rows: Vec<R> = rows::parse(csv, &bytes, &[])?.into_iter().map(|(row, _)| row).collect();
+    let scene = draw(&rows);
+    let drawing = render::drawing(&scene).map_err(failed)?;
+    output::write(svg, render::file(&scene, &drawing).as_bytes())?;
+    output::write(png, &render::png(&scene).map_err(failed)?)?;
+    Ok(render::fragment(&scene, &drawing))
 }
 
 fn to_csv<R: Serialize>(table: &[R]) -> Result<Vec<u8>, csv::Error> {

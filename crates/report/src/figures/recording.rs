@@ -1,15 +1,17 @@
-//! One recording as an image, and its Poisson spikes.
+//! Recordings as images, and the Poisson spikes of one.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Chapter, Gallery, Plan, WIDTH};
+use super::{Chapter, Gallery, Plan, WIDTH, publish};
 use crate::error::ReportError;
 use crate::plot::{Axis, Colours, outline, x_axis};
 use crate::rows::{InputSpike, Recording, Row};
 use crate::run::Run;
 use crate::scene::{Area, Dash, Ink, Scene, Type};
+use crate::{Shown, text};
 
 #[derive(Serialize, Deserialize)]
 struct Pixel {
@@ -159,6 +161,15 @@ fn panel(
     unit: &str,
 ) {
     let peak = if peak > 0.0 { peak } else { 1.0 };
+    let contacts = image(scene, area, values, peak);
+    x_axis(scene, area, &time);
+    contact_axis(scene, area, contacts);
+    let bar = Area::new(area.right() + 22.0, area.y, 12.0, area.h);
+    Colours::Diverging.bar(scene, bar, &Axis::linear(-peak, peak, 6, unit));
+}
+
+/// The image alone; returns the number of contacts.
+fn image(scene: &mut Scene, area: Area, values: &HashMap<(u32, u32), f64>, peak: f64) -> usize {
     let (contacts, samples) = extent(values.keys().copied());
     let pixels = (0..contacts * samples)
         .map(|at| {
@@ -168,13 +179,90 @@ fn panel(
         .collect();
     scene.map(|scene| scene.image(area, samples, contacts, pixels));
     outline(scene, area);
-    x_axis(scene, area, &time);
+    contacts
+}
+
+/// Ticks left of an image, and what they count.
+fn contact_axis(scene: &mut Scene, area: Area, contacts: usize) {
     for (value, name) in Axis::whole(0.0, contacts as f64 - 1.0, 6, "").ticks {
         let y = area.y + (value + 0.5) / contacts as f64 * area.h;
         scene.line(vec![(area.x - 4.0, y), (area.x, y)], Ink::Axis, 1.0, Dash::Solid);
         scene.text(area.x - 7.0, y + Type::LABEL.drop(), &name, Type::LABEL.end());
     }
     scene.text(area.x - 44.0, area.y - 9.0, "contact", Type::LABEL);
-    let bar = Area::new(area.right() + 22.0, area.y, 12.0, area.h);
-    Colours::Diverging.bar(scene, bar, &Axis::linear(-peak, peak, 6, unit));
+}
+
+/// One value of one of the recordings of a [`picture`].
+#[derive(Serialize, Deserialize)]
+struct Cell {
+    /// Which of those shown.
+    panel: u32,
+    recording: u64,
+    class: String,
+    contact: u32,
+    sample: u32,
+    time_ms: f64,
+    value: f64,
+}
+
+/// See [`crate::picture`].
+pub(crate) fn picture(
+    path: &Path,
+    title: &str,
+    sample_rate_hz: f64,
+    shown: &[Shown<'_>],
+) -> Result<Vec<PathBuf>, ReportError> {
+    let ms = 1000.0 / sample_rate_hz;
+    let mut cells = Vec::new();
+    for (panel, recording) in shown.iter().enumerate() {
+        let samples = recording.values.len() / recording.contacts.max(1);
+        cells.extend(recording.values.iter().enumerate().map(|(at, &value)| Cell {
+            panel: panel as u32,
+            recording: recording.index as u64,
+            class: recording.class.to_owned(),
+            contact: (at / samples) as u32,
+            sample: (at % samples) as u32,
+            time_ms: (at % samples) as f64 * ms,
+            value: value.into(),
+        }));
+    }
+    let paths = ["csv", "svg", "png"].map(|extension| path.with_extension(extension));
+    publish(&paths, &cells, |cells: &[Cell]| side_by_side(title, cells))?;
+    Ok(paths.into())
+}
+
+/// Recordings next to each other, on one colour scale.
+fn side_by_side(title: &str, cells: &[Cell]) -> Scene {
+    const GAP: f64 = 14.0;
+    const LEFT: f64 = 56.0;
+    const TOP: f64 = 88.0;
+    let peak = cells.iter().map(|c| c.value.abs()).fold(0.0, f64::max);
+    let peak = if peak > 0.0 { peak } else { 1.0 };
+    let panels: Vec<&[Cell]> = cells.chunk_by(|a, b| a.panel == b.panel).collect();
+    let count = panels.len().max(1) as f64;
+    let width = (WIDTH - LEFT - 76.0 - GAP * (count - 1.0)) / count;
+    let rows = cells.iter().map(|c| c.contact + 1).max().unwrap_or(1);
+    // Four pixels a contact, within what looks right.
+    let height = (4.0 * f64::from(rows)).clamp(160.0, 420.0);
+    let mut scene = Scene::new(WIDTH, TOP + height + 46.0, title);
+    let mut area = Area::new(LEFT, TOP, width, height);
+    for (k, panel) in panels.iter().enumerate() {
+        let values = panel.iter().map(|c| ((c.contact, c.sample), c.value)).collect();
+        let contacts = image(&mut scene, area, &values, peak);
+        x_axis(&mut scene, area, &time_axis(panel.iter().map(|c| (c.sample, c.time_ms))));
+        if k == 0 {
+            contact_axis(&mut scene, area, contacts);
+        }
+        if let Some(first) = panel.first() {
+            let class = text::fit(&first.class, width, Type::PANEL.size, true);
+            scene.text(area.x, TOP - 38.0, &class, Type::PANEL);
+            let index = format!("recording {}", first.recording);
+            // The first one's axis is named at the same height.
+            scene.text(area.x, TOP - 23.0, &index, Type::LABEL);
+        }
+        area.x = area.right() + GAP;
+    }
+    let bar = Area::new(area.x - GAP + 22.0, TOP, 12.0, height);
+    Colours::Diverging.bar(&mut scene, bar, &Axis::linear(-peak, peak, 6, "value"));
+    scene
 }

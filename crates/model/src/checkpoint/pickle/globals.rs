@@ -94,25 +94,34 @@ impl<'a> Machine<'a, '_> {
 
     /// What Python would get from calling `function`.
     pub(super) fn call(&mut self, function: Global<'a>, arguments: &[Item]) -> Result<Item, Fault> {
-        let bad = self.bad_call(function);
+        // Worded only when needed, and without a hold on the machine.
+        let (part, at) = (self.part, self.opcode_at);
+        let bad = move || bad_call(part, at, function);
         match (function, arguments) {
             (Global::OrderedDict, []) => self.add(Object::Dict { ordered: true, entries: Vec::new() }),
             // Python 2 passes the entries as a list of pairs.
             (Global::OrderedDict, &[pairs]) => {
-                let Some(Object::List(pairs)) = object(&self.objects, pairs) else { return Err(bad) };
+                let Some(Object::List(pairs)) = object(&self.objects, pairs) else { return Err(bad()) };
                 self.budget.charge(size::<(Item, Item)>(pairs.len()), || "a dictionary".to_owned())?;
                 let mut entries = Vec::with_capacity(pairs.len());
                 for pair in pairs {
                     match object(&self.objects, *pair) {
                         Some(Object::List(pair) | Object::Tuple(pair)) => match pair[..] {
                             [key, value] => entries.push((key, value)),
-                            _ => return Err(bad),
+                            _ => return Err(bad()),
                         },
-                        _ => return Err(bad),
+                        _ => return Err(bad()),
                     }
                 }
                 self.add(Object::Dict { ordered: true, entries })
             }
+
+            // Counts by what was counted, as learning rate schedules keep them.
+            (Global::Counter, []) => self.add(Object::Dict { ordered: false, entries: Vec::new() }),
+            (Global::Counter, &[counts]) => match self.object(counts) {
+                Some(Object::Dict { .. }) => Ok(counts),
+                _ => Err(bad()),
+            },
 
             (Global::RebuildTensor, &[storage, offset, shape, strides]) => {
                 self.view(storage, offset, shape, strides, None)
@@ -137,7 +146,7 @@ impl<'a> Machine<'a, '_> {
             (Global::RebuildParameter, &[data, _gradient, _hooks])
             | (Global::RebuildParameter, &[data, _gradient, _hooks, _]) => match self.object(data) {
                 Some(Object::View(_)) => Ok(data),
-                _ => Err(bad),
+                _ => Err(bad()),
             },
             // A tensor or parameter with attributes: (function, type, arguments, attributes).
             (Global::RebuildFromType, &[function, kind, arguments, _state]) => {
@@ -150,37 +159,37 @@ impl<'a> Machine<'a, '_> {
                         let arguments = arguments.clone();
                         self.call(function, &arguments)
                     }
-                    _ => Err(bad),
+                    _ => Err(bad()),
                 }
             }
 
             (Global::Size, &[sizes]) => match self.object(sizes) {
                 Some(Object::Tuple(_)) => Ok(sizes),
-                _ => Err(bad),
+                _ => Err(bad()),
             },
             (Global::Device, &[kind]) => {
-                let device = self.as_device(kind).ok_or(bad)?.to_owned();
+                let device = self.as_device(kind).ok_or_else(bad)?.to_owned();
                 self.charge(device.len() as u64)?;
                 self.add(Object::Device(device))
             }
             (Global::Device, &[kind, Item::Int(index)]) => {
-                let device = format!("{}:{index}", self.as_device(kind).ok_or(bad)?);
+                let device = format!("{}:{index}", self.as_device(kind).ok_or_else(bad)?);
                 self.charge(device.len() as u64)?;
                 self.add(Object::Device(device))
             }
 
             (Global::NumpyDType, &[code, ..]) => {
-                let code = self.as_borrowed_str(code).ok_or(bad)?;
+                let code = self.as_borrowed_str(code).ok_or_else(bad)?;
                 self.add(Object::NumpyDType(NumpyDType { code, big_endian: false }))
             }
             (Global::NumpyScalar, &[dtype, data]) => {
                 let dtype = self.numpy_dtype(dtype)?;
-                let bytes = self.as_bytes(data).ok_or(bad)?;
+                let bytes = self.as_bytes(data).ok_or_else(bad)?;
                 self.numpy_scalar(dtype, bytes)
             }
             (Global::NumpyReconstruct, &[kind, _shape, _code]) => match self.object(kind) {
                 Some(Object::Global(Global::NumpyArrayType)) => self.add(Object::Array(None)),
-                _ => Err(bad),
+                _ => Err(bad()),
             },
             (Global::NumpyFromBuffer, &[data, dtype, shape, order]) => {
                 let fortran = self.as_str(order) == Some("F");
@@ -193,13 +202,13 @@ impl<'a> Machine<'a, '_> {
                 let (Some(Object::Str(text)), Some("latin1" | "latin-1")) =
                     (object(&self.objects, text), self.as_str(encoding))
                 else {
-                    return Err(bad);
+                    return Err(bad());
                 };
                 // A text has at least as many bytes as characters.
                 self.budget.charge(text.len() as u64, || "bytes".to_owned())?;
                 let mut bytes = Vec::with_capacity(text.len());
                 for c in text.chars() {
-                    let Ok(byte) = u8::try_from(c) else { return Err(bad) };
+                    let Ok(byte) = u8::try_from(c) else { return Err(bad()) };
                     bytes.push(byte);
                 }
                 self.add(Object::Bytes(bytes.into()))
@@ -207,16 +216,16 @@ impl<'a> Machine<'a, '_> {
             (Global::Bytes | Global::ByteArray, []) => self.add(Object::Bytes(Cow::Borrowed(&[]))),
             (Global::ByteArray, &[data]) => match self.object(data) {
                 Some(Object::Bytes(_)) => Ok(data),
-                _ => Err(bad),
+                _ => Err(bad()),
             },
             (Global::Set, []) => self.add(Object::Set(Vec::new())),
             (Global::Set, &[items]) => {
-                let Some(Object::List(items)) = object(&self.objects, items) else { return Err(bad) };
+                let Some(Object::List(items)) = object(&self.objects, items) else { return Err(bad()) };
                 self.budget.charge(size::<Item>(items.len()), || "a set".to_owned())?;
                 let items = items.clone();
                 self.add(Object::Set(items))
             }
-            _ => Err(bad),
+            _ => Err(bad()),
         }
     }
 
@@ -282,6 +291,7 @@ impl<'a> Machine<'a, '_> {
         let item = match (element, scalar.to_i64()) {
             (DType::Bool, Some(v)) => v.first().map(|&v| Item::Bool(v != 0)),
             (_, Some(v)) => v.first().map(|&v| Item::Int(v)),
+            (DType::U64, None) => return Err(self.unsupported("a NumPy number of 2^63 or more".to_owned())),
             (_, None) => scalar.to_f64().first().map(|&v| Item::Float(v)),
         };
         item.ok_or_else(|| self.damaged("expected a NumPy number, got no bytes"))
@@ -296,12 +306,15 @@ impl<'a> Machine<'a, '_> {
             "i4" => DType::I32,
             "i2" => DType::I16,
             "i1" => DType::I8,
+            "u8" => DType::U64,
+            "u4" => DType::U32,
+            "u2" => DType::U16,
             "u1" => DType::U8,
             "b1" => DType::Bool,
             other => {
                 return Err(self.unsupported(format!(
-                    "expected a NumPy type of f8, f4, f2, i8, i4, i2, i1, u1 and b1, got {}; convert it to a tensor \
-                     or number before saving",
+                    "expected a NumPy type of f8, f4, f2, i8, i4, i2, i1, u8, u4, u2, u1 and b1, got {}; convert it \
+                     to a tensor or number before saving",
                     shown(other)
                 )));
             }
@@ -363,6 +376,11 @@ impl<'a> Machine<'a, '_> {
     }
 }
 
+/// A call that Python would not make sense of either.
+pub(super) fn bad_call(part: &str, at: usize, function: Global<'_>) -> Fault {
+    Fault::Damaged(format!("{part}, byte {at}: the arguments of {function:?} are not what it takes"))
+}
+
 /// A whole number that is not negative.
 fn as_u64(item: Item) -> Option<u64> {
     match item {
@@ -375,6 +393,7 @@ fn as_u64(item: Item) -> Option<u64> {
 fn lookup<'a>(module: &'a str, name: &'a str) -> Option<Global<'a>> {
     Some(match (module, name) {
         ("collections", "OrderedDict") => Global::OrderedDict,
+        ("collections", "Counter") => Global::Counter,
         ("torch._utils", "_rebuild_tensor") => Global::RebuildTensor,
         ("torch._utils", "_rebuild_tensor_v2") => Global::RebuildTensorV2,
         ("torch._utils", "_rebuild_tensor_v3") => Global::RebuildTensorV3,
