@@ -9,16 +9,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 ///
 /// `fill` writes a temporary file in the same folder, which is flushed to disk and then renamed to `path`. On any
 /// error, of `fill` too, the temporary file is removed and `path` is left as it was. A symbolic link stays one: the
-/// file it points to is replaced; only a link that points nowhere is replaced itself.
+/// file it points to is replaced; only a link that points nowhere is replaced itself. A file that is replaced hands its
+/// permissions on.
 ///
 /// # Errors
 /// Whatever `fill` or the system answers; [`io::ErrorKind::InvalidInput`] if `path` names no file or is there and
-/// is no regular file (a folder, a device).
+/// is no regular file (a folder, a device); [`io::ErrorKind::PermissionDenied`] if it is a file that may not be written.
 pub fn write_atomically(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let invalid = |problem| Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
-    if fs::metadata(&target).is_ok_and(|existing| !existing.is_file()) {
+    let existing = fs::metadata(&target).ok();
+    if existing.as_ref().is_some_and(|existing| !existing.is_file()) {
         return invalid("expected the path of a regular file, got a folder or a device");
+    }
+    let permissions = existing.map(|existing| existing.permissions());
+    if permissions.as_ref().is_some_and(fs::Permissions::readonly) {
+        let problem = "expected a file that may be replaced, got one that is read-only";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
     }
     let Some(name) = target.file_name() else {
         return invalid("expected the path of a file, got one that names none");
@@ -29,6 +36,9 @@ pub fn write_atomically(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<
     };
     let (mut file, temporary) = create_beside(folder, &name.to_string_lossy())?;
     fill(&mut file)?;
+    if let Some(permissions) = permissions {
+        file.set_permissions(permissions)?;
+    }
     file.sync_all()?;
     drop(file);
     fs::rename(&temporary.0, &target)?;

@@ -587,7 +587,10 @@ fn a_report_accounts_for_every_key() {
         ]
     );
     let message = refusal(report.into_result(Path::new("net.pth"), "a network", "another"));
-    assert!(message.starts_with("weights of net.pth do not fit the network"), "{message}");
+    assert!(
+        message.starts_with("weights of net.pth do not fit: expected a network, got another;"),
+        "{message}"
+    );
     assert!(message.ends_with(&text), "{message}");
 
     let clean = match_weights(&expected[..1], &found[..1]).into_result(Path::new("net.pth"), "", "").unwrap();

@@ -1,5 +1,4 @@
-//! No file makes a reader take more memory than four times the file's size and a mebibyte: every allocation of this
-//! test is counted. The inputs are the seeds and past failures of the fuzz targets, and large hostile files.
+//! No file makes a reader take more memory than `memory_limit` says: every allocation of this test is counted. The inputs are the seeds and past failures of the fuzz targets, and large hostile files.
 
 #![allow(clippy::unwrap_used)] // in the helpers; a test fails by panicking
 

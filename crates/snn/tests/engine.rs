@@ -50,6 +50,8 @@ fn every_layer_spikes() {
     assert_eq!(found.spikes[4].iter().sum::<u64>(), 0, "the clean readout does not spike");
 }
 
+/// Exact sums make the default preset independent of how many frames a convolution takes at once. The published one
+/// rounds as the processor's convolution for that number does.
 #[test]
 fn blocks_of_steps_change_nothing() {
     for (preset, encoding) in [
@@ -63,7 +65,15 @@ fn blocks_of_steps_change_nothing() {
         for budget in [0, 60 << 20] {
             engine.budget = budget;
             let cut = run(&engine, &x, 0, 7);
-            assert_eq!(cut.readout, whole.readout, "{preset} {encoding}");
+            match preset {
+                Preset::Default => assert_eq!(cut.readout, whole.readout, "{encoding}"),
+                Preset::Published => {
+                    assert_eq!(cut.readout.len(), whole.readout.len());
+                    for (a, b) in cut.readout.iter().zip(&whole.readout) {
+                        assert!((a - b).abs() <= 1e-5 * b.abs().max(1.0), "{a} against {b}");
+                    }
+                }
+            }
             assert_eq!(cut.events, whole.events);
             assert_eq!((cut.spikes, cut.operations), (whole.spikes.clone(), whole.operations.clone()));
         }

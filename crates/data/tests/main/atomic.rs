@@ -65,3 +65,20 @@ fn recordings_are_written_through_a_link() {
     let error = message(write_npz(folder.path(), &dataset()).unwrap_err());
     contains(&error, &["could not create", "expected the path of a regular file"]);
 }
+
+#[cfg(unix)]
+#[test]
+fn permissions_are_respected_and_kept() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("private.pth");
+    let mode = || fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+    fs::write(&file, "old").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    write_atomically(&file, |out| out.write_all(b"new")).unwrap();
+    assert_eq!((mode(), fs::read(&file).unwrap()), (0o600, b"new".to_vec()));
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o444)).unwrap();
+    let error = write_atomically(&file, |out| out.write_all(b"newer")).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+    assert_eq!((fs::read(&file).unwrap(), files(folder.path()).len()), (b"new".to_vec(), 1));
+}

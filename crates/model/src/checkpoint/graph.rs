@@ -86,7 +86,7 @@ impl<'g, 'a> Builder<'g, 'a> {
             Object::Tuple(items) => Value::Tuple(self.items(items, depth)?),
             Object::Set(items) => {
                 let items = self.items(items, depth)?;
-                self.distinct(items.iter(), "a set")?;
+                distinct_keys(items.iter(), "a set", self.budget)?;
                 Value::Set(items)
             }
             Object::Dict { ordered, entries } => {
@@ -136,21 +136,8 @@ impl<'g, 'a> Builder<'g, 'a> {
             let value = self.value(*value, depth + 1).map_err(|fault| fault.within(&place(&key)))?;
             out.push((key, value));
         }
-        self.distinct(out.iter().map(|(key, _)| key), "a dictionary")?;
+        distinct_keys(out.iter().map(|(key, _)| key), "a dictionary", self.budget)?;
         Ok(out)
-    }
-
-    fn distinct<'v>(
-        &mut self,
-        keys: impl ExactSizeIterator<Item = &'v Value>,
-        what: &str,
-    ) -> Result<(), Fault> {
-        // A table that is half full after doubling.
-        let memory = size::<Key<'_>>(keys.len()).saturating_mul(3);
-        self.budget.charge(memory, || format!("the keys of {what}"))?;
-        check_keys(keys).map_err(|problem| Fault::damaged(format!("{what}: {problem}")))?;
-        self.budget.refund(memory);
-        Ok(())
     }
 
     fn tensor(&mut self, view: &View<'a>) -> Result<TensorData, Fault> {
@@ -276,6 +263,20 @@ impl<'g, 'a> Builder<'g, 'a> {
         }
         Ok(TensorData { dtype, shape, bytes })
     }
+}
+
+/// Checks that keys can be hashed and are distinct, and pays for the table that this takes.
+pub(super) fn distinct_keys<'v>(
+    keys: impl ExactSizeIterator<Item = &'v Value>,
+    what: &str,
+    budget: &mut Budget,
+) -> Result<(), Fault> {
+    // A table that is half full after doubling.
+    let memory = size::<Key<'_>>(keys.len()).saturating_mul(3);
+    budget.charge(memory, || format!("the keys of {what}"))?;
+    check_keys(keys).map_err(|problem| Fault::damaged(format!("{what}: {problem}")))?;
+    budget.refund(memory);
+    Ok(())
 }
 
 /// A key as Python would index by it.

@@ -23,7 +23,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::budget::{Budget, read_at, size};
 use super::error::{CheckpointError, Fault, dims};
-use super::graph::place;
+use super::graph::{distinct_keys, place};
 use super::value::{DType, TensorData, Value, check_keys, elements, unwritable};
 use super::write_atomically;
 
@@ -325,13 +325,23 @@ fn dictionary(
                 let value = parse(text.as_bytes(), Seed(&mut decoding));
                 let what = format!("metadata {}", shown(&name));
                 let value = value.map_err(|e| decoding.guard.fault(&what, &e))?;
-                fields.push((Value::from(key), value));
+                budget.push(&mut fields, (Value::from(key), value), "metadata")?;
             }
-            None => foreign.push((Value::Str(name), Value::Str(text))),
+            None => budget.push(&mut foreign, (Value::Str(name), Value::Str(text)), "metadata")?,
         }
     }
-    let weights = tensors.into_iter().filter_map(|(name, tensor)| Some((Value::Str(name), tensor?.into())));
-    let weights = Value::OrderedDict(weights.collect());
+    for entries in [&fields, &foreign] {
+        distinct_keys(entries.iter().map(|(key, _)| key), "metadata", budget)?;
+    }
+    budget.charge(size::<(Value, Value)>(tensors.len()), || "the tensors".to_owned())?;
+    let mut weights = Vec::with_capacity(tensors.len());
+    for (name, tensor) in tensors {
+        if let Some(tensor) = tensor {
+            budget.charge(size::<TensorData>(1), || "a tensor".to_owned())?;
+            weights.push((Value::Str(name), tensor.into()));
+        }
+    }
+    let weights = Value::OrderedDict(weights);
     // What almost every file says, and nobody asks for.
     foreign.retain(|(name, _)| name.as_str() != Some("format"));
     if fields.is_empty() && foreign.is_empty() {
@@ -341,8 +351,6 @@ fn dictionary(
     if !foreign.is_empty() {
         fields.push((FOREIGN.into(), Value::Dict(foreign)));
     }
-    check_keys(fields.iter().map(|(key, _)| key))
-        .map_err(|problem| Fault::Damaged(format!("metadata: {problem}")))?;
     Ok(Value::Dict(fields))
 }
 
