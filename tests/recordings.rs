@@ -153,6 +153,42 @@ fn translations_keep_every_bit() {
     assert_eq!((code, text.contains("train_x.npy")), (1, true), "{text}");
 }
 
+/// The physical simulator is chosen by its configuration; its recordings depend on no thread.
+#[test]
+fn a_nerve_is_simulated_where_asked_for() {
+    let files = Files::new();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/nerve.yaml");
+    let make = |name: &str, more: &[&str]| {
+        let out = files.at(name);
+        let call = ["data", "simulate", "--config", path, "--samples", "40", "--seed", "3", "--out", &out];
+        let report = json(&[&call[..], more].concat());
+        assert_eq!((&report["train"]["recordings"], &report["test"]["recordings"]), (&30.into(), &10.into()));
+        std::fs::read(out).unwrap()
+    };
+    let one = make("one.npz", &["--threads", "1"]);
+    assert!(one == make("two.npz", &["--threads", "2"]));
+    assert!(one == make("same.npz", &["--animal", "2", "--fold", "1"]), "as configured");
+    assert!(one != make("fold.npz", &["--fold", "2"]));
+    assert!(one != make("animal.npz", &["--animal", "5"]));
+    // The number of recordings is the configuration's where nothing else says it.
+    let (config, out) = (files.at("nerve.yaml"), files.at("few.npz"));
+    std::fs::write(&config, "nerve: {samples: 12}\n").unwrap();
+    let report = json(&["data", "simulate", "--config", &config, "--out", &out]);
+    assert_eq!((&report["train"]["recordings"], &report["test"]["recordings"]), (&9.into(), &3.into()));
+    let (code, text) = failure(&["data", "simulate", "--config", &config, "--out", &out, "--fold", "4"]);
+    assert_eq!((code, text.contains("fold: expected 1 to 3, got 4")), (2, true), "{text}");
+    // The other simulator has neither animals nor folds.
+    std::fs::write(&config, "white_noise: 1\n").unwrap();
+    for option in ["--fold", "--animal"] {
+        let call = ["data", "simulate", "--out", &out, option, "1"];
+        for more in [&[][..], &["--config", &config]] {
+            let (code, text) = failure(&[&call[..], more].concat());
+            let right = text.contains(option) && text.contains("configs/nerve.yaml");
+            assert_eq!((code, right), (2, true), "{text}");
+        }
+    }
+}
+
 #[test]
 fn a_picture_lies_beside_its_numbers() {
     let files = Files::new();

@@ -127,17 +127,17 @@ pub enum DataCommand {
         /// File to write, .npz or .mat
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
-        /// Settings of the simulator, YAML
+        /// Settings of the simulator, YAML; with a key `nerve` (configs/nerve.yaml), the physical one is used
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
-        /// Recordings in all, split into training and test as configured [default: the configuration's, 31340]
+        /// Recordings in all, split into training and test as configured [default: 4000, or what `nerve` says]
         #[arg(long, value_name = "N")]
         samples: Option<usize>,
-        /// Number of the animal [default: the configuration's, 2]
+        /// Number of the animal [default: what `nerve` says]
         #[arg(long, value_name = "N")]
         animal: Option<u16>,
-        /// Which third of the session is for testing, 1 to 3 [default: the configuration's, 1]
-        #[arg(long, value_name = "K")]
+        /// Which third of the session is for testing, 1 to 3 [default: what `nerve` says]
+        #[arg(long, value_name = "N")]
         fold: Option<usize>,
     },
     /// Shapes, classes and ranges of a file, and how it was understood

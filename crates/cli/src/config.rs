@@ -255,11 +255,6 @@ impl Config {
         );
         if let Some(simulate) = &self.data.simulate {
             check(simulate.samples >= 10, "data.simulate.samples", "expected at least 10");
-            check(
-                simulate.settings.samples == SimulatorConfig::default().samples,
-                "data.simulate.settings.samples",
-                "expected nothing; data.simulate.samples says how many",
-            );
             for problem in simulate.settings.problems() {
                 check(false, "data.simulate.settings", &problem);
             }

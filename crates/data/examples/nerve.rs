@@ -6,14 +6,15 @@ use std::error::Error;
 use std::path::Path;
 use std::time::Instant;
 
-use escape_data::{SimulatorConfig, simulate, write_npz};
+use escape_data::nerve::{NerveConfig, simulate};
+use escape_data::write_npz;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let out = arguments.first().ok_or("expected OUT.npz [CONFIG.yaml] [SAMPLES] [SEED]")?;
     let config = match arguments.get(1) {
-        Some(path) => SimulatorConfig::read(Path::new(path))?,
-        None => SimulatorConfig::default(),
+        Some(path) => NerveConfig::read(Path::new(path))?.ok_or("the configuration has no key nerve")?,
+        None => NerveConfig::default(),
     };
     let samples = arguments.get(2).map_or(Ok(config.samples), |n| n.parse())?;
     let seed = arguments.get(3).map_or(Ok(0), |n| n.parse())?;

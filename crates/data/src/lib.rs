@@ -1,10 +1,10 @@
-//! Nerve-cuff recordings: readers, writers, splits and the nerve simulator.
+//! Nerve-cuff recordings: readers, writers, splits and simulators.
 //!
 //! A recording is one detected compound action potential: H contacts of a nerve cuff, W samples of time,
 //! scaled to [-1, 1], and the class of the movement or touch that evoked it. Files are `.npz` (this project's
 //! own layout, see [`npz`]), the same arrays as `.npy`, or MATLAB `.mat` of level 5 (see [`mat`]) or 7.3 (see
-//! [`hdf5`]); [`mod@simulate`] makes recordings where no animal is at hand. This crate prints nothing and needs no
-//! libtorch.
+//! [`hdf5`]); [`mod@simulate`] makes recordings where no animal is at hand, [`nerve`] from a nerve's fibres on. This
+//! crate prints nothing and needs no libtorch.
 //!
 //! Checkpoints, too, are zip archives: [`archive`] reads the directory of either and trusts no size in it, and
 //! [`write_atomically`] writes files of any kind.
@@ -17,6 +17,7 @@ mod budget;
 mod error;
 pub mod hdf5;
 pub mod mat;
+pub mod nerve;
 pub mod npz;
 mod options;
 mod reading;
@@ -37,7 +38,7 @@ pub use atomic::write_atomically;
 pub use error::{DataError, Position, shown};
 pub use options::{Note, ReadOptions, Reason, Rescale};
 pub use recordings::{Dataset, Inconsistent, ParseSplitError, Recordings, Split};
-pub use simulate::{RowOrder, Scaling, SimulatorConfig, simulate};
+pub use simulate::{Scaling, SimulatorConfig, simulate};
 pub use summary::{DatasetSummary, SplitSummary};
 
 /// Number of classes.

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use escape_data::nerve::{self, NerveConfig};
 use escape_data::{
-    CLASS_NAMES, Dataset, DatasetSummary, Note, Rescale, SimulatorConfig, Split, SplitSummary, simulate,
-    write_mat, write_npz,
+    CLASS_NAMES, DataError, Dataset, DatasetSummary, Note, Rescale, SimulatorConfig, Split, SplitSummary,
+    simulate, write_mat, write_npz,
 };
 use escape_report::{Shown, picture};
 use serde::Serialize;
@@ -14,17 +15,37 @@ use super::{dataset, table, thousands};
 use crate::args::{DataArgs, DataCommand};
 use crate::context::{Context, check_apart, check_file, existing, existing_data, usage};
 
+/// Recordings that the simpler simulator makes where nothing says how many.
+const SAMPLES: usize = 4000;
+
 pub fn run(context: &Context, args: DataArgs) -> Result<()> {
     match args.command {
         DataCommand::Simulate { out, config, samples, animal, fold } => {
             check_extension(&out, &["npz", "mat"])?;
-            let mut config = match config {
-                Some(path) => SimulatorConfig::read(&existing(&path)?).map_err(|e| usage(e.to_string()))?,
-                None => SimulatorConfig::default(),
+            let config = config.map(|path| existing(&path)).transpose()?;
+            let nerve = match &config {
+                Some(path) => NerveConfig::read(path).map_err(|e| usage(e.to_string()))?,
+                None => None,
             };
-            config.animal = animal.unwrap_or(config.animal);
-            config.fold = fold.unwrap_or(config.fold);
-            let dataset = simulated(context, &config, samples.unwrap_or(config.samples))?;
+            let dataset = if let Some(mut nerve) = nerve {
+                nerve.animal = animal.unwrap_or(nerve.animal);
+                nerve.fold = fold.unwrap_or(nerve.fold);
+                let samples = samples.unwrap_or(nerve.samples);
+                with_progress(context, samples, |tick| nerve::simulate(&nerve, samples, context.seed, tick))?
+            } else {
+                for (option, given) in [("--animal", animal.is_some()), ("--fold", fold.is_some())] {
+                    if given {
+                        return Err(usage(format!(
+                            "{option}: needs a configuration with the key nerve; give --config configs/nerve.yaml"
+                        )));
+                    }
+                }
+                let config = match &config {
+                    Some(path) => SimulatorConfig::read(path).map_err(|e| usage(e.to_string()))?,
+                    None => SimulatorConfig::default(),
+                };
+                simulated(context, &config, samples.unwrap_or(SAMPLES))?
+            };
             write(&out, &dataset)?;
             context.result(&dataset.summary(), || describe(&dataset.summary()))
         }
@@ -52,13 +73,21 @@ pub fn run(context: &Context, args: DataArgs) -> Result<()> {
 
 /// Simulates with a progress bar.
 pub fn simulated(context: &Context, config: &SimulatorConfig, samples: usize) -> Result<Dataset> {
+    with_progress(context, samples, |tick| simulate(config, samples, context.seed, tick))
+}
+
+fn with_progress(
+    context: &Context,
+    samples: usize,
+    simulate: impl FnOnce(&(dyn Fn(usize) + Sync)) -> Result<Dataset, DataError>,
+) -> Result<Dataset> {
     let progress = std::sync::Mutex::new(context.progress("simulating", samples));
     let tick = |n: usize| {
         if let Ok(mut progress) = progress.lock() {
             progress.tick(n);
         }
     };
-    simulate(config, samples, context.seed, &tick).map_err(|e| usage(e.to_string()))
+    simulate(&tick).map_err(|e| usage(e.to_string()))
 }
 
 fn has_extension(path: &Path, extension: &str) -> bool {

@@ -9,6 +9,8 @@ mod atomic;
 mod hdf5;
 /// `.mat` files built byte by byte: byte orders, small elements, truncation, lying sizes.
 mod mat;
+/// Determinism and statistics of the nerve.
+mod nerve;
 /// `.npz` files: round trips, every accepted layout, and files that lie.
 mod npz;
 /// Files written by NumPy and SciPy, and ours read by NumPy. Needs Python; see [`python::python`].

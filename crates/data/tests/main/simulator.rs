@@ -1,13 +1,7 @@
-use std::collections::HashSet;
-use std::f64::consts::TAU;
 use std::fs;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use escape_data::{
-    CONTACTS, DataError, Dataset, Recordings, RowOrder, SAMPLE_RATE_HZ, SAMPLES, Scaling, SimulatorConfig,
-    simulate,
-};
+use escape_data::{CONTACTS, DataError, Dataset, Recordings, SAMPLES, Scaling, SimulatorConfig, simulate};
 
 use crate::{contains, message};
 
@@ -43,47 +37,20 @@ fn progress_adds_up_and_the_split_is_as_configured() {
     assert_eq!((data.train.contacts, data.train.samples), (CONTACTS, SAMPLES));
     data.train.check().unwrap();
     data.test.check().unwrap();
-}
 
-/// The values of every recording, bit by bit.
-fn distinct(recordings: &Recordings) -> HashSet<Vec<u32>> {
-    recordings.iter().map(|(x, _)| x.iter().map(|v| v.to_bits()).collect()).collect()
-}
-
-/// The three folds of a session test on every recording once; what one tests on is what the others train on.
-#[test]
-fn folds_share_a_session() {
-    let fold = |fold: usize| run(&SimulatorConfig { fold, ..Default::default() }, 120, 3);
-    let folds = [1, 2, 3].map(fold);
-    let tests = folds.each_ref().map(|data| distinct(&data.test));
-    assert!(tests.iter().all(|test| test.len() == 30));
-    assert_eq!(tests.iter().flatten().collect::<HashSet<_>>().len(), 90);
-    for (k, data) in folds.iter().enumerate() {
-        let train = distinct(&data.train);
-        assert_eq!(train.len(), 60, "two thirds of the session, some of it more than once");
-        assert!(train.is_disjoint(&tests[k]));
-        assert!(train.is_subset(&tests.iter().flatten().cloned().collect()));
-    }
+    let all_test = run(&SimulatorConfig { test_fraction: 1.0, ..config.clone() }, 3, 0);
+    assert_eq!((all_test.train.len(), all_test.test.len()), (0, 3));
+    let all_train = run(&SimulatorConfig { test_fraction: 0.0, ..config }, 3, 0);
+    assert_eq!((all_train.train.len(), all_train.test.len()), (3, 0));
 }
 
 /// Without drift, a recording does not depend on how many there are.
 #[test]
-fn recordings_are_keyed_by_seed_animal_and_number() {
-    let still = SimulatorConfig { drift_deg: 0.0, gain_drift: 0.0, ..Default::default() };
-    let everything = |config: &SimulatorConfig, samples| {
-        let data = run(config, samples, 3);
-        let (train, test) = (distinct(&data.train), distinct(&data.test));
-        train.union(&test).cloned().collect::<HashSet<_>>()
-    };
-    let (few, many) = (everything(&still, 40), everything(&still, 400));
-    assert_eq!(few.len(), 30);
-    assert!(few.is_subset(&many));
-    assert!(
-        everything(&SimulatorConfig::default(), 40)
-            .is_disjoint(&everything(&SimulatorConfig::default(), 400))
-    );
-    let other = everything(&SimulatorConfig { animal: 3, ..still }, 40);
-    assert!(other.is_disjoint(&few));
+fn recordings_are_keyed_by_seed_and_index() {
+    let config = SimulatorConfig { drift_deg: 0.0, test_fraction: 0.0, ..Default::default() };
+    let (few, many) = (run(&config, 5, 3), run(&config, 40, 3));
+    assert_eq!(few.train, many.train.head(5));
+    assert_ne!(many.train.get(0), many.train.get(3), "recordings of a class differ");
 }
 
 #[test]
@@ -105,7 +72,7 @@ fn every_recording_uses_the_range() {
     }
 }
 
-/// Mean correlation over recordings and pairs of rows.
+/// Mean over recordings, contacts and samples of a function of two rows.
 fn correlation(recordings: &Recordings, pairs: &[(usize, usize)]) -> f64 {
     let mut sum = 0.0;
     for (x, _) in recordings.iter() {
@@ -118,82 +85,22 @@ fn correlation(recordings: &Recordings, pairs: &[(usize, usize)]) -> f64 {
     sum / (recordings.len() * pairs.len()) as f64
 }
 
-/// What a real cuff's recordings are roughly like: contacts of a ring see nearly the same (0.8 to 0.95), the same
-/// angle a ring farther is less alike, and less still two rings farther. The real ones were filtered along the
-/// contacts, too, so only their order is asked for.
+/// Rough targets of a real cuff: neighbours in a ring see nearly the same, rings see it later, opposite
+/// contacts differ.
 #[test]
-fn neighbours_agree_more_than_rings() {
+fn neighbours_agree_more_than_distant_contacts() {
     let data = run(&SimulatorConfig::default(), 600, 1);
     let rows = |ring: usize, angle: usize| ring * 8 + angle % 8;
     let pairs = |step: usize, angle: usize| -> Vec<(usize, usize)> {
-        let all = (1..6 - step).flat_map(|ring| (0..8).map(move |a| (ring, a)));
+        let all = (1..5).flat_map(|ring| (0..8).map(move |a| (ring, a)));
         all.map(|(ring, a)| (rows(ring, a), rows(ring + step, a + angle))).collect()
     };
     let neighbours = correlation(&data.train, &pairs(0, 1));
     let opposite = correlation(&data.train, &pairs(0, 4));
-    let [one, two] = [1, 2].map(|step| correlation(&data.train, &pairs(step, 0)));
-    assert!((0.8..0.95).contains(&neighbours), "{neighbours}");
-    assert!(opposite < neighbours, "opposite {opposite}, neighbours {neighbours}");
-    assert!(one < neighbours - 0.1, "next ring {one}, neighbours {neighbours}");
-    assert!(two < one - 0.1 && two < 0.6, "two rings {two}, next ring {one}");
-}
-
-/// Energy of a recording's rows at the frequency `hz`.
-fn power(x: &[f32], hz: f64) -> f64 {
-    let wave: Vec<(f64, f64)> =
-        (0..SAMPLES).map(|t| (TAU * hz * t as f64 / SAMPLE_RATE_HZ).sin_cos()).collect();
-    x.chunks_exact(SAMPLES)
-        .map(|row| {
-            let sum = |part: fn(&(f64, f64)) -> f64| -> f64 {
-                row.iter().zip(&wave).map(|(&v, w)| f64::from(v) * part(w)).sum()
-            };
-            sum(|w| w.0).powi(2) + sum(|w| w.1).powi(2)
-        })
-        .sum()
-}
-
-#[test]
-fn the_spectrum_peaks_at_1_to_2_khz() {
-    let data = run(&SimulatorConfig::default(), 240, 1);
-    let at = |hz: f64| data.train.iter().map(|(x, _)| power(x, hz)).sum::<f64>();
-    let bins: Vec<f64> = (1..50).map(|k| 300.0 * f64::from(k)).collect();
-    let powers: Vec<f64> = bins.iter().map(|&hz| at(hz)).collect();
-    let peak = (0..bins.len()).max_by(|&a, &b| powers[a].total_cmp(&powers[b])).unwrap();
-    assert!((900.0..=2100.0).contains(&bins[peak]), "{} Hz", bins[peak]);
-    assert!(powers[20] < 0.1 * powers[peak], "6 kHz");
-}
-
-/// The angular part moves on by about 2 samples a ring: 3 mm at some 45 m/s.
-#[test]
-fn potentials_travel_by_about_two_samples_a_ring() {
-    let data = run(&SimulatorConfig::default(), 900, 1);
-    // First harmonic of a ring over the angle, by cosine and sine, at sample t.
-    let harmonic = |x: &[f32], ring: usize| -> Vec<[f64; 2]> {
-        let at = |t: usize| {
-            (0..8).fold([0.0; 2], |[re, im], k| {
-                let v = f64::from(x[(ring * 8 + k) * SAMPLES + t]);
-                let (sin, cos) = (TAU * k as f64 / 8.0).sin_cos();
-                [re + v * cos, im + v * sin]
-            })
-        };
-        (0..SAMPLES).map(at).collect()
-    };
-    let mut products = [0.0; 13];
-    for (x, _) in data.train.iter() {
-        for ring in 1..5 {
-            let (a, b) = (harmonic(x, ring), harmonic(x, ring + 1));
-            for (k, product) in products.iter_mut().enumerate() {
-                // Lags -4 to 8.
-                *product +=
-                    (20..80).map(|t| a[t][0] * b[t + k - 4][0] + a[t][1] * b[t + k - 4][1]).sum::<f64>();
-            }
-        }
-    }
-    let best = (1..12).max_by(|&a, &b| products[a].total_cmp(&products[b])).unwrap();
-    // The peak of the parabola through the three.
-    let [before, at, after] = [products[best - 1], products[best], products[best + 1]];
-    let lag = best as f64 - 4.0 + 0.5 * (before - after) / (before - 2.0 * at + after);
-    assert!((1.4..2.4).contains(&lag), "{lag} samples a ring");
+    let next_ring = correlation(&data.train, &pairs(1, 0));
+    assert!((0.6..0.95).contains(&neighbours), "{neighbours}");
+    assert!(opposite < neighbours - 0.03, "opposite {opposite}, neighbours {neighbours}");
+    assert!(next_ring < neighbours - 0.1, "next ring {next_ring}, neighbours {neighbours}");
 }
 
 #[test]
@@ -212,22 +119,18 @@ fn the_potential_peaks_in_the_middle_of_the_window() {
     assert!(energy[peak] > 2.0 * edge, "peak {}, edge {edge}", energy[peak]);
 }
 
-/// Classes are told apart by where and how fast their fibres are: a nearest-mean rule on the correlation of each
-/// contact's angular part with its ring's mean beats chance, and is far from perfect.
+/// Classes are told apart by where and how fast their fibres are, so a nearest-mean rule on the energy of
+/// each angle beats chance, and is far from perfect.
 #[test]
 fn classes_differ_but_overlap() {
     let data = run(&SimulatorConfig::default(), 2400, 4);
     let features = |x: &[f32]| -> Vec<f64> {
-        let mut seen = [0.0f64; 8];
-        let mut total = 0.0;
-        for ring in x.chunks_exact(8 * SAMPLES) {
-            for t in 30..70 {
-                let mean = (0..8).map(|k| f64::from(ring[k * SAMPLES + t])).sum::<f64>() / 8.0;
-                total += mean * mean;
-                (0..8).for_each(|k| seen[k] += (f64::from(ring[k * SAMPLES + t]) - mean) * mean);
-            }
+        let mut energy = [0.0f64; 8];
+        for (row, values) in x.chunks_exact(SAMPLES).enumerate() {
+            energy[row % 8] += values[35..65].iter().map(|v| f64::from(v * v)).sum::<f64>();
         }
-        seen.iter().map(|e| e / total).collect()
+        let total: f64 = energy.iter().sum();
+        energy.iter().map(|e| e / total).collect()
     };
     let mut means = [[0.0; 8]; 3];
     let counts = data.train.class_counts();
@@ -246,92 +149,36 @@ fn classes_differ_but_overlap() {
 
 #[test]
 fn other_cuffs() {
-    let config = SimulatorConfig { rings: 8, fibres_per_fascicle: 40, ..Default::default() };
-    let data = run(&config, 8, 0);
-    assert_eq!((data.train.contacts, data.train.x.len()), (64, 6 * 64 * 100));
-    let config = SimulatorConfig {
-        rings: 3,
-        contacts_per_ring: 1,
-        row_order: RowOrder::Temporal,
-        fibres_per_fascicle: 40,
-        ..Default::default()
-    };
-    assert_eq!(run(&config, 8, 0).train.contacts, 3);
+    let config = SimulatorConfig { rings: 8, ..Default::default() };
+    let data = run(&config, 4, 0);
+    assert_eq!((data.train.contacts, data.train.x.len()), (64, 3 * 64 * 100));
 }
 
 #[test]
 fn all_problems_of_a_configuration_at_once() {
     let mut config = SimulatorConfig {
         test_fraction: 1.5,
-        fold: 4,
         fibres: [9, 2],
-        white_noise_uv: f64::NAN,
+        white_noise: f64::NAN,
         test_class_weights: [0.0; 3],
         coloured_band_hz: [500.0, 500.0],
-        cuff_length_mm: 18.0,
         ..Default::default()
     };
     config.fascicles[2].depth = 1.0;
     let error = simulate(&config, 0, 0, &|_| {}).unwrap_err();
-    assert!(matches!(&error, DataError::Config { problems, .. } if problems.len() == 9), "{error}");
+    assert!(matches!(&error, DataError::Config { problems, .. } if problems.len() == 7), "{error}");
     contains(
         &message(error),
         &[
-            "test_fraction: expected 0.05 to 0.5, got 1.5",
-            "fold: expected 1 to 3, got 4",
+            "test_fraction: expected 0 to 1, got 1.5",
             "fibres: ",
-            "white_noise_uv",
+            "white_noise",
             "fascicles[2].depth",
-            "cuff_length_mm: expected more than 18 mm",
             "samples: ",
         ],
     );
-    let problems = |config: SimulatorConfig| config.problems().join("; ");
-    contains(
-        &problems(SimulatorConfig { test_fraction: 0.3, ..Default::default() }),
-        &["test_fraction: expected at most 0.2793 with these test_class_weights, got 0.3"],
-    );
-    let mut config = SimulatorConfig::default();
-    config.fascicles[1].radius = 0.6;
-    contains(&problems(config), &["fascicles[1].depth and radius together: expected 0 to 0.9 radii, got 1"]);
     let error = simulate(&SimulatorConfig::default(), usize::MAX, 0, &|_| {}).unwrap_err();
     assert!(matches!(error, DataError::OutOfMemory { .. }), "{error}");
-}
-
-/// Extremes that are allowed give recordings, too.
-#[test]
-fn hostile_configurations() {
-    let small = SimulatorConfig {
-        fibres_per_fascicle: 3,
-        fibres: [1, 3],
-        coactive_fibres: [0, 3],
-        ..Default::default()
-    };
-    let mut slow = small.clone();
-    slow.fascicles.iter_mut().for_each(|fascicle| fascicle.velocity_m_s = [2.0, 2.0]);
-    let mut wide = small.clone();
-    (wide.contact_mm, wide.radial_conductivity_s_m, wide.axial_conductivity_s_m) = ([2.0, 2.0], 10.0, 1e-3);
-    let mut silent = small.clone();
-    (silent.nodal_current_na, silent.white_noise_uv, silent.coloured_noise_uv) = (0.0, 0.0, 0.0);
-    (silent.interference_uv, silent.interference_gradient_uv) = (0.0, 0.0);
-    let busy = SimulatorConfig { background_rate_hz: 50_000.0, peak_jitter_samples: 50.0, ..small.clone() };
-    let one_class = SimulatorConfig { test_class_weights: [0.0, 0.0, 1.0], ..small.clone() };
-    let loud =
-        SimulatorConfig { white_noise_uv: 1e6, interference_uv: 1e6, animal_depth_spread: 1.0, ..small };
-    for (name, config) in [
-        ("slow", slow),
-        ("wide", wide),
-        ("silent", silent),
-        ("busy", busy),
-        ("one class", one_class),
-        ("loud", loud),
-    ] {
-        let data = run(&config, 13, 0);
-        assert_eq!(data.train.len() + data.test.len(), 13, "{name}");
-        let values = data.train.x.iter().chain(&data.test.x);
-        assert!(values.into_iter().all(|v| (-1.0..=1.0).contains(v)), "{name}");
-        assert_eq!(data.train.summary().constant_recordings, if name == "silent" { 10 } else { 0 }, "{name}");
-    }
 }
 
 #[test]
@@ -344,32 +191,14 @@ fn configuration_files() {
     };
     assert_eq!(read("# nothing\n").unwrap(), SimulatorConfig::default());
     assert_eq!(
-        read("white_noise_uv: 1.5\nscaling: min_max\nrow_order: temporal\n").unwrap(),
-        SimulatorConfig {
-            white_noise_uv: 1.5,
-            scaling: Scaling::MinMax,
-            row_order: RowOrder::Temporal,
-            ..Default::default()
-        }
+        read("white_noise: 1.5\nscaling: min_max\n").unwrap(),
+        SimulatorConfig { white_noise: 1.5, scaling: Scaling::MinMax, ..Default::default() }
     );
-    contains(&read("whitenoise_uv: 1").unwrap_err(), &["c.yaml", "whitenoise_uv", "white_noise_uv"]);
+    contains(&read("whitenoise: 1").unwrap_err(), &["c.yaml", "whitenoise", "white_noise"]);
     contains(&read("rings: 2").unwrap_err(), &["c.yaml", "rings: expected 3 to 64, got 2"]);
     contains(&read("rings: [").unwrap_err(), &["c.yaml"]);
     contains(&message(SimulatorConfig::read(&dir.path().join("no.yaml")).unwrap_err()), &["no.yaml"]);
 
     let text = serde_json::to_string(&SimulatorConfig::default()).unwrap();
     assert_eq!(read(&text).unwrap(), SimulatorConfig::default(), "JSON is YAML, and nothing is lost");
-}
-
-/// `configs/nerve.yaml` is the standard set: it names every parameter, and its values are the defaults.
-#[test]
-fn the_standard_configuration_is_the_default() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/nerve.yaml");
-    assert_eq!(SimulatorConfig::read(&path).unwrap(), SimulatorConfig::default());
-    let text = fs::read_to_string(&path).unwrap();
-    let named: serde_json::Value = serde_json::to_value(SimulatorConfig::default()).unwrap();
-    for field in named.as_object().unwrap().keys() {
-        let line = format!("\n{field}:");
-        assert!(text.contains(&line), "configs/nerve.yaml does not name {field}");
-    }
 }

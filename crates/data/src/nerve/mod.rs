@@ -4,7 +4,7 @@
 //! potential through the cuff's lead field. A recording is some fibres of the evoked fascicle at about the same time,
 //! some of the others, background activity, noise and interference; then reference, band-pass along time and scaling.
 //! Every recording bears the label of the fascicle that was evoked: what makes the task hard is mixing, noise and
-//! drift, and no label is ever wrong. `docs/simulator.md` has the model, its formulas and their sources,
+//! drift, and no label is ever wrong. `docs/nerve.md` has the model, its formulas and their sources,
 //! `configs/nerve.yaml` every parameter.
 //!
 //! N recordings, H contacts (rings * contacts_per_ring), W samples.
@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 
 use self::animal::{Animal, Purpose, Scratch, stream};
-pub use self::config::{Fascicle, RowOrder, Scaling, SimulatorConfig};
+pub use self::config::{Fascicle, NerveConfig, RowOrder, Scaling};
 use self::session::{Session, Take};
 use crate::error::DataError;
 use crate::recordings::{Dataset, Recordings};
@@ -41,7 +41,7 @@ const BATCH: usize = 16;
 /// [`DataError::Config`] when the configuration cannot be simulated, with all its problems;
 /// [`DataError::OutOfMemory`].
 pub fn simulate(
-    config: &SimulatorConfig,
+    config: &NerveConfig,
     samples: usize,
     seed: u64,
     progress: &(dyn Fn(usize) + Sync),
@@ -89,7 +89,7 @@ fn fill(
     session: &Session,
     takes: &[Take],
     size: usize,
-    config: &SimulatorConfig,
+    config: &NerveConfig,
     x: &mut [f32],
     progress: &(dyn Fn(usize) + Sync),
 ) {

@@ -9,7 +9,7 @@ use std::f64::consts::TAU;
 use rayon::prelude::*;
 
 use super::band::{BandPass, Biquad};
-use super::config::{RowOrder, Scaling, SimulatorConfig};
+use super::config::{NerveConfig, RowOrder, Scaling};
 use super::fibre::{Fibre, PHASES, Surroundings, Template};
 use super::leadfield::{Cylinder, LeadField, MAX_DEPTH, ORDERS};
 use super::session::Take;
@@ -41,7 +41,7 @@ pub(super) fn stream(seed: u64, purpose: Purpose, animal: u16, class: usize, ind
 
 /// What all recordings of an animal share.
 pub(super) struct Animal<'a> {
-    config: &'a SimulatorConfig,
+    config: &'a NerveConfig,
     seed: u64,
     fascicles: Vec<Vec<Template>>,
     /// Gain of each contact in the middle of the session, and its change from beginning to end.
@@ -76,7 +76,7 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    pub(super) fn new(config: &SimulatorConfig) -> Self {
+    pub(super) fn new(config: &NerveConfig) -> Self {
         let (contacts, rings) = (config.contacts(), config.rings);
         Self {
             frames: vec![0.0; LENGTH * contacts],
@@ -92,7 +92,7 @@ impl Scratch {
 }
 
 impl<'a> Animal<'a> {
-    pub(super) fn new(config: &'a SimulatorConfig, seed: u64) -> Self {
+    pub(super) fn new(config: &'a NerveConfig, seed: u64) -> Self {
         let animal = config.animal;
         let mut anatomy = stream(seed, Purpose::Anatomy, animal, 0, 0);
         let cylinder = Cylinder {
@@ -307,11 +307,11 @@ fn scale(window: &[f32], scaling: Scaling, row: impl Fn(usize) -> usize, contact
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulate::config::Fascicle;
+    use crate::nerve::config::Fascicle;
 
     /// One fibre of each class and nothing else, at depth 0.5 and the angle `angle_deg`.
-    fn lone(angle_deg: f64, velocity: f64) -> SimulatorConfig {
-        SimulatorConfig {
+    fn lone(angle_deg: f64, velocity: f64) -> NerveConfig {
+        NerveConfig {
             fascicles: std::array::from_fn(|_| Fascicle {
                 angle_deg,
                 depth: 0.5,
@@ -336,7 +336,7 @@ mod tests {
         }
     }
 
-    fn record(config: &SimulatorConfig, progressed: f64) -> Vec<f32> {
+    fn record(config: &NerveConfig, progressed: f64) -> Vec<f32> {
         let mut out = vec![0.0; config.contacts() * SAMPLES];
         let take = Take { class: 0, index: 0 };
         Animal::new(config, 5).record(take, progressed, &mut Scratch::new(config), &mut out);
@@ -369,7 +369,7 @@ mod tests {
     /// Turning the nerve by a contact turns the recording by a contact, and that is what drift does.
     #[test]
     fn drift_turns_the_nerve() {
-        let turned = record(&SimulatorConfig { drift_deg: 90.0, ..lone(0.0, 45.0) }, 1.0);
+        let turned = record(&NerveConfig { drift_deg: 90.0, ..lone(0.0, 45.0) }, 1.0);
         let built = record(&lone(45.0, 45.0), 0.5);
         turned.iter().zip(&built).for_each(|(a, b)| assert!((a - b).abs() < 1e-5, "{a} and {b}"));
         let still = record(&lone(0.0, 45.0), 0.5);
@@ -413,11 +413,11 @@ mod tests {
 
     #[test]
     fn interference_is_removed_as_far_as_gains_are_equal() {
-        let quiet = SimulatorConfig { fibres: [1, 1], nodal_current_na: 0.0, ..lone(0.0, 45.0) };
-        let loud = SimulatorConfig { interference_uv: 50.0, ..quiet.clone() };
+        let quiet = NerveConfig { fibres: [1, 1], nodal_current_na: 0.0, ..lone(0.0, 45.0) };
+        let loud = NerveConfig { interference_uv: 50.0, ..quiet.clone() };
         assert!(record(&quiet, 0.5).iter().all(|&v| v == 0.0), "silence stays silence");
         let with_gains = |gain_spread| {
-            let config = SimulatorConfig { gain_spread, white_noise_uv: 0.01, ..loud.clone() };
+            let config = NerveConfig { gain_spread, white_noise_uv: 0.01, ..loud.clone() };
             let x = record(&config, 0.5);
             // The correlation of rows tells interference from white noise; its mean over neighbours.
             let correlation = |a: usize| {
@@ -434,7 +434,7 @@ mod tests {
     #[test]
     fn rows_in_either_order() {
         let spatial = record(&lone(20.0, 45.0), 0.5);
-        let temporal = record(&SimulatorConfig { row_order: RowOrder::Temporal, ..lone(20.0, 45.0) }, 0.5);
+        let temporal = record(&NerveConfig { row_order: RowOrder::Temporal, ..lone(20.0, 45.0) }, 0.5);
         for ring in 0..7 {
             for angle in 0..8 {
                 let row = |x: &[f32], row: usize| x[row * SAMPLES..(row + 1) * SAMPLES].to_vec();

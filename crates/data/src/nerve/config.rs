@@ -1,7 +1,9 @@
 //! What is simulated: every physical parameter, its unit, its bounds. `configs/nerve.yaml` has the sources.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::leadfield::MAX_DEPTH;
@@ -48,7 +50,7 @@ pub enum RowOrder {
 /// What is simulated. Every field has a default; a configuration file names only those that differ.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct SimulatorConfig {
+pub struct NerveConfig {
     /// Recordings in all, where nothing else says how many.
     pub samples: usize,
     /// Number of the animal: its anatomy, its cuff's contacts and its recordings.
@@ -145,7 +147,14 @@ pub struct SimulatorConfig {
     pub peak_jitter_samples: f64,
 }
 
-impl Default for SimulatorConfig {
+/// A configuration file: everything is under one key.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    nerve: Option<NerveConfig>,
+}
+
+impl Default for NerveConfig {
     fn default() -> Self {
         let fascicle =
             |angle_deg, depth, radius, velocity_m_s| Fascicle { angle_deg, depth, radius, velocity_m_s };
@@ -200,21 +209,25 @@ impl Default for SimulatorConfig {
     }
 }
 
-impl SimulatorConfig {
-    /// Read a YAML file; fields it does not name have their defaults.
+impl NerveConfig {
+    /// Read a YAML file that has everything under one key, `nerve`; fields it does not name have their defaults.
+    /// `None` when it has no such key, and so is not meant for this simulator.
     ///
     /// # Errors
     /// [`DataError::Io`] if it cannot be read, [`DataError::Config`] if it is not a
     /// valid configuration.
-    pub fn read(path: &Path) -> Result<Self, DataError> {
+    pub fn read(path: &Path) -> Result<Option<Self>, DataError> {
         let text = std::fs::read_to_string(path).map_err(|e| DataError::io(path, "read", e))?;
         let config_error = |problems| DataError::Config { path: Some(path.to_owned()), problems };
-        // An empty file, or one of comments only, means the defaults.
-        let config: Option<Self> =
-            serde_yaml::from_str(&text).map_err(|e| config_error(vec![e.to_string()]))?;
-        let config = config.unwrap_or_default();
+        let wrong = |e: serde_yaml::Error| config_error(vec![e.to_string()]);
+        let keys: Option<BTreeMap<String, IgnoredAny>> = serde_yaml::from_str(&text).map_err(wrong)?;
+        if !keys.is_some_and(|keys| keys.contains_key("nerve")) {
+            return Ok(None);
+        }
+        let file: File = serde_yaml::from_str(&text).map_err(wrong)?;
+        let config = file.nerve.unwrap_or_default();
         let problems = config.problems();
-        if problems.is_empty() { Ok(config) } else { Err(config_error(problems)) }
+        if problems.is_empty() { Ok(Some(config)) } else { Err(config_error(problems)) }
     }
 
     /// Number of contacts (H).

@@ -9,7 +9,7 @@
 //! recordings are drawn.
 
 use super::band::BandPass;
-use super::config::SimulatorConfig;
+use super::config::NerveConfig;
 use super::leadfield::{Cylinder, LeadField, ORDERS};
 use crate::SAMPLE_RATE_HZ;
 
@@ -75,17 +75,17 @@ pub(super) fn duration([fast, slow]: [f64; 2], v: f64) -> f64 {
 }
 
 /// Diameter of a fibre of velocity `v`, in micrometre: D = v / 6.
-pub(super) fn diameter(config: &SimulatorConfig, v: f64) -> f64 {
+pub(super) fn diameter(config: &NerveConfig, v: f64) -> f64 {
     v / config.velocity_per_diameter
 }
 
 /// Delta = 100 D, in mm, of a fibre of velocity `v`.
-pub(super) fn node_spacing(config: &SimulatorConfig, v: f64) -> f64 {
+pub(super) fn node_spacing(config: &NerveConfig, v: f64) -> f64 {
     config.node_spacing_diameters * diameter(config, v) / 1000.0
 }
 
 /// I_0 = I_ref (D / 10)^p, in nA, of a fibre of velocity `v`.
-pub(super) fn nodal_current(config: &SimulatorConfig, v: f64) -> f64 {
+pub(super) fn nodal_current(config: &NerveConfig, v: f64) -> f64 {
     config.nodal_current_na * (diameter(config, v) / 10.0).powf(config.amplitude_exponent)
 }
 
@@ -170,7 +170,7 @@ pub(super) struct Template {
 
 /// Where the contacts are, and what is between fibre and contact.
 pub(super) struct Surroundings<'a> {
-    pub config: &'a SimulatorConfig,
+    pub config: &'a NerveConfig,
     pub cylinder: Cylinder,
     pub field: LeadField,
     /// Axial position of each ring, in mm from the cuff's end.
@@ -264,7 +264,7 @@ mod tests {
     use super::*;
 
     /// A cuff without the random parts of an animal; action potentials of `duration` ms.
-    fn surroundings(config: &SimulatorConfig) -> Surroundings<'_> {
+    fn surroundings(config: &NerveConfig) -> Surroundings<'_> {
         let cylinder =
             Cylinder { radius: 0.55, length: 23.0, axial: 0.57, radial: 0.083, contact: [0.2, 0.2] };
         let field = LeadField::new(&cylinder);
@@ -328,7 +328,7 @@ mod tests {
     /// v = 6 D, Delta = 100 D, I_0 = 1 nA at 10 micrometres and growing as v^1.5.
     #[test]
     fn velocity_decides_everything_else() {
-        let config = SimulatorConfig::default();
+        let config = NerveConfig::default();
         assert_eq!((diameter(&config, 60.0), node_spacing(&config, 60.0)), (10.0, 1.0));
         assert_eq!((diameter(&config, 30.0), node_spacing(&config, 30.0)), (5.0, 0.5));
         assert!((nodal_current(&config, 60.0) - config.nodal_current_na).abs() < 1e-12);
@@ -346,7 +346,7 @@ mod tests {
     /// v^(p - 1), and the cuff's length holds the common part back.
     #[test]
     fn amplitude_grows_with_velocity() {
-        let config = SimulatorConfig { waveform_ms: [0.4, 0.4], ..Default::default() };
+        let config = NerveConfig { waveform_ms: [0.4, 0.4], ..Default::default() };
         let p = config.amplitude_exponent;
         let around = surroundings(&config);
         let seen = |v: f64| {
@@ -368,7 +368,7 @@ mod tests {
     /// A fibre of 30 m/s, 5 micrometres: microvolts the same all around, tenths of one that depend on the angle.
     #[test]
     fn a_fibre_is_seen_in_microvolts() {
-        let config = SimulatorConfig::default();
+        let config = NerveConfig::default();
         let template = Template::new(&surroundings(&config), fibre(30.0));
         let (common, angular) = (highest(&template.common, 3), highest(&template.rings[3], 1));
         assert!((1.0..10.0).contains(&common), "common part {common} microvolt");
@@ -378,7 +378,7 @@ mod tests {
     /// Rings see the action potential one after the other, each 3 mm / v later, whatever the nodes' places.
     #[test]
     fn a_fibre_reaches_ring_after_ring() {
-        let config = SimulatorConfig::default();
+        let config = NerveConfig::default();
         let around = surroundings(&config);
         for v in [10.0, 30.0, 45.0, 70.0] {
             let template = Template::new(&around, fibre(v));
@@ -409,7 +409,7 @@ mod tests {
 
     #[test]
     fn the_template_s_time_is_that_of_its_peak_behind_reference_and_filter() {
-        let config = SimulatorConfig::default();
+        let config = NerveConfig::default();
         let around = surroundings(&config);
         for v in [15.0, 45.0, 80.0] {
             let template = Template::new(&around, fibre(v));

@@ -13,7 +13,7 @@
 //!     * sum over kappa of J_n(kappa s) / (kappa (1 - n^2 / kappa^2) J_n(kappa)) * exp(-kappa rho |d| / a)
 //! ```
 //!
-//! with rho = sqrt(sigma_r / sigma_z), w_0 = 1/2, w_n = 1. `docs/simulator.md` derives them. F_n takes the cylinder
+//! with rho = sqrt(sigma_r / sigma_z), w_0 = 1/2, w_n = 1. `docs/nerve.md` derives them. F_n takes the cylinder
 //! for infinite: F_1, which reaches farthest, falls by e in 0.8 mm, and the end rings are 2.5 mm from the ends.
 
 use std::f64::consts::PI;
