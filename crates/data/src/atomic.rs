@@ -41,20 +41,31 @@ pub fn write_atomically(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<
     }
     file.sync_all()?;
     drop(file);
-    fs::rename(&temporary.0, &target)?;
-    std::mem::forget(temporary);
+    temporary.become_file(&target)?;
     // The name is safe on disk only once the folder is; not every system can flush a folder.
     #[cfg(unix)]
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
     Ok(())
 }
 
-/// Removes the file when dropped.
-struct Temporary(PathBuf);
+/// Removes the file when dropped, unless it has become another.
+struct Temporary(Option<PathBuf>);
+
+impl Temporary {
+    fn become_file(mut self, target: &Path) -> io::Result<()> {
+        if let Some(path) = &self.0 {
+            fs::rename(path, target)?;
+        }
+        self.0 = None;
+        Ok(())
+    }
+}
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
+        if let Some(path) = &self.0 {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
@@ -66,7 +77,7 @@ fn create_beside(folder: &Path, name: &str) -> io::Result<(File, Temporary)> {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = folder.join(format!(".{stem}.{}-{count}.tmp", std::process::id()));
         match OpenOptions::new().write(true).read(true).create_new(true).open(&path) {
-            Ok(file) => return Ok((file, Temporary(path))),
+            Ok(file) => return Ok((file, Temporary(Some(path)))),
             // Left behind by a process of the same number that was killed.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(e),
