@@ -230,7 +230,7 @@ pub struct ConvertArgs {
     /// train or test
     #[arg(long, default_value = "train")]
     pub split: Split,
-    /// SNN checkpoint to write
+    /// SNN checkpoint to write; .safetensors by that ending, otherwise as torch.save does
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// published: the study's threshold balancing; default: thresholds from the ANN's activations
