@@ -25,6 +25,7 @@ mod recordings;
 pub mod rng;
 mod scalar;
 pub mod simulate;
+mod simulated;
 mod summary;
 
 use std::fs::File;
@@ -38,7 +39,8 @@ pub use atomic::write_atomically;
 pub use error::{DataError, Position, shown};
 pub use options::{Note, ReadOptions, Reason, Rescale};
 pub use recordings::{Dataset, Inconsistent, ParseSplitError, Recordings, Split};
-pub use simulate::{Scaling, SimulatorConfig, simulate};
+pub use simulate::{SimulatorConfig, simulate};
+pub use simulated::Scaling;
 pub use summary::{DatasetSummary, SplitSummary};
 
 /// Number of classes.

@@ -22,7 +22,7 @@
 //! fibre of 50 m/s, some tenths of a microvolt in a real cuff. Only their ratios matter, since every recording
 //! is scaled.
 
-use std::f64::consts::{PI, TAU};
+use std::f64::consts::TAU;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::DataError;
 use crate::recordings::{Dataset, Recordings};
 use crate::rng::Stream;
+use crate::simulated::{Resonance, Scaling, check, room};
 use crate::{CLASSES, SAMPLE_RATE_HZ, SAMPLES};
 
 /// Sample at which the compound action potential peaks at the middle ring, before jitter.
@@ -55,18 +56,6 @@ pub struct Fascicle {
     pub depth: f64,
     /// Slowest and fastest conduction velocity of its fibres, in m/s.
     pub velocity_m_s: [f64; 2],
-}
-
-/// How a recording is brought to [-1, 1].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Scaling {
-    /// x / max|x|. Silence stays at 0: an encoder whose spike rate follows |x| is silent where the nerve is,
-    /// and the sign of x keeps its meaning.
-    MaxAbs,
-    /// (x - min) / (max - min) * 2 - 1, as in the published recordings. Uses the whole range, but moves the
-    /// baseline of each recording to another value, up to some tenths away from 0.
-    MinMax,
 }
 
 /// What is simulated. Every field has a default; a configuration file names only those that differ.
@@ -276,24 +265,13 @@ pub fn simulate(
     seed: u64,
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<Dataset, DataError> {
-    let mut problems = config.problems();
-    if samples == 0 {
-        problems.push("samples: expected at least 1 recording, got 0".to_owned());
-    }
-    if !problems.is_empty() {
-        return Err(DataError::Config { path: None, problems });
-    }
+    check(config.problems(), samples)?;
     let test = (samples as f64 * config.test_fraction).round() as usize;
     let train = samples - test.min(samples);
     let cuff = Cuff::new(config, seed);
     let part = |first: usize, count: usize, weights: [f64; CLASSES]| {
         let (contacts, size) = (config.contacts(), config.contacts() * SAMPLES);
-        let out_of_memory =
-            || DataError::OutOfMemory { path: None, bytes: (count as u64).saturating_mul(4 * size as u64) };
-        let mut x = Vec::new();
-        let values = count.checked_mul(size).ok_or_else(out_of_memory)?;
-        x.try_reserve_exact(values).map_err(|_| out_of_memory())?;
-        x.resize(values, 0.0);
+        let mut x = room(count, size)?;
         let y = labels(weights, count);
         // Small enough to share out evenly, large enough that a thread's scratch space is reused.
         const BATCH: usize = 16;
@@ -496,16 +474,8 @@ struct Resonator {
 }
 
 impl Resonator {
-    fn new([low, high]: [f64; 2]) -> Self {
-        // The bandwidth of a pole pair of radius r is -ln(r) * rate / pi.
-        let radius = (-PI * (high - low) / SAMPLE_RATE_HZ).exp();
-        let centre = TAU * (low * high).sqrt() / SAMPLE_RATE_HZ;
-        let (a, b) = (2.0 * radius * centre.cos(), -radius * radius);
-        // Variance for unit gain: twice that of the pole pair alone minus twice its autocovariance at lag 2.
-        let variance = (1.0 - b) / ((1.0 + b) * ((1.0 - b).powi(2) - a * a));
-        let lag1 = a / (1.0 - b) * variance;
-        let lag2 = a * lag1 + b * variance;
-        let gain = (2.0 * (variance - lag2)).sqrt().recip();
+    fn new(band: [f64; 2]) -> Self {
+        let Resonance { a, b, gain, radius } = Resonance::new(band);
         // Until the start is forgotten to a percent; there is no need to wait beyond a window's length or
         // two.
         let warm_up = ((0.01f64).ln() / radius.ln()).ceil().clamp(2.0, 200.0) as usize;
@@ -531,11 +501,7 @@ impl Resonator {
 /// Bring one recording to [-1, 1]. One without any signal becomes 0.
 fn scale(raw: &[f64], scaling: Scaling, out: &mut [f32]) {
     let (min, max) = raw.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), &v| (a.min(v), b.max(v)));
-    let (offset, factor) = match scaling {
-        Scaling::MaxAbs => (0.0, max.abs().max(min.abs()).recip()),
-        Scaling::MinMax => ((min + max) / 2.0, 2.0 / (max - min)),
-    };
-    let factor = if factor.is_finite() { factor } else { 0.0 };
+    let (offset, factor) = scaling.offset_and_factor(min, max);
     for (scaled, v) in out.iter_mut().zip(raw) {
         *scaled = (((v - offset) * factor) as f32).clamp(-1.0, 1.0);
     }

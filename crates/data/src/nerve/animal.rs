@@ -9,11 +9,12 @@ use std::f64::consts::TAU;
 use rayon::prelude::*;
 
 use super::band::{BandPass, Biquad};
-use super::config::{NerveConfig, RowOrder, Scaling};
+use super::config::{NerveConfig, RowOrder};
 use super::fibre::{Fibre, PHASES, Surroundings, Template};
 use super::leadfield::{Cylinder, LeadField, MAX_DEPTH, ORDERS};
 use super::session::Take;
 use crate::rng::Stream;
+use crate::simulated::Scaling;
 use crate::{CLASSES, SAMPLE_RATE_HZ, SAMPLES};
 
 /// Sample at which a compound action potential peaks, before jitter.
@@ -288,12 +289,7 @@ fn reference(frames: &mut [f32], contacts: usize, per_ring: usize) {
 fn scale(window: &[f32], scaling: Scaling, row: impl Fn(usize) -> usize, contacts: usize, out: &mut [f32]) {
     let bounds = (f32::INFINITY, f32::NEG_INFINITY);
     let (min, max) = window.iter().fold(bounds, |(a, b), &v| (a.min(v), b.max(v)));
-    let (min, max) = (f64::from(min), f64::from(max));
-    let (offset, factor) = match scaling {
-        Scaling::MaxAbs => (0.0, max.abs().max(min.abs()).recip()),
-        Scaling::MinMax => ((min + max) / 2.0, 2.0 / (max - min)),
-    };
-    let factor = if factor.is_finite() { factor } else { 0.0 };
+    let (offset, factor) = scaling.offset_and_factor(min.into(), max.into());
     let samples = window.len() / contacts;
     for contact in 0..contacts {
         let out = &mut out[row(contact) * samples..(row(contact) + 1) * samples];

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::leadfield::MAX_DEPTH;
 use super::session::{FOLDS, largest_test_fraction};
 use crate::error::DataError;
+use crate::simulated::Scaling;
 use crate::{CLASSES, SAMPLE_RATE_HZ};
 
 /// One fascicle of the nerve, which one class of stimuli evokes: a disk full of fibres.
@@ -23,18 +24,6 @@ pub struct Fascicle {
     pub radius: f64,
     /// Slowest and fastest conduction velocity of its fibres, in m/s.
     pub velocity_m_s: [f64; 2],
-}
-
-/// How a recording is brought to [-1, 1].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Scaling {
-    /// x / max|x|. Silence stays at 0: an encoder whose spike rate follows |x| is silent where the nerve is,
-    /// and the sign of x keeps its meaning.
-    MaxAbs,
-    /// (x - min) / (max - min) * 2 - 1, as in the published recordings. Uses the whole range, but moves the
-    /// baseline of each recording to another value, up to some tenths away from 0.
-    MinMax,
 }
 
 /// In which order the contacts are the rows of a recording.

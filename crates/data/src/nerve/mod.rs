@@ -21,10 +21,12 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 
 use self::animal::{Animal, Purpose, Scratch, stream};
-pub use self::config::{Fascicle, NerveConfig, RowOrder, Scaling};
+pub use self::config::{Fascicle, NerveConfig, RowOrder};
 use self::session::{Session, Take};
 use crate::error::DataError;
 use crate::recordings::{Dataset, Recordings};
+pub use crate::simulated::Scaling;
+use crate::simulated::{check, room};
 use crate::{SAMPLE_RATE_HZ, SAMPLES};
 
 /// Recordings that a thread simulates at a time: few enough to share out evenly, enough that its memory is reused.
@@ -46,13 +48,7 @@ pub fn simulate(
     seed: u64,
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<Dataset, DataError> {
-    let mut problems = config.problems();
-    if samples == 0 {
-        problems.push("samples: expected at least 1 recording, got 0".to_owned());
-    }
-    if !problems.is_empty() {
-        return Err(DataError::Config { path: None, problems });
-    }
+    check(config.problems(), samples)?;
     let session = Session::new(samples, config.test_fraction, config.test_class_weights, config.fold);
     // Room for both splits before any work.
     let size = config.contacts() * SAMPLES;
@@ -70,17 +66,6 @@ pub fn simulate(
         test: part(session.test(&mut order(1)), test_x),
         sample_rate_hz: SAMPLE_RATE_HZ,
     })
-}
-
-/// Memory for `count` recordings of `size` values, all 0.
-fn room(count: usize, size: usize) -> Result<Vec<f32>, DataError> {
-    let out_of_memory =
-        || DataError::OutOfMemory { path: None, bytes: (count as u64).saturating_mul(4 * size as u64) };
-    let values = count.checked_mul(size).ok_or_else(out_of_memory)?;
-    let mut x = Vec::new();
-    x.try_reserve_exact(values).map_err(|_| out_of_memory())?;
-    x.resize(values, 0.0);
-    Ok(x)
 }
 
 /// Simulate each recording of `takes` once, and copy it to wherever else it occurs. `x` is N x H x W.

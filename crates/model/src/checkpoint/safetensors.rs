@@ -149,9 +149,21 @@ impl Guard<'_> {
         self.keep(result)
     }
 
+    fn distinct<'v, E: de::Error>(
+        &mut self,
+        keys: impl ExactSizeIterator<Item = &'v Value>,
+        what: &str,
+    ) -> Result<(), E> {
+        let result = distinct_keys(keys, what, self.budget);
+        self.keep(result)
+    }
+
     /// What went wrong in reading `what`.
     fn fault(&mut self, what: &str, error: &serde_json::Error) -> Fault {
-        self.fault.take().unwrap_or_else(|| Fault::Damaged(format!("{what}: {error}")))
+        match self.fault.take() {
+            Some(fault) => fault.within(what),
+            None => Fault::Damaged(format!("{what}: {error}")),
+        }
     }
 }
 
@@ -425,7 +437,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
         let tag = match &entries[..] {
             [(Value::Str(key), _)] if key.starts_with('$') => key.clone(),
             _ => {
-                self.distinct(&entries)?;
+                self.0.guard.distinct(entries.iter().map(|(key, _)| key), "a dictionary")?;
                 return Ok(Value::Dict(entries));
             }
         };
@@ -442,7 +454,7 @@ impl Seed<'_, '_> {
         Ok(match (tag, content) {
             ("$tuple", Some(Value::List(items))) => Some(Value::Tuple(items)),
             ("$set", Some(Value::List(items))) => {
-                check_keys(items.iter()).map_err(E::custom)?;
+                self.0.guard.distinct(items.iter(), "a set")?;
                 Some(Value::Set(items))
             }
             ("$dict" | "$ordered", Some(Value::List(pairs))) => {
@@ -452,7 +464,7 @@ impl Seed<'_, '_> {
                     let Ok([key, value]) = <[Value; 2]>::try_from(pair) else { return Ok(None) };
                     self.0.guard.push(&mut entries, (key, value), "a dictionary")?;
                 }
-                self.distinct(&entries)?;
+                self.0.guard.distinct(entries.iter().map(|(key, _)| key), "a dictionary")?;
                 Some(if tag == "$dict" { Value::Dict(entries) } else { Value::OrderedDict(entries) })
             }
             ("$tensor", Some(Value::Str(name))) => {
@@ -471,10 +483,6 @@ impl Seed<'_, '_> {
             ("$device", Some(Value::Str(name))) => Some(Value::Device(name)),
             _ => None,
         })
-    }
-
-    fn distinct<E: de::Error>(&self, entries: &[(Value, Value)]) -> Result<(), E> {
-        check_keys(entries.iter().map(|(key, _)| key)).map_err(E::custom)
     }
 }
 
