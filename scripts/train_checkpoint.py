@@ -1,15 +1,23 @@
 #!/usr/bin/env python3
-"""Train the modified ESCAPE-NET in PyTorch by the study's recipe and save it in the study's dictionary.
+"""Train ESCAPE-NET in PyTorch by the study's recipes and save it in the study's dictionary.
 
-    python scripts/train_checkpoint.py --data train.npz --out checkpoints/modified.pth [--epochs 4] [--seed 0]
+    python scripts/train_checkpoint.py --arch modified --data nerve.npz --out checkpoints/modified.pth
+    python scripts/train_checkpoint.py --arch original --data nerve.npz --out checkpoints/original.pth
 
-The recipe: Adam 1e-3, batches of 64, cross-entropy on top of the softmax, best test accuracy kept. The file is
-what `torch.save` makes of it: weights in half precision under DataParallel's `module.` prefix, no optimiser state.
-`checkpoints/README.md` says which data the shipped file was trained on. Needs torch and numpy.
+modified: Adam 1e-3, batches of 64, cross-entropy on top of the softmax, best test accuracy kept.
+original: grown in three stages (one convolution, two, all three), each starting from the convolutions before; SGD with
+Nesterov's momentum 0.9 in batches of 50, learning rate 0.01 in the first stage and 0.001 after, 25 epochs for each of the
+first two; cross-entropy; stopped 15 epochs after the best accuracy on 1,000 recordings of each class that were held out
+with all their copies.
+
+The study trains for up to 150 epochs; --patience ends the modified network's training earlier. What is written is what
+`torch.save` makes of it: weights in half precision under DataParallel's `module.` prefix, no optimiser state, and the
+test accuracy of these very weights. checkpoints/README.md says how the shipped files were made. Needs torch and numpy.
 """
 import argparse
 import os
 import time
+import warnings
 from collections import OrderedDict
 
 import numpy as np
@@ -17,69 +25,151 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-
-def network(contacts=56, samples=100, classes=3):
-    """The study's modified ESCAPE-NET: B x 1 x contacts x samples to B x classes probabilities."""
-    flat = 64 * (contacts // 4) * (samples // 4)
-    net = nn.Module()
-    net.features = nn.Sequential(
-        nn.Conv2d(1, 64, 8, padding="same", bias=False), nn.ReLU(), nn.AvgPool2d(2),
-        nn.Conv2d(64, 64, 4, padding="same", bias=False), nn.ReLU(), nn.AvgPool2d(2),
-        nn.Conv2d(64, 64, 2, padding="same", bias=False), nn.ReLU(),
-    )
-    net.classifier = nn.Sequential(
-        nn.Linear(flat, 256, bias=False), nn.ReLU(), nn.Linear(256, classes, bias=False), nn.Softmax(dim=1)
-    )
-    net.forward = lambda x: net.classifier(net.features(x).flatten(1))
-    return net
+warnings.filterwarnings("ignore", message="Using padding='same'")
 
 
-def accuracy(net, x, y, device):
-    with torch.no_grad():
-        hits = sum((net(x[i : i + 256].to(device)).argmax(1).cpu() == y[i : i + 256]).sum() for i in range(0, len(y), 256))
-    return hits.item() / len(y)
+class Network(nn.Module):
+    """B x 1 x contacts x samples to B x classes logits. `convolutions` of them, the last pooling `last_pool` wide."""
+
+    def __init__(self, contacts, samples, original, convolutions=3, classes=3):
+        super().__init__()
+        pool = nn.MaxPool2d if original else nn.AvgPool2d
+        pools = {1: [4], 2: [2, 4], 3: [2, 2, None]}[convolutions]
+        features, channels, shrunk = [], 1, 1
+        for kernel, width in zip((8, 4, 2), pools):
+            features += [nn.Conv2d(channels, 64, kernel, padding="same", bias=original), nn.ReLU()]
+            channels = 64
+            if width:
+                features.append(pool(width))
+                shrunk *= width
+        hidden = 64 * (contacts // shrunk) * (samples // shrunk)
+        self.features = nn.Sequential(*features)
+        self.classifier = nn.Sequential(
+            nn.Linear(hidden, 256, bias=original),
+            nn.ReLU(),
+            *([nn.Dropout(0.5)] if original else []),
+            nn.Linear(256, classes, bias=original),
+        )
+
+    def forward(self, x):
+        return self.classifier(self.features(x).flatten(1))
 
 
-def save(net, accuracy, epoch, path):
-    """Atomically: an interrupted run leaves the old file."""
-    state = OrderedDict((f"module.{k}", v.detach().cpu().half()) for k, v in net.state_dict().items())
-    torch.save({"accuracy": accuracy, "epoch": epoch, "state_dict": state}, path + ".part")
+def accuracy(net, x, y, device, fast):
+    net.eval()
+    hits = 0
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=fast):
+        for i in range(0, len(y), 256):
+            hits += (net(x[i : i + 256].to(device)).argmax(1).cpu() == y[i : i + 256]).sum().item()
+    net.train()
+    return hits / len(y)
+
+
+def save(net, test, epoch, path, device):
+    """As it is judged: with the values of half precision. Atomically: an interrupted run leaves the old file."""
+    kept = {k: v.clone() for k, v in net.state_dict().items()}
+    net.load_state_dict({k: v.half().float() for k, v in kept.items()})
+    found = accuracy(net, *test, device, fast=False)
+    net.load_state_dict(kept)
+    # Rows in order, whatever layout training liked.
+    state = OrderedDict((f"module.{k}", v.detach().cpu().half().contiguous()) for k, v in kept.items())
+    torch.save({"accuracy": found, "epoch": epoch, "state_dict": state}, path + ".part")
     os.replace(path + ".part", path)
+    return found
+
+
+def hold_out(x, y, per_class, seed):
+    """Indices to train on, and `per_class` distinct recordings of each class to stop by, no copy of which is among them."""
+    keys = np.array([hash(recording.tobytes()) for recording in x.numpy()])
+    generator, held = np.random.default_rng(seed), []
+    for label in range(3):
+        members = np.flatnonzero(y.numpy() == label)
+        distinct = members[np.unique(keys[members], return_index=True)[1]]
+        held.append(generator.choice(distinct, per_class, replace=False))
+    held = np.concatenate(held)
+    return np.flatnonzero(~np.isin(keys, keys[held])), held
+
+
+def train(net, rule, batch_size, epochs, patience, train_set, test, held, device, args, softmax, path=None, name=""):
+    """Best network by the held-out recordings, or by those for testing where nothing is held out."""
+    step = torch.compile(net) if args.fast else net
+    optimizer = rule(net.parameters())
+    best, best_epoch, best_state, written = -1.0, 0, None, None
+    x, y = train_set
+    for epoch in range(1, epochs + 1):
+        start, total, right = time.time(), 0.0, 0
+        batches = torch.randperm(len(y)).split(batch_size)
+        # The last one, if it is smaller, would have to be compiled anew.
+        batches = batches[:-1] if args.fast and len(batches[-1]) < batch_size else batches
+        for batch in batches:
+            optimizer.zero_grad()
+            with torch.autocast(device.type, torch.bfloat16, enabled=args.fast):
+                inputs = x[batch].contiguous(memory_format=args.layout).to(device)
+                logits = step(inputs).float()
+            target = y[batch].to(device)
+            loss = F.cross_entropy(logits.softmax(1) if softmax else logits, target)
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(batch)
+            right += (logits.argmax(1) == target).sum().item()
+        seen = sum(map(len, batches))
+        tested = accuracy(net, *test, device, args.fast)
+        judged = accuracy(net, *held, device, args.fast) if held else tested
+        print(
+            f"{name} epoch {epoch}: loss {total / seen:.4f}, accuracy {right / seen:.4f}, "
+            + (f"held out {judged:.4f}, " if held else "")
+            + f"test {tested:.4f}, {time.time() - start:.0f} s",
+            flush=True,
+        )
+        if judged > best:
+            best, best_epoch = judged, epoch
+            best_state = {k: v.clone() for k, v in net.state_dict().items()}
+            if path:
+                written = save(net, test, epoch, path, device)
+                print(f"{name} epoch {epoch}: kept, test accuracy in half precision {written:.4f}", flush=True)
+        if patience and epoch - best_epoch >= patience:
+            break
+    return best_state
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--arch", choices=("modified", "original"), default="modified")
     p.add_argument("--data", required=True, help=".npz made by `escape-snn data simulate`")
     p.add_argument("--out", required=True)
-    p.add_argument("--epochs", type=int, default=4)
+    p.add_argument("--epochs", type=int, default=150, help="at most, of the whole network")
+    p.add_argument("--stage-epochs", type=int, default=25, help="of each of the original's first two stages")
+    p.add_argument("--patience", type=int, help="epochs without a better one [default: 15 for the original]")
     p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--fast", action="store_true", help="bfloat16 where it is enough, compiled (needs a C++ compiler)")
     args = p.parse_args()
+    args.layout = torch.channels_last if args.fast else torch.contiguous_format
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     data = np.load(args.data)
     x, y, test_x, test_y = (torch.from_numpy(data[k]) for k in ("train_x", "train_y", "test_x", "test_y"))
-    x, test_x = x[:, None], test_x[:, None]
+    x, test = x[:, None], (test_x[:, None], test_y)
     torch.manual_seed(args.seed)
-    net = network(*x.shape[2:]).to(device)
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
-    best = -1.0
-    for epoch in range(1, args.epochs + 1):
-        start, total = time.time(), 0.0
-        order = torch.randperm(len(y))
-        for batch in order.split(64):
-            optimizer.zero_grad()
-            loss = F.cross_entropy(net(x[batch].to(device)), y[batch].to(device))
-            loss.backward()
-            optimizer.step()
-            total += loss.item() * len(batch)
-        # Judged as it is shipped: in half precision's values.
-        kept = {k: v.clone() for k, v in net.state_dict().items()}
-        net.load_state_dict({k: v.half().float() for k, v in kept.items()})
-        found = accuracy(net, test_x, test_y, device)
-        if found > best:
-            best = found
-            save(net, found, epoch, args.out)
-        net.load_state_dict(kept)
-        print(f"epoch {epoch}: loss {total / len(y):.4f}, test accuracy {found:.4f}, {time.time() - start:.0f} s", flush=True)
+
+    def network(original, convolutions=3):
+        net = Network(*x.shape[2:], original, convolutions)
+        return net.to(device, memory_format=args.layout)
+
+    if args.arch == "modified":
+        adam = lambda weights: torch.optim.Adam(weights, 1e-3, fused=args.fast)
+        net = network(False)
+        train(net, adam, 64, args.epochs, args.patience, (x, y), test, None, device, args, True, args.out, "modified")
+        return
+    kept, held = hold_out(x, y, 1000, args.seed)
+    train_set, held = (x[kept], y[kept]), (x[held], y[held])
+    features = {}
+    for convolutions, name, rate in ((1, "ig1", 1e-2), (2, "ig2", 1e-3), (3, "original", 1e-3)):
+        net, last = network(True, convolutions), convolutions == 3
+        net.load_state_dict(net.state_dict() | features)
+        sgd = lambda weights: torch.optim.SGD(weights, rate, momentum=0.9, nesterov=True)
+        epochs, path = (args.epochs, args.out) if last else (args.stage_epochs, None)
+        patience = args.patience or 15
+        best = train(net, sgd, 50, epochs, patience, train_set, test, held, device, args, False, path, name)
+        features = {k: v for k, v in best.items() if k.startswith("features.")}
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ fn a_checkpoint_of_another_network_is_refused_key_by_key() {
 #[test]
 fn recordings_of_another_shape_are_refused() {
     let files = Files::with_snn();
-    std::fs::write(files.path().join("wide.yaml"), "rings: 8\n").unwrap();
+    std::fs::write(files.path().join("wide.yaml"), "nerve: {rings: 8, cuff_length_mm: 26}\n").unwrap();
     let wide = files.at("wide.npz");
     json(&["data", "simulate", "--samples", "24", "--config", &files.at("wide.yaml"), "--out", &wide]);
     for checkpoint in ["ann.pth", "snn.pth"] {

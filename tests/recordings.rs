@@ -5,7 +5,7 @@ use std::path::Path;
 use escape_data::npz::{Values, write};
 use serde_json::Value;
 
-use crate::support::{Files, escape, failure, json};
+use crate::support::{Files, escape, failure, json, lines};
 
 const SIZE: usize = 56 * 100;
 
@@ -153,21 +153,24 @@ fn translations_keep_every_bit() {
     assert_eq!((code, text.contains("train_x.npy")), (1, true), "{text}");
 }
 
-/// The physical simulator is chosen by its configuration; its recordings depend on no thread.
+/// The standard configuration is what is simulated where nothing else is said; recordings depend on no thread.
 #[test]
-fn a_nerve_is_simulated_where_asked_for() {
+fn a_nerve_is_simulated() {
     let files = Files::new();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/nerve.yaml");
     let make = |name: &str, more: &[&str]| {
         let out = files.at(name);
         let call = ["data", "simulate", "--config", path, "--samples", "40", "--seed", "3", "--out", &out];
         let report = json(&[&call[..], more].concat());
-        assert_eq!((&report["train"]["recordings"], &report["test"]["recordings"]), (&30.into(), &10.into()));
+        assert_eq!((&report["train"]["recordings"], &report["test"]["recordings"]), (&29.into(), &11.into()));
         std::fs::read(out).unwrap()
     };
     let one = make("one.npz", &["--threads", "1"]);
     assert!(one == make("two.npz", &["--threads", "2"]));
     assert!(one == make("same.npz", &["--animal", "2", "--fold", "1"]), "as configured");
+    let plain = files.at("plain.npz");
+    json(&["data", "simulate", "--samples", "40", "--seed", "3", "--out", &plain]);
+    assert!(one == std::fs::read(plain).unwrap(), "configs/nerve.yaml is the default");
     assert!(one != make("fold.npz", &["--fold", "2"]));
     assert!(one != make("animal.npz", &["--animal", "5"]));
     // The number of recordings is the configuration's where nothing else says it.
@@ -177,16 +180,43 @@ fn a_nerve_is_simulated_where_asked_for() {
     assert_eq!((&report["train"]["recordings"], &report["test"]["recordings"]), (&9.into(), &3.into()));
     let (code, text) = failure(&["data", "simulate", "--config", &config, "--out", &out, "--fold", "4"]);
     assert_eq!((code, text.contains("fold: expected 1 to 3, got 4")), (2, true), "{text}");
-    // The other simulator has neither animals nor folds.
     std::fs::write(&config, "white_noise: 1\n").unwrap();
-    for option in ["--fold", "--animal"] {
-        let call = ["data", "simulate", "--out", &out, option, "1"];
-        for more in [&[][..], &["--config", &config]] {
-            let (code, text) = failure(&[&call[..], more].concat());
-            let right = text.contains(option) && text.contains("configs/nerve.yaml");
-            assert_eq!((code, right), (2, true), "{text}");
-        }
+    let (code, text) = failure(&["data", "simulate", "--config", &config, "--out", &out]);
+    assert_eq!((code, text.contains("white_noise"), text.contains("`nerve`")), (2, true, true), "{text}");
+}
+
+/// A page of the recordings just made, with their nerve, and one of those of a file, each drawn from tables beside it.
+#[test]
+fn recordings_have_a_page() {
+    let files = Files::new();
+    let (npz, folder) = (files.at("nerve.npz"), files.at("page"));
+    json(&["data", "simulate", "--samples", "60", "--out", &npz, "--page", &folder]);
+    let read = |name: &str| std::fs::read_to_string(files.path().join(name)).unwrap();
+    let table = read("page/figures/nerve_section.csv");
+    for (part, count) in [("cuff", 1), ("contact", 8), ("fascicle", 3), ("fibre", 600)] {
+        let found = table.lines().filter(|line| line.starts_with(&format!("{part},"))).count();
+        assert_eq!(found, count, "{part}");
     }
+    for (name, rows) in [("traces", 6 * SIZE), ("means", 6 * SIZE), ("spectra", 3 * 50)] {
+        assert_eq!(lines(&files.path().join(format!("page/figures/{name}.csv"))), 1 + rows, "{name}");
+    }
+    let html = read("page/report/index.html");
+    for text in ["The nerve in its cuff", "No animal was recorded", "pricking", "coloured_noise_uv"] {
+        assert!(html.contains(text), "{text}");
+    }
+    assert_eq!(html.matches("<svg").count(), 4);
+
+    let of_file = files.at("of_file");
+    json(&["data", "inspect", &npz, "--page", &of_file]);
+    let html = read("of_file/report/index.html");
+    assert_eq!((html.matches("<svg").count(), html.contains("nerve.npz")), (3, true));
+    assert!(!files.path().join("of_file/figures/nerve_section.csv").exists());
+    // What was recorded is the same on both.
+    let recorded = |table: &str| table.lines().filter(|line| line.starts_with("As recorded")).count();
+    assert_eq!(recorded(&read("page/figures/traces.csv")), 3 * SIZE);
+    assert!(read("page/figures/traces.csv").starts_with(&read("of_file/figures/traces.csv")));
+    let (code, text) = failure(&["data", "inspect", &npz, "--page", &npz]);
+    assert_eq!((code, text.contains("nerve.npz")), (2, true), "{text}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use crate::support::{Files, escape, failure, json};
+use crate::support::{Files, escape, failure, json, lines};
 
 const CONFIG: &str = "
 name: small
@@ -19,10 +19,6 @@ fn configured(files: &Files) -> String {
     let text = CONFIG.replace("ann.pth", &files.at("ann.pth"));
     std::fs::write(files.path().join("run.yaml"), text).unwrap();
     files.at("run.yaml")
-}
-
-fn lines(path: &Path) -> usize {
-    std::fs::read_to_string(path).unwrap().lines().count()
 }
 
 #[test]

@@ -84,3 +84,8 @@ impl Files {
         path
     }
 }
+
+/// Lines of a text file.
+pub fn lines(path: &Path) -> usize {
+    std::fs::read_to_string(path).unwrap().lines().count()
+}

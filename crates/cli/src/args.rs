@@ -127,18 +127,21 @@ pub enum DataCommand {
         /// File to write, .npz or .mat
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
-        /// Settings of the simulator, YAML; with a key `nerve` (configs/nerve.yaml), the physical one is used
+        /// Settings of the simulator, YAML; configs/nerve.yaml explains all of them and has their defaults
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
-        /// Recordings in all, split into training and test as configured [default: 4000, or what `nerve` says]
+        /// Recordings in all, of both splits [default: 28052, or what --config says]
         #[arg(long, value_name = "N")]
         samples: Option<usize>,
-        /// Number of the animal [default: what `nerve` says]
+        /// Number of the animal [default: 2, or what --config says]
         #[arg(long, value_name = "N")]
         animal: Option<u16>,
-        /// Which third of the session is for testing, 1 to 3 [default: what `nerve` says]
+        /// Which third of the session is for testing, 1 to 3 [default: 1, or what --config says]
         #[arg(long, value_name = "N")]
         fold: Option<usize>,
+        /// Draw nerve and recordings, with a page to open: DIR/report/index.html
+        #[arg(long, value_name = "DIR")]
+        page: Option<PathBuf>,
     },
     /// Shapes, classes and ranges of a file, and how it was understood
     Inspect {
@@ -149,6 +152,9 @@ pub enum DataCommand {
         /// Draw the first recording of each class: .png, with .svg and the .csv that it is drawn from beside it
         #[arg(long, value_name = "FILE")]
         picture: Option<PathBuf>,
+        /// Draw recordings, mean images and spectra, with a page to open: DIR/report/index.html
+        #[arg(long, value_name = "DIR")]
+        page: Option<PathBuf>,
     },
     /// Translate recordings
     Convert {

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use escape_convert::Method;
-use escape_data::{ReadOptions, Rescale, SimulatorConfig};
+use escape_data::nerve::NerveConfig;
+use escape_data::{ReadOptions, Rescale};
 use escape_model::arch::Architecture;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::network::Preset;
@@ -52,7 +53,7 @@ pub struct Data {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub simulate: Option<Simulate>,
+    pub simulate: Option<NerveConfig>,
     /// How a file is read, as the options of the same names.
     #[serde(default, skip_serializing_if = "is_default")]
     pub scaling: Rescale,
@@ -70,14 +71,6 @@ impl Data {
     pub fn reading(&self) -> ReadOptions {
         ReadOptions { scaling: self.scaling, first_label: self.first_label, drop_bad: self.drop_bad }
     }
-}
-
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Simulate {
-    pub samples: usize,
-    #[serde(default)]
-    pub settings: SimulatorConfig,
 }
 
 /// Where the ANN comes from: a checkpoint, or training.
@@ -255,8 +248,8 @@ impl Config {
         );
         if let Some(simulate) = &self.data.simulate {
             check(simulate.samples >= 10, "data.simulate.samples", "expected at least 10");
-            for problem in simulate.settings.problems() {
-                check(false, "data.simulate.settings", &problem);
+            for problem in simulate.problems() {
+                check(false, "data.simulate", &problem);
             }
         }
         let sources = [self.ann.checkpoint.is_some(), self.ann.train.is_some()];

@@ -114,7 +114,7 @@ fn recordings(context: &Context, config: &Config) -> Result<Dataset> {
         (Some(file), _) => dataset(context, file, &config.data.reading()),
         (None, Some(simulate)) => {
             context.note(format!("simulating {} recordings", simulate.samples));
-            data::simulated(context, &simulate.settings, simulate.samples)
+            data::simulated(context, simulate)
         }
         (None, None) => Err(usage("data: expected either file or simulate")),
     }

@@ -12,15 +12,16 @@ use escape_data::write_npz;
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let out = arguments.first().ok_or("expected OUT.npz [CONFIG.yaml] [SAMPLES] [SEED]")?;
-    let config = match arguments.get(1) {
-        Some(path) => NerveConfig::read(Path::new(path))?.ok_or("the configuration has no key nerve")?,
+    let mut config = match arguments.get(1) {
+        Some(path) => NerveConfig::read(Path::new(path))?,
         None => NerveConfig::default(),
     };
-    let samples = arguments.get(2).map_or(Ok(config.samples), |n| n.parse())?;
+    config.samples = arguments.get(2).map_or(Ok(config.samples), |n| n.parse())?;
     let seed = arguments.get(3).map_or(Ok(0), |n| n.parse())?;
     let start = Instant::now();
-    let dataset = simulate(&config, samples, seed, &|_| {})?;
+    let dataset = simulate(&config, seed, &|_| {})?;
     let seconds = start.elapsed().as_secs_f64();
+    let samples = config.samples;
     eprintln!("{samples} recordings in {seconds:.2} s: {:.0} a second", samples as f64 / seconds);
     write_npz(Path::new(out), &dataset)?;
     Ok(())

@@ -1,10 +1,9 @@
-//! Nerve-cuff recordings: readers, writers, splits and simulators.
+//! Nerve-cuff recordings: readers, writers, splits and a simulated nerve.
 //!
 //! A recording is one detected compound action potential: H contacts of a nerve cuff, W samples of time,
 //! scaled to [-1, 1], and the class of the movement or touch that evoked it. Files are `.npz` (this project's
 //! own layout, see [`npz`]), the same arrays as `.npy`, or MATLAB `.mat` of level 5 (see [`mat`]) or 7.3 (see
-//! [`hdf5`]); [`mod@simulate`] makes recordings where no animal is at hand, [`nerve`] from a nerve's fibres on. This
-//! crate prints nothing and needs no libtorch.
+//! [`hdf5`]); [`nerve`] makes recordings where no animal is at hand. This crate prints nothing and needs no libtorch.
 //!
 //! Checkpoints, too, are zip archives: [`archive`] reads the directory of either and trusts no size in it, and
 //! [`write_atomically`] writes files of any kind.
@@ -24,9 +23,8 @@ mod reading;
 mod recordings;
 pub mod rng;
 mod scalar;
-pub mod simulate;
-mod simulated;
 mod summary;
+mod typical;
 
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
@@ -39,9 +37,8 @@ pub use atomic::write_atomically;
 pub use error::{DataError, Position, shown};
 pub use options::{Note, ReadOptions, Reason, Rescale};
 pub use recordings::{Dataset, Inconsistent, ParseSplitError, Recordings, Split};
-pub use simulate::{SimulatorConfig, simulate};
-pub use simulated::Scaling;
 pub use summary::{DatasetSummary, SplitSummary};
+pub use typical::{mean_recording, mean_spectrum};
 
 /// Number of classes.
 pub const CLASSES: usize = 3;

@@ -1,5 +1,7 @@
 //! Training an artificial network, epoch by epoch.
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Instant;
 
 use escape_data::{CLASSES, Recordings};
@@ -183,18 +185,30 @@ pub fn check_loss(loss: f64, epoch: usize) -> Result<(), ModelError> {
     )))
 }
 
-/// Splits off up to `per_class` recordings of each class, the last ones in file order, to stop training
-/// by; never more than a fifth of a class. Returns (training, validation).
+/// Splits off up to `per_class` different recordings of each class, the last ones in file order, to stop training
+/// by; never more than a fifth of those of a class. Training sets balanced by oversampling hold copies of a recording:
+/// no copy of what is held out stays behind. Returns (training, validation).
 pub fn hold_out(recordings: &Recordings, per_class: usize) -> (Recordings, Recordings) {
-    let (mut keep, mut held) = (Vec::new(), Vec::new());
+    // Two recordings with one key are the same but for a chance of 1 in 2^64, and then one is left out in vain.
+    let key = |i: usize| {
+        let mut hasher = DefaultHasher::new();
+        recordings.get(i).iter().for_each(|v| v.to_bits().hash(&mut hasher));
+        hasher.finish()
+    };
+    let keys: Vec<u64> = (0..recordings.len()).map(key).collect();
+    let mut held = Vec::new();
     for class in 0..CLASSES as i64 {
-        let members: Vec<usize> = (0..recordings.len()).filter(|&i| recordings.y[i] == class).collect();
-        let (first, last) = members.split_at(members.len() - per_class.min(members.len() / 5));
-        keep.extend_from_slice(first);
-        held.extend_from_slice(last);
+        let mut seen = HashSet::new();
+        let mut different: Vec<usize> = (0..recordings.len())
+            .rev()
+            .filter(|&i| recordings.y[i] == class && seen.insert(keys[i]))
+            .collect();
+        different.truncate(per_class.min(different.len() / 5));
+        held.extend(different);
     }
-    keep.sort_unstable();
     held.sort_unstable();
+    let copies: HashSet<u64> = held.iter().map(|&i| keys[i]).collect();
+    let keep: Vec<usize> = (0..recordings.len()).filter(|&i| !copies.contains(&keys[i])).collect();
     (recordings.select(&keep), recordings.select(&held))
 }
 
@@ -236,4 +250,33 @@ pub fn batch_tensor(
 ) -> Result<Tensor, ModelError> {
     let values: Vec<f32> = indices.iter().flat_map(|&i| recordings.get(i)).copied().collect();
     to_tensor(&values, &[indices.len(), 1, recordings.contacts, recordings.samples], device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One contact, one sample: recordings are told apart by their value.
+    fn recordings(of_class: [&[f32]; CLASSES]) -> Recordings {
+        let labelled =
+            of_class.iter().enumerate().flat_map(|(class, values)| values.iter().map(move |&v| (v, class)));
+        let (x, y) = labelled.map(|(v, class)| (v, class as i64)).unzip();
+        Recordings { x, y, contacts: 1, samples: 1 }
+    }
+
+    #[test]
+    fn no_copy_of_what_is_held_out_is_trained_on() {
+        // Ten different ones; ten, each three times; five, one of them often.
+        let plain: Vec<f32> = (0..10).map(|i| 0.01 * i as f32).collect();
+        let thrice: Vec<f32> = (0..30).map(|i| 0.2 + 0.01 * (i % 10) as f32).collect();
+        let often = [0.5, 0.51, 0.52, 0.53, 0.54, 0.54, 0.54, 0.54];
+        let (train, held) = hold_out(&recordings([&plain, &thrice, &often]), 2);
+        assert_eq!(held.x, [0.08, 0.09, 0.2 + 0.08, 0.2 + 0.09, 0.54].map(|v: f32| v));
+        assert_eq!(held.y, [0, 0, 1, 1, 2]);
+        assert_eq!(train.class_counts(), [8, 24, 4]);
+        assert!(train.x.iter().all(|v| !held.x.contains(v)));
+        // At most a fifth of the different ones.
+        let (_, held) = hold_out(&recordings([&plain, &thrice, &often]), 1000);
+        assert_eq!(held.class_counts(), [2, 2, 1]);
+    }
 }

@@ -9,6 +9,7 @@
 
 mod error;
 mod figures;
+mod nerve;
 mod output;
 mod page;
 mod plot;
@@ -25,6 +26,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use error::ReportError;
+pub use nerve::{
+    Image, Images, NervePart, Part, RecordingsPage, Spectrum, recordings_page, recordings_page_files,
+};
 pub use rows::append_csv;
 pub use tables::{Column, Table, Tables};
 

@@ -16,11 +16,28 @@ use crate::text;
 /// The page of a run.
 pub(crate) fn html(run: &Run, figures: &[Figure], tables: &Tables, left_out: &[LeftOut]) -> String {
     let name = run_name(run);
+    document(
+        &format!("{name}: from ESCAPE-NET to a spiking network"),
+        "ESCAPE-NET, from artificial to spiking neurons",
+        &name,
+        &summary(run),
+        &chapters(run, figures, tables, left_out),
+    )
+}
+
+/// A whole page. All but `lead` and the chapters' bodies, which are HTML, is plain text.
+pub(crate) fn document(
+    title: &str,
+    kicker: &str,
+    heading: &str,
+    lead: &str,
+    chapters: &[ChapterText],
+) -> String {
     let mut html = String::with_capacity(1 << 20);
     html += "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\" />\n";
     html += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\" />\n";
     html += "<meta name=\"color-scheme\" content=\"light dark\" />\n";
-    html += &format!("<title>{}: from ESCAPE-NET to a spiking network</title>\n", escape(&name));
+    html += &format!("<title>{}</title>\n", escape(title));
     html += &format!(
         "<style>\n:root{{{}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{}}}.map{{filter:invert(1) \
          hue-rotate(180deg)}}}}\n{CSS}</style>\n</head>\n<body>\n",
@@ -28,25 +45,24 @@ pub(crate) fn html(run: &Run, figures: &[Figure], tables: &Tables, left_out: &[L
         variables(true)
     );
     html += &format!(
-        "<header>\n<p class=\"kicker\">ESCAPE-NET, from artificial to spiking neurons</p>\n<h1>{}</h1>\n",
-        escape(&name)
+        "<header>\n<p class=\"kicker\">{}</p>\n<h1>{}</h1>\n<p class=\"lead\">{lead}</p>\n",
+        escape(kicker),
+        escape(heading)
     );
-    html += &format!("<p class=\"lead\">{}</p>\n", summary(run));
-
-    let chapters = chapters(run, figures, tables, left_out);
     html += "<nav><ul>\n";
-    for (id, title, _) in &chapters {
+    for (id, title, _) in chapters {
         html += &format!("<li><a href=\"#{id}\">{title}</a></li>\n");
     }
     html += "</ul></nav>\n</header>\n<main>\n";
-    for (id, title, body) in &chapters {
+    for (id, title, body) in chapters {
         html += &format!("<section id=\"{id}\">\n<h2>{title}</h2>\n{body}</section>\n");
     }
     html += "</main>\n</body>\n</html>\n";
     html
 }
 
-type ChapterText = (&'static str, &'static str, String);
+/// Anchor, title, HTML.
+pub(crate) type ChapterText = (&'static str, &'static str, String);
 
 /// Chapters with content: anchor, title, HTML.
 fn chapters(run: &Run, figures: &[Figure], tables: &Tables, left_out: &[LeftOut]) -> Vec<ChapterText> {
@@ -164,7 +180,7 @@ fn times(saving: f64) -> String {
     }
 }
 
-fn figure(figure: &Figure) -> String {
+pub(crate) fn figure(figure: &Figure) -> String {
     let stem = &figure.stem;
     let links = ["csv", "svg", "png"]
         .map(|e| format!("<a href=\"../figures/{stem}.{e}\">{}</a>", e.to_uppercase()))
@@ -178,7 +194,8 @@ fn figure(figure: &Figure) -> String {
     )
 }
 
-fn manifest(manifest: &Map<String, Value>) -> String {
+/// Settings as a table.
+pub(crate) fn manifest(manifest: &Map<String, Value>) -> String {
     let mut rows = Vec::new();
     flatten("", manifest, 0, &mut rows);
     let mut html = "<div class=\"wide\"><table class=\"facts\"><tbody>\n".to_owned();

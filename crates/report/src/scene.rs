@@ -221,11 +221,14 @@ impl Scene {
     pub(crate) fn image(&mut self, area: Area, columns: usize, rows: usize, pixels: Vec<[u8; 3]>) {
         self.items.push(Item::Image { area, columns, rows, pixels });
     }
+    pub(crate) fn disk(&mut self, x: f64, y: f64, r: f64, ink: Ink) {
+        self.items.push(Item::Circle { x, y, r, ink });
+    }
     /// A mark of series `i`: its shape tells series apart where colours cannot.
     pub(crate) fn mark(&mut self, i: usize, x: f64, y: f64, ink: Ink) {
         let r = 4.0;
         let points: &[(f64, f64)] = match i % 4 {
-            0 => return self.items.push(Item::Circle { x, y, r, ink }),
+            0 => return self.disk(x, y, r, ink),
             1 => &[(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
             2 => &[(0.0, -1.2), (1.1, 0.8), (-1.1, 0.8)],
             _ => &[(0.0, -1.3), (1.3, 0.0), (0.0, 1.3), (-1.3, 0.0)],

@@ -1,62 +1,57 @@
 //! `escape-snn data`
 
+mod page;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use escape_data::nerve::{self, NerveConfig};
+use escape_data::nerve::{NerveConfig, simulate};
 use escape_data::{
-    CLASS_NAMES, DataError, Dataset, DatasetSummary, Note, Rescale, SimulatorConfig, Split, SplitSummary,
-    simulate, write_mat, write_npz,
+    CLASS_NAMES, Dataset, DatasetSummary, Note, Rescale, Split, SplitSummary, write_mat, write_npz,
 };
 use escape_report::{Shown, picture};
 use serde::Serialize;
 
 use super::{dataset, table, thousands};
 use crate::args::{DataArgs, DataCommand};
-use crate::context::{Context, check_apart, check_file, existing, existing_data, usage};
-
-/// Recordings that the simpler simulator makes where nothing says how many.
-const SAMPLES: usize = 4000;
+use crate::context::{Context, check_apart, check_file, check_folder, existing, existing_data, usage};
 
 pub fn run(context: &Context, args: DataArgs) -> Result<()> {
     match args.command {
-        DataCommand::Simulate { out, config, samples, animal, fold } => {
+        DataCommand::Simulate { out, config, samples, animal, fold, page } => {
             check_extension(&out, &["npz", "mat"])?;
-            let config = config.map(|path| existing(&path)).transpose()?;
-            let nerve = match &config {
-                Some(path) => NerveConfig::read(path).map_err(|e| usage(e.to_string()))?,
-                None => None,
+            if let Some(folder) = &page {
+                check_page(folder, &[&out])?;
+            }
+            let mut config = match config {
+                Some(path) => NerveConfig::read(&existing(&path)?).map_err(|e| usage(e.to_string()))?,
+                None => NerveConfig::default(),
             };
-            let dataset = if let Some(mut nerve) = nerve {
-                nerve.animal = animal.unwrap_or(nerve.animal);
-                nerve.fold = fold.unwrap_or(nerve.fold);
-                let samples = samples.unwrap_or(nerve.samples);
-                with_progress(context, samples, |tick| nerve::simulate(&nerve, samples, context.seed, tick))?
-            } else {
-                for (option, given) in [("--animal", animal.is_some()), ("--fold", fold.is_some())] {
-                    if given {
-                        return Err(usage(format!(
-                            "{option}: needs a configuration with the key nerve; give --config configs/nerve.yaml"
-                        )));
-                    }
-                }
-                let config = match &config {
-                    Some(path) => SimulatorConfig::read(path).map_err(|e| usage(e.to_string()))?,
-                    None => SimulatorConfig::default(),
-                };
-                simulated(context, &config, samples.unwrap_or(SAMPLES))?
-            };
+            config.samples = samples.unwrap_or(config.samples);
+            config.animal = animal.unwrap_or(config.animal);
+            config.fold = fold.unwrap_or(config.fold);
+            let dataset = simulated(context, &config)?;
             write(&out, &dataset)?;
+            if let Some(folder) = &page {
+                page::simulated(context, folder, &config, &dataset)?;
+            }
             context.result(&dataset.summary(), || describe(&dataset.summary()))
         }
-        DataCommand::Inspect { file, reading, picture } => {
+        DataCommand::Inspect { file, reading, picture, page } => {
             if let Some(picture) = &picture {
                 check_picture(picture, &file)?;
+            }
+            if let Some(folder) = &page {
+                let inputs = escape_data::files(&existing_data(&file)?)?;
+                check_page(folder, &inputs.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
             }
             let (dataset, notes) = escape_data::read(&existing_data(&file)?, &reading.options())?;
             let inspection = Inspection::new(&dataset, notes);
             if let Some(picture) = &picture {
                 draw(&dataset, &file, picture)?;
+            }
+            if let Some(folder) = &page {
+                page::of_file(context, folder, &file, &dataset)?;
             }
             context.result(&inspection, || inspection.text())
         }
@@ -71,23 +66,15 @@ pub fn run(context: &Context, args: DataArgs) -> Result<()> {
     }
 }
 
-/// Simulates with a progress bar.
-pub fn simulated(context: &Context, config: &SimulatorConfig, samples: usize) -> Result<Dataset> {
-    with_progress(context, samples, |tick| simulate(config, samples, context.seed, tick))
-}
-
-fn with_progress(
-    context: &Context,
-    samples: usize,
-    simulate: impl FnOnce(&(dyn Fn(usize) + Sync)) -> Result<Dataset, DataError>,
-) -> Result<Dataset> {
-    let progress = std::sync::Mutex::new(context.progress("simulating", samples));
+/// Simulates recordings.
+pub fn simulated(context: &Context, config: &NerveConfig) -> Result<Dataset> {
+    let progress = std::sync::Mutex::new(context.progress("simulating", config.samples));
     let tick = |n: usize| {
         if let Ok(mut progress) = progress.lock() {
             progress.tick(n);
         }
     };
-    simulate(&tick).map_err(|e| usage(e.to_string()))
+    simulate(config, context.seed, &tick).map_err(|e| usage(e.to_string()))
 }
 
 fn has_extension(path: &Path, extension: &str) -> bool {
@@ -158,6 +145,12 @@ impl Inspection {
         let notes: String = self.notes.iter().map(|note| format!("{note}\n")).collect();
         format!("{}\n{}\n{notes}", self.format, describe(&self.summary))
     }
+}
+
+/// Makes sure, before the work, that a page can be written and replaces none of the work's own files.
+fn check_page(folder: &Path, others: &[&Path]) -> Result<()> {
+    check_folder(folder)?;
+    escape_report::recordings_page_files(folder).iter().try_for_each(|path| check_apart(path, others))
 }
 
 /// Makes sure, before the work, that a picture and what belongs to it can be written.

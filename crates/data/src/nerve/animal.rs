@@ -8,13 +8,13 @@ use std::f64::consts::TAU;
 
 use rayon::prelude::*;
 
+use super::anatomy::{Anatomy, PlacedFascicle};
 use super::band::{BandPass, Biquad};
-use super::config::{NerveConfig, RowOrder};
-use super::fibre::{Fibre, PHASES, Surroundings, Template};
-use super::leadfield::{Cylinder, LeadField, MAX_DEPTH, ORDERS};
+use super::config::{NerveConfig, RowOrder, Scaling};
+use super::fibre::{PHASES, Surroundings, Template};
+use super::leadfield::{Cylinder, LeadField, ORDERS};
 use super::session::Take;
 use crate::rng::Stream;
-use crate::simulated::Scaling;
 use crate::{CLASSES, SAMPLE_RATE_HZ, SAMPLES};
 
 /// Sample at which a compound action potential peaks, before jitter.
@@ -94,10 +94,9 @@ impl Scratch {
 
 impl<'a> Animal<'a> {
     pub(super) fn new(config: &'a NerveConfig, seed: u64) -> Self {
-        let animal = config.animal;
-        let mut anatomy = stream(seed, Purpose::Anatomy, animal, 0, 0);
+        let anatomy = Anatomy::new(config, seed);
         let cylinder = Cylinder {
-            radius: anatomy.between(config.radius_mm),
+            radius: anatomy.radius_mm,
             length: config.cuff_length_mm,
             axial: config.axial_conductivity_s_m,
             radial: config.radial_conductivity_s_m,
@@ -110,33 +109,11 @@ impl<'a> Animal<'a> {
             rings: config.ring_positions(),
             band: BandPass::new(config.band_pass_hz),
         };
-        let fascicles = config.fascicles.iter().enumerate().map(|(class, fascicle)| {
-            let angle = fascicle.angle_deg + config.animal_angle_spread_deg * anatomy.normal();
-            let deepest = MAX_DEPTH - fascicle.radius;
-            let depth =
-                (fascicle.depth + config.animal_depth_spread * anatomy.normal()).clamp(0.0, deepest.max(0.0));
-            let (sin, cos) = angle.to_radians().sin_cos();
-            let template = |i: u32| {
-                let mut random = stream(seed, Purpose::Fibre, animal, class, i as usize);
-                // Evenly over the disk.
-                let (sin_within, cos_within) = (TAU * random.uniform()).sin_cos();
-                let from_centre = fascicle.radius * random.uniform().sqrt();
-                let x = depth * cos + from_centre * cos_within;
-                let y = depth * sin + from_centre * sin_within;
-                let fibre = Fibre {
-                    // Evenly over the logarithm: thin fibres are more frequent.
-                    velocity: random.between(fascicle.velocity_m_s.map(f64::ln)).exp(),
-                    depth: x.hypot(y).min(MAX_DEPTH),
-                    angle: y.atan2(x),
-                    first_node: random.uniform(),
-                    strength: (config.amplitude_spread * random.normal()).exp(),
-                };
-                Template::new(&around, fibre)
-            };
-            (0..config.fibres_per_fascicle).into_par_iter().map(template).collect()
-        });
-        let fascicles = fascicles.collect();
-        let mut random = stream(seed, Purpose::Contacts, animal, 0, 0);
+        let templates = |fascicle: &PlacedFascicle| {
+            fascicle.fibres.par_iter().map(|&fibre| Template::new(&around, fibre)).collect()
+        };
+        let fascicles = anatomy.fascicles.iter().map(templates).collect();
+        let mut random = stream(seed, Purpose::Contacts, config.animal, 0, 0);
         let mut gain = || [1.0 + config.gain_spread * random.normal(), config.gain_drift * random.normal()];
         let middle = config.cuff_length_mm / 2.0;
         Self {

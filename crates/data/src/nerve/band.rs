@@ -1,10 +1,9 @@
 //! Filters along time. Frames are samples x channels, sample after sample, so that all channels of a sample are
 //! filtered together.
 
-use std::f64::consts::{FRAC_1_SQRT_2, TAU};
+use std::f64::consts::{FRAC_1_SQRT_2, PI, TAU};
 
 use crate::SAMPLE_RATE_HZ;
-use crate::simulated::Resonance;
 
 /// A second-order filter: y\[t\] = b0 x\[t\] + b1 x\[t-1\] + b2 x\[t-2\] - a1 y\[t-1\] - a2 y\[t-2\].
 #[derive(Debug, Clone, Copy)]
@@ -31,8 +30,17 @@ impl Biquad {
 
     /// A resonator of the band `low` to `high` hertz with zeros at 0 and half the sampling rate, which turns white noise
     /// of unit variance into noise of unit variance.
-    pub(super) fn resonator(band: [f64; 2]) -> Self {
-        let Resonance { a, b, gain, .. } = Resonance::new(band);
+    pub(super) fn resonator([low, high]: [f64; 2]) -> Self {
+        // y[t] = gain (e[t] - e[t - 2]) + a y[t - 1] + b y[t - 2]. The bandwidth of a pole pair of radius r is
+        // -ln(r) * rate / pi.
+        let radius = (-PI * (high - low) / SAMPLE_RATE_HZ).exp();
+        let centre = TAU * (low * high).sqrt() / SAMPLE_RATE_HZ;
+        let (a, b) = (2.0 * radius * centre.cos(), -radius * radius);
+        // Variance for unit gain: twice that of the pole pair alone minus twice its autocovariance at lag 2.
+        let variance = (1.0 - b) / ((1.0 + b) * ((1.0 - b).powi(2) - a * a));
+        let lag1 = a / (1.0 - b) * variance;
+        let lag2 = a * lag1 + b * variance;
+        let gain = (2.0 * (variance - lag2)).sqrt().recip();
         Self { b: [gain, 0.0, -gain].map(|v| v as f32), a: [-a, -b].map(|v| v as f32) }
     }
 

@@ -1,15 +1,12 @@
 //! What is simulated: every physical parameter, its unit, its bounds. `configs/nerve.yaml` has the sources.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::leadfield::MAX_DEPTH;
 use super::session::{FOLDS, largest_test_fraction};
 use crate::error::DataError;
-use crate::simulated::Scaling;
 use crate::{CLASSES, SAMPLE_RATE_HZ};
 
 /// One fascicle of the nerve, which one class of stimuli evokes: a disk full of fibres.
@@ -36,11 +33,35 @@ pub enum RowOrder {
     Temporal,
 }
 
+/// How a recording is brought to [-1, 1].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scaling {
+    /// x / max|x|. Silence stays at 0: an encoder whose spike rate follows |x| is silent where the nerve is,
+    /// and the sign of x keeps its meaning.
+    MaxAbs,
+    /// (x - min) / (max - min) * 2 - 1, as in the published recordings. Uses the whole range, but moves the
+    /// baseline of each recording to another value, up to some tenths away from 0.
+    MinMax,
+}
+
+impl Scaling {
+    /// What is taken off each value of a recording from `min` to `max`, and then multiplied with it. A recording
+    /// without any signal becomes 0.
+    pub(super) fn offset_and_factor(self, min: f64, max: f64) -> (f64, f64) {
+        let (offset, factor) = match self {
+            Self::MaxAbs => (0.0, max.abs().max(min.abs()).recip()),
+            Self::MinMax => ((min + max) / 2.0, 2.0 / (max - min)),
+        };
+        (offset, if factor.is_finite() { factor } else { 0.0 })
+    }
+}
+
 /// What is simulated. Every field has a default; a configuration file names only those that differ.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NerveConfig {
-    /// Recordings in all, where nothing else says how many.
+    /// Recordings in all, of both splits.
     pub samples: usize,
     /// Number of the animal: its anatomy, its cuff's contacts and its recordings.
     pub animal: u16,
@@ -148,13 +169,13 @@ impl Default for NerveConfig {
         let fascicle =
             |angle_deg, depth, radius, velocity_m_s| Fascicle { angle_deg, depth, radius, velocity_m_s };
         Self {
-            samples: 31_340,
+            samples: 28_052,
             animal: 2,
             fold: 1,
-            test_fraction: 0.25,
+            test_fraction: 0.2793,
             test_class_weights: [0.43, 0.27, 0.30],
             row_order: RowOrder::Spatial,
-            scaling: Scaling::MaxAbs,
+            scaling: Scaling::MinMax,
             rings: 7,
             contacts_per_ring: 8,
             ring_pitch_mm: 3.0,
@@ -182,8 +203,8 @@ impl Default for NerveConfig {
             coactive_fibres: [0, 16],
             coactive_jitter_ms: 0.3,
             background_rate_hz: 2000.0,
-            white_noise_uv: 5.0,
-            coloured_noise_uv: 9.0,
+            white_noise_uv: 6.0,
+            coloured_noise_uv: 11.0,
             coloured_shared: 0.5,
             coloured_band_hz: [1000.0, 2000.0],
             interference_uv: 20.0,
@@ -200,23 +221,19 @@ impl Default for NerveConfig {
 
 impl NerveConfig {
     /// Read a YAML file that has everything under one key, `nerve`; fields it does not name have their defaults.
-    /// `None` when it has no such key, and so is not meant for this simulator.
     ///
     /// # Errors
     /// [`DataError::Io`] if it cannot be read, [`DataError::Config`] if it is not a
     /// valid configuration.
-    pub fn read(path: &Path) -> Result<Option<Self>, DataError> {
+    pub fn read(path: &Path) -> Result<Self, DataError> {
         let text = std::fs::read_to_string(path).map_err(|e| DataError::io(path, "read", e))?;
         let config_error = |problems| DataError::Config { path: Some(path.to_owned()), problems };
-        let wrong = |e: serde_yaml::Error| config_error(vec![e.to_string()]);
-        let keys: Option<BTreeMap<String, IgnoredAny>> = serde_yaml::from_str(&text).map_err(wrong)?;
-        if !keys.is_some_and(|keys| keys.contains_key("nerve")) {
-            return Ok(None);
-        }
-        let file: File = serde_yaml::from_str(&text).map_err(wrong)?;
-        let config = file.nerve.unwrap_or_default();
+        // An empty file, or one of comments only, means the defaults.
+        let file: Option<File> =
+            serde_yaml::from_str(&text).map_err(|e| config_error(vec![e.to_string()]))?;
+        let config = file.and_then(|file| file.nerve).unwrap_or_default();
         let problems = config.problems();
-        if problems.is_empty() { Ok(Some(config)) } else { Err(config_error(problems)) }
+        if problems.is_empty() { Ok(config) } else { Err(config_error(problems)) }
     }
 
     /// Number of contacts (H).

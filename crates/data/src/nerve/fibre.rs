@@ -97,15 +97,15 @@ fn orders_at(s: f64) -> usize {
 }
 
 /// A fibre of one animal.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Fibre {
-    /// Velocity, in m/s.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Fibre {
+    /// Conduction velocity, in m/s.
     pub velocity: f64,
     /// Distance from the axis over the cuff's inner radius.
     pub depth: f64,
     /// Angle around the nerve, in radians.
     pub angle: f64,
-    /// Position of the first node within the cuff, as a fraction of Delta.
+    /// Position of the first node within the cuff, as a fraction of the distance between nodes.
     pub first_node: f64,
     /// Factor on the nodal current.
     pub strength: f64,

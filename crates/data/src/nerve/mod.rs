@@ -9,6 +9,7 @@
 //!
 //! N recordings, H contacts (rings * contacts_per_ring), W samples.
 
+mod anatomy;
 mod animal;
 mod band;
 mod config;
@@ -20,52 +21,108 @@ use std::collections::HashMap;
 
 use rayon::prelude::*;
 
+pub use self::anatomy::{Anatomy, PlacedFascicle};
 use self::animal::{Animal, Purpose, Scratch, stream};
-pub use self::config::{Fascicle, NerveConfig, RowOrder};
+pub use self::config::{Fascicle, NerveConfig, RowOrder, Scaling};
+pub use self::fibre::Fibre;
 use self::session::{Session, Take};
 use crate::error::DataError;
 use crate::recordings::{Dataset, Recordings};
-pub use crate::simulated::Scaling;
-use crate::simulated::{check, room};
-use crate::{SAMPLE_RATE_HZ, SAMPLES};
+use crate::rng::Stream;
+use crate::{CLASSES, SAMPLE_RATE_HZ, SAMPLES};
 
 /// Recordings that a thread simulates at a time: few enough to share out evenly, enough that its memory is reused.
 const BATCH: usize = 16;
 
-/// Simulate `samples` recordings in all: both splits of the configured fold.
+/// Simulate both splits of the configured fold.
 ///
 /// A recording depends on the configuration, the seed, the animal, its class, its number and (by the drift) the
 /// length of the session only, not on the number of threads. It runs on rayon's current thread pool. `progress` is
 /// told, from any thread, how many more recordings are finished since it was last told; these numbers add up to
-/// `samples`.
+/// [`NerveConfig::samples`].
 ///
 /// # Errors
 /// [`DataError::Config`] when the configuration cannot be simulated, with all its problems;
 /// [`DataError::OutOfMemory`].
 pub fn simulate(
     config: &NerveConfig,
-    samples: usize,
     seed: u64,
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<Dataset, DataError> {
-    check(config.problems(), samples)?;
-    let session = Session::new(samples, config.test_fraction, config.test_class_weights, config.fold);
+    let session = session(config)?;
     // Room for both splits before any work.
     let size = config.contacts() * SAMPLES;
     let [train_x, test_x] = session.sizes().map(|count| room(count, size));
     let (train_x, test_x) = (train_x?, test_x?);
     let animal = Animal::new(config, seed);
-    let order = |split: usize| stream(seed, Purpose::Order, config.animal, split, config.fold);
     let part = |takes: Vec<Take>, mut x: Vec<f32>| {
         fill(&animal, &session, &takes, size, config, &mut x, progress);
         let y = takes.iter().map(|take| take.class as i64).collect();
         Recordings { x, y, contacts: config.contacts(), samples: SAMPLES }
     };
     Ok(Dataset {
-        train: part(session.train(&mut order(0)), train_x),
-        test: part(session.test(&mut order(1)), test_x),
+        train: part(session.train(&mut order(config, seed, 0)), train_x),
+        test: part(session.test(&mut order(config, seed, 1)), test_x),
         sample_rate_hz: SAMPLE_RATE_HZ,
     })
+}
+
+/// The session of a configuration that can be simulated.
+fn session(config: &NerveConfig) -> Result<Session, DataError> {
+    let problems = config.problems();
+    if !problems.is_empty() {
+        return Err(DataError::Config { path: None, problems });
+    }
+    Ok(Session::new(config.samples, config.test_fraction, config.test_class_weights, config.fold))
+}
+
+/// What the order of the training split (0) or the test split (1) is drawn from.
+fn order(config: &NerveConfig, seed: u64, split: usize) -> Stream {
+    stream(seed, Purpose::Order, config.animal, split, config.fold)
+}
+
+/// A recording, and what of it nerve fibres contribute. Each is H x W values in [-1, 1].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Example {
+    /// The evoked class.
+    pub class: usize,
+    /// As in the data set.
+    pub recorded: Vec<f32>,
+    /// The same moment without noise and interference.
+    pub fibres_alone: Vec<f32>,
+}
+
+/// The first recording of each class, of the test split where it has one.
+///
+/// # Errors
+/// [`DataError::Config`].
+pub fn examples(config: &NerveConfig, seed: u64) -> Result<Vec<Example>, DataError> {
+    let session = session(config)?;
+    let quiet = NerveConfig {
+        white_noise_uv: 0.0,
+        coloured_noise_uv: 0.0,
+        interference_uv: 0.0,
+        interference_gradient_uv: 0.0,
+        ..config.clone()
+    };
+    let takes: Vec<Take> =
+        [session.test(&mut order(config, seed, 1)), session.train(&mut order(config, seed, 0))].concat();
+    let first = |class: usize| takes.iter().find(|take| take.class == class).copied();
+    let takes: Vec<Take> = (0..CLASSES).filter_map(first).collect();
+    let record = |config: &NerveConfig| -> Vec<Vec<f32>> {
+        let animal = Animal::new(config, seed);
+        let mut scratch = Scratch::new(config);
+        let record = |&take: &Take| {
+            let mut out = vec![0.0; config.contacts() * SAMPLES];
+            animal.record(take, session.progressed(take), &mut scratch, &mut out);
+            out
+        };
+        takes.iter().map(record).collect()
+    };
+    let both = record(config).into_iter().zip(record(&quiet));
+    let example =
+        |(take, (recorded, fibres_alone)): (&Take, _)| Example { class: take.class, recorded, fibres_alone };
+    Ok(takes.iter().zip(both).map(example).collect())
 }
 
 /// Simulate each recording of `takes` once, and copy it to wherever else it occurs. `x` is N x H x W.
@@ -89,8 +146,7 @@ fn fill(
                 let i = batch * BATCH + k;
                 if sources[i] == i {
                     let take = takes[i];
-                    let progressed = (take.index as f64 + 0.5) / session.counts[take.class] as f64;
-                    animal.record(take, progressed, scratch, out);
+                    animal.record(take, session.progressed(take), scratch, out);
                     done += 1;
                 }
             }
@@ -103,4 +159,15 @@ fn fill(
         }
     }
     progress(sources.iter().enumerate().filter(|&(i, &source)| source != i).count());
+}
+
+/// Memory for `count` recordings of `size` values, all 0.
+fn room(count: usize, size: usize) -> Result<Vec<f32>, DataError> {
+    let out_of_memory =
+        || DataError::OutOfMemory { path: None, bytes: (count as u64).saturating_mul(4 * size as u64) };
+    let values = count.checked_mul(size).ok_or_else(out_of_memory)?;
+    let mut x = Vec::new();
+    x.try_reserve_exact(values).map_err(|_| out_of_memory())?;
+    x.resize(values, 0.0);
+    Ok(x)
 }

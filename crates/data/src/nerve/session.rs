@@ -65,6 +65,11 @@ impl Session {
         [self.train, self.test.iter().sum()]
     }
 
+    /// How far the session is at a recording, from 0 to 1.
+    pub(super) fn progressed(&self, take: Take) -> f64 {
+        (take.index as f64 + 0.5) / self.counts[take.class] as f64
+    }
+
     /// The test split: every third, classes interleaved, in random order within a class.
     pub(super) fn test(&self, random: &mut Stream) -> Vec<Take> {
         let pools = std::array::from_fn(|class| {

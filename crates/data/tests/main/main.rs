@@ -16,8 +16,6 @@ mod npz;
 /// Files written by NumPy and SciPy, and ours read by NumPy. Needs Python; see [`python::python`].
 mod python;
 /// Determinism and statistics of the simulator.
-mod simulator;
-
 use std::path::Path;
 
 use escape_data::{DataError, Dataset, ReadOptions, Recordings, Split};

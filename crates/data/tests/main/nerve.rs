@@ -4,13 +4,13 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use escape_data::nerve::{NerveConfig, RowOrder, Scaling, simulate};
+use escape_data::nerve::{Anatomy, NerveConfig, RowOrder, Scaling, examples, simulate};
 use escape_data::{CONTACTS, DataError, Dataset, Recordings, SAMPLE_RATE_HZ, SAMPLES};
 
 use crate::{contains, message};
 
 fn run(config: &NerveConfig, samples: usize, seed: u64) -> Dataset {
-    simulate(config, samples, seed, &|_| {}).unwrap()
+    simulate(&NerveConfig { samples, ..config.clone() }, seed, &|_| {}).unwrap()
 }
 
 #[test]
@@ -28,9 +28,14 @@ fn the_number_of_threads_changes_nothing() {
 
 #[test]
 fn progress_adds_up_and_the_split_is_as_configured() {
-    let config = NerveConfig { test_class_weights: [2.0, 1.0, 1.0], ..Default::default() };
+    let config = NerveConfig {
+        samples: 400,
+        test_fraction: 0.25,
+        test_class_weights: [2.0, 1.0, 1.0],
+        ..Default::default()
+    };
     let done = AtomicUsize::new(0);
-    let data = simulate(&config, 400, 0, &|n| {
+    let data = simulate(&config, 0, &|n| {
         done.fetch_add(n, Ordering::Relaxed);
     })
     .unwrap();
@@ -51,7 +56,7 @@ fn distinct(recordings: &Recordings) -> HashSet<Vec<u32>> {
 /// The three folds of a session test on every recording once; what one tests on is what the others train on.
 #[test]
 fn folds_share_a_session() {
-    let fold = |fold: usize| run(&NerveConfig { fold, ..Default::default() }, 120, 3);
+    let fold = |fold: usize| run(&NerveConfig { fold, test_fraction: 0.25, ..Default::default() }, 120, 3);
     let folds = [1, 2, 3].map(fold);
     let tests = folds.each_ref().map(|data| distinct(&data.test));
     assert!(tests.iter().all(|test| test.len() == 30));
@@ -67,7 +72,8 @@ fn folds_share_a_session() {
 /// Without drift, a recording does not depend on how many there are.
 #[test]
 fn recordings_are_keyed_by_seed_animal_and_number() {
-    let still = NerveConfig { drift_deg: 0.0, gain_drift: 0.0, ..Default::default() };
+    let quarter = NerveConfig { test_fraction: 0.25, ..Default::default() };
+    let still = NerveConfig { drift_deg: 0.0, gain_drift: 0.0, ..quarter.clone() };
     let everything = |config: &NerveConfig, samples| {
         let data = run(config, samples, 3);
         let (train, test) = (distinct(&data.train), distinct(&data.test));
@@ -76,7 +82,7 @@ fn recordings_are_keyed_by_seed_animal_and_number() {
     let (few, many) = (everything(&still, 40), everything(&still, 400));
     assert_eq!(few.len(), 30);
     assert!(few.is_subset(&many));
-    assert!(everything(&NerveConfig::default(), 40).is_disjoint(&everything(&NerveConfig::default(), 400)));
+    assert!(everything(&quarter, 40).is_disjoint(&everything(&quarter, 400)));
     let other = everything(&NerveConfig { animal: 3, ..still }, 40);
     assert!(other.is_disjoint(&few));
 }
@@ -239,11 +245,52 @@ fn classes_differ_but_overlap() {
     assert!((0.42..0.85).contains(&accuracy), "{accuracy}");
 }
 
+/// What is drawn of an animal is what its recordings come from.
+#[test]
+fn anatomy_and_examples_belong_to_the_recordings() {
+    let config = NerveConfig { samples: 60, ..Default::default() };
+    let data = simulate(&config, 3, &|_| {}).unwrap();
+    let shown = examples(&config, 3).unwrap();
+    assert_eq!(shown.iter().map(|e| e.class).collect::<Vec<_>>(), [0, 1, 2]);
+    for example in &shown {
+        let first = data.test.iter().find(|(_, y)| *y as usize == example.class).unwrap();
+        assert_eq!(example.recorded, first.0);
+        assert_ne!(example.recorded, example.fibres_alone);
+    }
+    // Without noise both are the same.
+    let quiet = NerveConfig {
+        white_noise_uv: 0.0,
+        coloured_noise_uv: 0.0,
+        interference_uv: 0.0,
+        interference_gradient_uv: 0.0,
+        ..config.clone()
+    };
+    for (with, without) in shown.iter().zip(examples(&quiet, 3).unwrap()) {
+        assert_eq!(with.fibres_alone, without.fibres_alone);
+        assert_eq!(without.recorded, without.fibres_alone);
+    }
+
+    let nerve = Anatomy::new(&config, 3);
+    assert!((0.5..=0.6).contains(&nerve.radius_mm));
+    for (fascicle, built) in nerve.fascicles.iter().zip(&config.fascicles) {
+        assert_eq!(fascicle.fibres.len(), 200);
+        let (x, y) = (fascicle.depth * fascicle.angle.cos(), fascicle.depth * fascicle.angle.sin());
+        for fibre in &fascicle.fibres {
+            let away = (fibre.depth * fibre.angle.cos() - x).hypot(fibre.depth * fibre.angle.sin() - y);
+            assert!(away <= built.radius + 1e-12, "{away}");
+            let [slowest, fastest] = built.velocity_m_s;
+            assert!((slowest..=fastest).contains(&fibre.velocity), "{}", fibre.velocity);
+        }
+    }
+    assert_ne!(nerve, Anatomy::new(&NerveConfig { animal: 3, ..config }, 3));
+}
+
 #[test]
 fn other_cuffs() {
     let config = NerveConfig { rings: 8, fibres_per_fascicle: 40, ..Default::default() };
     let data = run(&config, 8, 0);
-    assert_eq!((data.train.contacts, data.train.x.len()), (64, 6 * 64 * 100));
+    assert_eq!((data.train.contacts, data.train.x.len()), (64, data.train.len() * 64 * 100));
+    assert_eq!(data.train.len() + data.test.len(), 8);
     let config = NerveConfig {
         rings: 3,
         contacts_per_ring: 1,
@@ -257,6 +304,7 @@ fn other_cuffs() {
 #[test]
 fn all_problems_of_a_configuration_at_once() {
     let mut config = NerveConfig {
+        samples: 0,
         test_fraction: 1.5,
         fold: 4,
         fibres: [9, 2],
@@ -267,7 +315,7 @@ fn all_problems_of_a_configuration_at_once() {
         ..Default::default()
     };
     config.fascicles[2].depth = 1.0;
-    let error = simulate(&config, 0, 0, &|_| {}).unwrap_err();
+    let error = simulate(&config, 0, &|_| {}).unwrap_err();
     assert!(matches!(&error, DataError::Config { problems, .. } if problems.len() == 9), "{error}");
     contains(
         &message(error),
@@ -289,7 +337,8 @@ fn all_problems_of_a_configuration_at_once() {
     let mut config = NerveConfig::default();
     config.fascicles[1].radius = 0.6;
     contains(&problems(config), &["fascicles[1].depth and radius together: expected 0 to 0.9 radii, got 1"]);
-    let error = simulate(&NerveConfig::default(), usize::MAX, 0, &|_| {}).unwrap_err();
+    let error =
+        simulate(&NerveConfig { samples: 1_000_000_000, ..Default::default() }, 0, &|_| {}).unwrap_err();
     assert!(matches!(error, DataError::OutOfMemory { .. }), "{error}");
 }
 
@@ -320,7 +369,8 @@ fn hostile_configurations() {
         assert_eq!(data.train.len() + data.test.len(), 13, "{name}");
         let values = data.train.x.iter().chain(&data.test.x);
         assert!(values.into_iter().all(|v| (-1.0..=1.0).contains(v)), "{name}");
-        assert_eq!(data.train.summary().constant_recordings, if name == "silent" { 10 } else { 0 }, "{name}");
+        let constant = if name == "silent" { data.train.len() } else { 0 };
+        assert_eq!(data.train.summary().constant_recordings, constant, "{name}");
     }
 }
 
@@ -332,17 +382,18 @@ fn configuration_files() {
         fs::write(&path, text).unwrap();
         NerveConfig::read(&path).map_err(message)
     };
-    assert_eq!(read("# nothing\n").unwrap(), None);
-    assert_eq!(read("white_noise: 1.5\nscaling: min_max\n").unwrap(), None, "another simulator's");
-    assert_eq!(read("nerve:\n").unwrap(), Some(NerveConfig::default()));
+    for nothing in ["# nothing\n", "nerve:\n", "{}"] {
+        assert_eq!(read(nothing).unwrap(), NerveConfig::default());
+    }
+    contains(&read("white_noise_uv: 1.5\n").unwrap_err(), &["c.yaml", "white_noise_uv", "expected `nerve`"]);
     assert_eq!(
-        read("nerve: {white_noise_uv: 1.5, scaling: min_max, row_order: temporal}\n").unwrap(),
-        Some(NerveConfig {
+        read("nerve: {white_noise_uv: 1.5, scaling: max_abs, row_order: temporal}\n").unwrap(),
+        NerveConfig {
             white_noise_uv: 1.5,
-            scaling: Scaling::MinMax,
+            scaling: Scaling::MaxAbs,
             row_order: RowOrder::Temporal,
             ..Default::default()
-        })
+        }
     );
     contains(&read("nerve: {whitenoise_uv: 1}").unwrap_err(), &["c.yaml", "whitenoise_uv", "white_noise_uv"]);
     contains(&read("nerve:\nrings: 5").unwrap_err(), &["c.yaml", "rings"]);
@@ -353,14 +404,14 @@ fn configuration_files() {
 
     let text = serde_json::to_string(&NerveConfig::default()).unwrap();
     let text = format!("{{\"nerve\": {text}}}");
-    assert_eq!(read(&text).unwrap(), Some(NerveConfig::default()), "JSON is YAML, and nothing is lost");
+    assert_eq!(read(&text).unwrap(), NerveConfig::default(), "JSON is YAML, and nothing is lost");
 }
 
 /// `configs/nerve.yaml` is the standard set: it names every parameter, and its values are the defaults.
 #[test]
 fn the_standard_configuration_is_the_default() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/nerve.yaml");
-    assert_eq!(NerveConfig::read(&path).unwrap(), Some(NerveConfig::default()));
+    assert_eq!(NerveConfig::read(&path).unwrap(), NerveConfig::default());
     let text = fs::read_to_string(&path).unwrap();
     let named: serde_json::Value = serde_json::to_value(NerveConfig::default()).unwrap();
     for field in named.as_object().unwrap().keys() {

@@ -5,6 +5,7 @@ mod accuracy;
 mod confusion;
 mod counts;
 mod energy;
+mod nerve;
 mod rasters;
 mod recording;
 mod steps;
@@ -14,13 +15,14 @@ mod work;
 pub(crate) use accuracy::routes;
 pub(crate) use recording::picture as recordings;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::LeftOut;
 use crate::error::ReportError;
+use crate::nerve::RecordingsPage;
 use crate::rows;
 use crate::run::Run;
 use crate::scene::Scene;
@@ -35,6 +37,8 @@ pub(crate) enum Chapter {
     Accuracy,
     Energy,
     Input,
+    Nerve,
+    Recordings,
     Training,
     Spikes,
 }
@@ -69,6 +73,11 @@ pub(crate) struct Gallery {
 }
 
 impl Gallery {
+    fn new(folder: &Path) -> Self {
+        let folder = folder.join("figures");
+        Self { folder, figures: Vec::new(), written: Vec::new(), left_out: Vec::new() }
+    }
+
     /// Write the tidy table, draw the figure from what was written, and write it in both formats.
     fn add<R: Serialize + DeserializeOwned>(
         &mut self,
@@ -132,12 +141,7 @@ fn to_csv<R: Serialize>(table: &[R]) -> Result<Vec<u8>, csv::Error> {
 
 /// All figures of a run.
 pub(crate) fn all(run: &Run) -> Result<Gallery, ReportError> {
-    let mut gallery = Gallery {
-        folder: run.folder.join("figures"),
-        figures: Vec::new(),
-        written: Vec::new(),
-        left_out: Vec::new(),
-    };
+    let mut gallery = Gallery::new(&run.folder);
     accuracy::add(run, &mut gallery)?;
     confusion::add(run, &mut gallery)?;
     work::add(run, &mut gallery)?;
@@ -149,6 +153,25 @@ pub(crate) fn all(run: &Run) -> Result<Gallery, ReportError> {
     steps::add(run, &mut gallery)?;
     rasters::add(run, &mut gallery)?;
     counts::add(run, &mut gallery)?;
+    Ok(gallery)
+}
+
+/// All figures of a page about recordings.
+pub(crate) fn of_recordings(folder: &Path, shown: &RecordingsPage<'_>) -> Result<Gallery, ReportError> {
+    let mut gallery = Gallery::new(folder);
+    let rate = shown.sample_rate_hz;
+    if !shown.nerve.is_empty() {
+        nerve::add_section(&shown.nerve, &mut gallery)?;
+    }
+    if !shown.traces.of_class.is_empty() {
+        nerve::add_traces(&shown.traces, rate, &mut gallery)?;
+    }
+    if !shown.means.of_class.is_empty() {
+        nerve::add_means(&shown.means, rate, &mut gallery)?;
+    }
+    if !shown.spectra.is_empty() {
+        nerve::add_spectra(&shown.spectra, &mut gallery)?;
+    }
     Ok(gallery)
 }
 

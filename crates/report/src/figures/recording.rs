@@ -140,7 +140,7 @@ fn extent(cells: impl Iterator<Item = (u32, u32)>) -> (usize, usize) {
     cells.fold((0, 0), |(c, s), (contact, sample)| (c.max(contact as usize + 1), s.max(sample as usize + 1)))
 }
 
-fn time_axis(times: impl Iterator<Item = (u32, f64)>) -> Axis {
+pub(super) fn time_axis(times: impl Iterator<Item = (u32, f64)>) -> Axis {
     let (mut samples, mut last) = (0, 0.0_f64);
     for (sample, ms) in times {
         samples = samples.max(sample + 1);
@@ -169,7 +169,7 @@ fn panel(
 }
 
 /// The image alone; returns the number of contacts.
-fn image(scene: &mut Scene, area: Area, values: &HashMap<(u32, u32), f64>, peak: f64) -> usize {
+pub(super) fn image(scene: &mut Scene, area: Area, values: &HashMap<(u32, u32), f64>, peak: f64) -> usize {
     let (contacts, samples) = extent(values.keys().copied());
     let pixels = (0..contacts * samples)
         .map(|at| {
@@ -183,7 +183,7 @@ fn image(scene: &mut Scene, area: Area, values: &HashMap<(u32, u32), f64>, peak:
 }
 
 /// Ticks left of an image, and what they count.
-fn contact_axis(scene: &mut Scene, area: Area, contacts: usize) {
+pub(super) fn contact_axis(scene: &mut Scene, area: Area, contacts: usize) {
     for (value, name) in Axis::whole(0.0, contacts as f64 - 1.0, 6, "").ticks {
         let y = area.y + (value + 0.5) / contacts as f64 * area.h;
         scene.line(vec![(area.x - 4.0, y), (area.x, y)], Ink::Axis, 1.0, Dash::Solid);
