@@ -3,12 +3,12 @@
 
     python scripts/ceiling.py nerve.npz [--rings 7]
 
-A matched filter of 124 numbers a recording, then Gaussian discriminants. Each contact is split into its ring's mean
+A matched filter of 124 numbers a recording, then a linear discriminant. Each contact is split into its ring's mean
 (the common part, which says when and how fast) and the rest (the angular part, which says where). The angular part of
 each contact is correlated with its ring's mean at lags of -6 to 6 samples, summed over rings and divided by the
 common part's energy: that filter is matched to each recording's own compound action potential. To these 104 numbers
 come the spectrum of the common part (13) and the energy of each ring (7), as logarithms. Rows in the spatial order.
-Needs numpy only; a minute for 30,000 recordings.
+Needs numpy only; seconds for 30,000 recordings.
 """
 import argparse
 
@@ -21,7 +21,8 @@ def features(x, rings):
     """N x H x W recordings to N x F numbers."""
     found = []
     for part in np.array_split(x.astype(np.float32), max(1, len(x) // 1000)):
-        part = part.reshape(len(part), rings, -1, part.shape[-1])
+        # Scaling by minimum and maximum moves the baseline; what nerves and noise give has no mean.
+        part = (part - part.mean((1, 2), keepdims=True)).reshape(len(part), rings, -1, part.shape[-1])
         common = part.mean(2)
         angular = part - common[:, :, None]
         energy = (common**2).sum((1, 2))
@@ -33,18 +34,14 @@ def features(x, rings):
     return np.concatenate(found).astype(np.float64)
 
 
-def discriminant(train, labels, test, own, ridge=1e-3):
-    """Gaussian classes with equal priors: `own` 0 one covariance for all (linear) to 1 each its own (quadratic)."""
+def discriminant(train, labels, test, ridge=1e-3):
+    """Gaussian classes with equal priors and one covariance: the most likely class of each row of `test`."""
     classes = np.unique(labels)
     pooled = np.mean([np.cov(train[labels == c].T) for c in classes], axis=0)
-    scores = []
-    for c in classes:
-        of_class = train[labels == c]
-        covariance = own * np.cov(of_class.T) + (1 - own) * pooled
-        factor = np.linalg.cholesky(covariance + ridge * np.eye(len(covariance)))
-        away = np.linalg.solve(factor, (test - of_class.mean(0)).T)
-        scores.append(-0.5 * (away**2).sum(0) - np.log(np.diag(factor)).sum())
-    return classes[np.argmax(scores, 0)]
+    factor = np.linalg.cholesky(pooled + ridge * np.eye(len(pooled)))
+    means = [train[labels == c].mean(0) for c in classes]
+    away = [(np.linalg.solve(factor, (test - mean).T) ** 2).sum(0) for mean in means]
+    return classes[np.argmin(away, 0)]
 
 
 def main():
@@ -57,11 +54,10 @@ def main():
     mean, sd = train.mean(0), train.std(0)
     train, test = (train - mean) / sd, (test - mean) / sd
     y, test_y = data["train_y"], data["test_y"]
-    for name, own in (("linear", 0.0), ("quadratic", 0.7)):
-        right = discriminant(train, y, test, own) == test_y
-        fits = (discriminant(train, y, train, own) == y).mean()
-        recall = " ".join(f"{right[test_y == c].mean():.3f}" for c in np.unique(test_y))
-        print(f"{name:10} test {right.mean():.4f} (classes {recall}), train {fits:.4f}")
+    right = discriminant(train, y, test) == test_y
+    fits = (discriminant(train, y, train) == y).mean()
+    recall = " ".join(f"{right[test_y == c].mean():.3f}" for c in np.unique(test_y))
+    print(f"matched filter: test {right.mean():.4f} (classes {recall}), train {fits:.4f}")
 
 
 if __name__ == "__main__":

@@ -113,12 +113,10 @@ def train(net, rule, batch_size, epochs, patience, train_set, test, held, device
             total += loss.item() * len(batch)
             right += (logits.argmax(1) == target).sum().item()
         seen = sum(map(len, batches))
-        tested = accuracy(net, *test, device, args.fast)
-        judged = accuracy(net, *held, device, args.fast) if held else tested
+        judged = accuracy(net, *(held or test), device, args.fast)
         print(
             f"{name} epoch {epoch}: loss {total / seen:.4f}, accuracy {right / seen:.4f}, "
-            + (f"held out {judged:.4f}, " if held else "")
-            + f"test {tested:.4f}, {time.time() - start:.0f} s",
+            f"{'held out' if held else 'test'} {judged:.4f}, {time.time() - start:.0f} s",
             flush=True,
         )
         if judged > best:

@@ -263,7 +263,8 @@ fn a_configuration_says_how_its_file_is_read() {
     let output = run("auto", "out");
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
-    assert!(text.contains("train: scaled each of 18 recordings"), "{text}");
+    let said = format!("train: scaled each of {} recordings", data.train.len());
+    assert!(text.contains(&said), "{text}");
     let manifest: Value =
         serde_json::from_slice(&std::fs::read(files.path().join("out/manifest.json")).unwrap()).unwrap();
     assert_eq!(manifest["inputs"][0]["path"], micro.as_str());

@@ -282,9 +282,10 @@ mod tests {
     use super::*;
     use crate::nerve::config::Fascicle;
 
-    /// One fibre of each class and nothing else, at depth 0.5 and the angle `angle_deg`.
+    /// One fibre of each class and nothing else, at depth 0.5 and the angle `angle_deg`; silence is 0.
     fn lone(angle_deg: f64, velocity: f64) -> NerveConfig {
         NerveConfig {
+            scaling: Scaling::MaxAbs,
             fascicles: std::array::from_fn(|_| Fascicle {
                 angle_deg,
                 depth: 0.5,

@@ -13,6 +13,11 @@ fn run(config: &NerveConfig, samples: usize, seed: u64) -> Dataset {
     simulate(&NerveConfig { samples, ..config.clone() }, seed, &|_| {}).unwrap()
 }
 
+/// The standard nerve, its baseline at 0.
+fn level() -> NerveConfig {
+    NerveConfig { scaling: Scaling::MaxAbs, ..Default::default() }
+}
+
 #[test]
 fn the_number_of_threads_changes_nothing() {
     let config = NerveConfig::default();
@@ -124,7 +129,7 @@ fn correlation(recordings: &Recordings, pairs: &[(usize, usize)]) -> f64 {
 /// contacts, too, so only their order is asked for.
 #[test]
 fn neighbours_agree_more_than_rings() {
-    let data = run(&NerveConfig::default(), 600, 1);
+    let data = run(&level(), 600, 1);
     let rows = |ring: usize, angle: usize| ring * 8 + angle % 8;
     let pairs = |step: usize, angle: usize| -> Vec<(usize, usize)> {
         let all = (1..6 - step).flat_map(|ring| (0..8).map(move |a| (ring, a)));
@@ -155,7 +160,7 @@ fn power(x: &[f32], hz: f64) -> f64 {
 
 #[test]
 fn the_spectrum_peaks_at_1_to_2_khz() {
-    let data = run(&NerveConfig::default(), 240, 1);
+    let data = run(&level(), 240, 1);
     let at = |hz: f64| data.train.iter().map(|(x, _)| power(x, hz)).sum::<f64>();
     let bins: Vec<f64> = (1..50).map(|k| 300.0 * f64::from(k)).collect();
     let powers: Vec<f64> = bins.iter().map(|&hz| at(hz)).collect();
@@ -167,7 +172,7 @@ fn the_spectrum_peaks_at_1_to_2_khz() {
 /// The angular part moves on by about 2 samples a ring: 3 mm at some 45 m/s.
 #[test]
 fn potentials_travel_by_about_two_samples_a_ring() {
-    let data = run(&NerveConfig::default(), 900, 1);
+    let data = run(&level(), 900, 1);
     // First harmonic of a ring over the angle, by cosine and sine, at sample t.
     let harmonic = |x: &[f32], ring: usize| -> Vec<[f64; 2]> {
         let at = |t: usize| {
@@ -199,7 +204,7 @@ fn potentials_travel_by_about_two_samples_a_ring() {
 
 #[test]
 fn the_potential_peaks_in_the_middle_of_the_window() {
-    let data = run(&NerveConfig::default(), 900, 2);
+    let data = run(&level(), 900, 2);
     let mut energy = vec![0.0f64; SAMPLES];
     for (x, _) in data.train.iter() {
         // The middle ring.
@@ -217,7 +222,7 @@ fn the_potential_peaks_in_the_middle_of_the_window() {
 /// contact's angular part with its ring's mean beats chance, and is far from perfect.
 #[test]
 fn classes_differ_but_overlap() {
-    let data = run(&NerveConfig::default(), 2400, 4);
+    let data = run(&level(), 2400, 4);
     let features = |x: &[f32]| -> Vec<f64> {
         let mut seen = [0.0f64; 8];
         let mut total = 0.0;
