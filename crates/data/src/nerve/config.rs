@@ -236,6 +236,17 @@ impl NerveConfig {
         if problems.is_empty() { Ok(config) } else { Err(config_error(problems)) }
     }
 
+    /// The same nerve and cuff without noise and interference.
+    pub fn without_noise(&self) -> Self {
+        Self {
+            white_noise_uv: 0.0,
+            coloured_noise_uv: 0.0,
+            interference_uv: 0.0,
+            interference_gradient_uv: 0.0,
+            ..self.clone()
+        }
+    }
+
     /// Number of contacts (H).
     pub fn contacts(&self) -> usize {
         self.rings.saturating_mul(self.contacts_per_ring)

@@ -98,13 +98,7 @@ pub struct Example {
 /// [`DataError::Config`].
 pub fn examples(config: &NerveConfig, seed: u64) -> Result<Vec<Example>, DataError> {
     let session = session(config)?;
-    let quiet = NerveConfig {
-        white_noise_uv: 0.0,
-        coloured_noise_uv: 0.0,
-        interference_uv: 0.0,
-        interference_gradient_uv: 0.0,
-        ..config.clone()
-    };
+    let quiet = config.without_noise();
     let takes: Vec<Take> =
         [session.test(&mut order(config, seed, 1)), session.train(&mut order(config, seed, 0))].concat();
     let first = |class: usize| takes.iter().find(|take| take.class == class).copied();

@@ -263,13 +263,7 @@ fn anatomy_and_examples_belong_to_the_recordings() {
         assert_ne!(example.recorded, example.fibres_alone);
     }
     // Without noise both are the same.
-    let quiet = NerveConfig {
-        white_noise_uv: 0.0,
-        coloured_noise_uv: 0.0,
-        interference_uv: 0.0,
-        interference_gradient_uv: 0.0,
-        ..config.clone()
-    };
+    let quiet = config.without_noise();
     for (with, without) in shown.iter().zip(examples(&quiet, 3).unwrap()) {
         assert_eq!(with.fibres_alone, without.fibres_alone);
         assert_eq!(without.recorded, without.fibres_alone);
@@ -356,9 +350,7 @@ fn hostile_configurations() {
     slow.fascicles.iter_mut().for_each(|fascicle| fascicle.velocity_m_s = [2.0, 2.0]);
     let mut wide = small.clone();
     (wide.contact_mm, wide.radial_conductivity_s_m, wide.axial_conductivity_s_m) = ([2.0, 2.0], 10.0, 1e-3);
-    let mut silent = small.clone();
-    (silent.nodal_current_na, silent.white_noise_uv, silent.coloured_noise_uv) = (0.0, 0.0, 0.0);
-    (silent.interference_uv, silent.interference_gradient_uv) = (0.0, 0.0);
+    let silent = NerveConfig { nodal_current_na: 0.0, ..small.without_noise() };
     let busy = NerveConfig { background_rate_hz: 50_000.0, peak_jitter_samples: 50.0, ..small.clone() };
     let one_class = NerveConfig { test_class_weights: [0.0, 0.0, 1.0], ..small.clone() };
     let loud = NerveConfig { white_noise_uv: 1e6, interference_uv: 1e6, animal_depth_spread: 1.0, ..small };

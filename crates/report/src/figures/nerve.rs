@@ -145,19 +145,29 @@ fn cells(images: &Images<'_>, sample_rate_hz: f64) -> Vec<Cell> {
 }
 
 /// One compound action potential of each class at every contact.
-pub(crate) fn add_traces(
+pub(crate) fn add_traces(images: &Images<'_>, hz: f64, gallery: &mut Gallery) -> Result<(), ReportError> {
+    let together = images.rows_together;
+    add_images(images, hz, "traces", "One recording of each class", gallery, |cells| {
+        draw_traces(cells, together)
+    })
+}
+
+/// What the recordings of a class have in common.
+pub(crate) fn add_means(images: &Images<'_>, hz: f64, gallery: &mut Gallery) -> Result<(), ReportError> {
+    add_images(images, hz, "means", "The mean of each class", gallery, draw_means)
+}
+
+fn add_images(
     images: &Images<'_>,
     sample_rate_hz: f64,
+    stem: &str,
+    label: &'static str,
     gallery: &mut Gallery,
+    draw: impl FnOnce(&[Cell]) -> Scene,
 ) -> Result<(), ReportError> {
-    let plan = Plan {
-        chapter: Chapter::Recordings,
-        stem: "traces".to_owned(),
-        label: "One recording of each class",
-        caption: images.caption.clone(),
-    };
-    let together = images.rows_together;
-    gallery.add(plan, &cells(images, sample_rate_hz), |cells| draw_traces(cells, together))
+    let caption = images.caption.clone();
+    let plan = Plan { chapter: Chapter::Recordings, stem: stem.to_owned(), label, caption };
+    gallery.add(plan, &cells(images, sample_rate_hz), draw)
 }
 
 fn draw_traces(cells: &[Cell], together: usize) -> Scene {
@@ -171,6 +181,8 @@ fn draw_traces(cells: &[Cell], together: usize) -> Scene {
     let classes = distinct(cells.iter().map(|c| c.class.as_str()));
     let contacts = cells.iter().map(|c| c.contact as usize + 1).max().unwrap_or(1);
     let together = together.clamp(1, contacts);
+    // Groups are numbered by their first contact; others would be too close or too far apart.
+    let numbered = if (4..=16).contains(&together) { together } else { 8 };
     let y_of = |contact: usize| REACH + contact as f64 * STEP + (contact / together) as f64 * APART;
     let height = y_of(contacts - 1) + REACH;
     let width = (WIDTH - LEFT - 20.0 - GAP * (classes.len() as f64 - 1.0)) / classes.len().max(1) as f64;
@@ -197,7 +209,7 @@ fn draw_traces(cells: &[Cell], together: usize) -> Scene {
             for trace in traces {
                 let (Some(first), mean) = (trace.first(), mean(trace)) else { continue };
                 let base = area.y + y_of(first.contact as usize);
-                if k == 0 && first.contact as usize % together == 0 {
+                if k == 0 && (first.contact as usize).is_multiple_of(numbered) {
                     let label = first.contact.to_string();
                     scene.text(area.x - 7.0, base + Type::LABEL.drop(), &label, Type::LABEL.end());
                 }
@@ -210,21 +222,6 @@ fn draw_traces(cells: &[Cell], together: usize) -> Scene {
         scene.text(12.0, top + 36.0, "contact", Type::LABEL);
     }
     scene
-}
-
-/// What the recordings of a class have in common.
-pub(crate) fn add_means(
-    images: &Images<'_>,
-    sample_rate_hz: f64,
-    gallery: &mut Gallery,
-) -> Result<(), ReportError> {
-    let plan = Plan {
-        chapter: Chapter::Recordings,
-        stem: "means".to_owned(),
-        label: "The mean of each class",
-        caption: images.caption.clone(),
-    };
-    gallery.add(plan, &cells(images, sample_rate_hz), draw_means)
 }
 
 fn draw_means(cells: &[Cell]) -> Scene {

@@ -62,8 +62,8 @@ pub fn of_file(context: &Context, folder: &Path, file: &Path, dataset: &Dataset)
     });
     let traces = Images {
         contacts: recordings.contacts,
-        // A cuff of this project's has rings of 8.
-        rows_together: if recordings.contacts % 8 == 0 { 8 } else { 1 },
+        // The known cuffs have rings of 8.
+        rows_together: if recordings.contacts.is_multiple_of(8) { 8 } else { recordings.contacts },
         of_class: of_class.collect(),
         caption: format!(
             "The first {split} recording of each class at all {} contacts, each scaled to its largest deviation.",
