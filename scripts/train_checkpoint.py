@@ -10,7 +10,7 @@ Nesterov's momentum 0.9 in batches of 50, learning rate 0.01 in the first stage 
 first two; cross-entropy; stopped 15 epochs after the best accuracy on 1,000 recordings of each class that were held out
 with all their copies.
 
-The study trains for up to 150 epochs; --patience ends the modified network's training earlier. What is written is what
+The study trains for up to 150 epochs; --epochs and --patience end it earlier. What is written is what
 `torch.save` makes of it: weights in half precision under DataParallel's `module.` prefix, no optimiser state, and the
 test accuracy of these very weights. checkpoints/README.md says how the shipped files were made. Needs torch and numpy.
 """
