@@ -7,8 +7,8 @@
 modified: Adam 1e-3, batches of 64, cross-entropy on top of the softmax, best test accuracy kept.
 original: grown in three stages (one convolution, two, all three), each starting from the convolutions before; SGD with
 Nesterov's momentum 0.9 in batches of 50, learning rate 0.01 in the first stage and 0.001 after, 25 epochs for each of the
-first two; cross-entropy; stopped 15 epochs after the best accuracy on 1,000 recordings of each class that were held out
-with all their copies.
+first two at most; cross-entropy; each stopped 15 epochs after the best accuracy on 1,000 recordings of each class that
+were held out with all their copies.
 
 The study trains for up to 150 epochs; --epochs and --patience end it earlier. What is written is what
 `torch.save` makes of it: weights in half precision under DataParallel's `module.` prefix, no optimiser state, and the
@@ -87,6 +87,8 @@ def hold_out(x, y, per_class, seed):
     for label in range(3):
         members = np.flatnonzero(y.numpy() == label)
         distinct = members[np.unique(keys[members], return_index=True)[1]]
+        if len(distinct) <= per_class:
+            raise SystemExit(f"class {label} has {len(distinct)} different recordings; more than {per_class} are needed")
         held.append(generator.choice(distinct, per_class, replace=False))
     held = np.concatenate(held)
     return np.flatnonzero(~np.isin(keys, keys[held])), held
@@ -102,7 +104,7 @@ def train(net, rule, batch_size, epochs, patience, train_set, test, held, device
         start, total, right = time.time(), 0.0, 0
         batches = torch.randperm(len(y)).split(batch_size)
         # The last one, if it is smaller, would have to be compiled anew.
-        batches = batches[:-1] if args.fast and len(batches[-1]) < batch_size else batches
+        batches = batches[:-1] if args.fast and len(batches) > 1 and len(batches[-1]) < batch_size else batches
         for batch in batches:
             optimizer.zero_grad()
             with torch.autocast(device.type, torch.bfloat16, enabled=args.fast):
@@ -138,8 +140,8 @@ def main():
     p.add_argument("--data", required=True, help=".npz made by `escape-snn data simulate`")
     p.add_argument("--out", required=True)
     p.add_argument("--epochs", type=int, default=150, help="at most, of the whole network")
-    p.add_argument("--stage-epochs", type=int, default=25, help="of each of the original's first two stages")
-    p.add_argument("--patience", type=int, help="epochs without a better one [default: 15 for the original]")
+    p.add_argument("--stage-epochs", type=int, default=25, help="at most, of each of the original's first two stages")
+    p.add_argument("--patience", type=int, help="epochs without a better one, 0: no limit [default: 15 for the original]")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--fast", action="store_true", help="bfloat16 where it is enough, compiled (needs a C++ compiler)")
     args = p.parse_args()
@@ -154,6 +156,8 @@ def main():
         net = Network(*x.shape[2:], original, convolutions)
         return net.to(device, memory_format=args.layout)
 
+    if args.patience is None and args.arch == "original":
+        args.patience = 15
     if args.arch == "modified":
         adam = lambda weights: torch.optim.Adam(weights, 1e-3, fused=args.fast)
         net = network(False)
@@ -167,8 +171,7 @@ def main():
         net.load_state_dict(net.state_dict() | features)
         sgd = lambda weights: torch.optim.SGD(weights, rate, momentum=0.9, nesterov=True)
         epochs, path = (args.epochs, args.out) if last else (args.stage_epochs, None)
-        patience = args.patience or 15
-        best = train(net, sgd, 50, epochs, patience, train_set, test, held, device, args, False, path, name)
+        best = train(net, sgd, 50, epochs, args.patience, train_set, test, held, device, args, False, path, name)
         features = {k: v for k, v in best.items() if k.startswith("features.")}
 
 

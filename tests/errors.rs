@@ -159,6 +159,33 @@ fn configurations_are_checked_as_a_whole() {
     says(&["run", &files.at("none.yaml")], 1, &["none.yaml"]);
 }
 
+/// Whoever is told what is wrong finds no half-made folder afterwards.
+#[test]
+fn a_refused_command_leaves_no_folder() {
+    let files = Files::with_snn();
+    let (ann, snn, data) = (files.at("ann.pth"), files.at("snn.pth"), files.at("data.npz"));
+    let (none, out) = (files.at("none.npz"), files.at("made/out"));
+    let run = files.at("run.yaml");
+    let config = format!(
+        "name: a\ndata: {{file: {data}}}\nann: {{checkpoint: {ann}}}\nconvert: [{{name: direct, timesteps: 2}}]\n\
+         spikes: {{network: direct}}\n"
+    );
+    std::fs::write(files.path().join("run.yaml"), config).unwrap();
+    says(&["train", "--data", &none, "--out", &out], 1, &["none.npz"]);
+    says(&["finetune", "--checkpoint", &snn, "--data", &none, "--out", &out], 1, &["none.npz"]);
+    says(&["spikes", "--checkpoint", &snn, "--data", &data, "--sample", "99", "--out", &out], 2, &["99"]);
+    says(&["data", "inspect", &none, "--page", &out], 1, &["none.npz"]);
+    for (setting, code, part) in [
+        (format!("data.file={none}"), 1, "none.npz"),
+        (format!("data.file={ann}"), 1, "ann.pth"),
+        (format!("ann.checkpoint={data}"), 1, "data.npz"),
+        ("spikes.sample=99".to_owned(), 2, "numbered from 0"),
+    ] {
+        says(&["run", &run, "--out", &out, "--set", &setting], code, &[part]);
+    }
+    assert!(!files.path().join("made").exists());
+}
+
 #[test]
 fn cuda_that_is_not_there_is_a_clear_error() {
     let files = Files::new();

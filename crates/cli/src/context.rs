@@ -203,7 +203,7 @@ pub fn check_file(path: &Path) -> Result<()> {
     if !folder.is_dir() {
         return Err(usage(format!("{}: no folder {}; make it first", path.display(), folder.display())));
     }
-    probe(folder).with_context(|| format!("{}: cannot be written; choose another place", path.display()))
+    probe(folder).with_context(|| not_writable(path))
 }
 
 /// Makes sure that a result does not replace what it is made from.
@@ -219,14 +219,23 @@ pub fn check_apart(out: &Path, inputs: &[&Path]) -> Result<()> {
     }
 }
 
-/// Makes a folder for results, and makes sure that files can be written in it.
+/// Makes sure that a folder for results is there or can be made, and that files can be written in it. Nothing is
+/// made yet: a command that is refused for its input leaves nothing behind.
 pub fn check_folder(path: &Path) -> Result<()> {
-    if path.exists() && !path.is_dir() {
-        return Err(usage(format!("{}: this is a file; name a folder", path.display())));
+    let there = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("."));
+    if !there.is_dir() {
+        return Err(usage(format!("{}: {} is a file; name a folder", path.display(), there.display())));
     }
-    std::fs::create_dir_all(path)
-        .and_then(|()| probe(path))
-        .with_context(|| format!("{}: cannot be written; choose another place", path.display()))
+    probe(there).with_context(|| not_writable(path))
+}
+
+/// Makes a folder for results, right before they come.
+pub fn make_folder(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).with_context(|| not_writable(path))
+}
+
+fn not_writable(path: &Path) -> String {
+    format!("{}: cannot be written; choose another place", path.display())
 }
 
 fn probe(folder: &Path) -> std::io::Result<()> {

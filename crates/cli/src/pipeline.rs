@@ -25,7 +25,7 @@ use crate::commands::finetune::{Job, adam, finetune, schedule};
 use crate::commands::train::{Recipe, train_into};
 use crate::commands::{Simulation, checkpoint, data, dataset, energy, report, spikes};
 use crate::config::{Config, Convert};
-use crate::context::{Context, existing, existing_data, usage};
+use crate::context::{Context, existing, existing_data, make_folder, usage};
 use crate::run_folder::{Input, Manifest, now, sha256, write_text};
 
 /// The settings as they were resolved, in the run folder.
@@ -57,15 +57,33 @@ pub fn run(context: &Context, config: &Config, folder: &Path, resume: bool) -> R
                 resolved.display()
             )));
         }
-    } else {
-        write_text(&resolved, &text)?;
     }
-    manifest(context, config, folder, &text)?;
-
+    // Everything that can be wrong with the input is found before the folder is made.
+    let inputs = inputs(config)?;
     let data = recordings(context, config)?;
     let limit = config.evaluate.samples.unwrap_or(usize::MAX);
     let test = data.test.head(limit.min(data.test.len()));
-    let (ann, ann_path) = network(context, config, folder, &data)?;
+    if let Some(wanted) = config.spikes.as_ref().filter(|wanted| wanted.sample >= test.len()) {
+        return Err(usage(format!(
+            "spikes.sample: {} is not among the {} test recordings, numbered from 0",
+            wanted.sample,
+            test.len()
+        )));
+    }
+    let load = |path: PathBuf| -> Result<(Ann, PathBuf)> {
+        let found = checkpoint(&path)?;
+        let ann = Ann::from_checkpoint(&found, &path, test.contacts, test.samples, context.device()?)?;
+        Ok((ann, path))
+    };
+    let given = config.ann.checkpoint.clone().map(&load).transpose()?;
+
+    make_folder(folder)?;
+    write_text(&resolved, &text)?;
+    manifest(context, config, folder, &text, inputs)?;
+    let (ann, ann_path) = match given {
+        Some(given) => given,
+        None => load(train_ann(context, config, folder, &data)?)?,
+    };
     let run = Run { context, config, folder, data, test, ann, ann_path };
     run.judge_ann()?;
     for route in &config.convert {
@@ -86,13 +104,17 @@ pub fn run(context: &Context, config: &Config, folder: &Path, resume: bool) -> R
     Ok((summary.page, tables))
 }
 
-fn manifest(context: &Context, config: &Config, folder: &Path, text: &str) -> Result<()> {
+/// The files that a run reads.
+fn inputs(config: &Config) -> Result<Vec<Input>> {
     let mut files = Vec::new();
     if let Some(data) = &config.data.file {
         files.extend(escape_data::files(&existing_data(data)?)?);
     }
     files.extend(config.ann.checkpoint.clone());
-    let inputs = files.iter().map(|p| Input::of(&existing(p)?)).collect::<Result<_>>()?;
+    files.iter().map(|p| Input::of(&existing(p)?)).collect()
+}
+
+fn manifest(context: &Context, config: &Config, folder: &Path, text: &str, inputs: Vec<Input>) -> Result<()> {
     let manifest = Manifest {
         name: config.name.clone(),
         created: now(),
@@ -120,25 +142,17 @@ fn recordings(context: &Context, config: &Config) -> Result<Dataset> {
     }
 }
 
-/// The ANN, from its checkpoint or by training.
-fn network(context: &Context, config: &Config, folder: &Path, data: &Dataset) -> Result<(Ann, PathBuf)> {
-    let path = match (&config.ann.checkpoint, &config.ann.train) {
-        (Some(path), _) => path.clone(),
-        (None, Some(train)) => {
-            let mut recipe = Recipe::of(train.arch).with_rule(None, train.lr, 0.0)?;
-            recipe.preset = train.preset;
-            recipe.epochs = train.epochs;
-            recipe.batch_size = train.batch_size.unwrap_or(recipe.batch_size);
-            let into = folder.join("ann");
-            let trained = train_into(context, &recipe, data, &into, true)?;
-            copy_rows::<Training>(&into, folder)?;
-            trained
-        }
-        (None, None) => return Err(usage("ann: expected either checkpoint or train")),
-    };
-    let found = checkpoint(&path)?;
-    let (contacts, samples) = (data.test.contacts, data.test.samples);
-    Ok((Ann::from_checkpoint(&found, &path, contacts, samples, context.device()?)?, path))
+/// Trains the ANN; returns its checkpoint.
+fn train_ann(context: &Context, config: &Config, folder: &Path, data: &Dataset) -> Result<PathBuf> {
+    let train = config.ann.train.as_ref().ok_or_else(|| usage("ann: expected either checkpoint or train"))?;
+    let mut recipe = Recipe::of(train.arch).with_rule(None, train.lr, 0.0)?;
+    recipe.preset = train.preset;
+    recipe.epochs = train.epochs;
+    recipe.batch_size = train.batch_size.unwrap_or(recipe.batch_size);
+    let into = folder.join("ann");
+    let trained = train_into(context, &recipe, data, &into, true)?;
+    copy_rows::<Training>(&into, folder)?;
+    Ok(trained)
 }
 
 /// Adds the rows of a stage's table that the run's table lacks.
@@ -222,8 +236,6 @@ impl Run<'_> {
                 seed: self.context.seed,
             };
             let folder = self.folder.join(format!("{}-training", job.name));
-            std::fs::create_dir_all(&folder)
-                .with_context(|| format!("{}: cannot be made", folder.display()))?;
             let train = self.data.train.head(job.samples.unwrap_or(usize::MAX).min(self.data.train.len()));
             let name = job.name.clone();
             let into =
@@ -363,13 +375,6 @@ impl Run<'_> {
         let Some(wanted) = &self.config.spikes else { return Ok(()) };
         if self.folder.join(Raster::FILE).exists() {
             return Ok(());
-        }
-        if wanted.sample >= self.test.len() {
-            return Err(usage(format!(
-                "spikes.sample: {} of {} test recordings",
-                wanted.sample,
-                self.test.len()
-            )));
         }
         let converted = self.config.convert.iter().map(|c| (&c.name, c.timesteps));
         let tuned = self.config.finetune.iter().map(|f| (&f.name, f.timesteps));

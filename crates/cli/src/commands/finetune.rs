@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::train::{describe, interrupted};
 use super::{Simulation, recordings, simulation};
 use crate::args::{FinetuneArgs, ScheduleName, SurrogateName};
-use crate::context::{Context, check_folder, usage};
+use crate::context::{Context, check_folder, make_folder, usage};
 use crate::run_folder::{BEST, EpochLog, LAST, epoch_row};
 
 /// The table that grows by a row an epoch.
@@ -147,6 +147,7 @@ pub fn finetune(
     train: &Recordings,
     test: &Recordings,
 ) -> Result<Report> {
+    make_folder(&job.folder)?;
     let (last, best) = (job.folder.join(LAST), job.folder.join(BEST));
     let Options { steps, encoding, surrogate, .. } = job.options;
     let preset = start.network.preset;

@@ -13,7 +13,7 @@ use tch::Device;
 
 use super::{Simulation, recordings, simulation, table, thousands};
 use crate::args::SpikesArgs;
-use crate::context::{Context, check_folder, usage};
+use crate::context::{Context, check_folder, make_folder, usage};
 use crate::run_folder::write_csv;
 
 #[derive(Serialize)]
@@ -108,6 +108,7 @@ pub fn record(
     let x = recordings.get(sample);
     let outcome = engine.run(x, sample, &mut preset.encoder(encoding, context.seed), steps, true)?;
 
+    make_folder(folder)?;
     let width = recordings.samples;
     let place = |i: usize| ((i / width) as u32, (i % width) as u32);
     let values = x.iter().enumerate().map(|(i, &value)| {

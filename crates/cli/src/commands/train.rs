@@ -17,7 +17,7 @@ use serde::Serialize;
 use tch::Device;
 
 use crate::args::{OptimizerName, TrainArgs};
-use crate::context::{Context, check_folder, usage};
+use crate::context::{Context, check_folder, make_folder, usage};
 use crate::run_folder::{BEST, EpochLog, LAST, epoch_row};
 
 /// The table that grows by a row an epoch.
@@ -155,7 +155,7 @@ fn train(
     resume: bool,
     device: Device,
 ) -> Result<(Ann, Report)> {
-    check_folder(folder)?;
+    make_folder(folder)?;
     let (contacts, samples) = (data.train.contacts, data.train.samples);
     let (train, held_out) = match recipe.validation {
         0 => (data.train.clone(), data.test.clone()),

@@ -132,6 +132,12 @@ impl<'a> Animal<'a> {
         }
     }
 
+    /// The same animal under another configuration, which differs in noise and interference only: these have no part in
+    /// what an animal is.
+    pub(super) fn with_noise_of(self, config: &'a NerveConfig) -> Self {
+        Self { config, ..self }
+    }
+
     /// One recording: H x W values in [-1, 1] into `out`. `progressed` is 0 at the session's first recording and 1
     /// after its last.
     pub(super) fn record(&self, take: Take, progressed: f64, scratch: &mut Scratch, out: &mut [f32]) {

@@ -4,10 +4,17 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::leadfield::MAX_DEPTH;
+use super::fibre::node_spacing;
+use super::leadfield::{MAX_DEPTH, angular_reach};
 use super::session::{FOLDS, largest_test_fraction};
 use crate::error::DataError;
 use crate::{CLASSES, SAMPLE_RATE_HZ};
+
+/// Distance of the outer rings from the cuff's ends, in lengths in which the first angular order falls by e: the lead
+/// field takes the cuff for infinite, and is then off by exp(-3), 5 percent, at most.
+const ENDS: f64 = 1.5;
+/// Nodes of a fibre within the cuff: simulating an animal takes time in proportion.
+const MOST_NODES: f64 = 2000.0;
 
 /// One fascicle of the nerve, which one class of stimuli evokes: a disk full of fibres.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -270,15 +277,17 @@ impl NerveConfig {
             fits
         };
         number("samples", self.samples as f64, 1.0, 1e9, "");
+        // 0 would draw from the random streams of other parts of the program.
+        number("animal", self.animal.into(), 1.0, u16::MAX.into(), "");
         number("fold", self.fold as f64, 1.0, FOLDS as f64, "");
         let mut weights = true;
         for (class, &weight) in self.test_class_weights.iter().enumerate() {
             weights &= number(&format!("test_class_weights[{class}]"), weight, 0.0, 1e6, "");
         }
-        number("test_fraction", self.test_fraction, 0.05, 0.5, "");
+        let fraction = number("test_fraction", self.test_fraction, 0.05, 0.5, "");
         number("rings", self.rings as f64, 3.0, 64.0, "");
         number("contacts_per_ring", self.contacts_per_ring as f64, 1.0, 64.0, "");
-        number("ring_pitch_mm", self.ring_pitch_mm, 0.0, 20.0, " mm");
+        number("ring_pitch_mm", self.ring_pitch_mm, 0.1, 20.0, " mm");
         number("cuff_length_mm", self.cuff_length_mm, 1.0, 100.0, " mm");
         for radius in self.radius_mm {
             number("radius_mm", radius, 0.1, 5.0, " mm");
@@ -358,6 +367,12 @@ impl NerveConfig {
         ordered("coactive_fibres", self.coactive_fibres.map(f64::from), false);
         ordered("arrival_jitter_ms", self.arrival_jitter_ms, false);
         bands.iter().for_each(|(name, band)| ordered(name, *band, true));
+        for (name, [low, high]) in [bands[0], bands[1]] {
+            // A narrower resonator would still be swinging in when the window begins.
+            if (0.0..100.0).contains(&(high - low)) && low < high {
+                problems.push(format!("{name}: expected a band of at least 100 Hz, got [{low}, {high}]"));
+            }
+        }
         if self.fibres[0] == 0 {
             problems.push("fibres: expected at least 1 fibre, got 0".to_owned());
         }
@@ -367,10 +382,12 @@ impl NerveConfig {
                 "cuff_length_mm: expected more than {span} mm, which the rings take, got {}",
                 self.cuff_length_mm
             ));
+        } else if problems.is_empty() {
+            problems.extend(self.beyond_the_model((self.cuff_length_mm - span) / 2.0));
         }
         if !self.test_class_weights.iter().any(|&weight| weight > 0.0) {
             problems.push("test_class_weights: expected at least one above 0".to_owned());
-        } else if weights {
+        } else if weights && fraction {
             let largest = largest_test_fraction(self.test_class_weights);
             if self.test_fraction > largest + 1e-12 {
                 problems.push(format!(
@@ -379,6 +396,29 @@ impl NerveConfig {
                     self.test_fraction
                 ));
             }
+        }
+        problems
+    }
+
+    /// What each parameter alone allows and all together do not; the outer rings are `to_end` from the cuff's ends, in
+    /// millimetres.
+    fn beyond_the_model(&self, to_end: f64) -> Vec<String> {
+        let mut problems = Vec::new();
+        let [.., radius] = self.radius_mm;
+        let least = ENDS * angular_reach(radius, self.axial_conductivity_s_m, self.radial_conductivity_s_m);
+        if to_end < least {
+            problems.push(format!(
+                "cuff_length_mm: expected the outer rings {least:.2} mm or more from the cuff's ends, so that the ends \
+                 change little of what depends on the angle, got {to_end:.2} mm; make the cuff longer"
+            ));
+        }
+        let slowest = self.fascicles.iter().map(|f| f.velocity_m_s[0]).fold(f64::INFINITY, f64::min);
+        let nodes = self.cuff_length_mm / node_spacing(self, slowest);
+        if nodes > MOST_NODES {
+            problems.push(format!(
+                "node_spacing_diameters: expected at most {MOST_NODES} nodes of a fibre within the cuff, got {nodes:.0} at \
+                 {slowest} m/s; space them wider"
+            ));
         }
         problems
     }

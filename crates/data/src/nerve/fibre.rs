@@ -90,7 +90,8 @@ pub(super) fn nodal_current(config: &NerveConfig, v: f64) -> f64 {
 }
 
 /// Angular orders to keep at depth `s`: the potential's order n is about s^n / n, and what is left out adds up to less
-/// than half a percent of its scale.
+/// than half a percent of its scale; from s = 0.73 on, where [`ORDERS`] ends it, to 1.7 percent at s = 0.8, of which a
+/// contact's area averages most away.
 fn orders_at(s: f64) -> usize {
     let small = |n: &usize| s.powi(*n as i32) < 0.005 * (1.0 - s) * *n as f64;
     (2..ORDERS).find(small).unwrap_or(ORDERS)

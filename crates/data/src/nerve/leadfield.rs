@@ -14,7 +14,7 @@
 //! ```
 //!
 //! with rho = sqrt(sigma_r / sigma_z), w_0 = 1/2, w_n = 1. `docs/nerve.md` derives them. F_n takes the cylinder
-//! for infinite: F_1, which reaches farthest, falls by e in 0.8 mm, and the end rings are 2.5 mm from the ends.
+//! for infinite: F_1, which reaches farthest, falls by e in 0.7 to 0.9 mm, and the end rings are 2.5 mm from the ends.
 
 use std::f64::consts::PI;
 
@@ -23,8 +23,11 @@ use std::f64::consts::PI;
 pub(super) const ORDERS: usize = 13;
 /// Zeros of J_n' up to here; a contact of 0.2 mm averages what is beyond to less than a percent.
 const KAPPA_MAX: f64 = 100.0;
-/// Greatest axial distance in the table, in units of a: F_1 has fallen to exp(-8).
+/// Greatest axial distance in the table, in units of a: F_1 has fallen to exp(-8) where sigma_r / sigma_z is as in
+/// [`STANDARD`]. Elsewhere it falls as far in a length of its own.
 const REACH: f64 = 11.5;
+/// sigma_r / sigma_z of the standard nerve.
+const STANDARD: f64 = 0.083 / 0.57;
 /// Steps of the table along s (0 to [`MAX_DEPTH`]) and along |d|.
 const STEPS: [usize; 2] = [90, 400];
 
@@ -64,6 +67,13 @@ fn slope_zeros(n: usize, limit: f64) -> Vec<f64> {
     }
     zeros.retain(|&zero| zero <= limit);
     zeros
+}
+
+/// The length in which F_1, the part that reaches farthest, falls by e: a / (kappa rho), in the unit of `radius`.
+pub(super) fn angular_reach(radius: f64, axial: f64, radial: f64) -> f64 {
+    /// First zero of J_1'.
+    const KAPPA: f64 = 1.841_183_781_340_659;
+    radius / KAPPA * (axial / radial).sqrt()
 }
 
 /// Mean of exp(-k |x|) over x from d - w/2 to d + w/2: what a contact of length w sees of a decaying field.
@@ -138,7 +148,8 @@ pub(super) struct LeadField {
 impl LeadField {
     pub(super) fn new(cylinder: &Cylinder) -> Self {
         let [depths, distances] = STEPS;
-        let step = REACH * cylinder.radius / distances as f64;
+        let longer = (STANDARD / (cylinder.radial / cylinder.axial)).sqrt();
+        let step = REACH * longer * cylinder.radius / distances as f64;
         let mut values = vec![[0.0; ORDERS]; (depths + 1) * (distances + 1)];
         let [along, around] = cylinder.contact;
         for n in 0..ORDERS {
@@ -225,6 +236,8 @@ mod tests {
             assert!((bessel(n, x) - value).abs() < 1e-13, "J_{n}({x}): {} for {value}", bessel(n, x));
         }
         // None is left out: asymptotically they are pi apart.
+        let reach = angular_reach(CUFF.radius, CUFF.axial, CUFF.radial);
+        near(reach, CUFF.decay(slope_zeros(1, 2.0)[0]).recip(), 1e-12);
         for n in 0..ORDERS {
             for pair in slope_zeros(n, KAPPA_MAX).windows(2) {
                 assert!((3.0..5.0).contains(&(pair[1] - pair[0])), "order {n}: {pair:?}");

@@ -98,13 +98,12 @@ pub struct Example {
 /// [`DataError::Config`].
 pub fn examples(config: &NerveConfig, seed: u64) -> Result<Vec<Example>, DataError> {
     let session = session(config)?;
-    let quiet = config.without_noise();
     let takes: Vec<Take> =
         [session.test(&mut order(config, seed, 1)), session.train(&mut order(config, seed, 0))].concat();
     let first = |class: usize| takes.iter().find(|take| take.class == class).copied();
     let takes: Vec<Take> = (0..CLASSES).filter_map(first).collect();
-    let record = |config: &NerveConfig| -> Vec<Vec<f32>> {
-        let animal = Animal::new(config, seed);
+    let quiet = config.without_noise();
+    let record = |animal: &Animal<'_>| -> Vec<Vec<f32>> {
         let mut scratch = Scratch::new(config);
         let record = |&take: &Take| {
             let mut out = vec![0.0; config.contacts() * SAMPLES];
@@ -113,7 +112,9 @@ pub fn examples(config: &NerveConfig, seed: u64) -> Result<Vec<Example>, DataErr
         };
         takes.iter().map(record).collect()
     };
-    let both = record(config).into_iter().zip(record(&quiet));
+    let animal = Animal::new(config, seed);
+    let recorded = record(&animal);
+    let both = recorded.into_iter().zip(record(&animal.with_noise_of(&quiet)));
     let example =
         |(take, (recorded, fibres_alone)): (&Take, _)| Example { class: take.class, recorded, fibres_alone };
     Ok(takes.iter().zip(both).map(example).collect())

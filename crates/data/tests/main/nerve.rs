@@ -247,7 +247,9 @@ fn classes_differ_but_overlap() {
         nearest == Some(*y as usize)
     });
     let accuracy = right.count() as f64 / data.test.len() as f64;
-    assert!((0.42..0.85).contains(&accuracy), "{accuracy}");
+    // Always naming the most frequent class is right this often.
+    let chance = data.test.class_counts().into_iter().max().unwrap() as f64 / data.test.len() as f64;
+    assert!((chance + 0.05..0.85).contains(&accuracy), "{accuracy}, by chance {chance}");
 }
 
 /// What is drawn of an animal is what its recordings come from.
@@ -286,7 +288,8 @@ fn anatomy_and_examples_belong_to_the_recordings() {
 
 #[test]
 fn other_cuffs() {
-    let config = NerveConfig { rings: 8, fibres_per_fascicle: 40, ..Default::default() };
+    let config =
+        NerveConfig { rings: 8, cuff_length_mm: 26.0, fibres_per_fascicle: 40, ..Default::default() };
     let data = run(&config, 8, 0);
     assert_eq!((data.train.contacts, data.train.x.len()), (64, data.train.len() * 64 * 100));
     assert_eq!(data.train.len() + data.test.len(), 8);
@@ -304,6 +307,7 @@ fn other_cuffs() {
 fn all_problems_of_a_configuration_at_once() {
     let mut config = NerveConfig {
         samples: 0,
+        animal: 0,
         test_fraction: 1.5,
         fold: 4,
         fibres: [9, 2],
@@ -315,7 +319,7 @@ fn all_problems_of_a_configuration_at_once() {
     };
     config.fascicles[2].depth = 1.0;
     let error = simulate(&config, 0, &|_| {}).unwrap_err();
-    assert!(matches!(&error, DataError::Config { problems, .. } if problems.len() == 9), "{error}");
+    assert!(matches!(&error, DataError::Config { problems, .. } if problems.len() == 10), "{error}");
     contains(
         &message(error),
         &[
@@ -326,6 +330,7 @@ fn all_problems_of_a_configuration_at_once() {
             "fascicles[2].depth",
             "cuff_length_mm: expected more than 18 mm",
             "samples: ",
+            "animal: expected 1 to 65535, got 0",
         ],
     );
     let problems = |config: NerveConfig| config.problems().join("; ");
@@ -336,6 +341,28 @@ fn all_problems_of_a_configuration_at_once() {
     let mut config = NerveConfig::default();
     config.fascicles[1].radius = 0.6;
     contains(&problems(config), &["fascicles[1].depth and radius together: expected 0 to 0.9 radii, got 1"]);
+    // What the model leaves out has to be small.
+    let problem = |config: NerveConfig| {
+        let problems = config.problems();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        problems.concat()
+    };
+    contains(
+        &problem(NerveConfig { radius_mm: [0.5, 5.0], ..Default::default() }),
+        &["cuff_length_mm: expected the outer rings 10.67 mm or more from the cuff's ends", "got 2.50"],
+    );
+    contains(
+        &problem(NerveConfig { rings: 8, ..Default::default() }),
+        &["cuff_length_mm: expected the outer rings 1.28 mm or more from the cuff's ends", "got 1.00"],
+    );
+    contains(
+        &problem(NerveConfig { node_spacing_diameters: 10.0, ..Default::default() }),
+        &["node_spacing_diameters: expected at most 2000 nodes of a fibre within the cuff, got 2760"],
+    );
+    contains(
+        &problem(NerveConfig { interference_band_hz: [50.0, 60.0], ..Default::default() }),
+        &["interference_band_hz: expected a band of at least 100 Hz, got [50, 60]"],
+    );
     let error =
         simulate(&NerveConfig { samples: 1_000_000_000, ..Default::default() }, 0, &|_| {}).unwrap_err();
     assert!(matches!(error, DataError::OutOfMemory { .. }), "{error}");

@@ -122,7 +122,8 @@ fn draw_section(parts: &[NervePart]) -> Scene {
             let from = k as f64 * BIN;
             [(plot.px(from), plot.py(n)), (plot.px(from + BIN), plot.py(n))]
         });
-        scene.line(steps.collect(), Ink::Series(i), 2.0, Dash::Solid);
+        let end = (plot.px(bins as f64 * BIN), plot.py(0.0));
+        scene.line(steps.chain([end]).collect(), Ink::Series(i), 2.0, Dash::Solid);
     }
     scene
 }
@@ -173,9 +174,10 @@ fn add_images(
 fn draw_traces(cells: &[Cell], together: usize) -> Scene {
     const LEFT: f64 = 56.0;
     const GAP: f64 = 16.0;
-    /// Between contacts, between groups, and how far a recording's largest deviation reaches.
+    /// Between contacts and between groups, where so many do not make the figure too high to be stored.
     const STEP: f64 = 5.0;
-    const APART: f64 = 5.0;
+    const HIGHEST: f64 = 10_000.0;
+    /// How far a recording's largest deviation reaches.
     const REACH: f64 = 18.0;
     let kinds = distinct(cells.iter().map(|c| c.image.as_str()));
     let classes = distinct(cells.iter().map(|c| c.class.as_str()));
@@ -183,7 +185,9 @@ fn draw_traces(cells: &[Cell], together: usize) -> Scene {
     let together = together.clamp(1, contacts);
     // Groups are numbered by their first contact; others would be too close or too far apart.
     let numbered = if (4..=16).contains(&together) { together } else { 8 };
-    let y_of = |contact: usize| REACH + contact as f64 * STEP + (contact / together) as f64 * APART;
+    let steps = |contact: usize| (contact + contact / together) as f64;
+    let step = STEP.min(HIGHEST / steps(contacts));
+    let y_of = |contact: usize| REACH + steps(contact) * step;
     let height = y_of(contacts - 1) + REACH;
     let width = (WIDTH - LEFT - 20.0 - GAP * (classes.len() as f64 - 1.0)) / classes.len().max(1) as f64;
     let each = height + 84.0;
@@ -306,4 +310,24 @@ fn draw_spectra(bins: &[Bin]) -> Scene {
         plot.series(&mut scene, &points, Ink::Series(i), Dash::Solid, None);
     }
     scene
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nerve::Image;
+    use crate::render::png;
+
+    /// Cuffs of any number of contacts that can be simulated.
+    #[test]
+    fn many_contacts_make_no_figure_that_cannot_be_stored() {
+        for contacts in [1, 3, 56, 4096] {
+            let images =
+                ["a", "b"].map(|what| Image { what, class: "pricking", values: vec![1.0; 2 * contacts] });
+            let of_class = images.to_vec();
+            let images = Images { contacts, rows_together: 8, of_class, caption: String::new() };
+            let scene = draw_traces(&cells(&images, 30_000.0), 8);
+            assert!(png(&scene).is_ok(), "{contacts} contacts: {} high", scene.height);
+        }
+    }
 }

@@ -34,9 +34,9 @@ pub fn simulated(context: &Context, folder: &Path, config: &NerveConfig, dataset
         rows_together,
         of_class: recorded.chain(alone).collect(),
         caption: format!(
-            "The first test recording of each class at all {} contacts, grouped by {of}, each recording scaled to its \
-             largest deviation. Below, what remains of it without noise and interference: fibres of the evoked fascicle, of \
-             the others, and background.",
+            "The first recording of each class at all {} contacts, of the test split where it has one, grouped by {of}, each \
+             recording scaled to its largest deviation. Below, what remains of it without noise and interference: fibres \
+             of the evoked fascicle, of the others, and background.",
             config.contacts()
         ),
     };

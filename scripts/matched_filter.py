@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""How much a classifier that knows the cuff can tell from a set of recordings: a ceiling beside the networks.
+"""How much a matched filter that knows the cuff can tell from a set of recordings, to hold networks against.
 
-    python scripts/ceiling.py nerve.npz [--rings 7]
+    python scripts/matched_filter.py nerve.npz [--rings 7]
 
-A matched filter of 124 numbers a recording, then a linear discriminant. Each contact is split into its ring's mean
-(the common part, which says when and how fast) and the rest (the angular part, which says where). The angular part of
-each contact is correlated with its ring's mean at lags of -6 to 6 samples, summed over rings and divided by the
-common part's energy: that filter is matched to each recording's own compound action potential. To these 104 numbers
-come the spectrum of the common part (13) and the energy of each ring (7), as logarithms. Rows in the spatial order.
+124 numbers a recording for the cuff of 56 contacts, then a linear discriminant. Each contact is split into its ring's
+mean (the common part, which says when and how fast) and the rest (the angular part, which says where). The angular
+part of each contact is correlated with its ring's mean at lags of -6 to 6 samples, summed over rings and divided by
+the common part's energy: that filter is matched to each recording's own compound action potential. To these 104
+numbers come the spectrum of the common part (13) and the energy of each ring (7), as logarithms. Rows in the spatial
+order.
 Needs numpy only; seconds for 30,000 recordings.
 """
 import argparse
