@@ -133,7 +133,7 @@ pub enum DataCommand {
         /// Recordings in all, of both splits [default: 28052, or what --config says]
         #[arg(long, value_name = "N")]
         samples: Option<usize>,
-        /// Number of the animal [default: 2, or what --config says]
+        /// Number of the animal, from 1 on [default: 2, or what --config says]
         #[arg(long, value_name = "N")]
         animal: Option<u16>,
         /// Which third of the session is for testing, 1 to 3 [default: 1, or what --config says]
