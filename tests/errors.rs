@@ -172,6 +172,9 @@ fn a_refused_command_leaves_no_folder() {
     );
     std::fs::write(files.path().join("run.yaml"), config).unwrap();
     says(&["train", "--data", &none, "--out", &out], 1, &["none.npz"]);
+    let lone = files.at("lone.npz");
+    json(&["data", "simulate", "--samples", "1", "--out", &lone]);
+    says(&["train", "--data", &lone, "--out", &out], 2, &["too few"]);
     says(&["finetune", "--checkpoint", &snn, "--data", &none, "--out", &out], 1, &["none.npz"]);
     says(&["spikes", "--checkpoint", &snn, "--data", &data, "--sample", "99", "--out", &out], 2, &["99"]);
     says(&["data", "inspect", &none, "--page", &out], 1, &["none.npz"]);

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::context::usage;
+use crate::context::{make_folder, usage};
 
 /// The latest checkpoint, with everything to go on from.
 pub const LAST: &str = "last.pth";
@@ -38,7 +38,7 @@ pub(crate) use epoch_row;
 pub struct EpochLog(PathBuf);
 
 impl EpochLog {
-    /// Starts a training in a folder that holds none yet: nothing anybody made is overwritten.
+    /// Starts a training in a folder, which is made if need be and holds none yet: nothing anybody made is overwritten.
     pub fn start(folder: &Path, file: &str) -> Result<Self> {
         for name in [file, LAST, BEST] {
             if folder.join(name).exists() {
@@ -48,6 +48,7 @@ impl EpochLog {
                 )));
             }
         }
+        make_folder(folder)?;
         Ok(Self(folder.join(file)))
     }
 

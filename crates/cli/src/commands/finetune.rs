@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::train::{describe, interrupted};
 use super::{Simulation, recordings, simulation};
 use crate::args::{FinetuneArgs, ScheduleName, SurrogateName};
-use crate::context::{Context, check_folder, make_folder, usage};
+use crate::context::{Context, check_folder, usage};
 use crate::run_folder::{BEST, EpochLog, LAST, epoch_row};
 
 /// The table that grows by a row an epoch.
@@ -147,7 +147,6 @@ pub fn finetune(
     train: &Recordings,
     test: &Recordings,
 ) -> Result<Report> {
-    make_folder(&job.folder)?;
     let (last, best) = (job.folder.join(LAST), job.folder.join(BEST));
     let Options { steps, encoding, surrogate, .. } = job.options;
     let preset = start.network.preset;
@@ -163,8 +162,7 @@ pub fn finetune(
         })?;
         (tuner, log)
     } else {
-        let log = EpochLog::start(&job.folder, LOG)?;
-        (FineTuner::new(start.network, job.options, device)?, log)
+        (FineTuner::new(start.network, job.options, device)?, EpochLog::start(&job.folder, LOG)?)
     };
     while tuner.epoch() < job.epochs {
         let limit = job.max_steps.map(|n| n.saturating_sub(tuner.step_losses().len()));

@@ -17,7 +17,7 @@ use serde::Serialize;
 use tch::Device;
 
 use crate::args::{OptimizerName, TrainArgs};
-use crate::context::{Context, check_folder, make_folder, usage};
+use crate::context::{Context, check_folder, usage};
 use crate::run_folder::{BEST, EpochLog, LAST, epoch_row};
 
 /// The table that grows by a row an epoch.
@@ -155,7 +155,6 @@ fn train(
     resume: bool,
     device: Device,
 ) -> Result<(Ann, Report)> {
-    make_folder(folder)?;
     let (contacts, samples) = (data.train.contacts, data.train.samples);
     let (train, held_out) = match recipe.validation {
         0 => (data.train.clone(), data.test.clone()),
@@ -197,13 +196,12 @@ fn train(
         let log = EpochLog::resume(folder, LOG, |row: &Training| row.epoch as usize <= done)?;
         (trainer, log)
     } else {
-        let log = EpochLog::start(folder, LOG)?;
         let mut ann = Ann::new(recipe.arch, contacts, samples, context.seed, device)?;
         if let Some(trunk) = trunk {
             let taken = ann.inherit_trunk(trunk)?;
             context.note(format!("{}: took {taken} tensors of the trunk over", recipe.arch));
         }
-        (Trainer::new(ann, options), log)
+        (Trainer::new(ann, options), EpochLog::start(folder, LOG)?)
     };
     while trainer.epoch() < recipe.epochs && !trainer.out_of_patience() {
         let name = format!("{} epoch {}/{}", recipe.arch, trainer.epoch() + 1, recipe.epochs);

@@ -12,7 +12,7 @@ use super::anatomy::{Anatomy, PlacedFascicle};
 use super::band::{BandPass, Biquad};
 use super::config::{NerveConfig, RowOrder, Scaling};
 use super::fibre::{PHASES, Surroundings, Template};
-use super::leadfield::{Cylinder, LeadField, ORDERS};
+use super::leadfield::{LeadField, ORDERS};
 use super::session::Take;
 use crate::rng::Stream;
 use crate::{CLASSES, SAMPLE_RATE_HZ, SAMPLES};
@@ -95,13 +95,7 @@ impl Scratch {
 impl<'a> Animal<'a> {
     pub(super) fn new(config: &'a NerveConfig, seed: u64) -> Self {
         let anatomy = Anatomy::new(config, seed);
-        let cylinder = Cylinder {
-            radius: anatomy.radius_mm,
-            length: config.cuff_length_mm,
-            axial: config.axial_conductivity_s_m,
-            radial: config.radial_conductivity_s_m,
-            contact: config.contact_mm,
-        };
+        let cylinder = config.cylinder(anatomy.radius_mm);
         let around = Surroundings {
             config,
             cylinder,

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::fibre::node_spacing;
-use super::leadfield::{MAX_DEPTH, angular_reach};
+use super::leadfield::{Cylinder, MAX_DEPTH};
 use super::session::{FOLDS, largest_test_fraction};
 use crate::error::DataError;
 use crate::{CLASSES, SAMPLE_RATE_HZ};
@@ -259,6 +259,17 @@ impl NerveConfig {
         self.rings.saturating_mul(self.contacts_per_ring)
     }
 
+    /// The cuff's inside in an animal whose cuff has this inner radius, in millimetres.
+    pub(super) fn cylinder(&self, radius: f64) -> Cylinder {
+        Cylinder {
+            radius,
+            length: self.cuff_length_mm,
+            axial: self.axial_conductivity_s_m,
+            radial: self.radial_conductivity_s_m,
+            contact: self.contact_mm,
+        }
+    }
+
     /// Axial position of each ring, in millimetres from the cuff's end.
     pub(super) fn ring_positions(&self) -> Vec<f64> {
         let middle = (self.rings.saturating_sub(1)) as f64 / 2.0;
@@ -369,7 +380,7 @@ impl NerveConfig {
         bands.iter().for_each(|(name, band)| ordered(name, *band, true));
         for (name, [low, high]) in [bands[0], bands[1]] {
             // A narrower resonator would still be swinging in when the window begins.
-            if (0.0..100.0).contains(&(high - low)) && low < high {
+            if low < high && high - low < 100.0 {
                 problems.push(format!("{name}: expected a band of at least 100 Hz, got [{low}, {high}]"));
             }
         }
@@ -383,7 +394,7 @@ impl NerveConfig {
                 self.cuff_length_mm
             ));
         } else if problems.is_empty() {
-            problems.extend(self.beyond_the_model((self.cuff_length_mm - span) / 2.0));
+            problems.extend(self.beyond_the_model());
         }
         if !self.test_class_weights.iter().any(|&weight| weight > 0.0) {
             problems.push("test_class_weights: expected at least one above 0".to_owned());
@@ -400,12 +411,11 @@ impl NerveConfig {
         problems
     }
 
-    /// What each parameter alone allows and all together do not; the outer rings are `to_end` from the cuff's ends, in
-    /// millimetres.
-    fn beyond_the_model(&self, to_end: f64) -> Vec<String> {
+    /// What each parameter alone allows and all together do not.
+    fn beyond_the_model(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        let [.., radius] = self.radius_mm;
-        let least = ENDS * angular_reach(radius, self.axial_conductivity_s_m, self.radial_conductivity_s_m);
+        let to_end = self.ring_positions()[0];
+        let least = ENDS * self.cylinder(self.radius_mm[1]).angular_reach();
         if to_end < least {
             problems.push(format!(
                 "cuff_length_mm: expected the outer rings {least:.2} mm or more from the cuff's ends, so that the ends \

@@ -69,13 +69,6 @@ fn slope_zeros(n: usize, limit: f64) -> Vec<f64> {
     zeros
 }
 
-/// The length in which F_1, the part that reaches farthest, falls by e: a / (kappa rho), in the unit of `radius`.
-pub(super) fn angular_reach(radius: f64, axial: f64, radial: f64) -> f64 {
-    /// First zero of J_1'.
-    const KAPPA: f64 = 1.841_183_781_340_659;
-    radius / KAPPA * (axial / radial).sqrt()
-}
-
 /// Mean of exp(-k |x|) over x from d - w/2 to d + w/2: what a contact of length w sees of a decaying field.
 fn mean_decay(k: f64, d: f64, w: f64) -> f64 {
     let (d, half) = (d.abs(), k * w / 2.0);
@@ -122,6 +115,13 @@ impl Cylinder {
     /// kappa rho / a: how fast the mode of a zero falls along the cuff, per mm.
     fn decay(&self, kappa: f64) -> f64 {
         kappa * (self.radial / self.axial).sqrt() / self.radius
+    }
+
+    /// The length in which F_1, the part that reaches farthest, falls by e, in mm.
+    pub(super) fn angular_reach(&self) -> f64 {
+        /// First zero of J_1'.
+        const KAPPA: f64 = 1.841_183_781_340_659;
+        self.decay(KAPPA).recip()
     }
 
     /// w_n / (pi a sqrt(sigma_r sigma_z)), in kiloohm.
@@ -236,8 +236,7 @@ mod tests {
             assert!((bessel(n, x) - value).abs() < 1e-13, "J_{n}({x}): {} for {value}", bessel(n, x));
         }
         // None is left out: asymptotically they are pi apart.
-        let reach = angular_reach(CUFF.radius, CUFF.axial, CUFF.radial);
-        near(reach, CUFF.decay(slope_zeros(1, 2.0)[0]).recip(), 1e-12);
+        near(CUFF.angular_reach(), CUFF.decay(slope_zeros(1, 2.0)[0]).recip(), 1e-12);
         for n in 0..ORDERS {
             for pair in slope_zeros(n, KAPPA_MAX).windows(2) {
                 assert!((3.0..5.0).contains(&(pair[1] - pair[0])), "order {n}: {pair:?}");

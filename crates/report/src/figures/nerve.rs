@@ -322,9 +322,8 @@ mod tests {
     #[test]
     fn many_contacts_make_no_figure_that_cannot_be_stored() {
         for contacts in [1, 3, 56, 4096] {
-            let images =
-                ["a", "b"].map(|what| Image { what, class: "pricking", values: vec![1.0; 2 * contacts] });
-            let of_class = images.to_vec();
+            let image = |what| Image { what, class: "pricking", values: vec![1.0; 2 * contacts] };
+            let of_class = ["a", "b"].map(image).to_vec();
             let images = Images { contacts, rows_together: 8, of_class, caption: String::new() };
             let scene = draw_traces(&cells(&images, 30_000.0), 8);
             assert!(png(&scene).is_ok(), "{contacts} contacts: {} high", scene.height);
