@@ -10,13 +10,17 @@ Nesterov's momentum 0.9 in batches of 50, learning rate 0.01 in the first stage 
 first two at most; cross-entropy; each stopped 15 epochs after the best accuracy on 1,000 recordings of each class that
 were held out with all their copies.
 
-The study trains for up to 150 epochs; --epochs and --patience end it earlier. What is written is what
+The study trains for up to 150 epochs; --epochs and --patience end it earlier. --init goes on from a checkpoint with a
+fresh optimiser, and --every keeps each epoch's network beside the best one. `margin` is the mean distance between the two
+largest logits: it keeps growing after the accuracy has settled, and decides how well the study's spiking readout, which
+adds up to one to each potential a step, can tell classes apart. What is written is what
 `torch.save` makes of it: weights in half precision under DataParallel's `module.` prefix, no optimiser state, and the
 test accuracy of these very weights. checkpoints/README.md says how the shipped files were made. Needs torch and numpy.
 """
 import argparse
 import hashlib
 import os
+import shutil
 import time
 import warnings
 from collections import OrderedDict
@@ -56,27 +60,31 @@ class Network(nn.Module):
         return self.classifier(self.features(x).flatten(1))
 
 
-def accuracy(net, x, y, device, fast):
+def judge(net, x, y, device, fast):
+    """Accuracy, and the mean distance between the two largest logits."""
     net.eval()
-    hits = 0
+    hits, margin = 0, 0.0
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=fast):
         for i in range(0, len(y), 256):
-            hits += (net(x[i : i + 256].to(device)).argmax(1).cpu() == y[i : i + 256]).sum().item()
+            logits = net(x[i : i + 256].to(device)).float().cpu()
+            hits += (logits.argmax(1) == y[i : i + 256]).sum().item()
+            largest = logits.topk(2).values
+            margin += (largest[:, 0] - largest[:, 1]).sum().item()
     net.train()
-    return hits / len(y)
+    return hits / len(y), margin / len(y)
 
 
 def save(net, test, epoch, path, device):
     """As it is judged: with the values of half precision. Atomically: an interrupted run leaves the old file."""
     kept = {k: v.clone() for k, v in net.state_dict().items()}
     net.load_state_dict({k: v.half().float() for k, v in kept.items()})
-    found = accuracy(net, *test, device, fast=False)
+    found, margin = judge(net, *test, device, fast=False)
     net.load_state_dict(kept)
     # Rows in order, whatever layout training liked.
     state = OrderedDict((f"module.{k}", v.detach().cpu().half().contiguous()) for k, v in kept.items())
     torch.save({"accuracy": found, "epoch": epoch, "state_dict": state}, path + ".part")
     os.replace(path + ".part", path)
-    return found
+    return found, margin
 
 
 def hold_out(x, y, per_class, seed):
@@ -94,11 +102,12 @@ def hold_out(x, y, per_class, seed):
     return np.flatnonzero(~np.isin(keys, keys[held])), held
 
 
-def train(net, rule, batch_size, epochs, patience, train_set, test, held, device, args, softmax, path=None, name=""):
-    """Best network by the held-out recordings, or by those for testing where nothing is held out."""
+def train(net, rule, batch_size, epochs, patience, train_set, test, held, device, args, softmax, path=None, name="", first=0):
+    """Best network by the held-out recordings, or by those for testing where nothing is held out. Epochs count on from
+    `first`."""
     step = torch.compile(net) if args.fast else net
     optimizer = rule(net.parameters())
-    best, best_epoch, best_state, written = -1.0, 0, None, None
+    best, best_epoch, best_state = -1.0, 0, None
     x, y = train_set
     for epoch in range(1, epochs + 1):
         start, total, right = time.time(), 0.0, 0
@@ -107,7 +116,7 @@ def train(net, rule, batch_size, epochs, patience, train_set, test, held, device
         batches = batches[:-1] if args.fast and len(batches) > 1 and len(batches[-1]) < batch_size else batches
         for batch in batches:
             optimizer.zero_grad()
-            with torch.autocast(device.type, torch.bfloat16, enabled=args.fast):
+            with torch.autocast(device.type, torch.bfloat16, enabled=args.bfloat16):
                 inputs = x[batch].contiguous(memory_format=args.layout).to(device)
                 logits = step(inputs).float()
             target = y[batch].to(device)
@@ -117,18 +126,29 @@ def train(net, rule, batch_size, epochs, patience, train_set, test, held, device
             total += loss.item() * len(batch)
             right += (logits.argmax(1) == target).sum().item()
         seen = sum(map(len, batches))
-        judged = accuracy(net, *(held or test), device, args.fast)
+        number, each = first + epoch, None
+        if path and args.every:
+            each = f"{path.removesuffix('.pth')}-{number}.pth"
+            written, margin = save(net, test, number, each, device)
+        if each and not held:
+            judged = written
+        else:
+            judged, margin = judge(net, *(held or test), device, args.bfloat16)
         print(
-            f"{name} epoch {epoch}: loss {total / seen:.4f}, accuracy {right / seen:.4f}, "
-            f"{'held out' if held else 'test'} {judged:.4f}, {time.time() - start:.0f} s",
+            f"{name} epoch {number}: loss {total / seen:.4f}, accuracy {right / seen:.4f}, "
+            f"{'held out' if held else 'test'} {judged:.4f}, margin {margin:.2f}, {time.time() - start:.0f} s",
             flush=True,
         )
         if judged > best:
             best, best_epoch = judged, epoch
             best_state = {k: v.clone() for k, v in net.state_dict().items()}
+            if each:
+                shutil.copyfile(each, path + ".part")
+                os.replace(path + ".part", path)
+            elif path:
+                written, _ = save(net, test, number, path, device)
             if path:
-                written = save(net, test, epoch, path, device)
-                print(f"{name} epoch {epoch}: kept, test accuracy in half precision {written:.4f}", flush=True)
+                print(f"{name} epoch {number}: kept, test accuracy in half precision {written:.4f}", flush=True)
         if patience and epoch - best_epoch >= patience:
             break
     return best_state
@@ -143,9 +163,15 @@ def main():
     p.add_argument("--stage-epochs", type=int, default=25, help="at most, of each of the original's first two stages")
     p.add_argument("--patience", type=int, help="epochs without a better one, 0: no limit [default: 15 for the original]")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--fast", action="store_true", help="bfloat16 where it is enough, compiled (needs a C++ compiler)")
+    p.add_argument("--init", help="go on from this checkpoint, of the modified network")
+    p.add_argument("--every", action="store_true", help="also keep every epoch's network, as OUT-EPOCH.pth")
+    p.add_argument("--threads", type=int, help="CPU threads [default: all]")
+    p.add_argument("--fast", action="store_true", help="compiled (needs a C++ compiler), and in bfloat16 where the processor has it")
     args = p.parse_args()
     args.layout = torch.channels_last if args.fast else torch.contiguous_format
+    args.bfloat16 = args.fast and (torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported())
+    if args.threads:
+        torch.set_num_threads(args.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     data = np.load(args.data)
     x, y, test_x, test_y = (torch.from_numpy(data[k]) for k in ("train_x", "train_y", "test_x", "test_y"))
@@ -160,8 +186,12 @@ def main():
         args.patience = 15
     if args.arch == "modified":
         adam = lambda weights: torch.optim.Adam(weights, 1e-3, fused=args.fast)
-        net = network(False)
-        train(net, adam, 64, args.epochs, args.patience, (x, y), test, None, device, args, True, args.out, "modified")
+        net, first = network(False), 0
+        if args.init:
+            saved = torch.load(args.init, weights_only=True)
+            net.load_state_dict({k.removeprefix("module."): v.float() for k, v in saved["state_dict"].items()})
+            first = saved["epoch"]
+        train(net, adam, 64, args.epochs, args.patience, (x, y), test, None, device, args, True, args.out, "modified", first)
         return
     kept, held = hold_out(x, y, 1000, args.seed)
     train_set, held = (x[kept], y[kept]), (x[held], y[held])
