@@ -68,6 +68,62 @@ impl Metrics {
         self.correct() as f64 / self.samples as f64
     }
 
+    /// Mean over the classes that occur of the share of their samples predicted right (recall); NaN without
+    /// samples. Always naming one of K classes gives 1/K, however many samples that class has.
+    pub fn balanced_accuracy(&self) -> f64 {
+        self.mean_over_classes(|actual, _, hits| hits / actual)
+    }
+
+    /// Mean over the classes that occur of F1, the harmonic mean of precision and recall: 2 hits / (actual +
+    /// predicted); NaN without samples. A class that is never predicted has 0.
+    pub fn macro_f1(&self) -> f64 {
+        self.mean_over_classes(|actual, predicted, hits| 2.0 * hits / (actual + predicted))
+    }
+
+    /// The one class that every sample was predicted to be, if there are at least two samples of at least two
+    /// classes and only one was ever named.
+    pub fn only_class_predicted(&self) -> Option<usize> {
+        let occurs = |class: &usize| self.actual(*class) > 0;
+        let named = |class: &usize| self.predicted(*class) > 0;
+        let mut all = (0..CLASSES).filter(named);
+        match (all.next(), all.next()) {
+            (Some(class), None) if (0..CLASSES).filter(occurs).count() > 1 => Some(class),
+            _ => None,
+        }
+    }
+
+    /// The share of the samples that belong to the most frequent class: the accuracy of always naming it. NaN
+    /// without samples.
+    pub fn largest_class_share(&self) -> f64 {
+        let largest = (0..CLASSES).map(|class| self.actual(class)).max().unwrap_or(0);
+        largest as f64 / self.samples as f64
+    }
+
+    /// Standard error of the accuracy, that of a share p of n independent samples: sqrt(p (1 - p) / n). NaN
+    /// without samples.
+    pub fn standard_error(&self) -> f64 {
+        let p = self.accuracy();
+        (p * (1.0 - p) / self.samples as f64).sqrt()
+    }
+
+    fn actual(&self, class: usize) -> u64 {
+        self.confusion[class].iter().sum()
+    }
+
+    fn predicted(&self, class: usize) -> u64 {
+        self.confusion.iter().map(|row| row[class]).sum()
+    }
+
+    /// The mean of f(actual, predicted, hits) over the classes that occur.
+    fn mean_over_classes(&self, f: impl Fn(f64, f64, f64) -> f64) -> f64 {
+        let occurring = (0..CLASSES).filter(|&class| self.actual(class) > 0);
+        let values = occurring.map(|class| {
+            f(self.actual(class) as f64, self.predicted(class) as f64, self.confusion[class][class] as f64)
+        });
+        let values: Vec<f64> = values.collect();
+        values.iter().sum::<f64>() / values.len() as f64
+    }
+
     /// Mean loss; NaN without samples.
     pub fn loss(&self) -> f64 {
         self.loss / self.samples as f64
@@ -101,6 +157,33 @@ mod tests {
         assert_eq!(m.accuracy(), 0.5);
         let second = cross_entropy(&[0.211_941_57, 0.576_116_9, 0.211_941_57], 2);
         assert!((m.loss() - (cross_entropy(&[2.0, 1.0, 0.0], 0) + second) / 2.0).abs() < 1e-6);
+    }
+
+    /// By hand: recalls 2/4, 3/3, 0/1; F1 2*2/(4+2), 2*3/(3+6), 0.
+    #[test]
+    fn rare_classes_count_as_much_as_frequent_ones() {
+        let mut m = Metrics::default();
+        let logits = |class: usize| [0, 1, 2].map(|k| if k == class { 1.0 } else { 0.0 });
+        for (actual, predicted) in [(0, 0), (0, 0), (0, 1), (0, 1), (1, 1), (1, 1), (1, 1), (2, 1)] {
+            m.add(&logits(predicted), actual, Loss::CrossEntropy);
+        }
+        assert!((m.balanced_accuracy() - 0.5).abs() < 1e-12);
+        assert!((m.macro_f1() - (2.0 / 3.0 + 2.0 / 3.0) / 3.0).abs() < 1e-12);
+        assert_eq!((m.only_class_predicted(), m.largest_class_share()), (None, 0.5));
+        assert!((m.standard_error() - (0.625 * 0.375 / 8.0f64).sqrt()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn one_class_throughout_is_noticed() {
+        let mut m = Metrics::default();
+        m.add(&[0.0, 1.0, 0.0], 1, Loss::CrossEntropy);
+        assert_eq!(m.only_class_predicted(), None, "all samples are of that class");
+        m.add(&[0.0, 1.0, 0.0], 0, Loss::CrossEntropy);
+        assert_eq!(m.only_class_predicted(), Some(1));
+        // Class 2 does not occur and does not count.
+        assert_eq!((m.balanced_accuracy(), m.macro_f1()), (0.5, (2.0 / 3.0) / 2.0));
+        m.add(&[1.0, 0.0, 0.0], 0, Loss::CrossEntropy);
+        assert_eq!(m.only_class_predicted(), None);
     }
 
     #[test]
