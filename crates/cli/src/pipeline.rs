@@ -4,18 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use escape_data::{CLASSES, Dataset, Recordings};
+use escape_data::{Dataset, Recordings};
 use escape_model::ann::Ann;
-use escape_model::arch::Op;
-use escape_model::metrics::{Loss, Metrics};
-use escape_model::train;
+use escape_model::metrics::Loss;
 use escape_report::rows::{
-    Activity, Confusion, Evaluation, Finetune, Kind, LayerKind, Raster, Row, Step, Training, append_csv,
-    read_csv,
+    Activity, Evaluation, Finetune, Kind, Raster, Row, Training, append_csv, read_csv,
 };
-use escape_snn_core::dense::Dense;
-use escape_snn_core::encode::Encoding;
-use escape_snn_core::evaluate::evaluate;
 use escape_snn_core::network::{Preset, SpikingNetwork};
 use escape_stdb::finetune::Options;
 use escape_stdb::surrogate::Surrogate;
@@ -26,6 +20,7 @@ use crate::commands::train::{Recipe, train_into};
 use crate::commands::{Simulation, checkpoint, data, dataset, energy, report, spikes};
 use crate::config::{Config, Convert};
 use crate::context::{Context, existing, existing_data, make_folder, usage};
+use crate::measured::Measured;
 use crate::run_folder::{Input, Manifest, now, sha256, write_text};
 
 /// The settings as they were resolved, in the run folder.
@@ -182,20 +177,13 @@ impl Run<'_> {
         if self.judged("ann")? {
             return Ok(());
         }
-        let mut progress = self.context.progress("ann", self.test.len());
-        let tick = &mut |_: usize, logits: &[f32]| progress.tick(logits.len() / CLASSES);
-        let found = train::evaluate(
-            &self.ann,
-            &self.test,
-            self.config.evaluate.batch_size,
-            Loss::CrossEntropy,
-            tick,
-        )?;
-        drop(progress);
-        self.confusion("ann", &found)?;
-        let row = self.row("ann", Kind::Ann, None, None, &found, None);
-        append_csv(&self.folder.join(EVALUATIONS), &[row])?;
-        self.context.note(format!("ann: accuracy {:.4} on {} recordings", found.accuracy(), found.samples()));
+        let batch = self.config.evaluate.batch_size;
+        self.keep(&Measured::ann(self.context, "ann", &self.ann, &self.test, batch, Loss::CrossEntropy)?)
+    }
+
+    fn keep(&self, measured: &Measured) -> Result<()> {
+        measured.write(self.folder)?;
+        measured.lines().iter().for_each(|line| self.context.note(line));
         Ok(())
     }
 
@@ -213,7 +201,7 @@ impl Run<'_> {
             self.context.note(format!("{}: thresholds {}", route.name, thresholds.join(", ")));
         }
         let test = self.test(route.test_samples);
-        self.judge(&route.name, Kind::Converted, &path, route.timesteps, &route.also_at, &test, None)
+        self.judge(&route.name, (Kind::Converted, None), route.timesteps, &route.also_at, &test)
     }
 
     fn finetune(&self, index: usize, resume: bool) -> Result<()> {
@@ -245,7 +233,7 @@ impl Run<'_> {
             checkpoint(&report.checkpoint)?.save(&path)?;
         }
         let best = checkpoint(&path)?.epoch.and_then(|e| u32::try_from(e).ok());
-        self.judge(&job.name, Kind::Finetuned, &path, job.timesteps, &[], &self.test, best)
+        self.judge(&job.name, (Kind::Finetuned, best), job.timesteps, &[], &self.test)
     }
 
     /// A spiking network from the run folder.
@@ -256,119 +244,21 @@ impl Run<'_> {
         Ok(Simulation { network: loaded.network, encoding: loaded.encoding, steps })
     }
 
-    /// Accuracy at every number of steps asked for, from one run over the most of them; activity at the
-    /// number that the network is meant for.
-    #[allow(clippy::too_many_arguments)]
+    /// Judges a spiking network from the run folder.
     fn judge(
         &self,
         name: &str,
-        kind: Kind,
-        path: &Path,
+        how: (Kind, Option<u32>),
         steps: usize,
         also_at: &[usize],
         test: &Recordings,
-        epoch: Option<u32>,
     ) -> Result<()> {
         if self.judged(name)? {
             return Ok(());
         }
-        let longest = also_at.iter().copied().max().unwrap_or(0).max(steps);
-        let Simulation { network, encoding, .. } = self.simulation(path, longest)?;
-        let preset = network.preset;
-        let shapes: Vec<_> = network.layers.iter().map(|l| l.shape.clone()).collect();
-        let leaks: Vec<f64> = network.layers.iter().map(|l| f64::from(l.leak)).collect();
-        let engine = Dense::new(network, encoding, self.context.device()?)?;
-        let mut encoder = preset.encoder(encoding, self.context.seed);
-        let mut progress = self.context.progress(&format!("{name}, T up to {longest}"), test.len());
+        let chosen = self.simulation(&self.checkpoint_of(name), steps)?;
         let batch = self.config.evaluate.batch_size;
-        let found = evaluate(&engine, test, &mut encoder, longest, batch, &mut |n| progress.tick(n))?;
-        drop(progress);
-
-        let mut activity = Vec::new();
-        let mut by_step = Vec::new();
-        for (k, (shape, layer)) in shapes.iter().zip(&found.layers).enumerate() {
-            let mean = |counts: &[u64]| counts.iter().sum::<u64>() as f64 / test.len() as f64;
-            activity.push(Activity {
-                network: name.to_string(),
-                preset: preset.to_string(),
-                timesteps: steps as u32,
-                samples: test.len() as u64,
-                layer: shape.name.clone(),
-                kind: match shape.op {
-                    Op::Conv { .. } => LayerKind::Conv,
-                    Op::Linear { .. } => LayerKind::Linear,
-                },
-                neurons: shape.neurons() as u64,
-                weights: shape.weights() as u64,
-                macs: shape.macs() as u64,
-                analog_input: k == 0 && encoding == Encoding::Direct,
-                leak: leaks[k],
-                spikes_per_sample: mean(&layer.spikes[..steps]),
-                synaptic_operations_per_sample: mean(&layer.operations[..steps]),
-            });
-            by_step.extend((0..steps).map(|t| Step {
-                network: name.to_string(),
-                layer: shape.name.clone(),
-                step: t as u32,
-                spikes_per_sample: mean(&layer.spikes[t..=t]),
-                synaptic_operations_per_sample: mean(&layer.operations[t..=t]),
-            }));
-        }
-        append_csv(&self.folder.join(Activity::FILE), &activity)?;
-        append_csv(&self.folder.join(Step::FILE), &by_step)?;
-        self.confusion(name, &found.by_step[steps - 1])?;
-        let mut moments: Vec<usize> = also_at.iter().copied().chain([steps]).collect();
-        moments.sort_unstable();
-        moments.dedup();
-        let rows: Vec<Evaluation> = moments
-            .into_iter()
-            .map(|t| self.row(name, kind, Some((preset, encoding)), Some(t), &found.by_step[t - 1], epoch))
-            .collect();
-        append_csv(&self.folder.join(EVALUATIONS), &rows)?;
-        for row in &rows {
-            self.context.note(format!(
-                "{name}: accuracy {:.4} at T = {} on {} recordings",
-                row.accuracy,
-                row.timesteps.unwrap_or(0),
-                row.samples
-            ));
-        }
-        Ok(())
-    }
-
-    fn row(
-        &self,
-        network: &str,
-        kind: Kind,
-        rules: Option<(Preset, Encoding)>,
-        steps: Option<usize>,
-        found: &Metrics,
-        epoch: Option<u32>,
-    ) -> Evaluation {
-        Evaluation {
-            network: network.to_string(),
-            kind,
-            preset: rules.map_or_else(String::new, |r| r.0.to_string()),
-            encoder: rules.map_or_else(String::new, |r| r.1.to_string()),
-            timesteps: steps.map(|t| t as u32),
-            samples: found.samples() as u64,
-            accuracy: found.accuracy(),
-            loss: found.loss(),
-            epoch,
-        }
-    }
-
-    fn confusion(&self, network: &str, found: &Metrics) -> Result<()> {
-        let cells = (0..CLASSES).flat_map(|a| (0..CLASSES).map(move |p| (a, p)));
-        let rows: Vec<Confusion> = cells
-            .map(|(actual, predicted)| Confusion {
-                network: network.to_string(),
-                actual: actual as u32,
-                predicted: predicted as u32,
-                count: found.confusion()[actual][predicted],
-            })
-            .collect();
-        Ok(append_csv(&self.folder.join(Confusion::FILE), &rows)?)
+        self.keep(&Measured::snn(self.context, name, how, chosen, also_at, test, batch)?)
     }
 
     fn spikes(&self) -> Result<()> {

@@ -9,15 +9,15 @@ use escape_data::{CLASS_NAMES, CLASSES, Recordings};
 use escape_model::ann::Ann;
 use escape_model::checkpoint::Checkpoint;
 use escape_model::metrics::{Loss, Metrics};
-use escape_model::train;
-use escape_snn_core::dense::Dense;
-use escape_snn_core::evaluate::{Evaluation, evaluate};
+use escape_report::rows::Kind;
+use escape_snn_core::evaluate::Evaluation;
 use escape_snn_core::network::Preset;
 use serde::Serialize;
 
 use super::{recordings, simulation, table, thousands};
 use crate::args::EvaluateArgs;
 use crate::context::{Context, check_apart, check_file};
+use crate::measured::Measured;
 
 #[derive(Serialize)]
 struct Report {
@@ -54,62 +54,34 @@ pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
     let checkpoint = super::checkpoint(&args.checkpoint)?;
     let recordings = recordings(context, &args.data, &args.reading.options(), args.split, args.limit)?;
     let start = Instant::now();
-    let (mut report, logits) = if checkpoint.thresholds.is_some() && checkpoint.timesteps.is_some()
-        || args.simulation.timesteps.is_some()
-    {
-        spiking(context, &args, &checkpoint, &recordings)?
-    } else {
-        artificial(context, &args, &checkpoint, &recordings)?
-    };
-    report.seconds = start.elapsed().as_secs_f64();
+    let measured = measure(context, &args, &checkpoint, &recordings)?;
+    let report = Report::new(&measured, start.elapsed().as_secs_f64());
     if let Some(path) = &args.logits {
-        write_logits(path, &logits, &recordings)?;
+        write_logits(path, measured.logits(), &recordings)?;
     }
     context.result(&report, || report.text())
 }
 
-fn spiking(
+fn measure(
     context: &Context,
     args: &EvaluateArgs,
     checkpoint: &Checkpoint,
     recordings: &Recordings,
-) -> Result<(Report, Vec<f32>)> {
-    let chosen = simulation(context, checkpoint, &args.checkpoint, &args.simulation, recordings)?;
-    let preset = chosen.network.preset;
-    let mut encoder = preset.encoder(chosen.encoding, context.seed);
-    let engine = Dense::new(chosen.network, chosen.encoding, context.device()?)?;
-    let mut progress = context.progress("evaluating", recordings.len());
-    let found =
-        evaluate(&engine, recordings, &mut encoder, chosen.steps, args.batch_size as usize, &mut |n| {
-            progress.tick(n)
-        })?;
-    let mut report = Report::new("snn", &found.last(), layers(&found, recordings.len()));
-    report.timesteps = Some(chosen.steps);
-    report.preset = Some(preset.to_string());
-    report.encoder = Some(chosen.encoding.to_string());
-    report.accuracy_by_step = found.by_step.iter().map(Metrics::accuracy).collect();
-    Ok((report, found.logits))
-}
-
-fn artificial(
-    context: &Context,
-    args: &EvaluateArgs,
-    checkpoint: &Checkpoint,
-    recordings: &Recordings,
-) -> Result<(Report, Vec<f32>)> {
+) -> Result<Measured> {
+    let batch_size = args.batch_size as usize;
+    if checkpoint.thresholds.is_some() && checkpoint.timesteps.is_some()
+        || args.simulation.timesteps.is_some()
+    {
+        let chosen = simulation(context, checkpoint, &args.checkpoint, &args.simulation, recordings)?;
+        return Measured::snn(context, "snn", (Kind::Converted, None), chosen, &[], recordings, batch_size);
+    }
     let (contacts, samples) = (recordings.contacts, recordings.samples);
     let ann = Ann::from_checkpoint(checkpoint, &args.checkpoint, contacts, samples, context.device()?)?;
     let loss = match args.simulation.preset {
         Some(Preset::Published) => Loss::SoftmaxCrossEntropy,
         _ => Loss::CrossEntropy,
     };
-    let mut progress = context.progress("evaluating", recordings.len());
-    let mut logits = Vec::new();
-    let metrics = train::evaluate(&ann, recordings, args.batch_size as usize, loss, &mut |_, batch| {
-        logits.extend_from_slice(batch);
-        progress.tick(batch.len() / CLASSES)
-    })?;
-    Ok((Report::new("ann", &metrics, Vec::new()), logits))
+    Measured::ann(context, "ann", &ann, recordings, batch_size, loss)
 }
 
 fn layers(found: &Evaluation, samples: usize) -> Vec<LayerReport> {
@@ -133,19 +105,23 @@ fn write_logits(path: &Path, logits: &[f32], recordings: &Recordings) -> Result<
 }
 
 impl Report {
-    fn new(kind: &'static str, metrics: &Metrics, layers: Vec<LayerReport>) -> Self {
+    fn new(measured: &Measured, seconds: f64) -> Self {
+        let metrics = measured.metrics();
+        let snn = measured.simulated();
         Self {
-            kind,
+            kind: if snn.is_some() { "snn" } else { "ann" },
             samples: metrics.samples(),
             accuracy: metrics.accuracy(),
             loss: metrics.loss(),
-            timesteps: None,
-            preset: None,
-            encoder: None,
+            timesteps: snn.map(|s| s.steps),
+            preset: snn.map(|s| s.preset.to_string()),
+            encoder: snn.map(|s| s.encoding.to_string()),
             confusion: *metrics.confusion(),
-            layers,
-            accuracy_by_step: Vec::new(),
-            seconds: 0.0,
+            layers: snn.map(|s| layers(&s.found, metrics.samples())).unwrap_or_default(),
+            accuracy_by_step: snn
+                .map(|s| s.found.by_step.iter().map(Metrics::accuracy).collect())
+                .unwrap_or_default(),
+            seconds,
         }
     }
 

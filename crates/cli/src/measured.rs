@@ -1,0 +1,255 @@
+//! What was found out about a network over a set of recordings, and the tables of a results folder that hold it.
+
+use std::path::Path;
+
+use anyhow::Result;
+use escape_data::{CLASSES, Recordings};
+use escape_model::ann::Ann;
+use escape_model::arch::{Layer, Op};
+use escape_model::metrics::{Loss, Metrics};
+use escape_model::train;
+use escape_report::rows::{
+    Activity, Confusion, Evaluation, Kind, LayerKind, Row, Step, append_csv, read_csv,
+};
+use escape_snn_core::dense::Dense;
+use escape_snn_core::encode::Encoding;
+use escape_snn_core::evaluate::{self, evaluate};
+use escape_snn_core::network::Preset;
+
+use crate::commands::Simulation;
+use crate::context::Context;
+use crate::run_folder::write_csv;
+
+/// A network, judged.
+pub struct Measured {
+    /// What every table calls it.
+    pub network: String,
+    pub kind: Kind,
+    /// The epoch of training that was kept, where that is to be told.
+    pub epoch: Option<u32>,
+    pub result: Judged,
+}
+
+/// What it was judged by.
+pub enum Judged {
+    /// An ANN: one pass a recording.
+    Artificial {
+        metrics: Metrics,
+        /// N x K.
+        logits: Vec<f32>,
+    },
+    /// A spiking network: one simulation a recording.
+    Spiking(Box<Simulated>),
+}
+
+/// A spiking network's simulation over all recordings.
+pub struct Simulated {
+    pub preset: Preset,
+    pub encoding: Encoding,
+    /// T of the tables that are about one T: activity, steps and confusion.
+    pub steps: usize,
+    /// All T at which accuracy is told, ascending.
+    pub moments: Vec<usize>,
+    /// Shape and leak of each layer.
+    layers: Vec<(Layer, f64)>,
+    /// Over the largest T of all.
+    pub found: evaluate::Evaluation,
+}
+
+impl Measured {
+    /// Judges an ANN.
+    pub fn ann(
+        context: &Context,
+        network: &str,
+        ann: &Ann,
+        recordings: &Recordings,
+        batch_size: usize,
+        loss: Loss,
+    ) -> Result<Self> {
+        let mut progress = context.progress(network, recordings.len());
+        let mut logits = Vec::with_capacity(recordings.len() * CLASSES);
+        let metrics = train::evaluate(ann, recordings, batch_size, loss, &mut |_, batch| {
+            logits.extend_from_slice(batch);
+            progress.tick(batch.len() / CLASSES)
+        })?;
+        let result = Judged::Artificial { metrics, logits };
+        Ok(Self { network: network.to_owned(), kind: Kind::Ann, epoch: None, result })
+    }
+
+    /// Simulates a spiking network; `also_at` are further numbers of steps at which its accuracy is told, all from one
+    /// simulation over the most of them.
+    pub fn snn(
+        context: &Context,
+        network: &str,
+        (kind, epoch): (Kind, Option<u32>),
+        chosen: Simulation,
+        also_at: &[usize],
+        recordings: &Recordings,
+        batch_size: usize,
+    ) -> Result<Self> {
+        let Simulation { network: description, encoding, steps } = chosen;
+        let mut moments: Vec<usize> = also_at.iter().copied().chain([steps]).collect();
+        moments.sort_unstable();
+        moments.dedup();
+        let longest = moments.last().copied().unwrap_or(steps);
+        let preset = description.preset;
+        let layers = description.layers.iter().map(|l| (l.shape.clone(), f64::from(l.leak))).collect();
+        let engine = Dense::new(description, encoding, context.device()?)?;
+        let mut encoder = preset.encoder(encoding, context.seed);
+        let mut progress = context.progress(&format!("{network}, T up to {longest}"), recordings.len());
+        let found =
+            evaluate(&engine, recordings, &mut encoder, longest, batch_size, &mut |n| progress.tick(n))?;
+        let simulated = Simulated { preset, encoding, steps, moments, layers, found };
+        Ok(Self { network: network.to_owned(), kind, epoch, result: Judged::Spiking(Box::new(simulated)) })
+    }
+
+    /// Accuracy, loss and confusion, for a spiking network at its T.
+    pub fn metrics(&self) -> &Metrics {
+        match &self.result {
+            Judged::Artificial { metrics, .. } => metrics,
+            Judged::Spiking(simulated) => &simulated.found.by_step[simulated.steps - 1],
+        }
+    }
+
+    /// The simulation, of a spiking network.
+    pub fn simulated(&self) -> Option<&Simulated> {
+        match &self.result {
+            Judged::Artificial { .. } => None,
+            Judged::Spiking(simulated) => Some(simulated),
+        }
+    }
+
+    /// The readout, after the last step of a spiking network: N x K.
+    pub fn logits(&self) -> &[f32] {
+        match &self.result {
+            Judged::Artificial { logits, .. } => logits,
+            Judged::Spiking(simulated) => &simulated.found.logits,
+        }
+    }
+
+    /// Adds everything to the tables of a folder, in the place of what they say of the same network, T and rules. The
+    /// accuracies come last: where they are, all else is.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        if let Judged::Spiking(simulated) = &self.result {
+            let preset = simulated.preset.to_string();
+            put(folder, &simulated.activity(&self.network), |row: &Activity| {
+                (&row.network, &row.preset, row.timesteps) == (&self.network, &preset, simulated.steps as u32)
+            })?;
+            put(folder, &simulated.by_step(&self.network), |row: &Step| row.network == self.network)?;
+        }
+        put(folder, &self.confusion(), |row: &Confusion| row.network == self.network)?;
+        let rows = self.evaluations();
+        let key =
+            |row: &Evaluation| (row.network.clone(), row.preset.clone(), row.encoder.clone(), row.timesteps);
+        put(folder, &rows, |old: &Evaluation| rows.iter().any(|new| key(new) == key(old)))
+    }
+
+    /// A row for each T; one for an ANN.
+    pub fn evaluations(&self) -> Vec<Evaluation> {
+        let row = |timesteps: Option<usize>, metrics: &Metrics| Evaluation {
+            network: self.network.clone(),
+            kind: self.kind,
+            preset: String::new(),
+            encoder: String::new(),
+            timesteps: timesteps.map(|t| t as u32),
+            samples: metrics.samples() as u64,
+            accuracy: metrics.accuracy(),
+            loss: metrics.loss(),
+            epoch: self.epoch,
+        };
+        match &self.result {
+            Judged::Artificial { metrics, .. } => vec![row(None, metrics)],
+            Judged::Spiking(simulated) => {
+                let at = |&t: &usize| Evaluation {
+                    preset: simulated.preset.to_string(),
+                    encoder: simulated.encoding.to_string(),
+                    ..row(Some(t), &simulated.found.by_step[t - 1])
+                };
+                simulated.moments.iter().map(at).collect()
+            }
+        }
+    }
+
+    fn confusion(&self) -> Vec<Confusion> {
+        let counts = self.metrics().confusion();
+        let cells = (0..CLASSES).flat_map(|actual| (0..CLASSES).map(move |predicted| (actual, predicted)));
+        let row = |(actual, predicted): (usize, usize)| Confusion {
+            network: self.network.clone(),
+            actual: actual as u32,
+            predicted: predicted as u32,
+            count: counts[actual][predicted],
+        };
+        cells.map(row).collect()
+    }
+
+    /// A line for each accuracy, for a reader who waits.
+    pub fn lines(&self) -> Vec<String> {
+        let line = |row: &Evaluation| {
+            let at = row.timesteps.map_or_else(String::new, |t| format!(" at T = {t}"));
+            format!("{}: accuracy {:.4}{at} on {} recordings", row.network, row.accuracy, row.samples)
+        };
+        self.evaluations().iter().map(line).collect()
+    }
+}
+
+impl Simulated {
+    /// The layers with what they did up to `steps`: spikes and operations, step by step.
+    fn layers(&self) -> impl Iterator<Item = (&(Layer, f64), &evaluate::Activity)> {
+        self.layers.iter().zip(&self.found.layers)
+    }
+
+    fn samples(&self) -> usize {
+        self.found.by_step[self.steps - 1].samples()
+    }
+
+    fn activity(&self, network: &str) -> Vec<Activity> {
+        let mean = |counts: &[u64]| counts[..self.steps].iter().sum::<u64>() as f64 / self.samples() as f64;
+        let row = |(k, ((shape, leak), did)): (usize, (&(Layer, f64), &evaluate::Activity))| Activity {
+            network: network.to_owned(),
+            preset: self.preset.to_string(),
+            timesteps: self.steps as u32,
+            samples: self.samples() as u64,
+            layer: shape.name.clone(),
+            kind: match shape.op {
+                Op::Conv { .. } => LayerKind::Conv,
+                Op::Linear { .. } => LayerKind::Linear,
+            },
+            neurons: shape.neurons() as u64,
+            weights: shape.weights() as u64,
+            macs: shape.macs() as u64,
+            analog_input: k == 0 && self.encoding == Encoding::Direct,
+            leak: *leak,
+            spikes_per_sample: mean(&did.spikes),
+            synaptic_operations_per_sample: mean(&did.operations),
+        };
+        self.layers().enumerate().map(row).collect()
+    }
+
+    fn by_step(&self, network: &str) -> Vec<Step> {
+        let samples = self.samples() as f64;
+        let rows = self.layers().flat_map(|((shape, _), did)| {
+            (0..self.steps).map(move |t| Step {
+                network: network.to_owned(),
+                layer: shape.name.clone(),
+                step: t as u32,
+                spikes_per_sample: did.spikes[t] as f64 / samples,
+                synaptic_operations_per_sample: did.operations[t] as f64 / samples,
+            })
+        });
+        rows.collect()
+    }
+}
+
+/// Adds rows to a folder's table; those that they replace go in the same moment.
+pub fn put<R: Row + Clone>(folder: &Path, rows: &[R], replaced: impl Fn(&R) -> bool) -> Result<()> {
+    let path = folder.join(R::FILE);
+    // Ends a line that was cut short, and refuses another table, whose columns would be lost.
+    append_csv::<R>(&path, &[])?;
+    let old: Vec<R> = read_csv(&path)?.unwrap_or_default();
+    if old.iter().any(&replaced) {
+        let mut all: Vec<R> = old.into_iter().filter(|row| !replaced(row)).collect();
+        all.extend(rows.iter().cloned());
+        return write_csv(&path, &all);
+    }
+    Ok(append_csv(&path, rows)?)
+}
