@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod context;
 mod measured;
+mod notes;
 mod pipeline;
 mod run_folder;
 

@@ -8,9 +8,7 @@ use escape_model::ann::Ann;
 use escape_model::arch::{Layer, Op};
 use escape_model::metrics::{Loss, Metrics};
 use escape_model::train;
-use escape_report::rows::{
-    Activity, Confusion, Evaluation, Kind, LayerKind, Row, Step, append_csv, read_csv,
-};
+use escape_report::rows::{Activity, Confusion, Evaluation, Kind, LayerKind, Row, Step, read_csv};
 use escape_snn_core::dense::Dense;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::evaluate::{self, evaluate};
@@ -18,6 +16,7 @@ use escape_snn_core::network::Preset;
 
 use crate::commands::Simulation;
 use crate::context::Context;
+use crate::notes;
 use crate::run_folder::write_csv;
 
 /// A network, judged.
@@ -144,6 +143,17 @@ impl Measured {
         put(folder, &rows, |old: &Evaluation| rows.iter().any(|new| key(new) == key(old)))
     }
 
+    /// What its numbers alone do not say.
+    pub fn notes(&self) -> Vec<String> {
+        let silent = self.simulated().and_then(|simulated| {
+            let firing = simulated.found.layers.len() - usize::from(!simulated.preset.spiking_readout());
+            let spikes = simulated.found.layers[..firing].iter();
+            let spikes = spikes.map(|l| (l.name.as_str(), l.spikes[..simulated.steps].iter().sum()));
+            notes::on_silence(&self.network, spikes, simulated.samples())
+        });
+        notes::on_metrics(&self.network, self.metrics()).into_iter().chain(silent).collect()
+    }
+
     /// A row for each T; one for an ANN.
     pub fn evaluations(&self) -> Vec<Evaluation> {
         let row = |timesteps: Option<usize>, metrics: &Metrics| Evaluation {
@@ -156,6 +166,8 @@ impl Measured {
             accuracy: metrics.accuracy(),
             loss: metrics.loss(),
             epoch: self.epoch,
+            balanced_accuracy: Some(metrics.balanced_accuracy()),
+            macro_f1: Some(metrics.macro_f1()),
         };
         match &self.result {
             Judged::Artificial { metrics, .. } => vec![row(None, metrics)],
@@ -240,16 +252,12 @@ impl Simulated {
     }
 }
 
-/// Adds rows to a folder's table; those that they replace go in the same moment.
+/// Adds rows to a folder's table in place of those that they replace, all in one moment: whatever was written before a
+/// process was killed, doing the same again leaves the same table.
 pub fn put<R: Row + Clone>(folder: &Path, rows: &[R], replaced: impl Fn(&R) -> bool) -> Result<()> {
     let path = folder.join(R::FILE);
-    // Ends a line that was cut short, and refuses another table, whose columns would be lost.
-    append_csv::<R>(&path, &[])?;
-    let old: Vec<R> = read_csv(&path)?.unwrap_or_default();
-    if old.iter().any(&replaced) {
-        let mut all: Vec<R> = old.into_iter().filter(|row| !replaced(row)).collect();
-        all.extend(rows.iter().cloned());
-        return write_csv(&path, &all);
-    }
-    Ok(append_csv(&path, rows)?)
+    let mut all: Vec<R> = read_csv(&path)?.unwrap_or_default();
+    all.retain(|row| !replaced(row));
+    all.extend(rows.iter().cloned());
+    write_csv(&path, &all)
 }

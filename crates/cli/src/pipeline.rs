@@ -21,6 +21,7 @@ use crate::commands::{Simulation, checkpoint, data, dataset, energy, report, spi
 use crate::config::{Config, Convert};
 use crate::context::{Context, existing, existing_data, make_folder, usage};
 use crate::measured::Measured;
+use crate::notes;
 use crate::run_folder::{Input, Manifest, now, sha256, write_text};
 
 /// The settings as they were resolved, in the run folder.
@@ -183,7 +184,7 @@ impl Run<'_> {
 
     fn keep(&self, measured: &Measured) -> Result<()> {
         measured.write(self.folder)?;
-        measured.lines().iter().for_each(|line| self.context.note(line));
+        measured.lines().iter().chain(&measured.notes()).for_each(|line| self.context.note(line));
         Ok(())
     }
 
@@ -194,6 +195,9 @@ impl Run<'_> {
             let conversion =
                 Conversion::new(route.preset, route.method, route.balance_timesteps, route.scale)?;
             let calibration = self.data.train.head(route.samples.min(self.data.train.len()));
+            if let Some(note) = notes::on_calibration(route.samples, calibration.len()) {
+                self.context.note(format!("{}: {note}", route.name));
+            }
             let network = conversion.convert(self.context, &self.ann, &calibration)?;
             converted(&checkpoint(&self.ann_path)?, &network, encoding, route.timesteps).save(&path)?;
             let thresholds: Vec<String> =

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use escape_model::checkpoint::write_atomically;
-use escape_report::rows::{Row, append_csv, read_csv};
+use escape_report::rows::{self, Row, append_csv, read_csv};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
@@ -24,11 +24,14 @@ macro_rules! epoch_row {
         $row {
             network: $network.to_string(),
             epoch: $result.epoch as u32,
-            train_loss: $result.train_loss,
-            train_accuracy: $result.train_accuracy,
+            train_loss: Some($result.train_loss),
+            train_accuracy: Some($result.train_accuracy),
             test_loss: $result.test_loss,
             test_accuracy: $result.test_accuracy,
             seconds: $result.seconds,
+            test_balanced_accuracy: None,
+            test_macro_f1: None,
+            judged_on: None,
         }
     };
 }
@@ -69,14 +72,9 @@ impl EpochLog {
 
 /// Writes a whole table, or leaves the old one.
 pub fn write_csv<R: Row>(path: &Path, rows: &[R]) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let temporary = tempfile::Builder::new()
-        .prefix(".table-")
-        .tempfile_in(folder)
-        .with_context(|| format!("{}: cannot be written", path.display()))?;
-    append_csv(temporary.path(), rows)?;
-    temporary.persist(path).with_context(|| format!("{}: cannot be written", path.display()))?;
-    Ok(())
+    let bytes = rows::to_csv(rows).with_context(|| format!("{}: cannot be written", path.display()))?;
+    write_atomically(path, |file| file.write_all(&bytes))
+        .with_context(|| format!("{}: cannot be written", path.display()))
 }
 
 /// Writes a text file, or leaves the old one.

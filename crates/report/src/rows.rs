@@ -25,6 +25,8 @@ pub trait Row: Serialize + DeserializeOwned {
     const FILE: &'static str;
     /// The columns, in the order they are written.
     const COLUMNS: &'static [&'static str];
+    /// Those of them that a file must have; files that were written before the others came lack them.
+    const REQUIRED: &'static [&'static str];
     /// Refuse values that have the right type and yet cannot be.
     ///
     /// # Errors
@@ -99,14 +101,19 @@ mod check {
 macro_rules! table {
     ($(#[$meta:meta])* $name:ident in $file:literal {
         $($(#[$doc:meta])* $field:ident: $type:ty,)+
-    } check $self:ident { $($check:expr;)* }) => {
+    } $(optional { $($(#[$extra_doc:meta])* $extra:ident: $extra_type:ty,)+ })?
+    check $self:ident { $($check:expr;)* }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-        pub struct $name { $($(#[$doc])* pub $field: $type,)+ }
+        pub struct $name {
+            $($(#[$doc])* pub $field: $type,)+
+            $($($(#[$extra_doc])* #[serde(default)] pub $extra: $extra_type,)+)?
+        }
 
         impl Row for $name {
             const FILE: &'static str = $file;
-            const COLUMNS: &'static [&'static str] = &[$(stringify!($field)),+];
+            const COLUMNS: &'static [&'static str] = &[$(stringify!($field)),+ $($(, stringify!($extra))+)?];
+            const REQUIRED: &'static [&'static str] = &[$(stringify!($field)),+];
             fn check(&$self) -> Result<(), Objection> {
                 $($check?;)*
                 Ok(())
@@ -120,21 +127,30 @@ table! {
     Training in "training.csv" {
         /// The network or stage.
         network: String,
-        /// From 1.
+        /// From 1; 0 is the network that was given, before it was trained.
         epoch: u32,
-        /// Mean loss over the training split; `NaN` if it diverged.
-        train_loss: f64,
-        /// Share of training samples classified correctly.
-        train_accuracy: f64,
-        /// Mean loss over the test split.
+        /// Mean loss over the training samples; `NaN` if it diverged, empty at epoch 0.
+        train_loss: Option<f64>,
+        /// Share of training samples classified correctly; empty at epoch 0.
+        train_accuracy: Option<f64>,
+        /// Mean loss over the samples that the epoch was judged by.
         test_loss: f64,
-        /// Share of test samples classified correctly.
+        /// Share of them classified correctly.
         test_accuracy: f64,
         /// Wall time of the epoch.
         seconds: f64,
+    } optional {
+        /// Mean share of the samples of each class classified correctly, as [`Self::test_accuracy`].
+        test_balanced_accuracy: Option<f64>,
+        /// Mean F1 over the classes, likewise.
+        test_macro_f1: Option<f64>,
+        /// What the epoch was judged by: the `test` split, or recordings `held-out` of the training split.
+        judged_on: Option<String>,
     } check self {
         check::named("network", &self.network);
-        check::share("train_accuracy", self.train_accuracy);
+        check::share("train_accuracy", self.train_accuracy.unwrap_or_default());
+        check::share("test_balanced_accuracy", self.test_balanced_accuracy.unwrap_or_default());
+        check::share("test_macro_f1", self.test_macro_f1.unwrap_or_default());
         check::share("test_accuracy", self.test_accuracy);
     }
 }
@@ -144,21 +160,30 @@ table! {
     Finetune in "finetune.csv" {
         /// The network.
         network: String,
-        /// From 1.
+        /// From 1; 0 is the network that was given, before it was trained.
         epoch: u32,
-        /// Mean loss over the training split; `NaN` if it diverged.
-        train_loss: f64,
-        /// Share of training samples classified correctly.
-        train_accuracy: f64,
-        /// Mean loss over the test split.
+        /// Mean loss over the training samples; `NaN` if it diverged, empty at epoch 0.
+        train_loss: Option<f64>,
+        /// Share of training samples classified correctly; empty at epoch 0.
+        train_accuracy: Option<f64>,
+        /// Mean loss over the samples that the epoch was judged by.
         test_loss: f64,
-        /// Share of test samples classified correctly.
+        /// Share of them classified correctly.
         test_accuracy: f64,
         /// Wall time of the epoch.
         seconds: f64,
+    } optional {
+        /// Mean share of the samples of each class classified correctly, as [`Self::test_accuracy`].
+        test_balanced_accuracy: Option<f64>,
+        /// Mean F1 over the classes, likewise.
+        test_macro_f1: Option<f64>,
+        /// What the epoch was judged by: the `test` split, or recordings `held-out` of the training split.
+        judged_on: Option<String>,
     } check self {
         check::named("network", &self.network);
-        check::share("train_accuracy", self.train_accuracy);
+        check::share("train_accuracy", self.train_accuracy.unwrap_or_default());
+        check::share("test_balanced_accuracy", self.test_balanced_accuracy.unwrap_or_default());
+        check::share("test_macro_f1", self.test_macro_f1.unwrap_or_default());
         check::share("test_accuracy", self.test_accuracy);
     }
 }
@@ -182,11 +207,18 @@ table! {
         accuracy: f64,
         /// Mean cross-entropy.
         loss: f64,
-        /// Epoch of fine-tuning that was kept; empty where there was none.
+        /// Epoch of fine-tuning that was kept, 0 for the network as it was before; empty where there was none.
         epoch: Option<u32>,
+    } optional {
+        /// Mean share of the samples of each class classified correctly.
+        balanced_accuracy: Option<f64>,
+        /// Mean F1 over the classes.
+        macro_f1: Option<f64>,
     } check self {
         check::named("network", &self.network);
         check::share("accuracy", self.accuracy);
+        check::share("balanced_accuracy", self.balanced_accuracy.unwrap_or_default());
+        check::share("macro_f1", self.macro_f1.unwrap_or_default());
         match (self.kind, self.timesteps) {
             (Kind::Ann, _) | (_, Some(1..)) => Ok(()),
             (_, got) => Err(Objection {
@@ -370,6 +402,17 @@ table! {
     }
 }
 
+/// A whole table: the header, and a line for each row.
+///
+/// # Errors
+/// A row cannot be expressed, which none of this module's types can bring about.
+pub fn to_csv<R: Row>(rows: &[R]) -> std::io::Result<Vec<u8>> {
+    let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+    writer.write_record(R::COLUMNS)?;
+    rows.iter().try_for_each(|row| writer.serialize(row))?;
+    writer.into_inner().map_err(csv::IntoInnerError::into_error)
+}
+
 /// Append rows to a table, with a header if the file is new. All rows go out in a single write. A last line
 /// without its end, as an interrupted write leaves, is dropped first.
 ///
@@ -443,7 +486,7 @@ pub fn read_csv<R: Row>(path: &Path) -> Result<Option<Vec<R>>, ReportError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(ReportError::io("read", path)(error)),
     };
-    let rows = parse::<R>(path, &bytes, R::COLUMNS)?;
+    let rows = parse::<R>(path, &bytes, R::REQUIRED)?;
     for (row, line) in &rows {
         row.check().map_err(|objection| ReportError::Value {
             path: path.to_owned(),
@@ -575,6 +618,8 @@ mod tests {
             accuracy: 0.727,
             loss: f64::NAN,
             epoch: None,
+            balanced_accuracy: Some(0.5),
+            macro_f1: None,
         };
         let snn = Evaluation {
             kind: Kind::Finetuned,
@@ -594,7 +639,24 @@ mod tests {
         assert_eq!((back[0].timesteps, &back[0].network), (None, &ann.network));
         assert_eq!(back[1], snn);
         let text = fs::read_to_string(&path).unwrap();
-        assert!(text.starts_with("network,kind,preset,encoder,timesteps,samples,accuracy,loss,epoch\n"));
+        let header =
+            "network,kind,preset,encoder,timesteps,samples,accuracy,loss,epoch,balanced_accuracy,macro_f1";
+        assert!(text.starts_with(&format!("{header}\n")), "{text}");
+    }
+
+    #[test]
+    fn tables_from_before_the_newer_columns_are_read() {
+        let rows: Vec<Finetune> = read(
+            "network,epoch,train_loss,train_accuracy,test_loss,test_accuracy,seconds\na,1,0.5,0.8,0.6,0.7,3\n\
+             a,0,,,0.7,0.6,1\n",
+        )
+        .unwrap();
+        assert_eq!((rows[0].train_loss, rows[0].test_balanced_accuracy), (Some(0.5), None));
+        assert_eq!((rows[1].epoch, rows[1].train_accuracy, &rows[1].judged_on), (0, None, &None));
+        let wrong = read::<Finetune>(
+            "network,epoch,train_loss,train_accuracy,test_loss,test_accuracy,seconds\na,1,0.5,80,0.6,0.7,3\n",
+        );
+        assert!(wrong.unwrap_err().contains("column `train_accuracy`: expected a share from 0 to 1"));
     }
 
     #[test]

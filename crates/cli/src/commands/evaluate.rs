@@ -24,6 +24,8 @@ struct Report {
     kind: &'static str,
     samples: usize,
     accuracy: f64,
+    balanced_accuracy: f64,
+    macro_f1: f64,
     loss: f64,
     timesteps: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,6 +57,7 @@ pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
     let recordings = recordings(context, &args.data, &args.reading.options(), args.split, args.limit)?;
     let start = Instant::now();
     let measured = measure(context, &args, &checkpoint, &recordings)?;
+    measured.notes().iter().for_each(|note| context.note(note));
     let report = Report::new(&measured, start.elapsed().as_secs_f64());
     if let Some(path) = &args.logits {
         write_logits(path, measured.logits(), &recordings)?;
@@ -112,6 +115,8 @@ impl Report {
             kind: if snn.is_some() { "snn" } else { "ann" },
             samples: metrics.samples(),
             accuracy: metrics.accuracy(),
+            balanced_accuracy: metrics.balanced_accuracy(),
+            macro_f1: metrics.macro_f1(),
             loss: metrics.loss(),
             timesteps: snn.map(|s| s.steps),
             preset: snn.map(|s| s.preset.to_string()),
@@ -126,8 +131,10 @@ impl Report {
     }
 
     fn text(&self) -> String {
-        let mut text =
-            format!("accuracy {:.4}, loss {:.4}, {} recordings", self.accuracy, self.loss, self.samples);
+        let mut text = format!(
+            "accuracy {:.4} (balanced {:.4}, macro F1 {:.4}), loss {:.4}, {} recordings",
+            self.accuracy, self.balanced_accuracy, self.macro_f1, self.loss, self.samples
+        );
         if let (Some(steps), Some(preset), Some(encoder)) = (self.timesteps, &self.preset, &self.encoder) {
             text.push_str(&format!(", {steps} timesteps, preset {preset}, encoder {encoder}"));
         }

@@ -18,10 +18,12 @@ struct Epoch {
     value: f64,
 }
 
-fn derive<'a>(rows: impl Iterator<Item = (&'a str, u32, [f64; 4])>) -> Vec<Epoch> {
+fn derive<'a>(rows: impl Iterator<Item = (&'a str, u32, [Option<f64>; 4])>) -> Vec<Epoch> {
     let names = [("loss", "train"), ("loss", "test"), ("accuracy", "train"), ("accuracy", "test")];
     rows.flat_map(|(network, epoch, values)| {
-        names.into_iter().zip(values).map(move |((measure, split), value)| Epoch {
+        // Before the first epoch nothing was trained on yet.
+        let measured = names.into_iter().zip(values).filter_map(|(name, value)| Some((name, value?)));
+        measured.map(move |((measure, split), value)| Epoch {
             network: network.to_owned(),
             epoch,
             measure: measure.to_owned(),
@@ -35,13 +37,21 @@ fn derive<'a>(rows: impl Iterator<Item = (&'a str, u32, [f64; 4])>) -> Vec<Epoch
 pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
     if gallery.has(run, "Figure 3, training of the ANN", &[Training::FILE]) {
         let rows = run.training.iter().flatten().map(|r| {
-            (r.network.as_str(), r.epoch, [r.train_loss, r.test_loss, r.train_accuracy, r.test_accuracy])
+            (
+                r.network.as_str(),
+                r.epoch,
+                [r.train_loss, Some(r.test_loss), r.train_accuracy, Some(r.test_accuracy)],
+            )
         });
         one(gallery, "fig3_training", Training::FILE, "Training of the ANN", &derive(rows))?;
     }
     if gallery.has(run, "Figure 3, fine-tuning of the spiking network", &[Finetune::FILE]) {
         let rows = run.finetune.iter().flatten().map(|r| {
-            (r.network.as_str(), r.epoch, [r.train_loss, r.test_loss, r.train_accuracy, r.test_accuracy])
+            (
+                r.network.as_str(),
+                r.epoch,
+                [r.train_loss, Some(r.test_loss), r.train_accuracy, Some(r.test_accuracy)],
+            )
         });
         one(gallery, "fig3_finetune", Finetune::FILE, "Fine-tuning of the spiking network", &derive(rows))?;
     }
