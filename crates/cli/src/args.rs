@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use escape_convert::Method;
 use escape_data::{ReadOptions, Rescale, Split};
 use escape_model::arch::Architecture;
@@ -27,10 +27,10 @@ pub struct Global {
     #[arg(long, global = true, default_value = "auto", value_name = "DEVICE")]
     pub device: Request,
     /// CPU threads [default: all cores]
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, global = true, value_name = "N", value_parser = whole_up_to::<u32>(1, 4096))]
     pub threads: Option<u32>,
     /// Seed of everything random [default: 0, or what a configuration says]
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", value_parser = whole::<u64>(0))]
     pub seed: Option<u64>,
     /// Print the result as JSON
     #[arg(long, global = true)]
@@ -38,6 +38,65 @@ pub struct Global {
     /// No progress, no notes
     #[arg(long, global = true)]
     pub quiet: bool,
+    /// Replace files and results that are there already, which are otherwise never touched
+    #[arg(long, global = true)]
+    pub force: bool,
+}
+
+/// A parser of whole numbers of at least `least`, which says in words what is expected.
+fn whole<T: TryFrom<u64>>(least: u64) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static {
+    whole_up_to(least, u64::MAX)
+}
+
+/// As [`whole`], with an upper bound.
+fn whole_up_to<T: TryFrom<u64>>(
+    least: u64,
+    most: u64,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let range = if most == u64::MAX { format!("at least {least}") } else { format!("{least} to {most}") };
+        let number: i128 =
+            text.trim().parse().map_err(|_| format!("expected a whole number, {range}, got {text}"))?;
+        let fits = u64::try_from(number).ok().filter(|n| (least..=most).contains(n));
+        fits.and_then(|n| T::try_from(n).ok()).ok_or_else(|| format!("expected {range}, got {number}"))
+    }
+}
+
+/// A parser of positive numbers.
+fn positive(text: &str) -> Result<f64, String> {
+    number(text, "a positive number", |value| value > 0.0)
+}
+
+/// A parser of numbers of at least 0.
+fn not_negative(text: &str) -> Result<f64, String> {
+    number(text, "a number of at least 0", |value| value >= 0.0)
+}
+
+fn number(text: &str, expected: &str, fits: impl Fn(f64) -> bool) -> Result<f64, String> {
+    let value: Option<f64> = text.trim().parse().ok();
+    value
+        .filter(|value| value.is_finite() && fits(*value))
+        .ok_or_else(|| format!("expected {expected}, got {text}"))
+}
+
+impl Arguments {
+    /// The command line of this process.
+    pub fn read() -> Result<Self, clap::Error> {
+        let matches = with_negative_numbers(Self::command()).try_get_matches()?;
+        Self::from_arg_matches(&matches)
+    }
+}
+
+/// Lets every option take -1 as a value, which is then refused for what it is instead of being taken for an option.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|arg| {
+            let takes_value = arg.get_action().takes_values() && arg.get_long().is_some();
+            // -1,2 is no number to clap.
+            let list = arg.get_value_delimiter().is_some();
+            arg.allow_negative_numbers(takes_value && !list).allow_hyphen_values(takes_value && list)
+        })
+        .mut_subcommands(with_negative_numbers)
 }
 
 #[derive(Subcommand)]
@@ -89,7 +148,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Continue an interrupted run
-    #[arg(long)]
+    #[arg(long, conflicts_with = "force")]
     pub resume: bool,
 }
 
@@ -101,7 +160,7 @@ pub struct ReadingArgs {
     #[arg(long, default_value = "auto", value_name = "HOW")]
     pub scaling: Rescale,
     /// Label of the first class, 0 or 1 [default: what the labels say]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=1))]
+    #[arg(long, value_name = "N", value_parser = whole_up_to::<u8>(0, 1))]
     pub first_label: Option<u8>,
     /// Leave out recordings that are constant, hold NaN or an infinity, or have a label that is no class
     #[arg(long)]
@@ -131,13 +190,13 @@ pub enum DataCommand {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
         /// Recordings in all, of both splits [default: 28052, or what --config says]
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = whole::<usize>(1))]
         samples: Option<usize>,
         /// Number of the animal, from 1 on [default: 2, or what --config says]
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = whole::<u16>(1))]
         animal: Option<u16>,
         /// Which third of the session is for testing, 1 to 3 [default: 1, or what --config says]
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = whole_up_to::<usize>(1, 3))]
         fold: Option<usize>,
         /// Draw nerve and recordings, with a page to open: DIR/report/index.html
         #[arg(long, value_name = "DIR")]
@@ -200,26 +259,26 @@ pub struct TrainArgs {
     #[arg(long, value_enum)]
     pub optimizer: Option<OptimizerName>,
     /// Learning rate [default: 1e-3 (modified, and original after ig1), 1e-2 (ig1)]
-    #[arg(long)]
+    #[arg(long, value_parser = positive)]
     pub lr: Option<f64>,
     /// L2 penalty
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, value_parser = not_negative)]
     pub weight_decay: f64,
     /// [default: 150 (modified and original), 25 (ig1, ig2)]
-    #[arg(long)]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1))]
     pub epochs: Option<usize>,
     /// [default: 64 (modified), 50 (others)]
-    #[arg(long)]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1))]
     pub batch_size: Option<usize>,
     /// Stop after this many epochs without a better accuracy [default: 15, none for the modified network]
-    #[arg(long)]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1))]
     pub patience: Option<usize>,
     /// Recordings a class held out of training to stop by (at most a fifth); 0: stop by the test set, as
     /// the study did for the modified network [default: 1000, 0 for the modified network]
-    #[arg(long)]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(0))]
     pub validation: Option<usize>,
     /// Continue an interrupted training
-    #[arg(long)]
+    #[arg(long, conflicts_with = "force")]
     pub resume: bool,
 }
 
@@ -243,16 +302,16 @@ pub struct ConvertArgs {
     #[arg(long, default_value = "default")]
     pub preset: Preset,
     /// Timesteps to balance over and to store [default: 1000 (published), 4 (default)]
-    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "T", value_parser = whole_up_to::<u32>(1, 100_000))]
     pub timesteps: Option<u32>,
     /// Calibration recordings, the first of the split
-    #[arg(long, default_value_t = 32, value_name = "N")]
+    #[arg(long, default_value_t = 32, value_name = "N", value_parser = whole::<usize>(1))]
     pub samples: usize,
     /// max, or percentile:P [default: max (published), percentile:99 (default)]
     #[arg(long)]
     pub method: Option<Method>,
     /// Factor on every threshold
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = positive)]
     pub scale: f64,
 }
 
@@ -272,7 +331,7 @@ pub struct SimulationArgs {
     #[arg(long)]
     pub preset: Option<Preset>,
     /// Timesteps [default: what the checkpoint names]
-    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "T", value_parser = whole_up_to::<u32>(1, 100_000))]
     pub timesteps: Option<u32>,
     /// poisson or direct [default: what the checkpoint names, otherwise the preset's]
     #[arg(long)]
@@ -280,6 +339,14 @@ pub struct SimulationArgs {
     /// Which engine simulates
     #[arg(long, value_enum, default_value = "auto")]
     pub engine: EngineName,
+}
+
+/// What to call a network in a results folder.
+#[derive(Args)]
+pub struct NameArgs {
+    /// What tables and figures call the network [default: ann, or the checkpoint's name; its folder's, for best.pth]
+    #[arg(long, value_name = "NAME", requires = "out")]
+    pub name: Option<String>,
 }
 
 #[derive(Args)]
@@ -296,16 +363,30 @@ pub struct EvaluateArgs {
     #[arg(long, default_value = "test")]
     pub split: Split,
     /// Only the first N recordings
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1))]
     pub limit: Option<usize>,
     /// Recordings simulated together
-    #[arg(long, default_value_t = 32, value_name = "B", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 32, value_name = "B", value_parser = whole::<u32>(1))]
     pub batch_size: u32,
     #[command(flatten)]
     pub simulation: SimulationArgs,
     /// Write logits and labels, .npz
     #[arg(long, value_name = "FILE")]
     pub logits: Option<PathBuf>,
+    /// Results folder to add to: what `energy --run` and `report` read, of this and of other networks
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub name: NameArgs,
+    /// Steps at which accuracy is recorded as well, up to T [default: 1, 2, 4, 8 and so on]
+    #[arg(
+        long,
+        value_name = "T1,T2,..",
+        value_delimiter = ',',
+        requires = "out",
+        value_parser = whole_up_to::<usize>(1, 100_000)
+    )]
+    pub also_at: Option<Vec<usize>>,
 }
 
 /// Surrogates by name.
@@ -338,16 +419,16 @@ pub struct FinetuneArgs {
     #[command(flatten)]
     pub simulation: SimulationArgs,
     /// Passes over the training recordings
-    #[arg(long, default_value_t = 1, value_name = "E")]
+    #[arg(long, default_value_t = 1, value_name = "E", value_parser = whole::<usize>(1))]
     pub epochs: usize,
     /// Recordings a step
-    #[arg(long, default_value_t = 32, value_name = "B", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 32, value_name = "B", value_parser = whole::<u32>(1))]
     pub batch_size: u32,
     /// Adam's learning rate
-    #[arg(long, default_value_t = 1e-4)]
+    #[arg(long, default_value_t = 1e-4, value_parser = positive)]
     pub lr: f64,
     /// L2 penalty
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, value_parser = not_negative)]
     pub weight_decay: f64,
     /// What stands in for a spike's derivative
     #[arg(long, value_enum, default_value = "linear")]
@@ -369,13 +450,13 @@ pub struct FinetuneArgs {
     #[arg(long)]
     pub no_shuffle: bool,
     /// Stop after this many steps in all
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1))]
     pub max_steps: Option<usize>,
     /// Only the first N recordings of each split
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1))]
     pub limit: Option<usize>,
     /// Continue an interrupted run
-    #[arg(long)]
+    #[arg(long, conflicts_with = "force")]
     pub resume: bool,
 }
 
@@ -393,13 +474,15 @@ pub struct SpikesArgs {
     #[arg(long, default_value = "test")]
     pub split: Split,
     /// Index of the recording in the split
-    #[arg(long, default_value_t = 0, value_name = "I")]
+    #[arg(long, default_value_t = 0, value_name = "I", value_parser = whole::<usize>(0))]
     pub sample: usize,
     #[command(flatten)]
     pub simulation: SimulationArgs,
-    /// Run folder for recording.csv, input_spikes.csv, raster.csv and the figures drawn from them
+    /// Results folder to add to: recording.csv, input_spikes.csv and raster.csv, which `report` draws
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    #[command(flatten)]
+    pub name: NameArgs,
 }
 
 #[derive(Args)]
@@ -413,14 +496,14 @@ pub struct EnergyArgs {
         conflicts_with = "run"
     )]
     pub rates: Option<Vec<f64>>,
-    /// Run folder with a measured activity.csv
+    /// Folder with a measured activity.csv, of `run` or of `evaluate --out`
     #[arg(long, value_name = "DIR")]
     pub run: Option<PathBuf>,
 }
 
 #[derive(Args)]
 pub struct ReportArgs {
-    /// Run folder
+    /// Folder that `run` made, or that `evaluate --out` and `spikes --out` filled
     pub run: PathBuf,
 }
 
@@ -465,12 +548,34 @@ pub struct BenchArgs {
     #[command(flatten)]
     pub simulation: SimulationArgs,
     /// Recordings simulated together
-    #[arg(long, default_value_t = 16, value_name = "B", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 16, value_name = "B", value_parser = whole::<u32>(1))]
     pub batch_size: u32,
     /// Recordings in all
-    #[arg(long, default_value_t = 64, value_name = "N")]
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = whole::<usize>(1))]
     pub samples: usize,
     /// Time training steps instead of inference
     #[arg(long)]
     pub train: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        with_negative_numbers(Arguments::command()).debug_assert();
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused_in_words() {
+        assert_eq!(whole::<usize>(1)("-1"), Err("expected at least 1, got -1".into()));
+        assert_eq!(whole_up_to::<u32>(1, 4096)("4097"), Err("expected 1 to 4096, got 4097".into()));
+        assert_eq!(whole::<u16>(1)("70000"), Err("expected at least 1, got 70000".into()));
+        assert_eq!(whole::<usize>(0)("2.5"), Err("expected a whole number, at least 0, got 2.5".into()));
+        assert_eq!(whole::<u64>(0)("18446744073709551615"), Ok(u64::MAX));
+        assert_eq!(positive("-0.5"), Err("expected a positive number, got -0.5".into()));
+        assert_eq!(positive("nan"), Err("expected a positive number, got nan".into()));
+        assert_eq!((positive("1e-4"), not_negative("0")), (Ok(1e-4), Ok(0.0)));
+    }
 }

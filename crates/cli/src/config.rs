@@ -293,10 +293,11 @@ impl Config {
 }
 
 /// What a name has to be.
-const A_NAME: &str = "expected a name of its own of letters, digits, '-', '_' and '.', for it names files";
+pub const A_NAME: &str =
+    "expected a name of its own of letters, digits, '-', '_' and '.', for it names files";
 
 /// Whether a name can stand for a file or folder, and for no other place than the run's folder.
-fn names_a_file(name: &str) -> bool {
+pub fn names_a_file(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     !name.is_empty() && name.chars().all(plain) && !name.starts_with('.')
 }

@@ -41,6 +41,8 @@ pub struct Context {
     seed_given: bool,
     pub json: bool,
     quiet: bool,
+    /// What is there already may be replaced.
+    pub force: bool,
 }
 
 /// Keeps large blocks of memory in the process instead of handing each back to the system: tensors of tens of
@@ -86,6 +88,7 @@ impl Context {
             seed_given: global.seed.is_some(),
             json: global.json,
             quiet: global.quiet,
+            force: global.force,
         })
     }
 
@@ -191,8 +194,9 @@ impl Drop for Progress {
     }
 }
 
-/// Makes sure, before long work, that a file can be written where it is wanted.
-pub fn check_file(path: &Path) -> Result<()> {
+/// Makes sure, before long work, that a file can be written where it is wanted, and that none is there that nobody
+/// asked to replace.
+pub fn check_file(context: &Context, path: &Path) -> Result<()> {
     if path.is_dir() {
         return Err(usage(format!("{}: this is a folder; name a file to write", path.display())));
     }
@@ -202,6 +206,12 @@ pub fn check_file(path: &Path) -> Result<()> {
     };
     if !folder.is_dir() {
         return Err(usage(format!("{}: no folder {}; make it first", path.display(), folder.display())));
+    }
+    if !context.force && path.exists() {
+        return Err(usage(format!(
+            "{}: is there already; name another file to write, or replace it with --force",
+            path.display()
+        )));
     }
     probe(folder).with_context(|| not_writable(path))
 }
@@ -220,13 +230,32 @@ pub fn check_apart(out: &Path, inputs: &[&Path]) -> Result<()> {
 }
 
 /// Makes sure that a folder for results is there or can be made, and that files can be written in it. Nothing is
-/// made yet: a command that is refused for its input leaves nothing behind.
+/// made yet: a command that is refused for its input leaves nothing behind. What the folder holds already is looked
+/// at by whoever knows what would be replaced, see [`check_results`].
 pub fn check_folder(path: &Path) -> Result<()> {
     let there = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("."));
     if !there.is_dir() {
         return Err(usage(format!("{}: {} is a file; name a folder", path.display(), there.display())));
     }
     probe(there).with_context(|| not_writable(path))
+}
+
+/// Makes sure that a folder holds none of the files that are to be written into it, unless they may be replaced.
+/// `what` they are together, and `otherwise` what can be done besides replacing them and choosing another folder.
+pub fn check_results(
+    context: &Context,
+    folder: &Path,
+    files: &[&str],
+    what: &str,
+    otherwise: &str,
+) -> Result<()> {
+    match files.iter().find(|file| folder.join(file).exists()) {
+        Some(file) if !context.force => Err(usage(format!(
+            "{}: holds {what} already ({file}); {otherwise}choose another folder, or replace it with --force",
+            folder.display()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Makes a folder for results, right before they come.

@@ -7,18 +7,29 @@ mod context;
 mod measured;
 mod notes;
 mod pipeline;
+mod results;
 mod run_folder;
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use args::{Arguments, Command};
 use context::{Context, Usage};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::read() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are results and no errors.
+            if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+                let text = error.to_string();
+                let message = text.split("\n\nUsage:").next().unwrap_or(&text);
+                print_json_error(message.trim_start_matches("error: ").trim(), &[], 2);
+            }
+            error.exit();
+        }
+    };
+    let json = arguments.global.json;
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -27,10 +38,21 @@ fn main() -> ExitCode {
             if error.downcast_ref().is_some_and(closed) {
                 return ExitCode::SUCCESS;
             }
+            let code = if error.is::<Usage>() { 2 } else { 1 };
+            if json {
+                let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
+                print_json_error(&format!("{error:#}"), &chain, code);
+            }
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
-            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+            ExitCode::from(code)
         }
     }
+}
+
+/// What `--json` prints in the place of a result. `chain` has the message's parts, the outermost first.
+fn print_json_error(message: &str, chain: &[String], exit_code: u8) {
+    let error = serde_json::json!({ "message": message, "exit_code": exit_code, "chain": chain });
+    let _ = writeln!(std::io::stdout(), "{}", serde_json::json!({ "error": error }));
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {

@@ -22,7 +22,7 @@ use crate::config::{Config, Convert};
 use crate::context::{Context, existing, existing_data, make_folder, usage};
 use crate::measured::Measured;
 use crate::notes;
-use crate::run_folder::{Input, Manifest, now, sha256, write_text};
+use crate::run_folder::{Input, Manifest, clear, now, sha256, write_text};
 
 /// The settings as they were resolved, in the run folder.
 const RESOLVED: &str = "config.resolved.yaml";
@@ -73,6 +73,9 @@ pub fn run(context: &Context, config: &Config, folder: &Path, resume: bool) -> R
     };
     let given = config.ann.checkpoint.clone().map(&load).transpose()?;
 
+    if context.force && !resume {
+        clear(folder, RESOLVED)?;
+    }
     make_folder(folder)?;
     write_text(&resolved, &text)?;
     manifest(context, config, folder, &text, inputs)?;
@@ -275,15 +278,7 @@ impl Run<'_> {
         let steps = converted.chain(tuned).find(|(name, _)| **name == wanted.network).map_or(1, |n| n.1);
         let chosen = self.simulation(&self.checkpoint_of(&wanted.network), steps)?;
         let device = self.context.device()?;
-        spikes::record(
-            self.context,
-            self.folder,
-            &wanted.network,
-            chosen,
-            &self.test,
-            wanted.sample,
-            device,
-        )?;
-        Ok(())
+        spikes::record(self.context, &wanted.network, chosen, &self.test, wanted.sample, device)?
+            .write(self.folder)
     }
 }

@@ -11,7 +11,8 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::context::{make_folder, usage};
+use crate::config::names_a_file;
+use crate::context::{Context, check_results, make_folder};
 
 /// The latest checkpoint, with everything to go on from.
 pub const LAST: &str = "last.pth";
@@ -41,17 +42,14 @@ pub(crate) use epoch_row;
 pub struct EpochLog(PathBuf);
 
 impl EpochLog {
-    /// Starts a training in a folder, which is made if need be and holds none yet: nothing anybody made is overwritten.
-    pub fn start(folder: &Path, file: &str) -> Result<Self> {
-        for name in [file, LAST, BEST] {
-            if folder.join(name).exists() {
-                return Err(usage(format!(
-                    "{}: holds an earlier training ({name}); continue it with --resume, or choose another folder",
-                    folder.display()
-                )));
-            }
-        }
+    /// Starts a training in a folder, which is made if need be. It holds none yet, or one that may be replaced.
+    pub fn start(context: &Context, folder: &Path, file: &str) -> Result<Self> {
+        let files = [LAST, BEST, file];
+        check_results(context, folder, &files, "a training", "continue it with --resume, ")?;
         make_folder(folder)?;
+        for old in files.map(|name| folder.join(name)).iter().filter(|old| old.exists()) {
+            std::fs::remove_file(old).with_context(|| format!("{}: cannot be replaced", old.display()))?;
+        }
         Ok(Self(folder.join(file)))
     }
 
@@ -117,6 +115,36 @@ impl Input {
         let (bytes, sha256) = hash().with_context(|| format!("{}: cannot be read", path.display()))?;
         Ok(Self { path: path.to_path_buf(), bytes, sha256 })
     }
+}
+
+/// Removes what an earlier run left in a folder, so that another can take its place; files of other names stay. The
+/// configuration, which names the run's checkpoints, goes last.
+pub fn clear(folder: &Path, resolved: &str) -> Result<()> {
+    let resolved = folder.join(resolved);
+    let text = std::fs::read_to_string(&resolved).unwrap_or_default();
+    let config: serde_yaml::Value = serde_yaml::from_str(&text).unwrap_or_default();
+    let mut old = vec![folder.join("manifest.json"), folder.join("report/index.html")];
+    old.extend(rows::FILES.map(|file| folder.join(file)));
+    let mut trainings = vec![folder.join("ann")];
+    for part in ["convert", "finetune"] {
+        for network in config[part].as_sequence().into_iter().flatten() {
+            let Some(name) = network["name"].as_str().filter(|name| names_a_file(name)) else { continue };
+            old.push(folder.join(format!("{name}.pth")));
+            trainings.push(folder.join(format!("{name}-training")));
+        }
+    }
+    for training in trainings {
+        old.extend([LAST, BEST, rows::Training::FILE, rows::Finetune::FILE].map(|file| training.join(file)));
+    }
+    let drawn = std::fs::read_dir(folder.join("figures")).into_iter().flatten().flatten();
+    old.extend(drawn.map(|file| file.path()).filter(|path| {
+        path.extension().is_some_and(|e| ["csv", "svg", "png"].iter().any(|drawn| e == *drawn))
+    }));
+    old.push(resolved);
+    for path in old.iter().filter(|path| path.is_file()) {
+        std::fs::remove_file(path).with_context(|| format!("{}: cannot be replaced", path.display()))?;
+    }
+    Ok(())
 }
 
 /// SHA-256 of a text, in hexadecimal.

@@ -22,7 +22,8 @@ mod published;
 pub use activity::{EnergyError, LayerActivity, LayerKind, NetworkActivity};
 pub use honest::{Breakdown, Component, Entry, Totals, energy, per_step, quantised_bits};
 pub use model::{
-    ANN, Arithmetic, FP32, HOROWITZ, INT8, INT32, Memory, Model, Store, ann_name, models, quantised,
+    ANN, Arithmetic, FP32, HOROWITZ, INT8, INT32, Memory, Model, Store, ann_name, is_baseline, models,
+    quantised,
 };
 pub use published::{
     PUBLISHED, PUBLISHED_AC_PJ, PUBLISHED_MAC_PJ, PUBLISHED_MACS, Published, published, published_entries,

@@ -13,6 +13,12 @@ pub fn ann_name(bits: u32) -> String {
     format!("{ANN}-{bits}bit")
 }
 
+/// Whether a name is kept for a baseline: that of [`ANN`] or of [`ann_name`].
+pub fn is_baseline(network: &str) -> bool {
+    let bits = network.strip_prefix("ann-").and_then(|rest| rest.strip_suffix("bit"));
+    network == ANN || bits.is_some_and(|bits| bits.parse::<u32>().is_ok())
+}
+
 /// Energy of arithmetic in one number format.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Arithmetic {

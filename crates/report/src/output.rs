@@ -6,15 +6,22 @@ use std::path::Path;
 
 use crate::error::ReportError;
 
-/// Write a file so that a reader sees the old one or the new one, never half of either.
+/// Write a file so that a reader sees the old one or the new one, never half of either. A file that is replaced hands its
+/// permissions on; a new one has those that the process's umask leaves. A symbolic link stays one.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(ReportError::io("create", folder))?;
     }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
-    let written = File::create(&temporary).and_then(|mut file| file.write_all(bytes));
+    let permissions = fs::metadata(path).ok().map(|old| old.permissions());
+    let written = File::create(&temporary).and_then(|mut file| {
+        file.write_all(bytes)?;
+        permissions.map_or(Ok(()), |permissions| file.set_permissions(permissions))
+    });
     let result = written.map_err(ReportError::io("write", &temporary)).and_then(|()| {
         fs::rename(&temporary, path).map_err(ReportError::io("rename a temporary file to", path))
     });
@@ -23,4 +30,26 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
         let _ = fs::remove_file(&temporary);
     }
     result
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_replaced_file_keeps_its_permissions() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, plain) = (folder.path().join("figures/a.svg"), folder.path().join("plain"));
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        write(&path, b"one").unwrap();
+        // What the process's umask leaves of 0666, whatever it is.
+        fs::write(&plain, b"").unwrap();
+        assert_eq!(mode(&path), mode(&plain));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        write(&path, b"two").unwrap();
+        assert_eq!((mode(&path), fs::read(&path).unwrap()), (0o640, b"two".to_vec()));
+        assert_eq!(fs::read_dir(folder.path().join("figures")).unwrap().count(), 1, "no leftover");
+    }
 }

@@ -402,6 +402,21 @@ table! {
     }
 }
 
+/// The files of all tables of a run folder.
+pub const FILES: [&str; 11] = [
+    Training::FILE,
+    Finetune::FILE,
+    Evaluation::FILE,
+    Activity::FILE,
+    Confusion::FILE,
+    Recording::FILE,
+    InputSpike::FILE,
+    Raster::FILE,
+    Step::FILE,
+    Energy::FILE,
+    EnergyStep::FILE,
+];
+
 /// A whole table: the header, and a line for each row.
 ///
 /// # Errors

@@ -18,8 +18,8 @@ pub fn run(context: &Context, args: CheckpointArgs) -> Result<()> {
     match args.command {
         CheckpointCommand::Inspect { file } => inspect(context, &existing(&file)?),
         CheckpointCommand::Convert { from, to, half, without_optimizer } => {
-            check_extension(&to)?;
             check_apart(&to, &[&from])?;
+            check_extension(context, &to)?;
             let mut found = super::checkpoint(&from)?;
             if half {
                 for (name, weight) in &mut found.weights {
@@ -57,7 +57,7 @@ fn halved(path: &Path, name: &str, weight: &TensorData) -> Result<TensorData> {
     Ok(half)
 }
 
-fn check_extension(path: &Path) -> Result<()> {
+fn check_extension(context: &Context, path: &Path) -> Result<()> {
     let ends = ["pth", "pt", "ckpt", "safetensors"];
     if path.extension().is_none_or(|e| !ends.iter().any(|end| e.eq_ignore_ascii_case(end))) {
         return Err(usage(format!(
@@ -65,7 +65,7 @@ fn check_extension(path: &Path) -> Result<()> {
             path.display()
         )));
     }
-    check_file(path)
+    check_file(context, path)
 }
 
 fn inspect(context: &Context, path: &Path) -> Result<()> {

@@ -83,8 +83,8 @@ pub fn converted(ann: &Checkpoint, network: &SpikingNetwork, encoding: Encoding,
 }
 
 pub fn run(context: &Context, args: ConvertArgs) -> Result<()> {
-    check_file(&args.out)?;
     check_apart(&args.out, &[&args.checkpoint, &args.data])?;
+    check_file(context, &args.out)?;
     let conversion =
         Conversion::new(args.preset, args.method, args.timesteps.map(|t| t as usize), args.scale)?;
     let checkpoint = super::checkpoint(&args.checkpoint)?;

@@ -14,14 +14,16 @@ use serde::Serialize;
 
 use super::{dataset, table, thousands};
 use crate::args::{DataArgs, DataCommand};
-use crate::context::{Context, check_apart, check_file, check_folder, existing, existing_data, usage};
+use crate::context::{
+    Context, check_apart, check_file, check_folder, check_results, existing, existing_data, usage,
+};
 
 pub fn run(context: &Context, args: DataArgs) -> Result<()> {
     match args.command {
         DataCommand::Simulate { out, config, samples, animal, fold, page } => {
-            check_extension(&out, &["npz", "mat"])?;
+            check_extension(context, &out, &["npz", "mat"])?;
             if let Some(folder) = &page {
-                check_page(folder, &[&out])?;
+                check_page(context, folder, &[&out])?;
             }
             let mut config = match config {
                 Some(path) => NerveConfig::read(&existing(&path)?).map_err(|e| usage(e.to_string()))?,
@@ -39,11 +41,11 @@ pub fn run(context: &Context, args: DataArgs) -> Result<()> {
         }
         DataCommand::Inspect { file, reading, picture, page } => {
             if let Some(picture) = &picture {
-                check_picture(picture, &file)?;
+                check_picture(context, picture, &file)?;
             }
             if let Some(folder) = &page {
                 let inputs = escape_data::files(&existing_data(&file)?)?;
-                check_page(folder, &inputs.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
+                check_page(context, folder, &inputs.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
             }
             let (dataset, notes) = escape_data::read(&existing_data(&file)?, &reading.options())?;
             let inspection = Inspection::new(&dataset, notes);
@@ -56,9 +58,9 @@ pub fn run(context: &Context, args: DataArgs) -> Result<()> {
             context.result(&inspection, || inspection.text())
         }
         DataCommand::Convert { from, to, reading } => {
-            check_extension(&to, &["npz", "mat"])?;
             let inputs = escape_data::files(&existing_data(&from)?)?;
             check_apart(&to, &inputs.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
+            check_extension(context, &to, &["npz", "mat"])?;
             let dataset = dataset(context, &from, &reading.options())?;
             write(&to, &dataset)?;
             context.result(&dataset.summary(), || describe(&dataset.summary()))
@@ -82,7 +84,12 @@ fn has_extension(path: &Path, extension: &str) -> bool {
 }
 
 /// Makes sure that recordings can be written to a file of this name.
-fn check_extension(path: &Path, allowed: &[&str]) -> Result<()> {
+fn check_extension(context: &Context, path: &Path, allowed: &[&str]) -> Result<()> {
+    check_name(path, allowed)?;
+    check_file(context, path)
+}
+
+fn check_name(path: &Path, allowed: &[&str]) -> Result<()> {
     if !allowed.iter().any(|extension| has_extension(path, extension)) {
         let named: Vec<String> = allowed.iter().map(|extension| format!(".{extension}")).collect();
         return Err(usage(format!(
@@ -91,7 +98,7 @@ fn check_extension(path: &Path, allowed: &[&str]) -> Result<()> {
             named.join(" or ")
         )));
     }
-    check_file(path)
+    Ok(())
 }
 
 fn write(path: &Path, dataset: &Dataset) -> Result<()> {
@@ -148,20 +155,21 @@ impl Inspection {
 }
 
 /// Makes sure, before the work, that a page can be written and replaces none of the work's own files.
-fn check_page(folder: &Path, others: &[&Path]) -> Result<()> {
+fn check_page(context: &Context, folder: &Path, others: &[&Path]) -> Result<()> {
     check_folder(folder)?;
+    check_results(context, folder, &["report/index.html"], "a page", "")?;
     escape_report::recordings_page_files(folder).iter().try_for_each(|path| check_apart(path, others))
 }
 
 /// Makes sure, before the work, that a picture and what belongs to it can be written.
-fn check_picture(picture: &Path, from: &Path) -> Result<()> {
-    check_extension(picture, &["png"])?;
+fn check_picture(context: &Context, picture: &Path, from: &Path) -> Result<()> {
+    check_name(picture, &["png"])?;
     let inputs = escape_data::files(&existing_data(from)?)?;
     let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
     ["csv", "svg", "png"].iter().try_for_each(|extension| {
         let path = picture.with_extension(extension);
-        check_file(&path)?;
-        check_apart(&path, &inputs)
+        check_apart(&path, &inputs)?;
+        check_file(context, &path)
     })
 }
 

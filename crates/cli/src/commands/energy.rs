@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use escape_energy::{
     ANN, Entry, LayerActivity, LayerKind, NetworkActivity, PUBLISHED, Published, Totals, energy, models,
     per_step, published, published_entries, quantised_bits,
@@ -91,7 +91,14 @@ fn text(reports: &[MeasuredReport]) -> String {
 fn of_run(run: &Path) -> Result<Vec<MeasuredReport>> {
     let path = run.join(Activity::FILE);
     let activity: Vec<Activity> = rows::read_csv(&path)?
-        .with_context(|| format!("{}: no such file; `escape-snn run` measures it", path.display()))?;
+        .filter(|rows: &Vec<_>| !rows.is_empty())
+        .ok_or_else(|| {
+            usage(format!(
+                "{}: no activity of a spiking network is recorded there; `escape-snn evaluate --checkpoint SNN --data FILE --out {}` records it, as `escape-snn run` does",
+                path.display(),
+                run.display()
+            ))
+        })?;
     let steps: Vec<Step> = rows::read_csv(&run.join(Step::FILE))?.unwrap_or_default();
     let mut reports = Vec::new();
     let (mut entries, mut cumulative) = (Vec::<Entry>::new(), Vec::new());
@@ -166,7 +173,20 @@ fn networks(activity: &[Activity]) -> Vec<String> {
 }
 
 fn measured(activity: &[Activity], network: &str) -> NetworkActivity {
-    let rows = || activity.iter().filter(|r| r.network == network);
+    // Of several presets or T the last counts, and of a layer's rows the last.
+    let last = activity.iter().rev().find(|r| r.network == network);
+    let same = |r: &&Activity| {
+        let key = |r: &Activity| (r.preset.clone(), r.timesteps);
+        r.network == network && last.is_some_and(|last| key(last) == key(r))
+    };
+    let mut latest: Vec<&Activity> = Vec::new();
+    for row in activity.iter().filter(same) {
+        match latest.iter_mut().find(|r| r.layer == row.layer) {
+            Some(earlier) => *earlier = row,
+            None => latest.push(row),
+        }
+    }
+    let rows = || latest.iter();
     let layers = rows().map(|r| LayerActivity {
         layer: r.layer.clone(),
         kind: match r.kind {
@@ -188,7 +208,7 @@ fn measured(activity: &[Activity], network: &str) -> NetworkActivity {
 /// Synaptic operations by step and layer, if every step is there.
 fn operations(steps: &[Step], network: &str, measured: &NetworkActivity) -> Option<Vec<Vec<f64>>> {
     let value = |t: u32, layer: &str| {
-        let row = steps.iter().find(|s| s.network == network && s.layer == layer && s.step == t)?;
+        let row = steps.iter().rev().find(|s| s.network == network && s.layer == layer && s.step == t)?;
         Some(row.synaptic_operations_per_sample)
     };
     (0..measured.timesteps).map(|t| measured.layers.iter().map(|l| value(t, &l.layer)).collect()).collect()

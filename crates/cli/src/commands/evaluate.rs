@@ -1,6 +1,6 @@
 //! `escape-snn evaluate`
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -14,10 +14,11 @@ use escape_snn_core::evaluate::Evaluation;
 use escape_snn_core::network::Preset;
 use serde::Serialize;
 
-use super::{recordings, simulation, table, thousands};
+use super::{Simulation, recordings, simulation, table, thousands};
 use crate::args::EvaluateArgs;
-use crate::context::{Context, check_apart, check_file};
+use crate::context::{Context, check_apart, check_file, usage};
 use crate::measured::Measured;
+use crate::results::Results;
 
 #[derive(Serialize)]
 struct Report {
@@ -37,6 +38,16 @@ struct Report {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     accuracy_by_step: Vec<f64>,
     seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    written: Option<Written>,
+}
+
+/// Where the results went.
+#[derive(Serialize)]
+struct Written {
+    folder: PathBuf,
+    network: String,
+    kind: &'static str,
 }
 
 #[derive(Serialize)]
@@ -50,41 +61,95 @@ struct LayerReport {
 
 pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
     if let Some(path) = &args.logits {
-        check_file(path)?;
         check_apart(path, &[&args.checkpoint, &args.data])?;
+        check_file(context, path)?;
     }
     let checkpoint = super::checkpoint(&args.checkpoint)?;
+    let spiking = checkpoint.thresholds.is_some() && checkpoint.timesteps.is_some()
+        || args.simulation.timesteps.is_some();
+    let (kind, epoch) = origin(&checkpoint, spiking);
+    let results = args.out.as_deref().map(|folder| {
+        let name = args.name.name.as_deref();
+        Results::open(context, folder, name, kind, &args.checkpoint, &args.data)
+    });
+    let results = results.transpose()?;
     let recordings = recordings(context, &args.data, &args.reading.options(), args.split, args.limit)?;
-    let start = Instant::now();
-    let measured = measure(context, &args, &checkpoint, &recordings)?;
+    let network = results.as_ref().map_or(if spiking { "snn" } else { "ann" }, Results::network);
+    let batch_size = args.batch_size as usize;
+    let start;
+    let measured = if spiking {
+        let chosen = simulation(context, &checkpoint, &args.checkpoint, &args.simulation, &recordings)?;
+        let also_at = match &results {
+            Some(results) => begin(context, results, &chosen, args.also_at)?,
+            None => Vec::new(),
+        };
+        start = Instant::now();
+        Measured::snn(context, network, (kind, epoch), chosen, &also_at, &recordings, batch_size)?
+    } else {
+        if args.also_at.is_some() {
+            return Err(usage("--also-at: an ANN has no steps; leave it out"));
+        }
+        let (contacts, samples) = (recordings.contacts, recordings.samples);
+        let ann = Ann::from_checkpoint(&checkpoint, &args.checkpoint, contacts, samples, context.device()?)?;
+        let loss = match args.simulation.preset {
+            Some(Preset::Published) => Loss::SoftmaxCrossEntropy,
+            _ => Loss::CrossEntropy,
+        };
+        if let Some(results) = &results {
+            results.check_evaluation("", "", None)?;
+            results.begin("evaluate", None)?;
+        }
+        start = Instant::now();
+        Measured { epoch, ..Measured::ann(context, network, &ann, &recordings, batch_size, loss)? }
+    };
     measured.notes().iter().for_each(|note| context.note(note));
-    let report = Report::new(&measured, start.elapsed().as_secs_f64());
+    let mut report = Report::new(&measured, start.elapsed().as_secs_f64());
     if let Some(path) = &args.logits {
         write_logits(path, measured.logits(), &recordings)?;
+    }
+    if let (Some(results), Some(folder)) = (&results, &args.out) {
+        results.add(&measured)?;
+        report.written =
+            Some(Written { folder: folder.clone(), network: network.to_owned(), kind: kind.words() });
     }
     context.result(&report, || report.text())
 }
 
-fn measure(
-    context: &Context,
-    args: &EvaluateArgs,
-    checkpoint: &Checkpoint,
-    recordings: &Recordings,
-) -> Result<Measured> {
-    let batch_size = args.batch_size as usize;
-    if checkpoint.thresholds.is_some() && checkpoint.timesteps.is_some()
-        || args.simulation.timesteps.is_some()
-    {
-        let chosen = simulation(context, checkpoint, &args.checkpoint, &args.simulation, recordings)?;
-        return Measured::snn(context, "snn", (Kind::Converted, None), chosen, &[], recordings, batch_size);
+/// How the network came to be, and the epoch of its training. Fine-tuning notes its best epoch in a checkpoint.
+pub fn origin(checkpoint: &Checkpoint, spiking: bool) -> (Kind, Option<u32>) {
+    let epoch = checkpoint.epoch.and_then(|epoch| u32::try_from(epoch).ok());
+    let tuned = checkpoint.extra.iter().any(|(key, _)| key == "best_epoch");
+    match (spiking, tuned) {
+        (false, _) => (Kind::Ann, epoch),
+        (true, true) => (Kind::Finetuned, epoch),
+        // The epoch in it is that of the ANN it was made from.
+        (true, false) => (Kind::Converted, None),
     }
-    let (contacts, samples) = (recordings.contacts, recordings.samples);
-    let ann = Ann::from_checkpoint(checkpoint, &args.checkpoint, contacts, samples, context.device()?)?;
-    let loss = match args.simulation.preset {
-        Some(Preset::Published) => Loss::SoftmaxCrossEntropy,
-        _ => Loss::CrossEntropy,
-    };
-    Measured::ann(context, "ann", &ann, recordings, batch_size, loss)
+}
+
+/// Begins the results of a spiking network; returns the steps besides T at which its accuracy is recorded.
+fn begin(
+    context: &Context,
+    results: &Results<'_>,
+    chosen: &Simulation,
+    also_at: Option<Vec<usize>>,
+) -> Result<Vec<usize>> {
+    let (preset, encoder) = (chosen.network.preset.to_string(), chosen.encoding.to_string());
+    let steps = chosen.steps;
+    results.check_evaluation(&preset, &encoder, Some(steps as u32))?;
+    if let Some(beyond) = also_at.iter().flatten().find(|&&t| t > steps) {
+        return Err(usage(format!(
+            "--also-at {beyond}: the simulation ends after {steps} steps; give the largest T as --timesteps"
+        )));
+    }
+    let powers = || std::iter::successors(Some(1usize), |t| t.checked_mul(2)).take_while(|&t| t < steps);
+    let mut moments = also_at.unwrap_or_else(|| powers().collect());
+    if !context.force {
+        let known = results.known_moments(&preset, &encoder)?;
+        moments.retain(|t| !known.contains(t));
+    }
+    results.begin("evaluate", Some(steps))?;
+    Ok(moments)
 }
 
 fn layers(found: &Evaluation, samples: usize) -> Vec<LayerReport> {
@@ -127,6 +192,7 @@ impl Report {
                 .map(|s| s.found.by_step.iter().map(Metrics::accuracy).collect())
                 .unwrap_or_default(),
             seconds,
+            written: None,
         }
     }
 
@@ -159,6 +225,13 @@ impl Report {
             }
             text.push('\n');
             text.push_str(&table(&rows));
+        }
+        if let Some(written) = &self.written {
+            let folder = written.folder.display();
+            text.push_str(&format!(
+                "\nadded to {folder} as '{}', {}; `escape-snn report {folder}` makes its page",
+                written.network, written.kind
+            ));
         }
         text
     }

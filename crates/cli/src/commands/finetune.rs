@@ -162,7 +162,7 @@ pub fn finetune(
         })?;
         (tuner, log)
     } else {
-        (FineTuner::new(start.network, job.options, device)?, EpochLog::start(&job.folder, LOG)?)
+        (FineTuner::new(start.network, job.options, device)?, EpochLog::start(context, &job.folder, LOG)?)
     };
     while tuner.epoch() < job.epochs {
         let limit = job.max_steps.map(|n| n.saturating_sub(tuner.step_losses().len()));

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::args::{DemoArgs, RunArgs};
 use crate::config::Config;
-use crate::context::{Context, check_folder, usage};
+use crate::context::{Context, check_folder, check_results};
 use crate::pipeline;
 use crate::run_folder::free_folder;
 
@@ -39,11 +39,8 @@ fn start(context: &Context, mut config: Config, out: Option<PathBuf>, resume: bo
         (None, true) => usual,
         (None, false) => free_folder(&usual),
     };
-    if !resume && folder.join("manifest.json").exists() {
-        return Err(usage(format!(
-            "{}: holds an earlier run; continue it with `run --resume`, or choose another folder",
-            folder.display()
-        )));
+    if !resume {
+        check_results(context, &folder, &["manifest.json"], "a run", "continue it with `run --resume`, ")?;
     }
     check_folder(&folder)?;
     let context = &context.with_seed(config.seed);

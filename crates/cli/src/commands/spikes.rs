@@ -1,10 +1,10 @@
 //! `escape-snn spikes`
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use escape_data::Recordings;
-use escape_report::rows::{InputSpike, Raster, Recording, Row};
+use escape_report::rows::{InputSpike, Raster, Recording, Row, read_csv};
 use escape_snn_core::dense::{Dense, Outcome};
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::network::Preset;
@@ -13,11 +13,14 @@ use tch::Device;
 
 use super::{Simulation, recordings, simulation, table, thousands};
 use crate::args::SpikesArgs;
-use crate::context::{Context, check_folder, make_folder, usage};
+use crate::context::{Context, make_folder, usage};
+use crate::results::Results;
 use crate::run_folder::write_csv;
 
 #[derive(Serialize)]
 struct Report {
+    network: String,
+    folder: PathBuf,
     sample: usize,
     label: i64,
     readout: Vec<f32>,
@@ -36,8 +39,10 @@ struct LayerReport {
 }
 
 pub fn run(context: &Context, args: SpikesArgs) -> Result<()> {
-    check_folder(&args.out)?;
     let checkpoint = super::checkpoint(&args.checkpoint)?;
+    let name = args.name.name.as_deref();
+    let (kind, _) = super::evaluate::origin(&checkpoint, true);
+    let results = Results::open(context, &args.out, name, kind, &args.checkpoint, &args.data)?;
     let all = recordings(context, &args.data, &args.reading.options(), args.split, None)?;
     if args.sample >= all.len() {
         return Err(usage(format!(
@@ -50,7 +55,13 @@ pub fn run(context: &Context, args: SpikesArgs) -> Result<()> {
     let chosen = simulation(context, &checkpoint, &args.checkpoint, &args.simulation, &all)?;
     let steps = chosen.steps;
     let shapes: Vec<_> = chosen.network.layers.iter().map(|l| l.shape.clone()).collect();
-    let outcome = record(context, &args.out, "snn", chosen, &all, args.sample, context.device()?)?;
+    let shown = recording(&all, args.sample);
+    check_free(context, &args.out, results.network(), &shown)?;
+    results.begin("spikes", Some(steps))?;
+    let recorded = record(context, results.network(), chosen, &all, args.sample, context.device()?)?;
+    results.forget()?;
+    recorded.write(&args.out)?;
+    let outcome = recorded.outcome;
     let layers = shapes.iter().enumerate().map(|(k, shape)| {
         let mut counts = vec![0usize; shape.neurons()];
         outcome.events.iter().filter(|e| e.layer == k).for_each(|e| counts[e.neuron] += 1);
@@ -63,6 +74,8 @@ pub fn run(context: &Context, args: SpikesArgs) -> Result<()> {
         }
     });
     let report = Report {
+        network: results.network().to_owned(),
+        folder: args.out.clone(),
         sample: args.sample,
         label: all.y[args.sample],
         readout: outcome.logits(1).to_vec(),
@@ -82,40 +95,41 @@ pub fn run(context: &Context, args: SpikesArgs) -> Result<()> {
             ];
             rows.push(std::iter::once(l.name.clone()).chain(counts.map(thousands)).collect());
         }
+        let (table, folder) = (table(&rows), args.out.display());
         format!(
-            "{}\nwritten to {}: {}; draw them with `escape-snn report {0}`",
-            table(&rows).trim_end(),
-            args.out.display(),
+            "{}\nadded to {folder} as '{}': {}; `escape-snn report {folder}` draws them",
+            table.trim_end(),
+            report.network,
             report.files.join(", ")
         )
     })
 }
 
-/// Simulates one recording and writes it, its Poisson spikes and every spike of the network.
+/// One recording, followed through a network.
+pub struct Recorded {
+    encoding: Encoding,
+    recording: Vec<Recording>,
+    input: Vec<InputSpike>,
+    raster: Vec<Raster>,
+    network: String,
+    outcome: Outcome,
+}
+
+/// Simulates one recording: its values, its Poisson spikes and every spike of the network.
 pub fn record(
     context: &Context,
-    folder: &Path,
     network: &str,
     chosen: Simulation,
     recordings: &Recordings,
     sample: usize,
     device: Device,
-) -> Result<Outcome> {
+) -> Result<Recorded> {
     let Simulation { network: description, encoding, steps } = chosen;
     let preset = description.preset;
     let names: Vec<String> = description.layers.iter().map(|l| l.shape.name.clone()).collect();
     let engine = Dense::new(description, encoding, device)?;
     let x = recordings.get(sample);
     let outcome = engine.run(x, sample, &mut preset.encoder(encoding, context.seed), steps, true)?;
-
-    make_folder(folder)?;
-    let width = recordings.samples;
-    let place = |i: usize| ((i / width) as u32, (i % width) as u32);
-    let values = x.iter().enumerate().map(|(i, &value)| {
-        let (contact, sample) = place(i);
-        Recording { contact, sample, value: f64::from(value) }
-    });
-    write_csv(&folder.join(Recording::FILE), &values.collect::<Vec<_>>())?;
 
     // With a constant input there are no input spikes to record; shown are those that Poisson coding, which
     // the study uses, would send.
@@ -125,17 +139,75 @@ pub fn record(
     };
     let input = poisson.encode(x, x.len(), sample, 0, steps);
     let spikes = input.iter().enumerate().filter(|(_, s)| **s != 0.0).map(|(i, &s)| {
-        let (contact, sample) = place(i % x.len());
+        let (contact, sample) = place(i % x.len(), recordings.samples);
         InputSpike { step: (i / x.len()) as u32, contact, sample, spike: s as i8 }
     });
-    write_csv(&folder.join(InputSpike::FILE), &spikes.collect::<Vec<_>>())?;
-
     let raster = outcome.events.iter().map(|e| Raster {
         network: network.to_string(),
         layer: names[e.layer].clone(),
         step: e.step as u32,
         neuron: e.neuron as u64,
     });
-    write_csv(&folder.join(Raster::FILE), &raster.collect::<Vec<_>>())?;
-    Ok(outcome)
+    Ok(Recorded {
+        encoding,
+        recording: recording(recordings, sample),
+        input: spikes.collect(),
+        raster: raster.collect(),
+        network: network.to_owned(),
+        outcome,
+    })
+}
+
+/// Contact and sample of a value of a recording.
+fn place(index: usize, samples: usize) -> (u32, u32) {
+    ((index / samples) as u32, (index % samples) as u32)
+}
+
+/// A recording as a table.
+fn recording(recordings: &Recordings, index: usize) -> Vec<Recording> {
+    let value = |(i, &value): (usize, &f32)| {
+        let (contact, sample) = place(i, recordings.samples);
+        Recording { contact, sample, value: f64::from(value) }
+    };
+    recordings.get(index).iter().enumerate().map(value).collect()
+}
+
+/// Refuses to replace what a folder shows: another recording, or this network's spikes.
+fn check_free(context: &Context, folder: &Path, network: &str, shown: &[Recording]) -> Result<()> {
+    if context.force {
+        return Ok(());
+    }
+    let there: Option<Vec<Recording>> = read_csv(&folder.join(Recording::FILE))?;
+    let raster: Vec<Raster> = read_csv(&folder.join(Raster::FILE))?.unwrap_or_default();
+    let what = if there.is_some_and(|there| there != shown) {
+        format!("spikes of another recording ({})", Recording::FILE)
+    } else if raster.iter().any(|row| row.network == network) {
+        format!("spikes of '{network}' ({}), so name this network otherwise with --name,", Raster::FILE)
+    } else {
+        return Ok(());
+    };
+    Err(usage(format!(
+        "{}: holds {what} already; choose another folder, or replace them with --force",
+        folder.display()
+    )))
+}
+
+impl Recorded {
+    /// Writes the tables into a folder; beside the spikes of other networks if they are of the same recording, in the
+    /// place of this network's.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        make_folder(folder)?;
+        let there: Option<Vec<Recording>> = read_csv(&folder.join(Recording::FILE))?;
+        let same = there.is_some_and(|there| there == self.recording);
+        let mut raster: Vec<Raster> =
+            if same { read_csv(&folder.join(Raster::FILE))?.unwrap_or_default() } else { Vec::new() };
+        raster.retain(|row| row.network != self.network);
+        raster.extend(self.raster.iter().cloned());
+        write_csv(&folder.join(Recording::FILE), &self.recording)?;
+        // Spikes that a network really gets are of more interest than those that one with a constant input would.
+        if !same || self.encoding == Encoding::Poisson || !folder.join(InputSpike::FILE).exists() {
+            write_csv(&folder.join(InputSpike::FILE), &self.input)?;
+        }
+        write_csv(&folder.join(Raster::FILE), &raster)
+    }
 }

@@ -201,7 +201,7 @@ fn train(
             let taken = ann.inherit_trunk(trunk)?;
             context.note(format!("{}: took {taken} tensors of the trunk over", recipe.arch));
         }
-        (Trainer::new(ann, options), EpochLog::start(folder, LOG)?)
+        (Trainer::new(ann, options), EpochLog::start(context, folder, LOG)?)
     };
     while trainer.epoch() < recipe.epochs && !trainer.out_of_patience() {
         let name = format!("{} epoch {}/{}", recipe.arch, trainer.epoch() + 1, recipe.epochs);
