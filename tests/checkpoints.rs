@@ -110,7 +110,7 @@ fn a_killed_process_leaves_the_old_file_or_the_new_one() {
     let out = files.path().join("out.safetensors");
     let start = |from: &str| {
         Command::new(env!("CARGO_BIN_EXE_escape-snn"))
-            .args(["--quiet", "checkpoint", "convert", &files.at(from)])
+            .args(["--quiet", "--force", "checkpoint", "convert", &files.at(from)])
             .arg(&out)
             .stdout(Stdio::null())
             .spawn()

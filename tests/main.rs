@@ -7,6 +7,8 @@
 mod checkpoints;
 // Wrong usage, missing files, foreign checkpoints: what is said, and with which exit code.
 mod errors;
+// Single commands that add up to what a run does, and what is never replaced.
+mod commands;
 // Options of reading recordings, notes, translations and pictures.
 mod recordings;
 // Batch size and threads change nothing in the default preset.

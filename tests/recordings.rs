@@ -160,7 +160,19 @@ fn a_nerve_is_simulated() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/nerve.yaml");
     let make = |name: &str, more: &[&str]| {
         let out = files.at(name);
-        let call = ["data", "simulate", "--config", path, "--samples", "40", "--seed", "3", "--out", &out];
+        let call = [
+            "--force",
+            "data",
+            "simulate",
+            "--config",
+            path,
+            "--samples",
+            "40",
+            "--seed",
+            "3",
+            "--out",
+            &out,
+        ];
         let report = json(&[&call[..], more].concat());
         assert_eq!((&report["train"]["recordings"], &report["test"]["recordings"]), (&29.into(), &11.into()));
         std::fs::read(out).unwrap()
@@ -176,12 +188,13 @@ fn a_nerve_is_simulated() {
     // The number of recordings is the configuration's where nothing else says it.
     let (config, out) = (files.at("nerve.yaml"), files.at("few.npz"));
     std::fs::write(&config, "nerve: {samples: 12}\n").unwrap();
-    let report = json(&["data", "simulate", "--config", &config, "--out", &out]);
+    let report = json(&["data", "simulate", "--force", "--config", &config, "--out", &out]);
     assert_eq!((&report["train"]["recordings"], &report["test"]["recordings"]), (&9.into(), &3.into()));
-    let (code, text) = failure(&["data", "simulate", "--config", &config, "--out", &out, "--fold", "4"]);
+    let (code, text) =
+        failure(&["data", "simulate", "--force", "--config", &config, "--out", &out, "--fold", "4"]);
     assert_eq!((code, text.contains("fold: expected 1 to 3, got 4")), (2, true), "{text}");
     std::fs::write(&config, "white_noise: 1\n").unwrap();
-    let (code, text) = failure(&["data", "simulate", "--config", &config, "--out", &out]);
+    let (code, text) = failure(&["data", "simulate", "--force", "--config", &config, "--out", &out]);
     assert_eq!((code, text.contains("white_noise"), text.contains("`nerve`")), (2, true, true), "{text}");
 }
 

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::any::TypeId;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -92,9 +93,11 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
     command
         .mut_args(|arg| {
             let takes_value = arg.get_action().takes_values() && arg.get_long().is_some();
-            // -1,2 is no number to clap.
-            let list = arg.get_value_delimiter().is_some();
-            arg.allow_negative_numbers(takes_value && !list).allow_hyphen_values(takes_value && list)
+            // Neither -1,2 nor -1e-3 is a number to clap.
+            let kind = arg.get_value_parser().type_id();
+            let odd = arg.get_value_delimiter().is_some()
+                || [TypeId::of::<f32>(), TypeId::of::<f64>()].iter().any(|number| kind == *number);
+            arg.allow_negative_numbers(takes_value && !odd).allow_hyphen_values(takes_value && odd)
         })
         .mut_subcommands(with_negative_numbers)
 }
@@ -196,7 +199,7 @@ pub enum DataCommand {
         #[arg(long, value_name = "N", value_parser = whole::<u16>(1))]
         animal: Option<u16>,
         /// Which third of the session is for testing, 1 to 3 [default: 1, or what --config says]
-        #[arg(long, value_name = "N", value_parser = whole_up_to::<usize>(1, 3))]
+        #[arg(long, value_name = "N", value_parser = whole::<usize>(1))]
         fold: Option<usize>,
         /// Draw nerve and recordings, with a page to open: DIR/report/index.html
         #[arg(long, value_name = "DIR")]

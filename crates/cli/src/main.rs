@@ -23,8 +23,8 @@ fn main() -> ExitCode {
             // Help and version are results and no errors.
             if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
                 let text = error.to_string();
-                let message = text.split("\n\nUsage:").next().unwrap_or(&text);
-                print_json_error(message.trim_start_matches("error: ").trim(), &[], 2);
+                let message = text.split("\n\n").next().unwrap_or(&text).trim_start_matches("error: ").trim();
+                print_json_error(message, &[message.to_owned()], 2);
             }
             error.exit();
         }

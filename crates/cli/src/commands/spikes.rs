@@ -179,15 +179,15 @@ fn check_free(context: &Context, folder: &Path, network: &str, shown: &[Recordin
     }
     let there: Option<Vec<Recording>> = read_csv(&folder.join(Recording::FILE))?;
     let raster: Vec<Raster> = read_csv(&folder.join(Raster::FILE))?.unwrap_or_default();
-    let what = if there.is_some_and(|there| there != shown) {
-        format!("spikes of another recording ({})", Recording::FILE)
+    let (what, file, otherwise) = if there.is_some_and(|there| there != shown) {
+        ("another recording".to_owned(), Recording::FILE, "choose another folder")
     } else if raster.iter().any(|row| row.network == network) {
-        format!("spikes of '{network}' ({}), so name this network otherwise with --name,", Raster::FILE)
+        (format!("'{network}'"), Raster::FILE, "name this network otherwise with --name")
     } else {
         return Ok(());
     };
     Err(usage(format!(
-        "{}: holds {what} already; choose another folder, or replace them with --force",
+        "{}: holds spikes of {what} already ({file}); {otherwise}, or replace them with --force",
         folder.display()
     )))
 }

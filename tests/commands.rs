@@ -1,0 +1,301 @@
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::{Files, escape, failure, json, lines};
+
+/// The JSON result of a command with values in place of `@name`, a path among the files.
+fn go(files: &Files, command: &str) -> Value {
+    let arguments: Vec<String> = arguments(files, command);
+    json(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// The message of a command that is refused for its usage.
+fn refused(files: &Files, command: &str, parts: &[&str]) {
+    let arguments: Vec<String> = arguments(files, command);
+    let (code, text) = failure(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(code, 2, "{command}: {text}");
+    for part in parts {
+        assert!(text.contains(part), "{command}: expected '{part}' in: {text}");
+    }
+}
+
+fn arguments(files: &Files, command: &str) -> Vec<String> {
+    let word = |word: &str| word.strip_prefix('@').map_or_else(|| word.to_owned(), |name| files.at(name));
+    command.split_whitespace().map(word).collect()
+}
+
+fn networks(table: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(table).unwrap();
+    let mut names: Vec<String> =
+        text.lines().skip(1).map(|line| line.split(',').next().unwrap().to_owned()).collect();
+    names.dedup();
+    names
+}
+
+/// README's commands, one after the other, make the page that a run makes: nothing is left out of it.
+#[test]
+fn single_commands_add_up_to_a_full_page() {
+    let files = Files(tempfile::tempdir().unwrap());
+    go(&files, "data simulate --samples 60 --seed 1 --out @nerve.npz");
+    go(&files, "train --data @nerve.npz --epochs 1 --batch-size 8 --out @ann");
+    go(&files, "convert --checkpoint @ann/best.pth --data @nerve.npz --out @snn.pth");
+    go(&files, "evaluate --checkpoint @ann/best.pth --data @nerve.npz --limit 8 --out @results");
+    go(&files, "evaluate --checkpoint @snn.pth --data @nerve.npz --limit 8 --timesteps 3 --out @results");
+    go(&files, "finetune --checkpoint @snn.pth --data @nerve.npz --limit 8 --timesteps 2 --out @tuned");
+    let tuned =
+        go(&files, "evaluate --checkpoint @tuned/best.pth --data @nerve.npz --limit 8 --out @results");
+    assert_eq!(tuned["written"]["network"], "tuned");
+    go(&files, "spikes --checkpoint @tuned/best.pth --data @nerve.npz --out @results");
+    go(&files, "spikes --checkpoint @snn.pth --data @nerve.npz --timesteps 3 --out @results");
+    let energy = go(&files, "energy --run @results");
+    let names: Vec<&str> =
+        energy.as_array().unwrap().iter().map(|e| e["network"].as_str().unwrap()).collect();
+    assert_eq!(names, ["snn", "tuned"]);
+    let report = go(&files, "report @results");
+    assert_eq!(report["left_out"], serde_json::json!([]));
+
+    let folder = files.path().join("results");
+    for (table, wanted) in [
+        ("evaluations.csv", &["ann", "snn", "tuned"][..]),
+        ("activity.csv", &["snn", "tuned"]),
+        ("steps.csv", &["snn", "tuned"]),
+        ("confusion.csv", &["ann", "snn", "tuned"]),
+        ("training.csv", &["ann"]),
+        ("finetune.csv", &["tuned"]),
+        ("raster.csv", &["tuned", "snn"]),
+    ] {
+        assert_eq!(networks(&folder.join(table)), wanted, "{table}");
+    }
+    // T = 1 and 2 as well, for the accuracy figure.
+    assert_eq!(lines(&folder.join("evaluations.csv")), 1 + 1 + 3 + 2);
+    assert_eq!(lines(&folder.join("steps.csv")), 1 + 5 * 3 + 5 * 2);
+    let manifest: Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.join("manifest.json")).unwrap()).unwrap();
+    assert!(manifest["version"].is_string() && manifest["device"].is_string() && manifest["seed"] == 0);
+    let commands = manifest["commands"].as_array().unwrap();
+    assert_eq!(commands.len(), 5);
+    assert_eq!((&commands[2]["does"], &commands[2]["network"]), (&"evaluate".into(), &"tuned".into()));
+    for input in commands[2]["inputs"].as_array().unwrap() {
+        assert_eq!(input["sha256"].as_str().unwrap().len(), 64);
+        assert!(manifest["inputs"].as_array().unwrap().contains(input));
+    }
+}
+
+/// What `evaluate --out` records is what `run` records.
+#[test]
+fn evaluate_records_what_a_run_records() {
+    let files = Files::with_snn();
+    let config = format!(
+        "name: a\nseed: 5\ndata: {{file: {}}}\nann: {{checkpoint: {}}}\nconvert: [{{name: snn, timesteps: 4, also_at: [2]}}]\n",
+        files.at("data.npz"),
+        files.at("ann.pth")
+    );
+    std::fs::write(files.path().join("run.yaml"), config).unwrap();
+    go(&files, "run @run.yaml --out @run");
+    go(&files, "evaluate --checkpoint @ann.pth --data @data.npz --seed 5 --out @single");
+    let evaluate =
+        go(&files, "evaluate --checkpoint @run/snn.pth --data @data.npz --seed 5 --also-at 2 --out @single");
+    assert_eq!(evaluate["accuracy_by_step"].as_array().unwrap().len(), 4);
+    go(&files, "energy --run @single");
+    for table in ["activity.csv", "steps.csv", "confusion.csv", "energy.csv", "energy_steps.csv"] {
+        let read = |folder: &str| std::fs::read_to_string(files.path().join(folder).join(table)).unwrap();
+        assert_eq!(read("run"), read("single"), "{table}");
+    }
+    // But for the epoch of the ANN, which only a single command tells.
+    let rows = |folder: &str| {
+        let text = std::fs::read_to_string(files.path().join(folder).join("evaluations.csv")).unwrap();
+        text.lines().skip(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(rows("run"), rows("single"));
+}
+
+#[test]
+fn results_of_a_network_are_replaced_only_when_asked() {
+    let files = Files::with_snn();
+    let evaluate = "evaluate --checkpoint @snn.pth --data @data.npz --out @results";
+    let table = files.path().join("results/evaluations.csv");
+    go(&files, &format!("{evaluate} --limit 4 --timesteps 2"));
+    assert_eq!(lines(&table), 1 + 2);
+    refused(&files, &format!("{evaluate} --timesteps 2"), &["'snn' at T = 2", "--name", "--force"]);
+    // Another T is another result, and leaves those that are there alone.
+    let before = std::fs::read_to_string(&table).unwrap();
+    go(&files, &format!("{evaluate} --timesteps 5 --limit 3"));
+    assert!(std::fs::read_to_string(&table).unwrap().starts_with(&before));
+    assert_eq!(lines(&table), 1 + 2 + 2);
+    let energy = go(&files, "energy --run @results");
+    assert_eq!((energy[0]["timesteps"].as_u64(), energy.as_array().unwrap().len()), (Some(5), 1));
+    go(&files, &format!("{evaluate} --timesteps 2 --limit 2 --force"));
+    assert_eq!(lines(&table), 1 + 4);
+    assert_eq!(go(&files, "energy --run @results")[0]["timesteps"], 2);
+    // Another checkpoint of that name.
+    std::fs::create_dir(files.path().join("other")).unwrap();
+    go(&files, "convert --checkpoint @ann.pth --data @data.npz --scale 0.5 --out @other/snn.pth");
+    let other =
+        "evaluate --checkpoint @other/snn.pth --data @data.npz --limit 4 --timesteps 7 --out @results";
+    refused(&files, other, &["another checkpoint", "--name", "--force"]);
+    go(&files, &format!("{other} --name half"));
+    assert_eq!(networks(&table), ["snn", "half"]);
+    go(&files, &format!("{other} --force"));
+    assert_eq!(networks(&table), ["half", "snn"]);
+    assert_eq!(lines(&table), 1 + 4 + 4);
+    for (name, parts) in [("ann", "kept for the ANN"), ("ann-3bit", "kept"), ("a/b", "letters, digits")] {
+        refused(&files, &format!("{other} --name {name}"), &[parts]);
+    }
+    refused(&files, &format!("{other} --name x --also-at 8"), &["--also-at 8", "7 steps"]);
+}
+
+#[test]
+fn spikes_add_up_for_one_recording() {
+    let files = Files::with_snn();
+    let spikes = "spikes --checkpoint @snn.pth --data @data.npz --timesteps 2 --out @results";
+    let raster = files.path().join("results/raster.csv");
+    go(&files, spikes);
+    let one = lines(&raster);
+    refused(&files, spikes, &["'snn'", "--name", "--force"]);
+    go(&files, &format!("{spikes} --name again"));
+    assert_eq!(lines(&raster), 2 * one - 1);
+    refused(&files, &format!("{spikes} --name third --sample 1"), &["another recording", "--force"]);
+    go(&files, &format!("{spikes} --sample 1 --force"));
+    assert_eq!(networks(&raster), ["snn"]);
+    // The folder to report on is named, not the table again.
+    let words = arguments(&files, &format!("--quiet {spikes} --sample 1 --force"));
+    let output = escape(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains(&format!("`escape-snn report {}`", files.at("results"))), "{text}");
+    assert_eq!(text.matches("conv1").count(), 1, "{text}");
+}
+
+/// One rule for all commands: what is there stays, and `--force` replaces it.
+#[test]
+fn nothing_is_overwritten_unless_asked() {
+    let files = Files::with_snn();
+    go(&files, "data simulate --samples 20 --page @page --out @small.npz");
+    go(&files, "checkpoint convert @snn.pth @copy.safetensors");
+    go(&files, "data convert @small.npz @small.mat");
+    go(&files, "data inspect @small.npz --picture @small.png");
+    go(&files, "evaluate --checkpoint @ann.pth --data @small.npz --logits @logits.npz");
+    let run = format!(
+        "name: a\ndata: {{file: {}}}\nann: {{checkpoint: {}}}\nconvert: [{{name: snn, timesteps: 1}}]\nreport: false\n",
+        files.at("small.npz"),
+        files.at("ann.pth")
+    );
+    std::fs::write(files.path().join("run.yaml"), run).unwrap();
+    go(&files, "run @run.yaml --out @run");
+    go(&files, "train --data @small.npz --epochs 1 --out @trained");
+    go(&files, "finetune --checkpoint @snn.pth --data @small.npz --timesteps 1 --out @tuned");
+    for (file, command) in [
+        ("small.npz", "data simulate --samples 20 --out @small.npz"),
+        ("page/report/index.html", "data simulate --samples 20 --out @other.npz --page @page"),
+        ("snn.pth", "convert --checkpoint @ann.pth --data @small.npz --out @snn.pth"),
+        ("copy.safetensors", "checkpoint convert @snn.pth @copy.safetensors"),
+        ("small.mat", "data convert @small.npz @small.mat"),
+        ("small.csv", "data inspect @small.npz --picture @small.png"),
+        ("logits.npz", "evaluate --checkpoint @ann.pth --data @small.npz --logits @logits.npz"),
+        ("run/manifest.json", "run @run.yaml --out @run"),
+        ("trained/best.pth", "train --data @small.npz --epochs 1 --out @trained"),
+        ("tuned/last.pth", "finetune --checkpoint @snn.pth --data @small.npz --timesteps 1 --out @tuned"),
+    ] {
+        let path = files.path().join(file);
+        let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap());
+        let before = (std::fs::read(&path).unwrap(), inode(&path));
+        refused(&files, command, &["already", "--force"]);
+        assert!((std::fs::read(&path).unwrap(), inode(&path)) == before, "{command}");
+        go(&files, &format!("{command} --force"));
+        assert!(path.is_file() && inode(&path) != before.1, "{command} --force");
+    }
+    refused(&files, "run @run.yaml --out @run --resume --force", &["--resume", "--force"]);
+    // Files that are not a run's stay.
+    std::fs::write(files.path().join("run/mine.pth"), "mine").unwrap();
+    go(&files, "run @run.yaml --out @run --force --set convert.0.name=other");
+    let left = |name: &str| files.path().join("run").join(name).exists();
+    assert!(left("mine.pth") && left("other.pth") && !left("snn.pth"));
+    // What is read is not written over, whatever is asked for.
+    refused(&files, "data convert @small.npz @small.npz --force", &["name another file"]);
+}
+
+/// Files get what the umask gives, so that colleagues can read them; replaced ones keep what they have.
+#[test]
+fn files_have_the_mode_of_the_umask() {
+    let files = Files::with_snn();
+    let program = env!("CARGO_BIN_EXE_escape-snn");
+    let script = format!(
+        "umask 027 && cd '{}' && go() {{ {program} --device cpu --quiet \"$@\" >/dev/null; }} && \
+         go evaluate --checkpoint snn.pth --data data.npz --limit 2 --out results --logits results.npz && \
+         go spikes --checkpoint snn.pth --data data.npz --timesteps 1 --out results && \
+         go energy --run results && go report results && \
+         go finetune --checkpoint snn.pth --data data.npz --timesteps 1 --max-steps 1 --out results && \
+         chmod 604 results/energy.csv results/report/index.html && \
+         go energy --run results && go report results",
+        files.path().display()
+    );
+    assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
+    let mut seen = 0;
+    let mut folders = vec![files.path().join("results")];
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let mode = path.metadata().unwrap().permissions().mode() & 0o777;
+            if path.is_dir() {
+                assert_eq!(mode, 0o750, "{}", path.display());
+                folders.push(path);
+                continue;
+            }
+            let kept = ["energy.csv", "index.html"].iter().any(|name| path.ends_with(name));
+            assert_eq!(mode, if kept { 0o604 } else { 0o640 }, "{}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 40, "{seen}");
+}
+
+#[test]
+fn numbers_below_their_range_are_refused_in_words() {
+    let files = Files(tempfile::tempdir().unwrap());
+    let evaluate = "evaluate --checkpoint a --data b";
+    for (command, expected) in [
+        (format!("{evaluate} --limit -1"), "'--limit <N>': expected at least 1, got -1"),
+        (format!("{evaluate} --limit 0"), "expected at least 1, got 0"),
+        (format!("{evaluate} --batch-size -3"), "expected at least 1, got -3"),
+        (format!("{evaluate} --timesteps -1"), "expected 1 to 100000, got -1"),
+        (format!("{evaluate} --threads -1"), "expected 1 to 4096, got -1"),
+        (format!("{evaluate} --seed -1"), "expected at least 0, got -1"),
+        (format!("{evaluate} --out c --also-at -1,2"), "expected 1 to 100000, got -1"),
+        (format!("{evaluate} --limit 1.5"), "expected a whole number, at least 1, got 1.5"),
+        (
+            "finetune --checkpoint a --data b --out c --lr -1e-3".into(),
+            "expected a positive number, got -1e-3",
+        ),
+        ("finetune --checkpoint a --data b --out c --epochs -1".into(), "expected at least 1, got -1"),
+        ("train --data b --out c --weight-decay -1".into(), "expected a number of at least 0, got -1"),
+        ("convert --checkpoint a --data b --out c --scale -2".into(), "expected a positive number, got -2"),
+        ("spikes --checkpoint a --data b --out c --sample -1".into(), "expected at least 0, got -1"),
+        ("data simulate --out c.npz --samples -1".into(), "expected at least 1, got -1"),
+        ("energy --rates -0.1,0.2,0.3".into(), "conv1"),
+    ] {
+        refused(&files, &command, &[expected]);
+    }
+}
+
+/// With `--json` a failure is JSON too: on stdout where the result would be, and in words on stderr.
+#[test]
+fn errors_are_json_where_results_are() {
+    for (arguments, code, part) in [
+        (&["--json", "data", "inspect", "/nowhere.npz"][..], 1, "/nowhere.npz"),
+        (&["report", "/nowhere", "--json"], 2, "/nowhere"),
+        (&["evaluate", "--json", "--checkpoint", "a", "--data", "b", "--limit", "-1"], 2, "got -1"),
+        (&["evaluate", "--json"], 2, "--checkpoint"),
+    ] {
+        let output = escape(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let error = &printed["error"];
+        assert!(error["message"].as_str().unwrap().contains(part), "{printed}");
+        assert_eq!(error["exit_code"], code);
+        assert!(!error["chain"].as_array().unwrap().is_empty(), "{printed}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(part), "{arguments:?}");
+    }
+    let help = escape(&["--json", "--help"]);
+    assert!(help.status.success() && serde_json::from_slice::<Value>(&help.stdout).is_err());
+}
