@@ -299,3 +299,24 @@ fn errors_are_json_where_results_are() {
     let help = escape(&["--json", "--help"]);
     assert!(help.status.success() && serde_json::from_slice::<Value>(&help.stdout).is_err());
 }
+
+/// A page about recordings, or one that shows a run, is not replaced by another that shows less.
+#[test]
+fn report_keeps_pages_of_another_kind() {
+    let files = Files::with_snn();
+    go(&files, "data simulate --samples 20 --out @small.npz --page @results");
+    let page = files.path().join("results/report/index.html");
+    let before = std::fs::read(&page).unwrap();
+    refused(&files, "report @results", &["page about recordings", "--force"]);
+    go(&files, "evaluate --checkpoint @snn.pth --data @small.npz --limit 2 --out @results");
+    refused(&files, "report @results", &["page about recordings", "--force"]);
+    assert!(std::fs::read(&page).unwrap() == before);
+    go(&files, "report @results --force");
+    assert!(std::fs::read_to_string(&page).unwrap().contains("id=\"table1\""));
+    // Its own page it makes anew.
+    go(&files, "report @results");
+    std::fs::create_dir(files.path().join("empty")).unwrap();
+    refused(&files, "report @empty", &["nothing to report on", "evaluate --out"]);
+    assert!(!files.path().join("empty/report").exists());
+    refused(&files, "energy --run @empty", &["activity.csv", "evaluate"]);
+}

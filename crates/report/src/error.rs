@@ -13,6 +13,23 @@ pub enum ReportError {
         /// The folder asked for.
         path: PathBuf,
     },
+    /// The folder has nothing that a page could show.
+    #[error(
+        "{path}: nothing to report on: no table of a run is there (evaluations.csv, activity.csv and so on); make them \
+         with `escape-snn run`, `evaluate --out` or `spikes --out`"
+    )]
+    Nothing {
+        /// The folder asked for.
+        path: PathBuf,
+    },
+    /// The page in the folder is not of a run.
+    #[error(
+        "{path}: this is a page about recordings, as the data commands make it; report in another folder, or replace it with --force"
+    )]
+    OtherPage {
+        /// The page.
+        path: PathBuf,
+    },
     /// The operating system refused.
     #[error("could not {operation} {path}")]
     Io {

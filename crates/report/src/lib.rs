@@ -17,6 +17,7 @@ mod render;
 pub mod rows;
 mod run;
 mod scene;
+mod standing;
 mod study;
 mod tables;
 mod tally;
@@ -88,6 +89,22 @@ pub fn build(run: &Path) -> Result<ReportSummary, ReportError> {
     let mut written = gallery.written;
     written.push(page.clone());
     Ok(ReportSummary { page, written, left_out })
+}
+
+/// Make sure that [`build`] would have something to show, and would not replace a page about recordings.
+///
+/// # Errors
+/// [`ReportError::Nothing`], [`ReportError::OtherPage`], and those of [`build`] where a file cannot be read.
+pub fn check(run: &Path) -> Result<(), ReportError> {
+    if !run.is_dir() {
+        return Err(ReportError::NoRun { path: run.to_owned() });
+    }
+    let page = run.join("report").join("index.html");
+    if nerve::is_recordings_page(&page) {
+        return Err(ReportError::OtherPage { path: page });
+    }
+    let there = rows::FILES.into_iter().chain(["manifest.json"]).any(|file| run.join(file).exists());
+    if there { Ok(()) } else { Err(ReportError::Nothing { path: run.to_owned() }) }
 }
 
 /// A recording to be shown by [`picture`].

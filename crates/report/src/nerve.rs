@@ -96,6 +96,23 @@ pub struct RecordingsPage<'a> {
     pub settings: serde_json::Map<String, serde_json::Value>,
 }
 
+/// What stands over the title of such a page; it also tells one from a run's.
+const KICKER: &str = "Recordings of a nerve cuff";
+
+/// Whether the page in a folder is one about recordings.
+pub(crate) fn is_recordings_page(page: &Path) -> bool {
+    let head = |page: &Path| -> std::io::Result<String> {
+        let mut bytes = Vec::new();
+        // Styles come first, a few kilobytes of them.
+        std::io::Read::read_to_end(
+            &mut std::io::Read::take(std::fs::File::open(page)?, 1 << 16),
+            &mut bytes,
+        )?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    head(page).is_ok_and(|head| head.contains(&page::kicker(KICKER)))
+}
+
 /// The files that [`recordings_page`] writes into a folder.
 pub fn recordings_page_files(folder: &Path) -> Vec<PathBuf> {
     let figures = ["nerve_section", "traces", "means", "spectra"].iter().flat_map(|stem| {
@@ -120,7 +137,7 @@ pub fn recordings_page(folder: &Path, shown: &RecordingsPage<'_>) -> Result<Repo
     ];
     let html = page::document(
         &shown.title,
-        "Recordings of a nerve cuff",
+        KICKER,
         &shown.title,
         &escape(&shown.lead),
         &chapters.into_iter().filter(|(.., body)| !body.is_empty()).collect::<Vec<_>>(),

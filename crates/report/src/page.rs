@@ -6,10 +6,13 @@ use serde_json::{Map, Value};
 
 use crate::LeftOut;
 use crate::figures::{Chapter, Figure};
-use crate::rows::Kind;
+use crate::rows::Evaluation;
 use crate::run::Run;
 use crate::scene::{escape, variables};
-use crate::tables::{Table, Tables, has_energy, reference_ann, representatives};
+use crate::standing::{
+    Worthless, best_spiking, has_energy, largest_class, reference_ann, standard_error, worthless,
+};
+use crate::tables::{Table, Tables};
 use crate::tally::{ANN, PUBLISHED, Tally, quantised};
 use crate::text;
 
@@ -45,8 +48,8 @@ pub(crate) fn document(
         variables(true)
     );
     html += &format!(
-        "<header>\n<p class=\"kicker\">{}</p>\n<h1>{}</h1>\n<p class=\"lead\">{lead}</p>\n",
-        escape(kicker),
+        "<header>\n{}\n<h1>{}</h1>\n<p class=\"lead\">{lead}</p>\n",
+        self::kicker(kicker),
         escape(heading)
     );
     html += "<nav><ul>\n";
@@ -59,6 +62,11 @@ pub(crate) fn document(
     }
     html += "</main>\n</body>\n</html>\n";
     html
+}
+
+/// The line over the title.
+pub(crate) fn kicker(text: &str) -> String {
+    format!("<p class=\"kicker\">{}</p>", escape(text))
 }
 
 /// Anchor, title, HTML.
@@ -104,12 +112,7 @@ fn run_name(run: &Run) -> String {
 fn summary(run: &Run) -> String {
     let tally = Tally::of(run);
     let ann = reference_ann(run);
-    // Fine-tuned before converted, with energy before without, then the most accurate.
-    let rank = |e: &&crate::rows::Evaluation| (e.kind == Kind::Finetuned, has_energy(run, e));
-    let spiking = representatives(run)
-        .into_iter()
-        .filter(|e| e.kind != Kind::Ann)
-        .max_by(|a, b| rank(a).cmp(&rank(b)).then(a.accuracy.total_cmp(&b.accuracy)));
+    let spiking = best_spiking(run);
     let mut out = Vec::new();
     match (ann, spiking) {
         (Some(a), Some(s)) => {
@@ -121,28 +124,58 @@ fn summary(run: &Run) -> String {
             } else {
                 format!("{:.1} points more", -points)
             };
+            let (first, second) = if a.samples == s.samples {
+                (format!("Of {} test recordings, the ANN", text::grouped(a.samples)), String::new())
+            } else {
+                let of = |e: &Evaluation| text::grouped(e.samples);
+                (format!("Of {} test recordings, the ANN", of(a)), format!(", of {},", of(s)))
+            };
             out.push(format!(
-                "Of {} test recordings, the ANN classifies <b>{:.1}%</b> correctly and the spiking network <b>{}</b> \
-                 ({}, T = {}) <b>{:.1}%</b>, {compared}.",
-                text::grouped(s.samples),
-                100.0 * a.accuracy,
+                "{first} classifies <b>{}</b> correctly and the best spiking network, <b>{}</b> ({}, T = {}){second} \
+                 <b>{}</b>, {compared}.",
+                percent(a),
                 escape(&s.network),
                 s.kind.words(),
                 s.timesteps.unwrap_or(0),
-                100.0 * s.accuracy
+                percent(s)
             ));
         }
         (Some(e), None) | (None, Some(e)) => out.push(format!(
-            "Of {} test recordings, {} ({}{}) classifies <b>{:.1}%</b> correctly.",
+            "Of {} test recordings, {} ({}{}) classifies <b>{}</b> correctly.",
             text::grouped(e.samples),
             escape(&e.network),
             e.kind.words(),
             e.timesteps.map_or(String::new(), |t| format!(", T = {t}")),
-            100.0 * e.accuracy
+            percent(e)
         )),
         (None, None) => out.push("This run has evaluated no network yet.".to_owned()),
     }
-    let Some(s) = spiking.filter(|s| has_energy(run, s)) else { return out.join(" ") };
+    if let Some(e) = spiking.or(ann) {
+        let largest = largest_class(run, e.samples);
+        out.push(match largest {
+            Some(share) => format!(
+                "Naming the most frequent class throughout would be right for {:.1}%, guessing for 33.3%.",
+                100.0 * share
+            ),
+            None => "Guessing would be right for 33.3%.".to_owned(),
+        });
+    }
+    for (e, name) in ann.map(|a| (a, "The ANN".to_owned())).into_iter().chain(
+        spiking.map(|s| (s, format!("<b>{}</b>, the best spiking network of this run,", escape(&s.network)))),
+    ) {
+        match worthless(run, e) {
+            Some(Worthless::Guesses) => {
+                out.push(format!("{name} is no better than that: it has learned nothing that shows here."));
+            }
+            Some(Worthless::Silent) => out.push(format!(
+                "{name} fires no spike: its answers do not come from the recordings, and that it needs little energy \
+                 means nothing."
+            )),
+            None => {}
+        }
+    }
+    let worthy = |s: &&Evaluation| has_energy(run, s) && worthless(run, s).is_none();
+    let Some(s) = spiking.filter(worthy) else { return out.join(" ") };
     if let Some(saving) = tally.saving(PUBLISHED, ANN, &s.network) {
         out.push(format!("By the published formula it needs <b>{}</b> energy than the ANN.", times(saving)));
     }
@@ -169,6 +202,13 @@ fn summary(run: &Run) -> String {
     });
     out.extend(memory);
     out.join(" ")
+}
+
+/// `76.5 ± 3.0%`: the accuracy and its standard error.
+fn percent(e: &Evaluation) -> String {
+    let error = standard_error(e);
+    let error = if error.is_finite() { format!(" \u{b1} {:.1}", 100.0 * error) } else { String::new() };
+    format!("{:.1}{error}%", 100.0 * e.accuracy)
 }
 
 fn times(saving: f64) -> String {
@@ -214,7 +254,7 @@ fn flatten(prefix: &str, object: &Map<String, Value>, depth: usize, rows: &mut V
                 flatten(&format!("{key}."), inner, depth + 1, rows)
             }
             Value::Array(items) if items.iter().all(|i| !i.is_object() && !i.is_array()) => {
-                let between = if key == "command" { " " } else { ", " };
+                let between = if key == "command" || key.ends_with(".command") { " " } else { ", " };
                 rows.push((key, items.iter().map(plain).collect::<Vec<_>>().join(between)));
             }
             Value::Array(items) if depth < 3 && items.iter().all(Value::is_object) => {

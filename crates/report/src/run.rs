@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use crate::error::ReportError;
-use crate::rows::{self, Kind, Row};
+use crate::rows::{self, Row};
 
 /// Samples a second where the manifest does not say.
 const SAMPLE_RATE_HZ: f64 = 30_000.0;
@@ -117,21 +117,6 @@ impl Run {
         let mut layers: Vec<_> = all.iter().filter(same).collect();
         layers.sort_by_key(|r| layer_rank(&r.layer));
         layers
-    }
-
-    /// The networks of a table, in order of appearance but with the network of most interest first: the
-    /// fine-tuned one, else the last.
-    pub(crate) fn ranked<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<String> {
-        let mut networks = distinct(names);
-        let finetuned = |name: &String| {
-            let all = self.evaluations.iter().flatten();
-            all.filter(|e| e.network == *name).any(|e| e.kind == Kind::Finetuned)
-        };
-        let lead = networks.iter().rposition(finetuned).unwrap_or(networks.len().saturating_sub(1));
-        if lead < networks.len() {
-            networks[..=lead].rotate_right(1);
-        }
-        networks
     }
 
     /// Those of the tables that are missing, by file name.

@@ -6,6 +6,10 @@ use crate::figures;
 use crate::rows::{Energy, Evaluation, Kind, Row};
 use crate::run::{Run, distinct};
 use crate::scene::escape;
+use crate::standing::{
+    Worthless, balanced, has_energy, largest_class, reference_ann, representatives, standard_error,
+    worthless, worthless_network,
+};
 use crate::study;
 use crate::tally::{ANN, PUBLISHED, Tally, is_ann, model_name, network_name, quantised};
 use crate::text;
@@ -161,43 +165,6 @@ pub(crate) fn all(run: &Run) -> Tables {
     }
 }
 
-/// The evaluation that stands for a network in Table 1: at the T its activity was measured at, else the most
-/// accurate one, of two equals the shorter simulation. One for each network, preset and encoder.
-pub(crate) fn representatives(run: &Run) -> Vec<&Evaluation> {
-    let all = run.evaluations.as_deref().unwrap_or_default();
-    let key = |e: &Evaluation| (e.network.clone(), e.preset.clone(), e.encoder.clone());
-    let mut chosen: Vec<&Evaluation> = Vec::new();
-    for e in all {
-        if chosen.iter().any(|c| key(c) == key(e)) {
-            continue;
-        }
-        let group = || all.iter().filter(|o| key(o) == key(e));
-        let measured = measured_at(run, e).and_then(|t| group().find(|o| o.timesteps == Some(t)));
-        let better = |a: &'_ &Evaluation, b: &'_ &Evaluation| {
-            a.accuracy.total_cmp(&b.accuracy).then(b.timesteps.cmp(&a.timesteps))
-        };
-        chosen.extend(measured.or_else(|| group().max_by(better)));
-    }
-    chosen
-}
-
-/// T of the network's activity, if it was measured with this preset.
-fn measured_at(run: &Run, e: &Evaluation) -> Option<u32> {
-    run.activity_of(&e.network).first().filter(|a| a.preset == e.preset).map(|a| a.timesteps)
-}
-
-/// Whether the energy table's numbers belong to this evaluation.
-pub(crate) fn has_energy(run: &Run, e: &Evaluation) -> bool {
-    let tally = Tally::of(run);
-    let known = tally.models().iter().any(|m| tally.total(m, &e.network).is_some());
-    known && (run.activity_of(&e.network).is_empty() || measured_at(run, e) == e.timesteps)
-}
-
-/// The ANN others are compared with: the last one evaluated.
-pub(crate) fn reference_ann(run: &Run) -> Option<&Evaluation> {
-    run.evaluations.iter().flatten().rev().find(|e| e.kind == Kind::Ann)
-}
-
 fn table1(run: &Run) -> Option<Table> {
     run.evaluations.as_ref()?;
     let tally = Tally::of(run);
@@ -211,6 +178,9 @@ fn table1(run: &Run) -> Option<Table> {
             ("samples", true),
             ("accuracy", true),
             ("points lost", true),
+            ("standard error", true),
+            ("balanced accuracy", true),
+            ("macro F1", true),
         ],
     );
     let published = tally.models().iter().any(|m| m == PUBLISHED);
@@ -225,15 +195,23 @@ fn table1(run: &Run) -> Option<Table> {
     table.study("study: accuracy");
     table.study("study: energy");
     let reference = reference_ann(run);
+    let mut marked: Vec<(String, Worthless)> = Vec::new();
     for e in representatives(run) {
         let spiking = e.kind != Kind::Ann;
         let settings: Vec<&str> =
             [e.preset.as_str(), e.encoder.as_str()].into_iter().filter(|s| !s.is_empty()).collect();
-        let route = if spiking && !settings.is_empty() {
+        let mut route = if spiking && !settings.is_empty() {
             format!("{} ({})", e.kind.words(), settings.join(", "))
         } else {
             e.kind.words().to_owned()
         };
+        let nothing = worthless(run, e);
+        if let Some(why) = nothing {
+            route += &format!("; {}", why.words());
+            marked.push((e.network.clone(), why));
+        }
+        let share = |value: Option<f64>| value.map_or_else(|| NONE.to_owned(), |v| format!("{v:.3}"));
+        let (balanced_accuracy, macro_f1) = balanced(run, e);
         let lost = reference.filter(|r| r.network != e.network);
         let mut row = vec![
             e.network.clone(),
@@ -242,9 +220,12 @@ fn table1(run: &Run) -> Option<Table> {
             text::grouped(e.samples),
             format!("{:.3}", e.accuracy),
             lost.map_or_else(|| NONE.to_owned(), |r| format!("{:.1}", 100.0 * (r.accuracy - e.accuracy))),
+            share(Some(standard_error(e)).filter(|error| error.is_finite())),
+            share(balanced_accuracy),
+            share(macro_f1),
         ];
         let saving = |model: &str| {
-            let known = spiking && has_energy(run, e);
+            let known = spiking && nothing.is_none() && has_energy(run, e);
             known.then(|| tally.saving(model, ANN, &e.network)).flatten()
         };
         let is_reference = reference.is_some_and(|r| r.network == e.network);
@@ -269,7 +250,33 @@ fn table1(run: &Run) -> Option<Table> {
          that 1 is a draw and below 1 the ANN wins. Columns headed \"study\" are the published study's values, on its \
          own 7,835 test recordings; they are for reference and no result of this run."
     ));
+    let bar = reference.or(run.evaluations.iter().flatten().next()).map(|e| e.samples);
+    let bar = bar.and_then(|samples| largest_class(run, samples));
+    let largest = bar
+        .map_or_else(String::new, |share| format!(", naming the most frequent class throughout {share:.3}"));
+    table.notes.push(format!(
+        "Standard error: of the accuracy, sqrt(p (1 - p) / n) for a share p of n recordings. Balanced accuracy: the mean \
+         over the classes of the share of their recordings that is found. Guessing among three classes gives 0.333{largest}."
+    ));
+    table.notes.extend(remarks(&marked));
     Some(table)
+}
+
+/// What is to be said of networks whose saving would mean nothing.
+fn remarks(marked: &[(String, Worthless)]) -> Vec<String> {
+    let of = |wanted: Worthless| {
+        let names: Vec<&str> = marked.iter().filter(|m| m.1 == wanted).map(|m| m.0.as_str()).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    };
+    let guesses = of(Worthless::Guesses).map(|names| {
+        format!(
+            "Guesses: {names} is no better than naming the most frequent class throughout, so no saving is told of it."
+        )
+    });
+    let silent = of(Worthless::Silent).map(|names| {
+        format!("Silent: {names} fires no spike, so its answers do not come from the recordings, and no saving is told of it.")
+    });
+    guesses.into_iter().chain(silent).collect()
 }
 
 fn table2(run: &Run) -> Option<Table> {
@@ -282,22 +289,39 @@ fn table2(run: &Run) -> Option<Table> {
     steps.dedup();
     let mut table = Table::new("table2", "Table 2. Converted only: accuracy against T", &[("T", true)]);
     for name in &names {
-        table.numeric(name.clone());
+        let of_route = converted().filter(|(_, route)| *route == name);
+        let mut samples: Vec<u64> = of_route.map(|(e, _)| e.samples).collect();
+        samples.sort_unstable();
+        samples.dedup();
+        let samples: Vec<String> = samples.into_iter().map(text::grouped).collect();
+        table.numeric(format!("{name}, {} recordings", samples.join(" or ")));
     }
     table.study("study");
     for t in steps {
         let mut row = vec![t.to_string()];
         for name in &names {
             let found = converted().find(|(e, route)| e.timesteps == Some(t) && *route == name);
-            row.push(found.map_or_else(|| NONE.to_owned(), |(e, _)| format!("{:.3}", e.accuracy)));
+            row.push(found.map_or_else(|| NONE.to_owned(), |(e, _)| with_error(e)));
         }
         let study = study::CONVERTED_AT.iter().find(|(at, _)| *at == t);
         row.push(study.map_or_else(|| NONE.to_owned(), |(_, a)| format!("{a:.3}")));
         table.rows.push(row);
     }
     let study = study::CONVERTED_AT.map(|(t, a)| format!("{t}: {a:.3}")).join(", ");
-    table.notes.push(format!("The published study has, by T: {study}."));
+    table.notes.push(format!(
+        "Accuracy and its standard error. The published study has, by T, on its own 7,835 recordings: {study}."
+    ));
     Some(table)
+}
+
+/// `0.515 ± 0.035`
+fn with_error(e: &Evaluation) -> String {
+    let error = standard_error(e);
+    if error.is_finite() {
+        format!("{:.3} \u{b1} {error:.3}", e.accuracy)
+    } else {
+        format!("{:.3}", e.accuracy)
+    }
 }
 
 fn table3(run: &Run) -> Option<Table> {
@@ -311,6 +335,7 @@ fn table3(run: &Run) -> Option<Table> {
             ("T", true),
             ("network", false),
             ("preset", false),
+            ("samples", true),
             ("converted only", true),
             ("fine-tuned", true),
             ("points gained", true),
@@ -330,8 +355,9 @@ fn table3(run: &Run) -> Option<Table> {
             e.timesteps.map_or_else(|| NONE.to_owned(), |t| t.to_string()),
             e.network.clone(),
             settings.join(", "),
-            before.map_or_else(|| NONE.to_owned(), |b| format!("{:.3}", b.accuracy)),
-            format!("{:.3}", e.accuracy),
+            text::grouped(e.samples),
+            before.map_or_else(|| NONE.to_owned(), with_error),
+            with_error(e),
             before.map_or_else(|| NONE.to_owned(), |b| format!("{:+.1}", 100.0 * (e.accuracy - b.accuracy))),
             e.epoch.map_or_else(|| NONE.to_owned(), |epoch| epoch.to_string()),
             study.map_or_else(|| NONE.to_owned(), |s| format!("{:.3}", s.1)),
@@ -414,13 +440,16 @@ fn energy(run: &Run) -> Option<Table> {
         ],
     );
     table.study("study");
+    let mut marked: Vec<(String, Worthless)> = Vec::new();
     for model in tally.models() {
         for network in tally.networks(&model) {
             let Some(total) = tally.total(&model, &network) else { continue };
             let baseline = is_ann(&network);
             let ann = tally.total(&model, ANN).filter(|a| *a > 0.0);
             let steps = run.activity_of(&network).first().map(|a| a.timesteps);
-            let over_quantised = steps.filter(|_| !baseline).and_then(|t| {
+            let nothing = worthless_network(run, &network);
+            marked.extend(nothing.map(|why| (network.clone(), why)).filter(|m| !marked.contains(m)));
+            let over_quantised = steps.filter(|_| !baseline && nothing.is_none()).and_then(|t| {
                 let (bits, name) = quantised(t);
                 Some(format!("{} ({bits} bits)", text::ratio(tally.saving(&model, &name, &network)?)))
             });
@@ -430,7 +459,7 @@ fn energy(run: &Run) -> Option<Table> {
                 network_name(&network),
                 text::energy(total),
                 ann.map_or_else(none, |a| text::significant(total / a, 3)),
-                (network != ANN)
+                (network != ANN && nothing.is_none())
                     .then(|| tally.saving(&model, ANN, &network))
                     .flatten()
                     .map_or_else(none, text::ratio),
@@ -445,6 +474,7 @@ fn energy(run: &Run) -> Option<Table> {
          quantised ANN has as many bits as a count of T spikes needs.",
         Energy::FILE
     ));
+    table.notes.extend(remarks(&marked));
     Some(table)
 }
 

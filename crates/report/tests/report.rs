@@ -186,6 +186,116 @@ fn malformed_input_is_refused_with_its_place() {
     assert!(error.contains("line 2, column `step`"), "{error}");
 }
 
+/// A run of networks given as name, kind, T, confusion of 200 recordings, spikes and picojoules.
+fn small_run(folder: &Path, networks: &[(&str, &str, u32, [[u64; 2]; 2], f64, f64)]) {
+    let mut tables = [
+        ("evaluations.csv", "network,kind,preset,encoder,timesteps,samples,accuracy,loss,epoch".to_owned()),
+        ("confusion.csv", "network,actual,predicted,count".to_owned()),
+        (
+            "activity.csv",
+            "network,preset,timesteps,samples,layer,kind,neurons,weights,macs,analog_input,leak,spikes_per_sample,\
+             synaptic_operations_per_sample"
+                .to_owned(),
+        ),
+        ("energy.csv", "model,network,layer,component,picojoules\nfp32,ann,conv1,accumulate,1000".to_owned()),
+    ];
+    for (name, kind, t, counts, spikes, picojoules) in networks {
+        let accuracy = (counts[0][0] + counts[1][1]) as f64 / 200.0;
+        let (rules, steps) =
+            if *kind == "ann" { (",", String::new()) } else { ("default,direct", t.to_string()) };
+        tables[0].1 += &format!("\n{name},{kind},{rules},{steps},200,{accuracy},0.5,");
+        for actual in 0..2 {
+            for predicted in 0..2 {
+                tables[1].1 += &format!("\n{name},{actual},{predicted},{}", counts[actual][predicted]);
+            }
+        }
+        if *kind != "ann" {
+            tables[2].1 += &format!("\n{name},default,{t},200,conv1,conv,64,1,1,false,1,{spikes},0");
+            tables[3].1 += &format!("\nfp32,{name},conv1,accumulate,{picojoules}");
+        }
+    }
+    for (file, text) in tables {
+        fs::write(folder.join(file), text + "\n").unwrap();
+    }
+}
+
+/// What the page says first, without its markup.
+fn headline(folder: &Path) -> String {
+    let page = read(&build(folder).unwrap().page);
+    let lead = page.split("<p class=\"lead\">").nth(1).unwrap().split("</p>").next().unwrap();
+    lead.replace("<b>", "").replace("</b>", "")
+}
+
+#[test]
+fn the_headline_is_the_most_accurate_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = [[90, 30], [20, 60]];
+    small_run(
+        folder.path(),
+        &[
+            ("ann", "ann", 0, [[95, 25], [20, 60]], 0.0, 0.0),
+            ("costly", "converted", 4, good, 9.0, 500.0),
+            ("plain", "converted", 4, good, 9.0, 250.0),
+            ("tuned", "finetuned", 4, [[85, 35], [20, 60]], 9.0, 10.0),
+        ],
+    );
+    let text = headline(folder.path());
+    // By hand: sqrt(0.775 * 0.225 / 200) = 0.02953, sqrt(0.75 * 0.25 / 200) = 0.03062.
+    assert!(
+        text.starts_with("Of 200 test recordings, the ANN classifies 77.5 \u{b1} 3.0% correctly"),
+        "{text}"
+    );
+    assert!(text.contains("plain (converted only, T = 4) 75.0 \u{b1} 3.1%, 2.5 points fewer"), "{text}");
+    assert!(
+        text.contains("most frequent class throughout would be right for 60.0%, guessing for 33.3%"),
+        "{text}"
+    );
+    assert!(text.contains("4.00 times less"), "{text}");
+    let table = tables(folder.path()).unwrap().table1.unwrap();
+    let row = table.rows.iter().find(|row| row[0] == "plain").unwrap();
+    let cell = |head: &str| row[table.columns.iter().position(|c| c.head == head).unwrap()].as_str();
+    // Recalls 90/120 and 60/80; F1 180/(120+110) and 120/(80+90).
+    assert_eq!(
+        [cell("standard error"), cell("balanced accuracy"), cell("macro F1")],
+        ["0.031", "0.750", "0.744"]
+    );
+}
+
+#[test]
+fn nothing_is_saved_by_networks_that_decide_nothing() {
+    let ann = ("ann", "ann", 0, [[95, 25], [20, 60]], 0.0, 0.0);
+    let silent = ("silent", "converted", 4, [[100, 20], [0, 80]], 0.0, 0.05);
+    let guessing = ("guessing", "finetuned", 4, [[120, 0], [80, 0]], 5.0, 0.05);
+    let sound = ("sound", "converted", 4, [[80, 40], [25, 55]], 9.0, 250.0);
+    let all_of = |networks: &[(&str, &str, u32, [[u64; 2]; 2], f64, f64)]| {
+        let folder = tempfile::tempdir().unwrap();
+        small_run(folder.path(), networks);
+        (headline(folder.path()), read(&folder.path().join("report/index.html")))
+    };
+    let (text, page) = all_of(&[ann, silent, guessing, sound]);
+    assert!(text.contains("sound (converted only, T = 4)") && text.contains("4.00 times less"), "{text}");
+    assert!(page.contains("converted only (default, direct); silent"), "Table 1 marks it");
+    assert!(page.contains("fine-tuned (default, direct); guesses"), "Table 1 marks it");
+    assert!(!page.contains("20000"), "a saving of 1000 / 0.05");
+    for (only, said) in [(silent, "fires no spike"), (guessing, "no better than that")] {
+        let (text, page) = all_of(&[ann, only]);
+        assert!(text.contains(said) && !text.contains("times less"), "{text}");
+        assert!(!page.contains("20000"), "{said}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    small_run(folder.path(), &[("ann", "ann", 0, [[120, 0], [80, 0]], 0.0, 0.0), sound]);
+    assert!(headline(folder.path()).contains("The ANN is no better than that"));
+}
+
+#[test]
+fn a_page_is_not_emptied() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = || escape_report::check(folder.path()).map_err(|e| e.to_string());
+    assert!(check().unwrap_err().contains("nothing to report on"));
+    fs::write(folder.path().join("evaluations.csv"), "").unwrap();
+    assert_eq!(check(), Ok(()));
+}
+
 #[test]
 fn an_absent_run_is_an_error() {
     let error = build(Path::new("no/such/run")).unwrap_err();

@@ -24,6 +24,8 @@ struct Report {
 struct MeasuredReport {
     network: String,
     timesteps: u32,
+    /// No neuron fired.
+    silent: bool,
     published: Option<Published>,
     models: Vec<ModelReport>,
 }
@@ -53,6 +55,12 @@ pub fn run(context: &Context, args: EnergyArgs) -> Result<()> {
         }
         (None, Some(run)) => {
             let reports = of_run(run)?;
+            for silent in reports.iter().filter(|r| r.silent) {
+                context.note(format!(
+                    "note: {} fires no spike; that it needs little energy means nothing",
+                    silent.network
+                ));
+            }
             context.result(&reports, || text(&reports))
         }
         (None, None) => Err(usage("give --rates R1,R2,R3 or --run DIR")),
@@ -80,7 +88,8 @@ fn text(reports: &[MeasuredReport]) -> String {
             let t = &m.totals;
             let [ann, quantised, snn] =
                 [t.ann_pj, t.quantised_pj, t.snn_pj].map(|pj| format!("{:.3}", pj / 1e6));
-            let [full, fair] = [t.saving, t.saving_over_quantised].map(|r| format!("{r:.2}"));
+            let ratio = |ratio: f64| if r.silent { "-".to_string() } else { format!("{ratio:.2}") };
+            let [full, fair] = [t.saving, t.saving_over_quantised].map(ratio);
             rows.push(vec![r.network.clone(), m.model.into(), ann, quantised, snn, full, fair]);
         }
     }
@@ -139,7 +148,9 @@ fn of_run(run: &Path) -> Result<Vec<MeasuredReport>> {
         let rates: Vec<f64> = measured.layers.iter().take(3).map(LayerActivity::rate).collect();
         // A silent network has no ratio.
         let published = published(&rates).ok();
-        reports.push(MeasuredReport { network, timesteps: measured.timesteps, published, models: of_models });
+        let silent = measured.layers.iter().all(|layer| layer.spikes_per_sample == 0.0);
+        let timesteps = measured.timesteps;
+        reports.push(MeasuredReport { network, timesteps, silent, published, models: of_models });
     }
     let table: Vec<Energy> = entries
         .into_iter()

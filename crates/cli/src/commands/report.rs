@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use escape_report::ReportError;
 use serde_json::json;
 
 use crate::args::ReportArgs;
@@ -14,6 +15,10 @@ pub fn run(context: &Context, args: ReportArgs) -> Result<()> {
             "{}: no such folder; name a run folder, runs/demo say",
             args.run.display()
         )));
+    }
+    match escape_report::check(&args.run) {
+        Err(ReportError::OtherPage { .. }) if context.force => {}
+        checked => checked.map_err(|error| usage(error.to_string()))?,
     }
     let (summary, tables) = build(&args.run)?;
     for missing in &summary.left_out {

@@ -41,6 +41,7 @@ fn start(context: &Context, mut config: Config, out: Option<PathBuf>, resume: bo
     };
     if !resume {
         check_results(context, &folder, &["manifest.json"], "a run", "continue it with `run --resume`, ")?;
+        check_results(context, &folder, &["report/index.html"], "a page", "")?;
     }
     check_folder(&folder)?;
     let context = &context.with_seed(config.seed);

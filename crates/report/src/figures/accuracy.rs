@@ -10,9 +10,7 @@ use crate::plot::{Axis, Plot, Swatch, legend};
 use crate::rows::{Evaluation, Kind, Row};
 use crate::run::{Run, distinct};
 use crate::scene::{ANN_SERIES, Area, Dash, Ink, Scene, Type};
-
-/// Chance with three classes.
-const CHANCE: f64 = 1.0 / 3.0;
+use crate::standing::{CHANCE, largest_class, standard_error};
 
 #[derive(Serialize, Deserialize)]
 struct Point {
@@ -21,6 +19,10 @@ struct Point {
     kind: Kind,
     timesteps: Option<u32>,
     accuracy: f64,
+    samples: u64,
+    standard_error: f64,
+    /// Accuracy of naming the most frequent class throughout.
+    largest_class: Option<f64>,
 }
 
 /// The name of a route: how the network came to be, its preset and its encoder.
@@ -55,8 +57,11 @@ pub(crate) fn routes(evaluations: &[Evaluation]) -> Vec<String> {
     evaluations.iter().zip(&plain).map(name).collect()
 }
 
-fn derive(evaluations: &[Evaluation]) -> Vec<Point> {
+fn derive(run: &Run, evaluations: &[Evaluation]) -> Vec<Point> {
     let point = |(e, route): (&Evaluation, String)| Point {
+        samples: e.samples,
+        standard_error: standard_error(e),
+        largest_class: largest_class(run, e.samples),
         route,
         network: e.network.clone(),
         kind: e.kind,
@@ -82,10 +87,11 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
         label: ITEM,
         caption:
             "Share of test recordings classified correctly when the simulation runs for T steps, for each \
-                  route from ANN to spiking network. The ANN has no steps: its accuracy is the level line."
+                  route from ANN to spiking network; whiskers reach one standard error up and down. The ANN has no \
+                  steps: its accuracy is the level line."
                 .to_owned(),
     };
-    gallery.add(plan, &derive(evaluations), draw)
+    gallery.add(plan, &derive(run, evaluations), draw)
 }
 
 fn draw(points: &[Point]) -> Scene {
@@ -95,6 +101,7 @@ fn draw(points: &[Point]) -> Scene {
     let routes = distinct(points.iter().map(|p| p.route.as_str()));
     let mut entries = Vec::new();
     let mut lines = Vec::new();
+    let mut whiskers = Vec::new();
     let mut anns = 0;
     for (i, name) in routes.iter().filter(|r| spiking.iter().any(|p| p.route == **r)).enumerate() {
         let mut line: Vec<(f64, f64)> = spiking
@@ -105,6 +112,10 @@ fn draw(points: &[Point]) -> Scene {
         line.sort_by(|a, b| a.0.total_cmp(&b.0));
         // Grey is the ANN's.
         let ink = Ink::Series(i % ANN_SERIES);
+        whiskers.extend(spiking.iter().filter(|p| p.route == *name).filter_map(|p| {
+            let error = Some(p.standard_error).filter(|error| error.is_finite())?;
+            Some((f64::from(p.timesteps?), p.accuracy - error, p.accuracy + error, ink))
+        }));
         entries.push((Swatch::Line(ink, Dash::Solid, Some(i)), name.clone()));
         lines.push((line, ink, i));
     }
@@ -121,7 +132,10 @@ fn draw(points: &[Point]) -> Scene {
     let area = Area::new(56.0, top, WIDTH - 56.0 - 74.0, 280.0);
     scene.height = area.bottom() + 46.0;
 
-    let values: Vec<f64> = points.iter().map(|p| p.accuracy).chain([CHANCE]).collect();
+    let largest = points.iter().find_map(|p| p.largest_class);
+    let ends = whiskers.iter().flat_map(|w| [w.1.max(0.0), w.2.min(1.0)]);
+    let values: Vec<f64> =
+        points.iter().map(|p| p.accuracy).chain([CHANCE]).chain(largest).chain(ends).collect();
     let y = Axis::rounded(min(&values) - 0.01, (max(&values) + 0.01).min(1.0), 6, "accuracy (share correct)");
     let mut ticks: Vec<f64> = steps.clone();
     ticks.sort_by(f64::total_cmp);
@@ -140,14 +154,26 @@ fn draw(points: &[Point]) -> Scene {
     let beside = |scene: &mut Scene, value: f64, name: &str| {
         scene.text(area.right() + 6.0, plot.py(value) + Type::LABEL.drop(), name, Type::LABEL);
     };
-    beside(&mut scene, CHANCE, "chance");
+    // What would collide is left without a name.
     let mut named: Vec<f64> = Vec::new();
+    let mut name = |scene: &mut Scene, value: f64, name: &str| {
+        if named.iter().all(|n| (plot.py(*n) - plot.py(value)).abs() > 13.0) {
+            beside(scene, value, name);
+            named.push(value);
+        }
+    };
     for (accuracy, dash) in levels {
         plot.level(&mut scene, accuracy, Ink::Series(ANN_SERIES), dash);
-        if named.iter().all(|n| (plot.py(*n) - plot.py(accuracy)).abs() > 13.0) {
-            beside(&mut scene, accuracy, &format!("ANN {accuracy:.3}"));
-            named.push(accuracy);
-        }
+        name(&mut scene, accuracy, &format!("ANN {accuracy:.3}"));
+    }
+    if let Some(share) = largest.filter(|share| share - CHANCE > 0.005) {
+        plot.level(&mut scene, share, Ink::Muted, Dash::Dotted);
+        name(&mut scene, share, "largest class");
+    }
+    name(&mut scene, CHANCE, "chance");
+    for (t, low, high, ink) in whiskers {
+        let (x, top, bottom) = (plot.px(t), plot.py(high.min(1.0)), plot.py(low.max(0.0)));
+        scene.line(vec![(x, top), (x, bottom)], ink, 1.0, Dash::Solid);
     }
     for (line, ink, mark) in lines {
         plot.series(&mut scene, &line, ink, Dash::Solid, Some(mark));

@@ -10,6 +10,7 @@ use crate::plot::{Axis, Colours, Plot};
 use crate::rows::{Activity, LayerKind, Raster, Row};
 use crate::run::{Run, distinct};
 use crate::scene::{Area, Ink, Scene, Type};
+use crate::standing::ranked;
 use crate::text;
 
 /// Channels of every convolution.
@@ -78,7 +79,7 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
         return Ok(());
     }
     let raster = run.raster.as_deref().unwrap_or_default();
-    let networks = run.ranked(raster.iter().map(|r| r.network.as_str()));
+    let networks = ranked(run, raster.iter().map(|r| r.network.as_str()));
     if networks.is_empty() {
         gallery.leave_out(ITEM, &[Raster::FILE], "has no rows");
     }

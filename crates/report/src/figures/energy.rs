@@ -8,6 +8,7 @@ use crate::plot::{Axis, Plot, Swatch, legend, x_axis};
 use crate::rows::{Energy, EnergyStep, Row};
 use crate::run::{Run, distinct};
 use crate::scene::{ANN_SERIES, Area, Dash, Ink, Scene, Type};
+use crate::standing::{Worthless, worthless_network};
 use crate::tally::{ANN, Tally, is_ann, model_name, network_name};
 use crate::text;
 
@@ -18,6 +19,8 @@ struct Part {
     component: String,
     picojoules: f64,
     normalised: f64,
+    /// Why a saving would mean nothing, if so.
+    remark: String,
 }
 
 /// Components with their colours; others follow.
@@ -56,6 +59,7 @@ pub(super) fn add_components(run: &Run, gallery: &mut Gallery) -> Result<(), Rep
                     component,
                     picojoules,
                     normalised: picojoules / whole,
+                    remark: worthless_network(run, &network).map_or("", Worthless::words).to_owned(),
                 });
             }
         }
@@ -114,7 +118,12 @@ fn draw_components(parts: &[Part]) -> Scene {
                 scene.rect(at(from), middle - 7.5, at(to) - at(from), 15.0, component(&part.component).1);
                 from = to;
             }
-            let label = if network == ANN { "1".to_owned() } else { compared(from) };
+            let remark = of().find(|p| p.network == *network).map_or("", |p| p.remark.as_str());
+            let label = match (network.as_str(), remark) {
+                (ANN, _) => "1".to_owned(),
+                (_, "") => compared(from),
+                (_, remark) => format!("({remark})"),
+            };
             // Right of the bar, and of the dashed line if that would cross it.
             let left = at(from) + 6.0;
             let crossed = (left - 3.0..left + Type::VALUE.width(&label) + 3.0).contains(&at(1.0));

@@ -8,6 +8,7 @@ use crate::plot::{Axis, Colours, Plot, outline};
 use crate::rows::{Activity, Raster, Row};
 use crate::run::Run;
 use crate::scene::{Area, Dash, Ink, SERIES, Scene, Type};
+use crate::standing::ranked;
 use crate::text;
 
 /// Up to this many neurons each has a row of its own.
@@ -58,7 +59,7 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
     }
     let raster = run.raster.as_deref().unwrap_or_default();
     let mut drawn = false;
-    for (i, network) in run.ranked(raster.iter().map(|r| r.network.as_str())).iter().enumerate() {
+    for (i, network) in ranked(run, raster.iter().map(|r| r.network.as_str())).iter().enumerate() {
         let layers = run.activity_of(network);
         if layers.is_empty() {
             let item = format!("{ITEM} of {network}");

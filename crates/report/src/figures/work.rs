@@ -8,6 +8,7 @@ use crate::plot::{Axis, Plot, Swatch, legend};
 use crate::rows::{Activity, Row};
 use crate::run::{Run, distinct};
 use crate::scene::{ANN_SERIES, Area, Ink, Scene, Type};
+use crate::standing::ranked;
 use crate::text;
 
 #[derive(Serialize, Deserialize)]
@@ -28,7 +29,7 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
     if !gallery.has(run, ITEM, &[Activity::FILE]) {
         return Ok(());
     }
-    let networks = run.ranked(run.activity.iter().flatten().map(|r| r.network.as_str()));
+    let networks = ranked(run, run.activity.iter().flatten().map(|r| r.network.as_str()));
     if networks.is_empty() {
         gallery.leave_out(ITEM, &[Activity::FILE], "has no rows");
     }

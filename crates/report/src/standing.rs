@@ -1,0 +1,186 @@
+//! How the networks of a run stand: which row of the evaluations stands for each, how sure its accuracy is, whether it
+//! decides anything at all, and which is the best.
+
+use crate::rows::{Confusion, Evaluation, Kind};
+use crate::run::{Run, distinct};
+use crate::tally::Tally;
+
+/// Accuracy of guessing among the study's three classes.
+pub(crate) const CHANCE: f64 = 1.0 / 3.0;
+
+/// Standard error of a share p of n independent recordings: sqrt(p (1 - p) / n). NaN without recordings.
+pub(crate) fn standard_error(e: &Evaluation) -> f64 {
+    (e.accuracy * (1.0 - e.accuracy) / e.samples as f64).sqrt()
+}
+
+/// Why a network's saving would mean nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Worthless {
+    /// Its neurons never fire, so its answers do not come from the recording.
+    Silent,
+    /// It is no better than naming the most frequent class throughout.
+    Guesses,
+}
+
+impl Worthless {
+    /// In a word or two, for tables and figures.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::Guesses => "guesses",
+        }
+    }
+}
+
+/// Why this evaluation's network is worth nothing, if so.
+pub(crate) fn worthless(run: &Run, e: &Evaluation) -> Option<Worthless> {
+    if e.kind != Kind::Ann && is_silent(run, e) {
+        return Some(Worthless::Silent);
+    }
+    // Without a confusion matrix the least that the largest of three classes can have.
+    let bar = largest_class(run, e.samples).unwrap_or(CHANCE);
+    // Of a handful of recordings nothing follows; with all of one class there is nothing to find.
+    let telling = e.samples >= 10 && bar < 1.0;
+    (telling && e.accuracy <= bar + 1e-9).then_some(Worthless::Guesses)
+}
+
+/// As [`worthless`], by the name of a network in other tables: what stands for it.
+pub(crate) fn worthless_network(run: &Run, network: &str) -> Option<Worthless> {
+    representatives(run).into_iter().filter(|e| e.network == network).find_map(|e| worthless(run, e))
+}
+
+/// Whether no neuron fired on any recording when the network was evaluated so.
+fn is_silent(run: &Run, e: &Evaluation) -> bool {
+    let layers = run.activity_of(&e.network);
+    let measured = !layers.is_empty() && measured_at(run, e) == e.timesteps;
+    measured && layers.iter().all(|layer| layer.spikes_per_sample == 0.0)
+}
+
+/// Share of the most frequent class among so many recordings: the accuracy of naming it throughout. From the confusion
+/// matrices, of which any over the same recordings will do.
+pub(crate) fn largest_class(run: &Run, samples: u64) -> Option<f64> {
+    let all = run.confusion.as_deref().unwrap_or_default();
+    let of = |network: &str| all.iter().filter(|c| c.network == network).cloned().collect::<Vec<_>>();
+    let networks = distinct(all.iter().map(|c| c.network.as_str()));
+    let matrix = networks.iter().map(|n| of(n)).find(|m| total(m) == samples && samples > 0)?;
+    let classes = distinct_classes(&matrix);
+    let count = |class: &u32| matrix.iter().filter(|c| c.actual == *class).map(|c| c.count).sum::<u64>();
+    Some(classes.iter().map(count).max()? as f64 / samples as f64)
+}
+
+fn total(matrix: &[Confusion]) -> u64 {
+    matrix.iter().map(|c| c.count).fold(0, u64::saturating_add)
+}
+
+fn distinct_classes(matrix: &[Confusion]) -> Vec<u32> {
+    let mut classes: Vec<u32> = matrix.iter().map(|c| c.actual).collect();
+    classes.sort_unstable();
+    classes.dedup();
+    classes
+}
+
+/// Balanced accuracy and macro F1 of an evaluation: as it was recorded, else from the network's confusion matrix, if
+/// that is of the same evaluation.
+pub(crate) fn balanced(run: &Run, e: &Evaluation) -> (Option<f64>, Option<f64>) {
+    if e.balanced_accuracy.is_some() || e.macro_f1.is_some() {
+        return (e.balanced_accuracy, e.macro_f1);
+    }
+    let all = run.confusion.iter().flatten().filter(|c| c.network == e.network);
+    let matrix: Vec<Confusion> = all.cloned().collect();
+    let hits = |class: u32| {
+        let diagonal = matrix.iter().filter(|c| c.actual == class && c.predicted == class);
+        diagonal.map(|c| c.count as f64).sum::<f64>()
+    };
+    let classes = distinct_classes(&matrix);
+    let right: f64 = classes.iter().map(|&class| hits(class)).sum();
+    if total(&matrix) != e.samples || (right / e.samples as f64 - e.accuracy).abs() > 1e-6 {
+        return (None, None);
+    }
+    let sum =
+        |of: &dyn Fn(&&Confusion) -> bool| matrix.iter().filter(of).map(|c| c.count as f64).sum::<f64>();
+    let (mut recalls, mut scores) = (Vec::new(), Vec::new());
+    for &class in &classes {
+        let (actual, predicted) = (sum(&|c| c.actual == class), sum(&|c| c.predicted == class));
+        if actual > 0.0 {
+            recalls.push(hits(class) / actual);
+            scores.push(2.0 * hits(class) / (actual + predicted));
+        }
+    }
+    let mean =
+        |values: &[f64]| (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64);
+    (mean(&recalls), mean(&scores))
+}
+
+/// The evaluation that stands for a network in Table 1: at the T its activity was measured at, else the most
+/// accurate one, of two equals the shorter simulation. One for each network, preset and encoder.
+pub(crate) fn representatives(run: &Run) -> Vec<&Evaluation> {
+    let all = run.evaluations.as_deref().unwrap_or_default();
+    let key = |e: &Evaluation| (e.network.clone(), e.preset.clone(), e.encoder.clone());
+    let mut chosen: Vec<&Evaluation> = Vec::new();
+    for e in all {
+        if chosen.iter().any(|c| key(c) == key(e)) {
+            continue;
+        }
+        let group = || all.iter().filter(|o| key(o) == key(e));
+        let measured = measured_at(run, e).and_then(|t| group().find(|o| o.timesteps == Some(t)));
+        let better = |a: &'_ &Evaluation, b: &'_ &Evaluation| {
+            a.accuracy.total_cmp(&b.accuracy).then(b.timesteps.cmp(&a.timesteps))
+        };
+        chosen.extend(measured.or_else(|| group().max_by(better)));
+    }
+    chosen
+}
+
+/// T of the network's activity, if it was measured with this preset.
+fn measured_at(run: &Run, e: &Evaluation) -> Option<u32> {
+    run.activity_of(&e.network).first().filter(|a| a.preset == e.preset).map(|a| a.timesteps)
+}
+
+/// Whether the energy table's numbers belong to this evaluation.
+pub(crate) fn has_energy(run: &Run, e: &Evaluation) -> bool {
+    let tally = Tally::of(run);
+    let known = tally.models().iter().any(|m| tally.total(m, &e.network).is_some());
+    known && (run.activity_of(&e.network).is_empty() || measured_at(run, e) == e.timesteps)
+}
+
+/// The ANN others are compared with: the last one evaluated.
+pub(crate) fn reference_ann(run: &Run) -> Option<&Evaluation> {
+    run.evaluations.iter().flatten().rev().find(|e| e.kind == Kind::Ann)
+}
+
+/// The spiking network to speak of first: one that decides something before one that does not, then the most accurate,
+/// of equals the one that needs the least energy, then the fewest steps.
+pub(crate) fn best_spiking(run: &Run) -> Option<&Evaluation> {
+    let spiking = representatives(run).into_iter().filter(|e| e.kind != Kind::Ann);
+    spiking.reduce(|best, e| if is_better(run, e, best) { e } else { best })
+}
+
+fn is_better(run: &Run, e: &Evaluation, than: &Evaluation) -> bool {
+    let tally = Tally::of(run);
+    let energy = |e: &Evaluation| {
+        let known = tally.honest().filter(|_| has_energy(run, e));
+        known.and_then(|model| tally.total(&model, &e.network)).unwrap_or(f64::INFINITY)
+    };
+    let decides = |e: &Evaluation| worthless(run, e).is_none();
+    let order = decides(e)
+        .cmp(&decides(than))
+        .then(e.accuracy.total_cmp(&than.accuracy))
+        .then(energy(than).total_cmp(&energy(e)))
+        .then(than.timesteps.cmp(&e.timesteps));
+    order.is_gt()
+}
+
+/// The networks of a table, in order of appearance but with the one of most interest first: the best, else the last.
+pub(crate) fn ranked<'a>(run: &Run, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut networks = distinct(names);
+    let spiking = representatives(run).into_iter().filter(|e| e.kind != Kind::Ann);
+    let best = spiking
+        .filter(|e| networks.contains(&e.network))
+        .reduce(|best, e| if is_better(run, e, best) { e } else { best });
+    let lead = best.and_then(|best| networks.iter().position(|n| *n == best.network));
+    let lead = lead.unwrap_or(networks.len().saturating_sub(1));
+    if lead < networks.len() {
+        networks[..=lead].rotate_right(1);
+    }
+    networks
+}
