@@ -20,6 +20,9 @@ mod published;
 // A whole run, and what it leaves in its folder.
 mod run;
 
+// What scripts/libtorch chooses and installs, with stand-ins for libtorch and pip.
+mod scripts;
+
 // What the tests share.
 mod support;
 

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -99,7 +100,14 @@ impl Context {
 
     /// The device to compute on, found when first needed: loading CUDA takes seconds.
     pub fn device(&self) -> Result<Device> {
-        Ok(device::select(self.device)?)
+        static WARNED: Once = Once::new();
+        let device = device::select(self.device)?;
+        WARNED.call_once(|| {
+            if let Some(warning) = device::warning(self.device) {
+                self.note(warning);
+            }
+        });
+        Ok(device)
     }
 
     /// A remark for the reader, not a result.

@@ -75,16 +75,59 @@ pub fn select(request: Request) -> Result<Device, ModelError> {
     }
 }
 
+/// Why there is no CUDA.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Lacking {
+    /// No NVIDIA driver, with the loader's words.
+    Driver(String),
+    /// A driver, and a libtorch without what CUDA needs, with the loader's words.
+    Library(String),
+    /// Both, and no device that libtorch can use.
+    Device,
+}
+
+impl fmt::Display for Lacking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Driver(why) => write!(f, "no NVIDIA driver found ({why})"),
+            Self::Library(why) => write!(
+                f,
+                "this machine has an NVIDIA driver, but the CUDA part of libtorch does not load ({why}); install one \
+                 that has it with `scripts/libtorch --cuda` and build again"
+            ),
+            Self::Device => f.write_str("libtorch sees no CUDA device"),
+        }
+    }
+}
+
+/// What whoever leaves the choice to the program should know about it: that a GPU stays idle for want of a libtorch
+/// that can use it.
+pub fn warning(request: Request) -> Option<String> {
+    match request {
+        Request::Auto => warning_of(&cuda()),
+        Request::Cpu | Request::Cuda(_) => None,
+    }
+}
+
+fn warning_of(found: &Result<usize, Lacking>) -> Option<String> {
+    match found {
+        Err(lacking @ Lacking::Library(_)) => {
+            Some(format!("warning: computing on the CPU: {lacking}; --device cpu leaves out this warning"))
+        }
+        _ => None,
+    }
+}
+
 /// Number of usable CUDA devices, or why there are none.
-fn cuda() -> Result<usize, String> {
-    static FOUND: OnceLock<Result<usize, String>> = OnceLock::new();
+fn cuda() -> Result<usize, Lacking> {
+    static FOUND: OnceLock<Result<usize, Lacking>> = OnceLock::new();
     FOUND
         .get_or_init(|| {
-            load("libcuda.so.1").map_err(|e| format!("no NVIDIA driver found ({e})"))?;
-            load("libtorch_cuda.so").map_err(|e| format!("the CUDA part of libtorch does not load ({e})"))?;
+            load("libcuda.so.1").map_err(|e| Lacking::Driver(e.to_string()))?;
+            load("libtorch_cuda.so").map_err(|e| Lacking::Library(e.to_string()))?;
             match Cuda::device_count() {
                 n if n > 0 && Cuda::is_available() => Ok(n as usize),
-                _ => Err("libtorch sees no CUDA device".to_string()),
+                _ => Err(Lacking::Device),
             }
         })
         .clone()
@@ -112,6 +155,18 @@ mod tests {
         for text in ["", "gpu", "cuda:", "cuda:-1", "cuda:x"] {
             assert!(text.parse::<Request>().unwrap_err().contains("expected auto"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_gpu_that_stays_idle_is_told() {
+        let warning = warning_of(&Err(Lacking::Library("libcudnn.so.9: cannot open".into()))).unwrap();
+        for part in ["NVIDIA driver", "libcudnn.so.9", "scripts/libtorch --cuda", "--device cpu"] {
+            assert!(warning.contains(part), "{warning}");
+        }
+        for nothing_to_do in [Ok(1), Err(Lacking::Driver("not found".into())), Err(Lacking::Device)] {
+            assert_eq!(warning_of(&nothing_to_do), None);
+        }
+        assert_eq!(warning(Request::Cpu), None);
     }
 
     #[test]

@@ -177,7 +177,10 @@ fn summary(run: &Run) -> String {
     let worthy = |s: &&Evaluation| has_energy(run, s) && worthless(run, s).is_none();
     let Some(s) = spiking.filter(worthy) else { return out.join(" ") };
     if let Some(saving) = tally.saving(PUBLISHED, ANN, &s.network) {
-        out.push(format!("By the published formula it needs <b>{}</b> energy than the ANN.", times(saving)));
+        out.push(format!(
+            "By the published formula the spiking network needs <b>{}</b> energy than the ANN.",
+            times(saving)
+        ));
     }
     let arithmetic = tally.honest().and_then(|model| {
         let saving = tally.saving(&model, ANN, &s.network)?;
@@ -312,6 +315,7 @@ thead .n{max-width:6.5rem}
 td:not(.n){max-width:12rem}
 td:first-child{white-space:nowrap;max-width:none}#table1 td:nth-child(2){min-width:9.5rem}
 .note{font-size:.84rem;color:var(--c-muted);margin:.6rem 0 2.2rem;max-width:44rem}
+.note+.note{margin-top:-1.7rem}
 .facts th{font-weight:500;color:var(--c-muted);white-space:nowrap}
 .facts td:not(.n){max-width:none;white-space:normal;overflow-wrap:anywhere}
 figure{margin:0 0 2.6rem;max-width:50rem}
