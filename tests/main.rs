@@ -11,6 +11,8 @@ mod errors;
 mod commands;
 // Options of reading recordings, notes, translations and pictures.
 mod recordings;
+// docs/json.md has every key that --json prints.
+mod json;
 // Batch size and threads change nothing in the default preset.
 mod invariance;
 // Training, fine-tuning and runs that were interrupted go on where they were.
