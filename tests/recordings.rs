@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use escape_data::npz::{Values, write};
+use escape_model::checkpoint::{Checkpoint, TensorData, Value as CheckpointValue};
+use escape_model::input::KnownInput;
 use serde_json::Value;
 
 use crate::support::{Files, escape, failure, json, lines};
@@ -281,4 +283,189 @@ fn a_configuration_says_how_its_file_is_read() {
     let manifest: Value =
         serde_json::from_slice(&std::fs::read(files.path().join("out/manifest.json")).unwrap()).unwrap();
     assert_eq!(manifest["inputs"][0]["path"], micro.as_str());
+}
+
+/// The recordings of a file, contacts and samples changed over.
+fn swapped(from: &str, to: &str) {
+    let data = escape_data::read(from.as_ref(), &Default::default()).unwrap().0;
+    let turned: Vec<f32> =
+        data.test.x.chunks_exact(SIZE).flat_map(|x| (0..SIZE).map(|i| x[i % 56 * 100 + i / 56])).collect();
+    let n = data.test.len();
+    write(
+        to.as_ref(),
+        &[("test_x", &[n, 100, 56], Values::F32(&turned)), ("test_y", &[n], Values::I64(&data.test.y))],
+    )
+    .unwrap();
+}
+
+/// 100 x 56 recordings fit the weights of a network for 56 x 100, and are refused all the same.
+#[test]
+fn a_network_knows_rows_columns_rate_and_nerve() {
+    let files = Files::with_snn();
+    let (data, ann, snn, turned) =
+        (files.at("data.npz"), files.at("ann.pth"), files.at("snn.pth"), files.at("t.npz"));
+    swapped(&data, &turned);
+    for checkpoint in [&ann, &snn] {
+        let call = |data| ["evaluate", "--checkpoint", checkpoint, "--data", data];
+        let (code, text) = failure(&call(&turned));
+        assert!(
+            code == 1 && text.contains("100 contacts x 56 samples") && text.contains("--axes N,S,C"),
+            "{text}"
+        );
+        let right = json(&[&call(&turned)[..], &["--axes", "N,S,C"]].concat());
+        let plain = json(&call(&data));
+        assert_eq!((&right["confusion"], &right["loss"]), (&plain["confusion"], &plain["loss"]));
+    }
+    let (code, text) = failure(&["data", "inspect", &turned, "--axes", "N,C"]);
+    assert!(code == 2 && text.contains("each of N (recordings)"), "{text}");
+
+    // What is trained knows what it was trained on; what is converted from it, and copies, know it still.
+    let trained = files.at("trained");
+    json(&["train", "--data", &data, "--epochs", "1", "--out", &trained]);
+    let (best, converted, copy) =
+        (files.at("trained/best.pth"), files.at("converted.pth"), files.at("copy.safetensors"));
+    json(&["convert", "--checkpoint", &best, "--data", &data, "--out", &converted]);
+    json(&["checkpoint", "convert", &converted, &copy]);
+    for path in [&best, &converted, &copy] {
+        let known = KnownInput::of(&Checkpoint::load(path.as_ref()).unwrap());
+        let nerve = Some("seed 0, animal 2".to_owned());
+        assert_eq!(known, KnownInput { shape: Some((56, 100)), sample_rate_hz: Some(30e3), nerve }, "{path}");
+    }
+    let said = remarks(&["evaluate", "--checkpoint", &copy, "--data", &data]);
+    assert!(!said.contains("another"), "{said}");
+    // Another animal, another seed, another sampling rate.
+    let other = files.at("other.npz");
+    json(&["data", "simulate", "--samples", "24", "--seed", "3", "--animal", "4", "--out", &other]);
+    let said = remarks(&["evaluate", "--checkpoint", &copy, "--data", &other]);
+    assert!(
+        said.contains("another nerve (seed 0, animal 2) than these recordings are of (seed 3, animal 4)"),
+        "{said}"
+    );
+    let mut slow = escape_data::read(data.as_ref(), &Default::default()).unwrap().0;
+    slow.sample_rate_hz = 24e3;
+    escape_data::write_mat(other.replace("npz", "mat").as_ref(), &slow).unwrap();
+    let said = remarks(&["evaluate", "--checkpoint", &copy, "--data", &other.replace("npz", "mat")]);
+    assert!(said.contains("trained on recordings of 30000 Hz, these are of 24000 Hz"), "{said}");
+}
+
+#[test]
+fn changed_places_are_seen() {
+    let files = Files::new();
+    let (data, ann) = (files.at("data.npz"), files.at("ann.pth"));
+    let (code, text) = failure(&["evaluate", "--checkpoint", &data, "--data", &ann]);
+    assert!(code == 1 && text.contains("these are recordings") && text.contains("changed places"), "{text}");
+    let (code, text) = failure(&["evaluate", "--checkpoint", &ann, "--data", &ann]);
+    assert!(code == 1 && text.contains("this is a checkpoint (the modified network"), "{text}");
+    let (code, text) = failure(&["train", "--data", &ann, "--out", &files.at("out")]);
+    assert!(code == 1 && text.contains("changed places"), "{text}");
+}
+
+/// Values that stand sample by sample, as reshape(x, [], N) of contacts x samples x N gives them, are seen and read.
+#[test]
+fn the_other_order_of_values_is_seen() {
+    let files = Files::new();
+    let mut data = escape_data::read(files.at("data.npz").as_ref(), &Default::default()).unwrap().0;
+    let right = data.clone();
+    for split in [&mut data.train, &mut data.test] {
+        split.x =
+            split.x.chunks_exact(SIZE).flat_map(|x| (0..SIZE).map(|i| x[i % 56 * 100 + i / 56])).collect();
+    }
+    let (mat, npz) = (files.at("natural.mat"), files.at("right.npz"));
+    escape_data::write_mat(mat.as_ref(), &data).unwrap();
+    let report = json(&["data", "inspect", &mat]);
+    let notes = texts(&report).join("; ");
+    assert!(
+        notes.contains("train: the other order of values fits clearly better")
+            && notes.contains("--axes C,S,N"),
+        "{notes}"
+    );
+    json(&["data", "convert", &mat, &npz, "--axes", "C,S,N"]);
+    assert!(escape_data::read(npz.as_ref(), &Default::default()).unwrap().0 == right);
+    let report = json(&["data", "inspect", &npz]);
+    assert_eq!(texts(&report), Vec::<&str>::new());
+    let alike = &report["train"]["neighbours"];
+    assert!(alike["time"].as_f64() > Some(0.8) && alike["contacts"].as_f64() > Some(0.6), "{alike}");
+}
+
+/// Tensors that torch.save kept, by their usual names and by others.
+#[test]
+fn tensors_of_torch_are_data_files() {
+    let files = Files::new();
+    let data = escape_data::read(files.at("data.npz").as_ref(), &Default::default()).unwrap().0;
+    let ann = files.at("ann.pth");
+    let labels = CheckpointValue::List(data.test.y.iter().map(|&y| CheckpointValue::Int(y)).collect());
+    let x = TensorData::from_f32(&[data.test.len(), 1, 56, 100], &data.test.x);
+    let keep = |name: &str, keys: [&str; 2]| {
+        let entries = [(keys[0].into(), x.clone().into()), (keys[1].into(), labels.clone())];
+        escape_model::checkpoint::write(&files.path().join(name), &CheckpointValue::Dict(entries.to_vec()))
+            .unwrap();
+        files.at(name)
+    };
+    let usual = keep("usual.pt", ["test_x", "test_y"]);
+    let plain = json(&["evaluate", "--checkpoint", &ann, "--data", &files.at("data.npz")]);
+    let found = json(&["evaluate", "--checkpoint", &ann, "--data", &usual]);
+    assert_eq!(found["confusion"], plain["confusion"]);
+    let other = keep("other.pt", ["signals", "classes"]);
+    let call = ["evaluate", "--checkpoint", &ann, "--data", &other];
+    let (code, text) = failure(&call);
+    assert!(code == 1 && text.contains("it holds signals (") && text.contains("--x NAME --y NAME"), "{text}");
+    let found = json(&[&call[..], &["--x", "signals", "--y", "classes"]].concat());
+    assert_eq!(found["confusion"], plain["confusion"]);
+    let (code, _) = failure(&[&call[..], &["--x", "signals"]].concat());
+    assert_eq!(code, 2);
+    // As a checkpoint it is none.
+    let (code, text) = failure(&["evaluate", "--checkpoint", &usual, "--data", &usual]);
+    assert!(code == 1 && text.contains("changed places"), "{text}");
+}
+
+/// An electrode that broke, from the command line and from a configuration; an empty result is no success.
+#[test]
+fn broken_contacts_are_zeroed_or_replaced() {
+    let files = Files::new();
+    let path = files.path().join("broken.npz");
+    let mut x = values(4, 1.0);
+    (0..4).for_each(|n| x[n * SIZE + 1705] = f32::NAN);
+    write_test(&path, &x, &[0, 1, 2, 1]);
+    let (broken, out, ann) = (files.at("broken.npz"), files.at("out.npz"), files.at("ann.pth"));
+    let (code, text) = failure(&["data", "convert", &broken, &out]);
+    assert!(code == 1 && text.contains("contact 17 holds NaN") && text.contains("--bad-contacts"), "{text}");
+    let (code, text) = failure(&["data", "convert", &broken, &out, "--drop-bad"]);
+    assert!(code == 1 && text.contains("nothing is left of 4 recordings"), "{text}");
+    let said = remarks(&["data", "convert", &broken, &out, "--bad-contacts", "mean"]);
+    assert!(said.contains("neighbours' mean: contact 17 in every recording"), "{said}");
+    let text = format!(
+        "name: a\ndata: {{file: {broken}, bad_contacts: zero, x: [test_x, test_x], y: [test_y, test_y], axes: 'N,C,S', \
+         samples: 100}}\nann: {{checkpoint: {ann}}}\nreport: false\n"
+    );
+    std::fs::write(files.path().join("run.yaml"), text).unwrap();
+    let said = remarks(&["run", &files.at("run.yaml"), "--out", &files.at("run")]);
+    assert!(said.contains("train: zeroed: contact 17") && said.contains("test: zeroed"), "{said}");
+}
+
+/// A window of another length, told by --samples (by --window where that counts recordings).
+#[test]
+fn windows_have_their_length() {
+    let files = Files::new();
+    let (flat, ann) = (files.at("flat.npz"), files.at("ann.pth"));
+    let x = values(6, 1.0);
+    write(
+        flat.as_ref(),
+        &[("test_x", &[6, SIZE], Values::F32(&x)), ("test_y", &[6], Values::I64(&[0, 1, 2, 0, 1, 2]))],
+    )
+    .unwrap();
+    let shape = |more: &[&str]| {
+        let report = json(&[&["data", "inspect", &flat][..], more].concat());
+        [&report["test"]["contacts"], &report["test"]["samples"]].map(|n| n.as_u64().unwrap())
+    };
+    assert_eq!((shape(&["--samples", "200"]), shape(&["--window", "50"])), ([28, 200], [112, 50]));
+    let (code, text) = failure(&["data", "inspect", &flat, "--samples", "300"]);
+    assert!(code == 1 && text.contains("5600 values, which windows of 300 samples do not divide"), "{text}");
+    let convert =
+        ["convert", "--checkpoint", &ann, "--data", &flat, "--split", "test", "--out", &files.at("s.pth")];
+    let (code, text) = failure(&[&convert[..], &["--window", "200"]].concat());
+    assert!(code == 1 && text.contains("28 contacts x 200 samples"), "{text}");
+    json(&[&convert[..], &["--window", "100", "--samples", "4"]].concat());
+    let (code, text) =
+        failure(&["evaluate", "--checkpoint", &files.at("s.pth"), "--data", &flat, "--samples", "200"]);
+    assert!(code == 1 && text.contains("28 contacts x 200") && text.contains("--samples 100"), "{text}");
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use escape_convert::Method;
-use escape_data::{ReadOptions, Rescale, Split};
+use escape_data::{Axes, BadContacts, ReadOptions, Rescale, Split};
 use escape_model::arch::Architecture;
 use escape_model::device::Request;
 use escape_snn_core::encode::Encoding;
@@ -158,8 +158,45 @@ pub struct RunArgs {
 /// How recordings are read.
 #[derive(Args)]
 pub struct ReadingArgs {
-    /// Scale each recording to [-1, 1]: auto (files ending in _RAW, and where most recordings leave that range), none
-    /// or per-recording
+    #[command(flatten)]
+    common: CommonReading,
+    /// Samples of a recording's window, where a row of the file is a whole recording [default: what `samples` or
+    /// `contacts` in the file say, otherwise 100]
+    #[arg(long, visible_alias = "window", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    samples: Option<u32>,
+}
+
+/// The same where `--samples` is a number of recordings.
+#[derive(Args)]
+pub struct WindowedReading {
+    #[command(flatten)]
+    common: CommonReading,
+    /// Samples of a recording's window, where a row of the file is a whole recording [default: what `samples` or
+    /// `contacts` in the file say, otherwise 100]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    window: Option<u32>,
+}
+
+#[derive(Args)]
+struct CommonReading {
+    /// What the dimensions of the recordings are, N recordings, C contacts, S samples, in the order of NumPy's shape or of
+    /// MATLAB's size() [default: N,C,S in .npz, .npy and torch files; S,C,N in .mat, a column of whole recordings, contact
+    /// after contact, which x(contacts, samples, recordings) is after reshape(permute(x, [2 1 3]), [], size(x, 3))]
+    #[arg(long, value_name = "AXES")]
+    axes: Option<Axes>,
+    /// Name of the array of recordings, rat.trials say for a field of a structure: the split that is asked for (training
+    /// where both are); or two with a comma, of the training and the test split
+    #[arg(long, value_name = "NAME", value_delimiter = ',', requires = "y")]
+    x: Vec<String>,
+    /// Name of the array of labels, or two as --x
+    #[arg(long, value_name = "NAME", value_delimiter = ',', requires = "x")]
+    y: Vec<String>,
+    /// Contacts that hold NaN or infinities, or one value throughout: refuse, zero or mean (of the neighbours); flat ones are
+    /// noted only by refuse
+    #[arg(long, default_value = "refuse", value_name = "HOW")]
+    bad_contacts: BadContacts,
+    /// Scale each recording to [-1, 1]: auto (files ending in _RAW, and where most recordings leave that range or are far
+    /// smaller), none or per-recording
     #[arg(long, default_value = "auto", value_name = "HOW")]
     pub scaling: Rescale,
     /// Label of the first class, 0 or 1 [default: what the labels say]
@@ -170,9 +207,30 @@ pub struct ReadingArgs {
     pub drop_bad: bool,
 }
 
+impl CommonReading {
+    fn options(&self, samples: Option<u32>) -> ReadOptions {
+        ReadOptions {
+            scaling: self.scaling,
+            first_label: self.first_label,
+            drop_bad: self.drop_bad,
+            axes: self.axes,
+            samples: samples.map(|n| n as usize),
+            x: self.x.clone(),
+            y: self.y.clone(),
+            bad_contacts: self.bad_contacts,
+        }
+    }
+}
+
 impl ReadingArgs {
     pub fn options(&self) -> ReadOptions {
-        ReadOptions { scaling: self.scaling, first_label: self.first_label, drop_bad: self.drop_bad }
+        self.common.options(self.samples)
+    }
+}
+
+impl WindowedReading {
+    pub fn options(&self) -> ReadOptions {
+        self.common.options(self.window)
     }
 }
 
@@ -207,7 +265,7 @@ pub enum DataCommand {
     },
     /// Shapes, classes and ranges of a file, and how it was understood
     Inspect {
-        /// .mat (level 5 or 7.3), .npz, or .npy files by one of them or their folder
+        /// .mat, .npz, torch.save's .pt, or .npy files by one of them or their folder
         file: PathBuf,
         #[command(flatten)]
         reading: ReadingArgs,
@@ -220,7 +278,7 @@ pub enum DataCommand {
     },
     /// Translate recordings
     Convert {
-        /// .mat (level 5 or 7.3), .npz, or .npy files by one of them or their folder
+        /// .mat, .npz, torch.save's .pt, or .npy files by one of them or their folder
         from: PathBuf,
         /// .npz or .mat (level 5)
         to: PathBuf,
@@ -294,7 +352,7 @@ pub struct ConvertArgs {
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     #[command(flatten)]
-    pub reading: ReadingArgs,
+    pub reading: WindowedReading,
     /// train or test
     #[arg(long, default_value = "train")]
     pub split: Split,
@@ -547,7 +605,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     #[command(flatten)]
-    pub reading: ReadingArgs,
+    pub reading: WindowedReading,
     #[command(flatten)]
     pub simulation: SimulationArgs,
     /// Recordings simulated together

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use escape_convert::Method;
 use escape_data::nerve::NerveConfig;
-use escape_data::{ReadOptions, Rescale};
+use escape_data::{Axes, BadContacts, ReadOptions, Rescale};
 use escape_model::arch::Architecture;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::network::Preset;
@@ -61,6 +61,30 @@ pub struct Data {
     pub first_label: Option<u8>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub drop_bad: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub axes: Option<Axes>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<usize>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_two")]
+    pub x: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_two")]
+    pub y: Vec<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub bad_contacts: BadContacts,
+}
+
+/// A name, or a list of them.
+fn one_or_two<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Names {
+        One(String),
+        Several(Vec<String>),
+    }
+    Ok(match Names::deserialize(d)? {
+        Names::One(name) => vec![name],
+        Names::Several(names) => names,
+    })
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -69,7 +93,16 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 impl Data {
     pub fn reading(&self) -> ReadOptions {
-        ReadOptions { scaling: self.scaling, first_label: self.first_label, drop_bad: self.drop_bad }
+        ReadOptions {
+            scaling: self.scaling,
+            first_label: self.first_label,
+            drop_bad: self.drop_bad,
+            axes: self.axes,
+            samples: self.samples,
+            x: self.x.clone(),
+            y: self.y.clone(),
+            bad_contacts: self.bad_contacts,
+        }
     }
 }
 
@@ -240,11 +273,13 @@ impl Config {
         let sources = [self.data.file.is_some(), self.data.simulate.is_some()];
         check(sources[0] != sources[1], "data", "expected either file or simulate");
         check(self.data.first_label.is_none_or(|label| label <= 1), "data.first_label", "expected 0 or 1");
+        check(self.data.samples != Some(0), "data.samples", "expected at least 1");
+        check(self.data.x.len() == self.data.y.len(), "data.x", "expected as many names in x as in y");
         let plain = self.data.reading() == ReadOptions::default();
         check(
             self.data.file.is_some() || plain,
             "data",
-            "scaling, first_label and drop_bad say how a file is read, and there is none",
+            "scaling, first_label, drop_bad, axes, samples, x, y and bad_contacts say how a file is read, and there is none",
         );
         if let Some(simulate) = &self.data.simulate {
             check(simulate.samples >= 10, "data.simulate.samples", "expected at least 10");

@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use escape_data::{Dataset, Recordings};
+use escape_data::{Dataset, Origin, Recordings};
 use escape_model::ann::Ann;
+use escape_model::input::KnownInput;
 use escape_model::metrics::Loss;
 use escape_report::rows::{
     Activity, Evaluation, Finetune, Kind, Raster, Row, Training, append_csv, read_csv,
@@ -17,7 +18,7 @@ use escape_stdb::surrogate::Surrogate;
 use crate::commands::convert::{Conversion, converted};
 use crate::commands::finetune::{Job, adam, finetune, schedule};
 use crate::commands::train::{Recipe, train_into};
-use crate::commands::{Simulation, checkpoint, data, dataset, energy, report, spikes};
+use crate::commands::{Simulation, checkpoint, data, dataset, energy, report, spikes, tell_remarks};
 use crate::config::{Config, Convert};
 use crate::context::{Context, existing, existing_data, make_folder, usage};
 use crate::measured::Measured;
@@ -66,8 +67,10 @@ pub fn run(context: &Context, config: &Config, folder: &Path, resume: bool) -> R
             test.len()
         )));
     }
+    let origin = Origin { sample_rate_hz: data.sample_rate_hz, nerve: data.nerve };
     let load = |path: PathBuf| -> Result<(Ann, PathBuf)> {
         let found = checkpoint(&path)?;
+        tell_remarks(context, &path, &KnownInput::of(&found), &origin);
         let ann = Ann::from_checkpoint(&found, &path, test.contacts, test.samples, context.device()?)?;
         Ok((ann, path))
     };
@@ -107,7 +110,7 @@ pub fn run(context: &Context, config: &Config, folder: &Path, resume: bool) -> R
 fn inputs(config: &Config) -> Result<Vec<Input>> {
     let mut files = Vec::new();
     if let Some(data) = &config.data.file {
-        files.extend(escape_data::files(&existing_data(data)?)?);
+        files.extend(escape_data::files(&existing_data(data)?, &config.data.reading())?);
     }
     files.extend(config.ann.checkpoint.clone());
     files.iter().map(|p| Input::of(&existing(p)?)).collect()
@@ -202,7 +205,10 @@ impl Run<'_> {
                 self.context.note(format!("{}: {note}", route.name));
             }
             let network = conversion.convert(self.context, &self.ann, &calibration)?;
-            converted(&checkpoint(&self.ann_path)?, &network, encoding, route.timesteps).save(&path)?;
+            let ann = checkpoint(&self.ann_path)?;
+            let origin = Origin { sample_rate_hz: self.data.sample_rate_hz, nerve: self.data.nerve };
+            let input = KnownInput::of(&ann).converted_with(&calibration, &origin);
+            converted(&ann, &network, encoding, route.timesteps, &input).save(&path)?;
             let thresholds: Vec<String> =
                 network.layers.iter().map(|l| format!("{:.4}", l.threshold)).collect();
             self.context.note(format!("{}: thresholds {}", route.name, thresholds.join(", ")));
@@ -233,8 +239,16 @@ impl Run<'_> {
             let folder = self.folder.join(format!("{}-training", job.name));
             let train = self.data.train.head(job.samples.unwrap_or(usize::MAX).min(self.data.train.len()));
             let name = job.name.clone();
-            let into =
-                Job { name, options, epochs: job.epochs, max_steps: None, folder: folder.clone(), resume };
+            let input = KnownInput::trained_on(&self.data);
+            let into = Job {
+                name,
+                options,
+                epochs: job.epochs,
+                max_steps: None,
+                folder: folder.clone(),
+                resume,
+                input,
+            };
             let report = finetune(self.context, into, start, &train, &self.test(job.test_samples))?;
             copy_rows::<Finetune>(&folder, self.folder)?;
             checkpoint(&report.checkpoint)?.save(&path)?;

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use escape_data::ReadOptions;
 use escape_energy::is_baseline;
 use escape_report::rows::{
     Activity, Confusion, Energy, Evaluation, Finetune, Kind, Raster, Row, Step, Training, read_csv,
@@ -42,7 +43,7 @@ impl<'a> Results<'a> {
         name: Option<&str>,
         kind: Kind,
         checkpoint: &Path,
-        recordings: &Path,
+        (recordings, reading): (&Path, &ReadOptions),
     ) -> Result<Self> {
         check_folder(folder)?;
         let network = match name {
@@ -57,7 +58,7 @@ impl<'a> Results<'a> {
         }
         let checkpoint = Input::of(checkpoint)?;
         let recordings =
-            escape_data::files(recordings)?.iter().map(|p| Input::of(p)).collect::<Result<_>>()?;
+            escape_data::files(recordings, reading)?.iter().map(|p| Input::of(p)).collect::<Result<_>>()?;
         let manifest = manifest(folder)?;
         let known = entries(&manifest)
             .filter(|entry| entry["network"] == network.as_str())

@@ -17,10 +17,8 @@ use flate2::bufread::DeflateDecoder;
 
 use crate::error::{invalid, shown};
 
-/// Most memory that a reader of this project takes for a file: its size times this, and [`SLACK`].
-///
-/// What is compressed better than that is refused. Numbers that were measured or trained do not come near it; files
-/// made to exhaust a machine's memory go far beyond it.
+/// Memory that any reader of this project may take for a file: its size times this, and [`SLACK`]. Recordings, which
+/// compress better than weights, may take more, see [`crate::memory_limit`].
 pub const EXPANSION: u64 = 4;
 /// What a reader may take besides, in bytes: buffers and tables that do not grow with the file.
 pub const SLACK: u64 = 1 << 20;

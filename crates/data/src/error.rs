@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::archive::ArchiveError;
+use crate::options::contacts_named;
 use crate::recordings::{Inconsistent, Split};
 use crate::{CLASS_NAMES, CLASSES};
 
@@ -77,9 +78,9 @@ pub enum DataError {
     },
     /// What the file holds takes more memory than its size warrants.
     #[error(
-        "cannot read {path}: {what} takes {bytes} bytes of memory, and with the rest of the file that is more than \
-         {expansion} times its {file} bytes; save it anew without compression (MATLAB: save -v6; NumPy: savez)",
-        expansion = crate::archive::EXPANSION
+        "cannot read {path}: {what} takes {bytes} bytes of memory, and with the rest of the file that is more than the \
+         {limit} that a file of {file} bytes may take; save it anew without compression (MATLAB: save -v6; NumPy: savez)",
+        limit = crate::memory_limit(*file)
     )]
     TooLarge {
         /// The file.
@@ -107,9 +108,18 @@ pub enum DataError {
         /// What is not supported and what to do instead.
         problem: String,
     },
+    /// The format cannot hold the recordings.
+    #[error("cannot write {path}: {problem}")]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit and what to do instead.
+        problem: String,
+    },
     /// An array (of an `.npz`) or a variable (of a `.mat`) is absent.
     #[error(
-        "{path} has no array {name}: it holds {}; name the arrays as expected, or ask for the other split",
+        "{path} has no array {name}: it holds {}; say which of them are recordings and labels with --x NAME --y NAME, \
+         name them as expected, or ask for the other split",
         list(present)
     )]
     MissingArray {
@@ -131,6 +141,53 @@ pub enum DataError {
         expected: String,
         /// Its shape.
         got: Vec<u64>,
+    },
+    /// An array fits the recordings' shape by what was said of it only.
+    #[error("{path}: {name} is {}: {problem}", shape(got))]
+    Misfit {
+        /// The file.
+        path: PathBuf,
+        /// The array.
+        name: String,
+        /// Its shape.
+        got: Vec<u64>,
+        /// What does not fit, and what to do.
+        problem: String,
+    },
+    /// Contacts hold NaN or infinities in most recordings.
+    #[error(
+        "{split} split of {path}: {} {} NaN or an infinity in more than half of the {of} recordings, as a broken \
+         electrode does; zero such contacts or take their neighbours' mean with --bad-contacts zero or mean",
+        contacts_named(contacts), if contacts.len() == 1 { "holds" } else { "hold" }
+    )]
+    BadContacts {
+        /// The file.
+        path: PathBuf,
+        /// The split.
+        split: Split,
+        /// The contacts.
+        contacts: Vec<usize>,
+        /// Recordings in the split.
+        of: usize,
+    },
+    /// Every recording of a split was left out.
+    #[error(
+        "{split} split of {path}: nothing is left of {of} recordings: {not_finite} with NaN or an infinity, {constant} \
+         constant, {label} whose label is no class; repair the file, or broken contacts with --bad-contacts zero or mean"
+    )]
+    NothingLeft {
+        /// The file.
+        path: PathBuf,
+        /// The split.
+        split: Split,
+        /// Recordings in the split.
+        of: usize,
+        /// How many hold NaN or an infinity.
+        not_finite: usize,
+        /// How many hold one value only.
+        constant: usize,
+        /// How many have a label that is no class.
+        label: usize,
     },
     /// An array has an element type that cannot be recordings or labels.
     #[error(
@@ -301,6 +358,10 @@ impl DataError {
         Self::Unsupported { path: path.to_owned(), problem: problem.into() }
     }
 
+    pub(crate) fn unwritable(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Unwritable { path: path.to_owned(), problem: problem.into() }
+    }
+
     pub(crate) fn archive(path: &Path, error: ArchiveError) -> Self {
         match error {
             ArchiveError::Io(source) => Self::io(path, "read", source),
@@ -349,12 +410,14 @@ pub fn shown(text: &str) -> String {
     out
 }
 
+/// So many of a file's arrays are listed.
+pub(crate) const LISTED: usize = 20;
+
 fn list(names: &[String]) -> String {
-    const SHOWN: usize = 20;
-    let some: Vec<String> = names.iter().take(SHOWN).map(|name| shown(name)).collect();
+    let some: Vec<String> = names.iter().take(LISTED).map(|name| shown(name)).collect();
     match names.len() {
         0 => "no arrays".to_owned(),
-        n if n > SHOWN => format!("{} and {} more", some.join(", "), n - SHOWN),
+        n if n > LISTED => format!("{} and {} more", some.join(", "), n - LISTED),
         _ => some.join(", "),
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! A recording is one detected compound action potential: H contacts of a nerve cuff, W samples of time,
 //! scaled to [-1, 1], and the class of the movement or touch that evoked it. Files are `.npz` (this project's
-//! own layout, see [`npz`]), the same arrays as `.npy`, or MATLAB `.mat` of level 5 (see [`mat`]) or 7.3 (see
-//! [`hdf5`]); [`nerve`] makes recordings where no animal is at hand. This crate prints nothing and needs no libtorch.
+//! own layout, see [`npz`]), the same arrays as `.npy`, or MATLAB `.mat` of level 4 (see [`mat4`]), 5 (see [`mat`]) or 7.3
+//! (see [`hdf5`], which has Octave's and h5py's files, too); arrays that something else read are taken as well, see
+//! [`read_arrays`]. [`nerve`] makes recordings where no animal is at hand. This crate prints nothing and needs no libtorch.
 //!
 //! Checkpoints, too, are zip archives: [`archive`] reads the directory of either and trusts no size in it, and
 //! [`write_atomically`] writes files of any kind.
@@ -11,11 +12,16 @@
 //! Letters used for shapes throughout: **N** recordings, **H** contacts, **W** samples.
 
 pub mod archive;
+mod arrays;
 mod atomic;
 mod budget;
+mod contacts;
 mod error;
 pub mod hdf5;
+mod labels;
+mod layout;
 pub mod mat;
+pub mod mat4;
 pub mod nerve;
 pub mod npz;
 mod options;
@@ -30,13 +36,18 @@ use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use arrays::{Memory, Source};
 use budget::Budget;
-use reading::{Reading, Source};
+use reading::Reading;
 
+pub use arrays::{ArrayValues, NamedArray, NumberType};
 pub use atomic::write_atomically;
+pub use budget::{COMPRESSED, COMPRESSED_LIMIT, memory_limit};
 pub use error::{DataError, Position, shown};
-pub use options::{Note, ReadOptions, Reason, Rescale};
-pub use recordings::{Dataset, Inconsistent, ParseSplitError, Recordings, Split};
+pub use layout::Axes;
+pub use options::{BadContacts, LabelForm, Neighbours, Note, ReadOptions, Reason, Rescale};
+pub use reading::Origin;
+pub use recordings::{Dataset, Inconsistent, Nerve, ParseSplitError, Recordings, Split};
 pub use summary::{DatasetSummary, SplitSummary};
 pub use typical::{mean_recording, mean_spectrum};
 
@@ -62,14 +73,15 @@ pub const SAMPLE_RATE_HZ: f64 = 30_000.0;
 /// # Errors
 /// Anything that keeps the file from being understood, as a [`DataError`] that names the file, the place in
 /// it and the remedy. A damaged or hostile file gives an error, never a panic; the memory taken is at most
-/// [`archive::EXPANSION`] times its size and [`archive::SLACK`].
+/// [`memory_limit`] of its size.
 pub fn read(path: &Path, options: &ReadOptions) -> Result<(Dataset, Vec<Note>), DataError> {
     let mut reading = open(path, &Split::ALL, options)?;
     let dataset = reading.dataset()?;
     Ok((dataset, reading.notes))
 }
 
-/// Read one split of a file of recordings; the other one is not required to exist, and only its labels are looked at.
+/// Read one split of a file of recordings, and what the file says of where they come from; the other split is not
+/// required to exist, and only its labels are looked at.
 ///
 /// # Errors
 /// As [`read`].
@@ -77,18 +89,79 @@ pub fn read_split(
     path: &Path,
     split: Split,
     options: &ReadOptions,
-) -> Result<(Recordings, Vec<Note>), DataError> {
+) -> Result<(Recordings, Origin, Vec<Note>), DataError> {
     let mut reading = open(path, &[split], options)?;
     let recordings = reading.split(split)?;
-    Ok((recordings, reading.notes))
+    let origin = reading.origin()?;
+    Ok((recordings, origin, reading.notes))
+}
+
+/// As [`read`], for arrays that something else has read from a file of so many bytes, in a format described in words.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_arrays(
+    (path, length, format): (&Path, u64, &str),
+    arrays: Vec<NamedArray>,
+    options: &ReadOptions,
+) -> Result<(Dataset, Vec<Note>), DataError> {
+    let mut reading = open_arrays((path, length, format), arrays, &Split::ALL, options)?;
+    let dataset = reading.dataset()?;
+    Ok((dataset, reading.notes))
+}
+
+/// As [`read_split`], for arrays that something else has read.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_arrays_split(
+    (path, length, format): (&Path, u64, &str),
+    arrays: Vec<NamedArray>,
+    split: Split,
+    options: &ReadOptions,
+) -> Result<(Recordings, Origin, Vec<Note>), DataError> {
+    let mut reading = open_arrays((path, length, format), arrays, &[split], options)?;
+    let recordings = reading.split(split)?;
+    let origin = reading.origin()?;
+    Ok((recordings, origin, reading.notes))
+}
+
+fn open_arrays<'a>(
+    (path, length, format): (&'a Path, u64, &'a str),
+    arrays: Vec<NamedArray>,
+    wanted: &[Split],
+    options: &'a ReadOptions,
+) -> Result<Reading<'a>, DataError> {
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let source = Box::new(Memory { path, format, arrays });
+    Reading::new(source, path, is_raw(stem), wanted, options, Budget::new(length))
 }
 
 /// The files that a path of recordings stands for: itself, or the `.npy` files of a folder or beside the one named.
 ///
 /// # Errors
 /// [`DataError::ArrayName`] if it is a folder without such files, or an `.npy` file of another name.
-pub fn files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
-    if path.is_dir() || extension(path) == "npy" { npz::files(path) } else { Ok(vec![path.to_owned()]) }
+pub fn files(path: &Path, options: &ReadOptions) -> Result<Vec<PathBuf>, DataError> {
+    match path.is_dir() || extension(path) == "npy" {
+        true => npz::files(path, options),
+        false => Ok(vec![path.to_owned()]),
+    }
+}
+
+/// What format of recordings a file is in, if it is one that holds nothing else: `.npy`, `.npz` or MATLAB's.
+pub fn recordings_format(path: &Path) -> Option<&'static str> {
+    let mut file = File::open(path).ok().filter(|file| file.metadata().is_ok_and(|m| m.is_file()))?;
+    let (looks_like, _) = looks_like(&mut file).ok()?;
+    let is = match looks_like {
+        Magic::Npy | Magic::Mat4 | Magic::Mat5 => true,
+        Magic::Hdf5 => extension(path) == "mat",
+        Magic::Zip => {
+            let archive = archive::Archive::new(file).ok()?;
+            archive.names().next().is_some() && archive.names().all(|name| name.ends_with(".npy"))
+        }
+        _ => false,
+    };
+    is.then(|| looks_like.describe())
 }
 
 /// As [`read`], for a file in memory that would be called `name`. `.npy` files are read from a disk only.
@@ -107,20 +180,21 @@ pub fn read_bytes(
 }
 
 /// Write both splits as a MATLAB level 5 file, not compressed: doubles, one column a recording, labels 1..3 in a
-/// column (see [`mat`]); also the scalar `sample_rate_hz` where it is not 30,000.
+/// column (see [`mat`]); also the scalars `samples` (W), `sample_rate_hz` where it is not 30,000, and `nerve_seed` and
+/// `nerve_animal` where the nerve is known.
 ///
 /// The file appears whole or not at all, see [`write_atomically`]. Equal data give equal bytes.
 ///
 /// # Errors
-/// [`DataError::Inconsistent`] when the arrays of a split do not fit each other, [`DataError::Unsupported`] when the
-/// format cannot hold them (other than 100 samples a contact, 2 GiB or more as doubles), [`DataError::Io`] when
-/// writing fails.
+/// [`DataError::Inconsistent`] when the arrays of a split do not fit each other, [`DataError::Unwritable`] when the
+/// format cannot hold them (2 GiB or more as doubles), [`DataError::Io`] when writing fails.
 pub fn write_mat(path: &Path, dataset: &Dataset) -> Result<(), DataError> {
     mat::save(path, dataset)
 }
 
 /// Write both splits as `.npz`: `train_x` float32 N x H x W, `train_y` int64 N (0..2), `test_x`, `test_y`,
-/// and the scalars `contacts` (int64) and `sample_rate_hz` (float64).
+/// and the scalars `contacts` (int64), `sample_rate_hz` (float64), and `nerve_seed` and `nerve_animal` (int64) where the
+/// nerve is known.
 ///
 /// The file appears whole or not at all, see [`write_atomically`]. Equal data give equal bytes.
 ///
@@ -137,7 +211,7 @@ fn open<'a>(path: &'a Path, wanted: &[Split], options: &'a ReadOptions) -> Resul
         if !path.exists() {
             return Err(DataError::Missing { path: path.to_owned() });
         }
-        let (files, bytes, title) = npz::open_files(path)?;
+        let (files, bytes, title) = npz::open_files(path, options)?;
         return Reading::new(Box::new(files), path, is_raw(&title), wanted, options, Budget::new(bytes));
     }
     open_stream(path, File::open(path).map_err(|e| DataError::open(path, e))?, wanted, options)
@@ -160,8 +234,11 @@ fn open_stream<'a, R: Read + Seek + 'a>(
     };
     let source: Box<dyn Source + 'a> = match (extension(path).as_str(), looks_like) {
         ("mat", Magic::Zip) => return Err(wrong("a MATLAB file", "rename it to .npz")),
-        ("npz", Magic::Mat5 | Magic::Hdf5) => return Err(wrong("an .npz archive", "rename it to .mat")),
+        ("npz", Magic::Mat4 | Magic::Mat5 | Magic::Hdf5) => {
+            return Err(wrong("an .npz archive", "rename it to .mat"));
+        }
         (_, Magic::Zip) => Box::new(npz::open(path, file, &mut budget)?),
+        (_, Magic::Mat4) => Box::new(mat4::open(path, file, length, &mut budget)?),
         (_, Magic::Mat5) => Box::new(mat::open(path, file, length, &mut budget)?),
         (_, Magic::Hdf5) => Box::new(hdf5::open(path, file, length, &mut budget)?),
         ("npz", _) => {
@@ -192,6 +269,7 @@ enum Magic {
     Empty,
     Zip,
     Npy,
+    Mat4,
     Mat5,
     Hdf5,
     Gzip,
@@ -205,6 +283,7 @@ impl Magic {
             Self::Empty => "an empty file",
             Self::Zip => "a zip archive (.npz)",
             Self::Npy => "a single NumPy array (.npy)",
+            Self::Mat4 => "a MATLAB level 4 file (.mat)",
             Self::Mat5 => "a MATLAB level 5 file (.mat)",
             Self::Hdf5 => "an HDF5 file (MATLAB level 7.3 .mat, .h5)",
             Self::Gzip => "a gzip file (unpack it first)",
@@ -239,6 +318,8 @@ fn looks_like(file: &mut (impl Read + Seek)) -> io::Result<(Magic, u64)> {
         Magic::Mat5
     } else if head.starts_with(b"\x1f\x8b") {
         Magic::Gzip
+    } else if mat4::is_mat4(&head) {
+        Magic::Mat4
     } else if head.iter().all(|&b| b.is_ascii_graphic() || b.is_ascii_whitespace()) {
         Magic::Text
     } else {

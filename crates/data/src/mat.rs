@@ -1,12 +1,13 @@
-//! MATLAB level 5 `.mat` files, as far as recordings need them: numeric 2-D arrays, compressed or plain, in
-//! either byte order, with numbers stored in a smaller type than their class. Everything else in a file is
-//! skipped. Level 7.3 holds the same variables in HDF5, see [`crate::hdf5`].
+//! MATLAB level 5 `.mat` files, as far as recordings need them: arrays of numbers, compressed or plain, in either byte
+//! order, with numbers stored in a smaller type than their class; text and cell arrays of text as labels; fields of
+//! structures. Everything else in a file is skipped, and it is said. Level 7.3 holds the same variables in HDF5, see
+//! [`crate::hdf5`], and level 4 has fewer kinds of them, see [`crate::mat4`].
 //!
 //! `training_data_rat` and `test_data_rat` are (H * 100) x N: one column a recording, element i of it contact
 //! i / 100, sample i % 100. Storage is column-major, so the columns come one after the other and each is a
 //! row-major H x W recording. `training_data_labels` and `test_data_labels` are N x 1 or 1 x N, values 1..3 or 0..2,
-//! and become 0..2. This project adds a scalar `sample_rate_hz` where it is not 30,000. N recordings, H contacts,
-//! W = 100 samples.
+//! and become 0..2. This project adds the scalars `samples` (W, which is 100 where nothing says otherwise),
+//! `sample_rate_hz` where it is not 30,000, and `nerve_seed` and `nerve_animal`. N recordings, H contacts, W samples.
 //!
 //! Layout, from "MAT-File Format" (MathWorks): a 128-byte header, then elements. An element is a tag (type,
 //! size in bytes; or both and up to four bytes of data in eight bytes) and its data, padded to eight bytes. A
@@ -18,12 +19,12 @@ use std::path::Path;
 
 use flate2::bufread::ZlibDecoder;
 
+use crate::arrays::{Array, Convention, Kind, SCALARS, Sink, Source};
 use crate::budget::Budget;
-use crate::error::{DataError, invalid, shape};
-use crate::reading::Source;
-use crate::recordings::{Dataset, Recordings, Split};
-use crate::scalar::{Element, Endian, Scalar, narrow, read_values};
-use crate::{SAMPLE_RATE_HZ, SAMPLES, write_atomically};
+use crate::error::{DataError, LISTED, invalid, shape, shown};
+use crate::recordings::{Dataset, Nerve, Recordings, Split};
+use crate::scalar::{Element, Endian, Scalar, stream_values};
+use crate::{SAMPLE_RATE_HZ, write_atomically};
 
 const MI_INT8: u32 = 1;
 const MI_UINT8: u32 = 2;
@@ -33,50 +34,20 @@ const MI_DOUBLE: u32 = 9;
 const MI_MATRIX: u32 = 14;
 const MI_COMPRESSED: u32 = 15;
 const MI_UTF8: u32 = 16;
-/// Class of an array of doubles.
+const MI_UTF16: u32 = 17;
+const MI_UTF32: u32 = 18;
+/// Classes: a cell array, a structure, an array of doubles, an object whose content MATLAB keeps elsewhere.
+const MX_CELL: u8 = 1;
+const MX_STRUCT: u8 = 2;
 const MX_DOUBLE: u32 = 6;
+const MX_OPAQUE: u8 = 17;
 /// Header of the file, in bytes.
 const HEADER: u64 = 128;
 /// The longest name read, in bytes (MATLAB allows 63), and the most dimensions.
 const NAME_LIMIT: u32 = 1024;
 const DIMENSIONS_LIMIT: u32 = 32;
-
-/// The variables that are looked at.
-pub(crate) const NAMES: [&str; 5] =
-    ["training_data_rat", "training_data_labels", "test_data_rat", "test_data_labels", "sample_rate_hz"];
-
-/// Names of the values and of the labels of a split.
-pub(crate) fn variables(split: Split) -> [&'static str; 2] {
-    match split {
-        Split::Train => [NAMES[0], NAMES[1]],
-        Split::Test => [NAMES[2], NAMES[3]],
-    }
-}
-
-/// What the dimensions of a variable of values should be.
-pub(crate) const VALUES_SHAPE: &str =
-    "(contacts * 100) x recordings, 5600 x N for 56 contacts; transpose it if it is the other way round";
-/// What those of labels should be.
-pub(crate) const LABELS_SHAPE: &str = "N x 1 or 1 x N, one label a recording";
-
-/// N, H and W of values of these dimensions, in MATLAB's order.
-pub(crate) fn recordings_shape(dims: &[u64]) -> Option<[usize; 3]> {
-    let &[rows, recordings] = dims else { return None };
-    if rows == 0 || !rows.is_multiple_of(SAMPLES as u64) {
-        return None;
-    }
-    let contacts = usize::try_from(rows).ok()? / SAMPLES;
-    Some([usize::try_from(recordings).ok()?, contacts, SAMPLES])
-}
-
-/// How many labels there are in an array of these dimensions.
-pub(crate) fn labels_count(dims: &[u64]) -> Option<usize> {
-    match *dims {
-        [n] | [n, 1] | [1, n] => usize::try_from(n).ok(),
-        [0, _] | [_, 0] => Some(0),
-        _ => None,
-    }
-}
+/// The longest list of field names read, in bytes.
+const FIELDS_LIMIT: u32 = 1 << 16;
 
 /// Find the variables of a file.
 pub(crate) fn open<'a, R: Read + Seek>(
@@ -97,15 +68,8 @@ pub(crate) fn open<'a, R: Read + Seek>(
             return Err(DataError::malformed(path, problem));
         }
     }
-    let mut mat = Mat {
-        path,
-        file,
-        length,
-        endian,
-        wanted: [None; NAMES.len()],
-        present: Vec::new(),
-        compressed: false,
-    };
+    let mut mat =
+        Mat { path, file, length, endian, variables: Vec::new(), skipped: Vec::new(), compressed: false };
     mat.find_variables(budget)?;
     Ok(mat)
 }
@@ -116,13 +80,16 @@ pub(crate) struct Mat<'a, R> {
     file: BufReader<R>,
     length: u64,
     endian: Endian,
-    /// Where the element of each of [`NAMES`] stands.
-    wanted: [Option<u64>; NAMES.len()],
-    /// Names of all variables.
-    present: Vec<String>,
+    /// Names of all variables, and where their elements stand.
+    variables: Vec<(String, u64)>,
+    /// Those that are no arrays of numbers or text, at most [`SKIPPED`], and what they are.
+    skipped: Vec<(String, String)>,
     /// Whether any of them is compressed.
     compressed: bool,
 }
+
+/// So many skipped variables are named.
+const SKIPPED: usize = 40;
 
 /// Type and size of an element, and whether its data lie within the tag.
 #[derive(Debug, Clone, Copy)]
@@ -139,6 +106,29 @@ struct Matrix {
     class: u8,
     complex: bool,
     dims: Vec<u64>,
+    /// Of a MATLAB object.
+    class_name: Option<String>,
+}
+
+impl Matrix {
+    /// What it is if it is no array of numbers.
+    fn describe(&self) -> String {
+        match (&self.class_name, self.class) {
+            (Some(name), _) => {
+                format!("a MATLAB object of class {}; save double(...) or cellstr(...) of it", shown(name))
+            }
+            (None, _) if self.complex => "complex numbers".to_owned(),
+            (None, class) => class_name(class).to_owned(),
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self.class {
+            6..=15 if !self.complex => Kind::Numbers,
+            1 | 4 => Kind::Text(self.describe()),
+            _ => Kind::Other(self.describe()),
+        }
+    }
 }
 
 /// The content of a matrix, after its own tag.
@@ -157,45 +147,13 @@ impl<R: Read> Read for Content<'_, R> {
 }
 
 impl<R: Read> Content<'_, R> {
-    /// Read what follows the numbers: nothing but padding, and the end at which the decoder compares its checksum.
-    fn finish(self) -> io::Result<()> {
+    /// Read on to the end, at which the decoder compares its checksum; but for `more`, nothing but padding is left.
+    fn finish(self, more: bool) -> io::Result<()> {
         if let Self::Packed(reader) = self {
-            io::copy(&mut reader.into_inner().take(16), &mut io::sink())?;
+            let left = if more { u64::MAX } else { 16 };
+            io::copy(&mut reader.into_inner().take(left), &mut io::sink())?;
         }
         Ok(())
-    }
-}
-
-/// A variable of plain numbers, read up to them.
-struct Variable<'a, R> {
-    path: &'a Path,
-    name: &'static str,
-    dims: Vec<u64>,
-    tag: Tag,
-    element: Element,
-    count: usize,
-    content: Content<'a, R>,
-}
-
-impl<R: Read> Variable<'_, R> {
-    fn wrong_shape(self, expected: &str) -> DataError {
-        let (path, name, expected) = (self.path.to_owned(), self.name.to_owned(), expected.to_owned());
-        DataError::WrongShape { path, name, expected, got: self.dims }
-    }
-
-    /// All its numbers, each converted.
-    fn numbers<T>(
-        mut self,
-        budget: &mut Budget,
-        convert: impl Fn(f64) -> T + Copy,
-    ) -> Result<Vec<T>, DataError> {
-        budget.take(self.path, self.name, self.count, size_of::<T>())?;
-        let read = match self.tag.small {
-            Some(bytes) => read_values(&mut &bytes[..], self.element, self.count, convert),
-            None => read_values(&mut self.content, self.element, self.count, convert),
-        };
-        read.and_then(|values| self.content.finish().map(|()| values))
-            .map_err(|e| DataError::reading(self.path, self.name, e))
     }
 }
 
@@ -223,24 +181,14 @@ impl<'p, R: Read + Seek> Mat<'p, R> {
                 );
             }
             // No data at all is what MATLAB writes for an empty cell.
-            let named = match tag.kind {
-                MI_MATRIX | MI_COMPRESSED if size > 0 => {
-                    let mut content = self.content(tag, &place)?;
-                    let matrix = read_preamble(&mut content, endian).map_err(failed)?;
-                    Some(matrix.name).filter(|name| !name.is_empty()) // MATLAB's own data have no name
+            if matches!(tag.kind, MI_MATRIX | MI_COMPRESSED) && size > 0 {
+                let mut content = self.content(tag, &place)?;
+                let matrix = read_preamble(&mut content, endian).map_err(failed)?;
+                // MATLAB's own data have no name.
+                if !matrix.name.is_empty() {
+                    self.compressed |= tag.kind == MI_COMPRESSED;
+                    self.add(matrix, at, &place, budget)?;
                 }
-                _ => None,
-            };
-            if let Some(name) = named {
-                self.compressed |= tag.kind == MI_COMPRESSED;
-                if let Some(which) = NAMES.iter().position(|wanted| *wanted == name)
-                    && self.wanted[which].replace(at).is_some()
-                {
-                    return Err(self.bad(format!("variable {name} occurs twice, the second time in {place}")));
-                }
-                // Twice, for the list may be grown by doubling it.
-                budget.take(path, "the names of the variables", 2 * size_of::<String>() + name.len(), 1)?;
-                self.present.push(name);
             }
             // Matrices are padded to eight bytes by their own elements, compressed ones not at all.
             at = end;
@@ -263,38 +211,57 @@ impl<'p, R: Read + Seek> Mat<'p, R> {
         Ok(Content::Packed(content.take(inner.size.into())))
     }
 
-    /// Open a variable that is there.
-    fn variable(&mut self, name: &'static str) -> Result<Variable<'_, R>, DataError> {
+    /// Take a variable down that stands at a place.
+    fn add(&mut self, matrix: Matrix, at: u64, place: &str, budget: &mut Budget) -> Result<(), DataError> {
+        let read =
+            Split::ALL.iter().any(|&split| Convention::Matlab.names(split).contains(&matrix.name.as_str()));
+        if (read || SCALARS.contains(&matrix.name.as_str()))
+            && self.variables.iter().any(|(name, _)| *name == matrix.name)
+        {
+            let name = matrix.name;
+            return Err(self.bad(format!("variable {name} occurs twice, the second time in {place}")));
+        }
+        if !matches!(matrix.class, 4 | 6..=15) && self.skipped.len() < SKIPPED {
+            self.skipped.push((matrix.name.clone(), matrix.describe()));
+        }
+        // Twice, for the list may be grown by doubling it.
+        let bytes = 2 * size_of::<(String, u64)>() + matrix.name.len();
+        budget.take(self.path, "the names of the variables", bytes, 1)?;
+        self.variables.push((matrix.name, at));
+        Ok(())
+    }
+
+    /// Open a variable, or a field of a structure, up to what it holds; `None` if there is none of this name.
+    fn find(&mut self, name: &str) -> Result<Option<(Matrix, Content<'_, R>)>, DataError> {
         let (path, endian) = (self.path, self.endian);
         let failed = |e| DataError::reading(path, name, e);
-        let at = NAMES.iter().position(|known| *known == name).and_then(|which| self.wanted[which]);
-        self.file.seek(SeekFrom::Start(at.unwrap_or(HEADER))).map_err(|e| DataError::io(path, "read", e))?;
+        let address =
+            |wanted: &str| self.variables.iter().find(|(name, _)| name == wanted).map(|found| found.1);
+        let (at, fields) = match address(name) {
+            Some(at) => (at, None),
+            None => {
+                let Some((first, fields)) = name.split_once('.') else { return Ok(None) };
+                let Some(at) = address(first) else { return Ok(None) };
+                (at, Some(fields))
+            }
+        };
+        self.file.seek(SeekFrom::Start(at)).map_err(|e| DataError::io(path, "read", e))?;
         let tag = read_tag(&mut self.file, endian).map_err(failed)?;
         let mut content = self.content(tag, name)?;
-        let Matrix { class, complex, dims, .. } = read_preamble(&mut content, endian).map_err(failed)?;
-        if complex || !(6..=15).contains(&class) {
-            let got = if complex { "complex numbers" } else { class_name(class) };
-            return Err(DataError::WrongType {
-                path: path.to_owned(),
-                name: name.to_owned(),
-                expected: "a full array of real numbers",
-                got: got.to_owned(),
-            });
+        let mut matrix = read_preamble(&mut content, endian).map_err(failed)?;
+        for field in fields.iter().flat_map(|fields| fields.split('.')) {
+            match read_field(&mut content, endian, &matrix, field).map_err(failed)? {
+                Some(inner) => matrix = inner,
+                None => return Ok(None),
+            }
         }
-        let tag = read_tag(&mut content, endian).map_err(failed)?;
-        let Some(scalar) = scalar_of(tag.kind) else {
-            let problem = format!("the numbers of {name} are of element type {}", tag.kind);
-            return Err(DataError::malformed(path, problem));
-        };
-        let declared = dims.iter().try_fold(1u64, |n, &dim| n.checked_mul(dim));
-        let needed = declared.and_then(|n| n.checked_mul(scalar.bytes() as u64));
-        if needed != Some(u64::from(tag.size)) {
-            let shape = shape(&dims);
-            let problem = format!("{name} is {shape} but holds {} bytes of {scalar:?}", tag.size);
-            return Err(DataError::malformed(path, problem));
-        }
-        let count = tag.size as usize / scalar.bytes();
-        Ok(Variable { path, name, dims, tag, element: (scalar, endian), count, content })
+        Ok(Some((matrix, content)))
+    }
+
+    /// Open a variable that is there.
+    fn variable(&mut self, name: &str) -> Result<(Matrix, Content<'_, R>), DataError> {
+        let path = self.path;
+        self.find(name)?.ok_or_else(|| DataError::malformed(path, format!("no variable {name}")))
     }
 }
 
@@ -305,46 +272,275 @@ impl<R: Read + Seek> Source for Mat<'_, R> {
         format!("MATLAB level 5, {order}-endian, {storage}")
     }
 
-    fn first_label(&self) -> u8 {
-        1
+    fn convention(&self) -> Convention {
+        Convention::Matlab
     }
 
-    fn names(&self, split: Split) -> [&'static str; 2] {
-        variables(split)
+    fn holds(&mut self, name: &str) -> bool {
+        // What is there and damaged is said when it is read.
+        !matches!(self.find(name), Ok(None))
     }
 
-    fn holds(&self, name: &str) -> bool {
-        NAMES.iter().zip(&self.wanted).any(|(known, at)| *known == name && at.is_some())
+    fn entries(&mut self) -> Vec<String> {
+        let names: Vec<String> = self.variables.iter().map(|(name, _)| name.clone()).collect();
+        let endian = self.endian;
+        let described = |(i, name): (usize, String)| match self.find(&name) {
+            Ok(Some((matrix, mut content))) if i < LISTED => {
+                let mut kind = matrix.kind();
+                if matrix.class == MX_STRUCT
+                    && let Ok(fields) = read_fields(&mut content, endian)
+                {
+                    let some: Vec<&str> = fields.iter().take(8).map(String::as_str).collect();
+                    kind = Kind::Other(format!("a structure of {}", some.join(", ")));
+                }
+                Array { dims: matrix.dims, column_major: true, kind }.describe(&name)
+            }
+            _ => name,
+        };
+        names.into_iter().enumerate().map(described).collect()
     }
 
-    fn present(&self) -> Vec<String> {
-        self.present.clone()
+    fn skipped(&mut self) -> Vec<(String, String)> {
+        self.skipped.clone()
     }
 
-    fn labels(&mut self, name: &'static str, budget: &mut Budget) -> Result<Vec<f64>, DataError> {
-        let variable = self.variable(name)?;
-        match labels_count(&variable.dims) {
-            Some(_) => variable.numbers(budget, |v| v),
-            None => Err(variable.wrong_shape(LABELS_SHAPE)),
+    fn array(&mut self, name: &str) -> Result<Array, DataError> {
+        let (path, endian) = (self.path, self.endian);
+        let (matrix, mut content) = self.variable(name)?;
+        let kind = matrix.kind();
+        if kind == Kind::Numbers {
+            read_numbers_tag(&mut content, endian, &matrix, name)
+                .map_err(|e| DataError::reading(path, name, e))?;
+        }
+        Ok(Array { dims: matrix.dims, column_major: true, kind })
+    }
+
+    fn numbers(&mut self, name: &str, _: &mut Budget, sink: &mut Sink<'_>) -> Result<(), DataError> {
+        let (path, endian) = (self.path, self.endian);
+        let nested = self.variables.iter().all(|(other, _)| other != name);
+        let (matrix, mut content) = self.variable(name)?;
+        let read = read_numbers(&mut content, endian, &matrix, name, sink);
+        read.and_then(|()| content.finish(nested)).map_err(|e| DataError::reading(path, name, e))
+    }
+
+    fn texts(&mut self, name: &str, budget: &mut Budget) -> Result<Vec<String>, DataError> {
+        let (path, endian) = (self.path, self.endian);
+        let failed = |e| DataError::reading(path, name, e);
+        let (matrix, mut content) = self.variable(name)?;
+        if matrix.class != MX_CELL {
+            let texts = read_texts(&mut content, endian, &matrix, (path, name), budget)?;
+            content.finish(true).map_err(failed)?;
+            return Ok(texts);
+        }
+        let count = matrix.dims.iter().try_fold(1u64, |n, &dim| n.checked_mul(dim)).unwrap_or(u64::MAX);
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        budget.take(path, name, count, size_of::<String>())?;
+        let mut texts = Vec::with_capacity(count);
+        for i in 0..count {
+            let wrong = |got: &str| {
+                DataError::unsupported(
+                    path,
+                    format!("cell {i} of {name} is {got}, expected a text or a number"),
+                )
+            };
+            let tag = read_tag(&mut content, endian).map_err(failed)?;
+            if tag.kind != MI_MATRIX || tag.small.is_some() || tag.size == 0 {
+                return Err(wrong("empty"));
+            }
+            let cell = read_preamble(&mut content, endian).map_err(failed)?;
+            texts.push(match cell.kind() {
+                Kind::Text(_) if cell.class != MX_CELL => {
+                    let mut rows = read_texts(&mut content, endian, &cell, (path, name), budget)?;
+                    match rows.len() {
+                        0 | 1 => rows.pop().unwrap_or_default(),
+                        _ => return Err(wrong("several texts")),
+                    }
+                }
+                Kind::Numbers if cell.dims.iter().all(|&dim| dim == 1) => {
+                    let mut value = f64::NAN;
+                    read_numbers(&mut content, endian, &cell, name, &mut |_, run| value = run[0])
+                        .map_err(failed)?;
+                    value.to_string()
+                }
+                Kind::Text(what) | Kind::Other(what) => return Err(wrong(&what)),
+                Kind::Numbers => return Err(wrong("an array of numbers")),
+            });
+        }
+        content.finish(true).map_err(failed)?;
+        Ok(texts)
+    }
+}
+
+/// The tag of a matrix's numbers, and how they are stored.
+fn read_numbers_tag(
+    reader: &mut impl Read,
+    endian: Endian,
+    matrix: &Matrix,
+    name: &str,
+) -> io::Result<(Tag, Element, usize)> {
+    let tag = read_tag(reader, endian)?;
+    let Some(scalar) = scalar_of(tag.kind) else {
+        return Err(invalid(format!("the numbers of {name} are of element type {}", tag.kind)));
+    };
+    let declared = matrix.dims.iter().try_fold(1u64, |n, &dim| n.checked_mul(dim));
+    let needed = declared.and_then(|n| n.checked_mul(scalar.bytes() as u64));
+    if needed != Some(u64::from(tag.size)) {
+        let shape = shape(&matrix.dims);
+        return Err(invalid(format!("{name} is {shape} but holds {} bytes of {scalar:?}", tag.size)));
+    }
+    Ok((tag, (scalar, endian), tag.size as usize / scalar.bytes()))
+}
+
+/// Hand over a matrix's numbers, up to the end of their padding.
+fn read_numbers(
+    reader: &mut impl Read,
+    endian: Endian,
+    matrix: &Matrix,
+    name: &str,
+    sink: &mut Sink<'_>,
+) -> io::Result<()> {
+    let (tag, element, count) = read_numbers_tag(reader, endian, matrix, name)?;
+    match tag.small {
+        Some(bytes) => stream_values(&mut &bytes[..], element, count, sink),
+        None => {
+            stream_values(reader, element, count, sink)?;
+            skip_padding(reader, tag.size)
         }
     }
+}
 
-    fn shape(&mut self, name: &'static str) -> Result<[usize; 3], DataError> {
-        let variable = self.variable(name)?;
-        recordings_shape(&variable.dims).ok_or_else(|| variable.wrong_shape(VALUES_SHAPE))
-    }
-
-    fn values(&mut self, name: &'static str, budget: &mut Budget) -> Result<Vec<f32>, DataError> {
-        self.variable(name)?.numbers(budget, narrow)
-    }
-
-    fn scalar(&mut self, name: &'static str, budget: &mut Budget) -> Result<f64, DataError> {
-        let variable = self.variable(name)?;
-        if variable.count != 1 {
-            return Err(variable.wrong_shape("one number"));
+/// The characters of a matrix, by rows.
+fn read_texts(
+    reader: &mut impl Read,
+    endian: Endian,
+    matrix: &Matrix,
+    (path, name): (&Path, &str),
+    budget: &mut Budget,
+) -> Result<Vec<String>, DataError> {
+    texts_of(path, name, &matrix.dims, true, budget, |_, sink| {
+        let tag = read_tag(reader, endian).map_err(|e| DataError::reading(path, name, e))?;
+        let scalar = match tag.kind {
+            MI_UTF8 => Scalar::U8,
+            MI_UTF16 => Scalar::U16,
+            MI_UTF32 => Scalar::U32,
+            kind => scalar_of(kind).unwrap_or(Scalar::U8),
+        };
+        let count = matrix.dims.iter().try_fold(1u64, |n, &dim| n.checked_mul(dim));
+        if count.and_then(|n| n.checked_mul(scalar.bytes() as u64)) != Some(u64::from(tag.size)) {
+            return Err(DataError::unsupported(
+                path,
+                format!(
+                    "{name}: {} bytes of text for {} characters; use plain letters",
+                    tag.size,
+                    shape(&matrix.dims)
+                ),
+            ));
         }
-        Ok(variable.numbers(budget, |v| v)?[0])
+        let count = tag.size as usize / scalar.bytes();
+        let read = match tag.small {
+            Some(bytes) => stream_values(&mut &bytes[..], (scalar, endian), count, sink),
+            None => stream_values(reader, (scalar, endian), count, sink)
+                .and_then(|()| skip_padding(reader, tag.size)),
+        };
+        read.map_err(|e| DataError::reading(path, name, e))
+    })
+}
+
+/// Rows of characters as texts. `read` hands over their codes as they are stored.
+pub(crate) fn texts_of(
+    path: &Path,
+    name: &str,
+    dims: &[u64],
+    column_major: bool,
+    budget: &mut Budget,
+    read: impl FnOnce(&mut Budget, &mut Sink<'_>) -> Result<(), DataError>,
+) -> Result<Vec<String>, DataError> {
+    let (rows, length) = match *dims {
+        [] => (1, 1),
+        [length] => (1, length),
+        [rows, length] => (rows, length),
+        _ => {
+            let (path, name, expected) = (path.to_owned(), name.to_owned(), "rows of characters".to_owned());
+            return Err(DataError::WrongShape { path, name, expected, got: dims.to_vec() });
+        }
+    };
+    let too_many = || DataError::unsupported(path, format!("{name} has too many characters"));
+    let rows = usize::try_from(rows).map_err(|_| too_many())?;
+    let length = usize::try_from(length).map_err(|_| too_many())?;
+    let count = rows.checked_mul(length).ok_or_else(too_many)?;
+    if count == 0 {
+        return Ok(Vec::new());
     }
+    // A code and up to four bytes of text a character.
+    budget.take(path, name, count, 2 * size_of::<u32>())?;
+    budget.take(path, name, rows, size_of::<String>())?;
+    let mut codes = vec![0u32; count];
+    read(budget, &mut |start, run| {
+        codes[start..].iter_mut().zip(run).for_each(|(code, &value)| *code = value as u32);
+    })?;
+    let letter = |code: u32| char::from_u32(code).unwrap_or('?');
+    let row = |row: usize| -> String {
+        let at = |i: usize| if column_major { i * rows + row } else { row * length + i };
+        let mut text = String::with_capacity((0..length).map(|i| letter(codes[at(i)]).len_utf8()).sum());
+        text.extend((0..length).map(|i| letter(codes[at(i)])));
+        text.truncate(text.trim_end_matches(['\0', ' ']).len());
+        text
+    };
+    Ok((0..rows).map(row).collect())
+}
+
+/// The names of a structure's fields.
+fn read_fields(reader: &mut impl Read, endian: Endian) -> io::Result<Vec<String>> {
+    let length = read_short(reader, endian, "the length of field names", &[MI_INT32], 4)?;
+    let length = length.first_chunk().map_or(0, |&raw| u32_of(raw, endian)) as usize;
+    let names = read_short(reader, endian, "the names of fields", &[MI_INT8, MI_UINT8], FIELDS_LIMIT)?;
+    if length == 0 {
+        return Ok(Vec::new());
+    }
+    let name = |raw: &[u8]| {
+        String::from_utf8_lossy(raw.split(|&byte| byte == 0).next().unwrap_or_default()).into_owned()
+    };
+    Ok(names.chunks_exact(length).map(name).collect())
+}
+
+/// Go on from a structure to one of its fields; `None` if it has no such field.
+fn read_field(
+    reader: &mut impl Read,
+    endian: Endian,
+    structure: &Matrix,
+    wanted: &str,
+) -> io::Result<Option<Matrix>> {
+    if structure.class != MX_STRUCT {
+        return Ok(None);
+    }
+    let fields = read_fields(reader, endian)?;
+    let Some(which) = fields.iter().position(|name| name == wanted) else { return Ok(None) };
+    if structure.dims.iter().any(|&dim| dim != 1) {
+        return Err(invalid(format!(
+            "a structure array of {}, expected a single structure",
+            shape(&structure.dims)
+        )));
+    }
+    for at in 0..=which {
+        let tag = read_tag(reader, endian)?;
+        if tag.kind != MI_MATRIX || tag.small.is_some() {
+            return Err(invalid(format!("field {wanted} of element type {}", tag.kind)));
+        }
+        if at < which {
+            let skipped = io::copy(&mut reader.take(tag.size.into()), &mut io::sink())?;
+            if skipped < u64::from(tag.size) {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+            }
+        } else if tag.size == 0 {
+            return Ok(None);
+        }
+    }
+    read_preamble(reader, endian).map(Some)
+}
+
+/// Read what fills an element up to eight bytes.
+fn skip_padding(reader: &mut impl Read, size: u32) -> io::Result<()> {
+    io::copy(&mut reader.take((size.next_multiple_of(8) - size).into()), &mut io::sink()).map(drop)
 }
 
 /// The largest variable that MATLAB reads from a level 5 file, in bytes.
@@ -353,19 +549,12 @@ const LARGEST: u64 = i32::MAX as u64;
 /// See [`crate::write_mat`].
 pub(crate) fn save(path: &Path, dataset: &Dataset) -> Result<(), DataError> {
     dataset.check(path)?;
-    if dataset.train.samples != SAMPLES {
-        let problem = format!(
-            "recordings of {} samples, but a .mat file holds {SAMPLES} a contact; write .npz",
-            dataset.train.samples
-        );
-        return Err(DataError::unsupported(path, problem));
-    }
     let largest = Split::ALL.map(|split| dataset.split(split).x.len() as u64 * 8).into_iter().max();
     if let Some(bytes) = largest.filter(|&bytes| bytes > LARGEST - 1024) {
         let problem = format!(
             "a split of {bytes} bytes as doubles, but MATLAB level 5 holds less than {LARGEST}; write .npz"
         );
-        return Err(DataError::unsupported(path, problem));
+        return Err(DataError::unwritable(path, problem));
     }
     let mut operation = "create";
     let written = write_atomically(path, |file| {
@@ -377,14 +566,20 @@ pub(crate) fn save(path: &Path, dataset: &Dataset) -> Result<(), DataError> {
         header.extend(b"IM");
         out.write_all(&header)?;
         for split in Split::ALL {
-            let [values, labels] = variables(split);
+            let [values, labels] = Convention::Matlab.names(split);
             let Recordings { x, y, .. } = dataset.split(split);
             let size = dataset.train.size();
             put(&mut out, values, [size, y.len()], x.iter().map(|&v| f64::from(v)))?;
             put(&mut out, labels, [y.len(), 1], y.iter().map(|&label| label as f64 + 1.0))?;
         }
+        let [_, samples, rate, seed, animal] = SCALARS;
+        put(&mut out, samples, [1, 1], [dataset.train.samples as f64])?;
         if dataset.sample_rate_hz != SAMPLE_RATE_HZ {
-            put(&mut out, NAMES[4], [1, 1], [dataset.sample_rate_hz])?;
+            put(&mut out, rate, [1, 1], [dataset.sample_rate_hz])?;
+        }
+        if let Some((exact, number)) = dataset.nerve.and_then(Nerve::exact) {
+            put(&mut out, seed, [1, 1], [exact])?;
+            put(&mut out, animal, [1, 1], [number])?;
         }
         out.flush()
     });
@@ -460,17 +655,35 @@ fn read_preamble(reader: &mut impl Read, endian: Endian) -> io::Result<Matrix> {
         |data: &[u8]| -> Vec<u32> { data.as_chunks().0.iter().map(|&raw| u32_of(raw, endian)).collect() };
     let flags = words(&read_short(reader, endian, "array flags", &[MI_UINT32], 8)?);
     let &flags = flags.first().ok_or_else(|| invalid("empty array flags"))?;
+    let class = flags as u8;
+    if !(1..=MX_OPAQUE).contains(&class) {
+        // Whatever it is, it is skipped.
+        let name = "something".to_owned();
+        return Ok(Matrix { name, class, complex: false, dims: Vec::new(), class_name: None });
+    }
+    let text = |raw: Vec<u8>| String::from_utf8_lossy(&raw).trim_end_matches('\0').to_owned();
+    let name_kinds = [MI_INT8, MI_UINT8, MI_UTF8];
+    if class == MX_OPAQUE {
+        // No dimensions, but the name of the system of classes, and of the class.
+        let mut texts = Vec::new();
+        for what in ["a name", "a system of classes", "a class"] {
+            texts.push(text(read_short(reader, endian, what, &name_kinds, NAME_LIMIT)?));
+        }
+        let (class_name, name) = (texts.pop(), texts.swap_remove(0));
+        return Ok(Matrix { name, class, complex: false, dims: Vec::new(), class_name });
+    }
     let dims =
         words(&read_short(reader, endian, "dimensions", &[MI_INT32, MI_UINT32], 4 * DIMENSIONS_LIMIT)?);
     if let Some(dim) = dims.iter().find(|&&dim| dim > i32::MAX as u32) {
         return Err(invalid(format!("a negative dimension ({})", *dim as i32)));
     }
-    let name = read_short(reader, endian, "a name", &[MI_INT8, MI_UINT8, MI_UTF8], NAME_LIMIT)?;
+    let name = read_short(reader, endian, "a name", &name_kinds, NAME_LIMIT)?;
     Ok(Matrix {
-        name: String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned(),
-        class: flags as u8,
+        name: text(name),
+        class,
         complex: flags & 0x0800 != 0,
         dims: dims.into_iter().map(u64::from).collect(),
+        class_name: None,
     })
 }
 

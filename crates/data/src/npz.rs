@@ -2,8 +2,8 @@
 //! `test_y`, and the optional scalars `contacts` and `sample_rate_hz`. The same arrays are read from `.npy` files side
 //! by side, `train_x.npy` and so on.
 //!
-//! Read are also float16 and float64 values, labels of any integer or floating-point type of 8 to 64 bits, either byte
-//! order and memory order, N x 1 x H x W, and archives with or without compression. N recordings, H contacts, W
+//! Read are also values and labels of any integer or floating-point type of 8 to 64 bits, labels as text or one-hot, either
+//! byte order and memory order, N x 1 x H x W, and archives with or without compression. N recordings, H contacts, W
 //! samples.
 
 use std::fs::File;
@@ -15,15 +15,20 @@ use npyz::npz::NpzWriter;
 use npyz::zip::{CompressionMethod, DateTime, write::FileOptions};
 
 use crate::archive::{Archive, EntryReader};
+use crate::arrays::{Array, Convention, Kind, SCALARS, Sink, Source};
 use crate::budget::Budget;
-use crate::error::{DataError, invalid, shown};
-use crate::reading::Source;
+use crate::error::{DataError, LISTED, invalid, shown};
+use crate::mat::texts_of;
+use crate::options::ReadOptions;
 use crate::recordings::{Dataset, Recordings, Split};
-use crate::scalar::{Element, Endian, Scalar, narrow, read_steps, read_values};
+use crate::scalar::{Element, Endian, Scalar, stream_values};
 use crate::write_atomically;
 
-/// The arrays that are looked at.
-const NAMES: [&str; 6] = ["train_x", "train_y", "test_x", "test_y", "contacts", "sample_rate_hz"];
+/// The arrays that are looked at where nothing else is said.
+fn names() -> impl Iterator<Item = &'static str> {
+    let arrays = Split::ALL.into_iter().flat_map(|split| Convention::NumPy.names(split));
+    arrays.chain(SCALARS)
+}
 
 /// Open an archive.
 pub(crate) fn open<R: Read + Seek>(
@@ -42,33 +47,41 @@ pub(crate) fn open<R: Read + Seek>(
 ///
 /// # Errors
 /// [`DataError::ArrayName`] if the name is none of those expected, or the folder holds none of them.
-pub(crate) fn open_files(path: &Path) -> Result<(Numpy<Files>, u64, String), DataError> {
+pub(crate) fn open_files(
+    path: &Path,
+    options: &ReadOptions,
+) -> Result<(Numpy<Files>, u64, String), DataError> {
     let unnamed = || DataError::ArrayName { path: path.to_owned() };
     let text = |name: Option<&std::ffi::OsStr>| name.and_then(|n| n.to_str()).map(str::to_owned);
     let (folder, prefix) = if path.is_dir() {
         (path.to_owned(), String::new())
     } else {
         let stem = text(path.file_stem()).ok_or_else(unnamed)?;
-        let prefix = NAMES.iter().find_map(|name| stem.strip_suffix(name)).ok_or_else(unnamed)?;
+        let prefix = match options.x.is_empty() {
+            true => names().find_map(|name| stem.strip_suffix(name)).ok_or_else(unnamed)?,
+            // Files that were named stand for themselves.
+            false => "",
+        };
         (path.parent().unwrap_or(Path::new("")).to_owned(), prefix.to_owned())
     };
     let title = match prefix.trim_end_matches(['_', '-', '.']) {
         "" => text(folder.file_name()).unwrap_or_default(),
         prefix => prefix.to_owned(),
     };
-    let files = Files { folder, prefix };
-    let sizes = NAMES.iter().filter_map(|name| files.path(name).metadata().ok()).map(|m| m.len());
+    let named = options.x.iter().chain(&options.y).cloned();
+    let files = Files { folder, prefix, names: named.chain(names().map(str::to_owned)).collect() };
+    let sizes = files.names.iter().filter_map(|name| files.path(name).metadata().ok()).map(|m| m.len());
     let (count, bytes) = sizes.fold((0, 0), |(count, bytes), size| (count + 1, bytes + size));
-    if count == 0 {
+    if count == 0 && options.x.is_empty() {
         return Err(unnamed());
     }
     Ok((Numpy(files), bytes, title))
 }
 
 /// The files that [`open_files`] would read.
-pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let (Numpy(files), ..) = open_files(path)?;
-    Ok(NAMES.iter().map(|name| files.path(name)).filter(|path| path.is_file()).collect())
+pub(crate) fn files(path: &Path, options: &ReadOptions) -> Result<Vec<PathBuf>, DataError> {
+    let (Numpy(files), ..) = open_files(path, options)?;
+    Ok(files.names.iter().map(|name| files.path(name)).filter(|path| path.is_file()).collect())
 }
 
 /// Arrays by name, each as NumPy stores it in a file.
@@ -80,6 +93,8 @@ pub(crate) trait Arrays {
     fn path(&self, name: &str) -> PathBuf;
     fn holds(&self, name: &str) -> bool;
     fn present(&self) -> Vec<String>;
+    /// What to call an array in a list.
+    fn shown(&self, name: &str) -> String;
     /// A reader of the array's file, from its beginning.
     fn open(&mut self, name: &str) -> Result<Box<dyn Stream + '_>, DataError>;
 }
@@ -111,6 +126,10 @@ impl<R: Read + Seek> Arrays for Entries<R> {
         self.archive.names().map(|name| name.trim_end_matches(".npy").to_owned()).collect()
     }
 
+    fn shown(&self, name: &str) -> String {
+        name.to_owned()
+    }
+
     fn open(&mut self, name: &str) -> Result<Box<dyn Stream + '_>, DataError> {
         let reader = self.archive.reader(&format!("{name}.npy"));
         Ok(Box::new(reader.map_err(|e| DataError::archive(&self.path, e))?))
@@ -127,6 +146,8 @@ impl<R: Read> Stream for EntryReader<'_, R> {
 pub(crate) struct Files {
     folder: PathBuf,
     prefix: String,
+    /// Names of the arrays that may be there.
+    names: Vec<String>,
 }
 
 impl Arrays for Files {
@@ -141,8 +162,12 @@ impl Arrays for Files {
     }
 
     fn present(&self) -> Vec<String> {
-        let there = NAMES.iter().filter(|name| self.holds(name));
-        there.map(|name| format!("{}{name}.npy", self.prefix)).collect()
+        let there = self.names.iter().filter(|name| self.holds(name));
+        there.cloned().collect()
+    }
+
+    fn shown(&self, name: &str) -> String {
+        format!("{}{name}.npy", self.prefix)
     }
 
     fn open(&mut self, name: &str) -> Result<Box<dyn Stream + '_>, DataError> {
@@ -167,98 +192,37 @@ struct Opened<'a> {
     path: PathBuf,
     name: &'a str,
     header: Header,
-    element: Element,
     reader: Box<dyn Stream + 'a>,
 }
 
 impl<A: Arrays> Numpy<A> {
-    /// Open an array of plain numbers; `expected` says which, for the error.
-    fn array<'a>(
-        &'a mut self,
-        name: &'a str,
-        expected: &'static str,
-        fits: impl Fn(Scalar) -> bool,
-    ) -> Result<Opened<'a>, DataError> {
+    /// Open an array.
+    fn opened<'a>(&'a mut self, name: &'a str) -> Result<Opened<'a>, DataError> {
         let path = self.0.path(name);
         let mut reader = self.0.open(name)?;
         let header = Header::read(&mut reader).map_err(|e| DataError::reading(&path, name, e))?;
-        let Some(element) = header.element.filter(|(scalar, _)| fits(*scalar)) else {
-            return Err(header.wrong_type(&path, name, expected));
-        };
-        Ok(Opened { path, name, header, element, reader })
-    }
-
-    fn recordings<'a>(&'a mut self, name: &'a str) -> Result<(Opened<'a>, [usize; 3]), DataError> {
-        let opened = self.array(name, "float16, float32 or float64", Scalar::is_float)?;
-        let (Some(shape), Some(_)) = (opened.header.recordings_shape(), opened.header.count()) else {
-            return Err(opened.wrong_shape(
-                "N x H x W or N x 1 x H x W (recordings x contacts x samples), H and W at least 1",
-            ));
-        };
-        Ok((opened, shape))
+        Ok(Opened { path, name, header, reader })
     }
 }
 
 impl Opened<'_> {
-    fn wrong_shape(&self, expected: &str) -> DataError {
-        self.header.wrong_shape(&self.path, self.name, expected)
-    }
-
     fn failed(&self, error: io::Error) -> DataError {
         DataError::reading(&self.path, self.name, error)
     }
 
-    /// Number of values. What is left of the file must be these and nothing else, so that a checksum is always compared.
-    fn count(&self) -> Result<usize, DataError> {
-        let (scalar, left) = (self.element.0, self.reader.left());
-        let count = self.header.count();
-        match count.filter(|&n| (n as u64).checked_mul(scalar.bytes() as u64) == Some(left)) {
+    /// Number of values of `each` bytes. What is left of the file must be these and nothing else, so that a checksum is
+    /// always compared.
+    fn count(&self, each: usize) -> Result<usize, DataError> {
+        let left = self.reader.left();
+        match self.header.count().filter(|&n| (n as u64).checked_mul(each as u64) == Some(left)) {
             Some(count) => Ok(count),
             None => {
-                let shape = crate::error::shape(&self.header.shape);
+                let (shape, descr) = (crate::error::shape(&self.header.shape), shown(&self.header.descr));
                 let problem =
-                    format!("its header promises {shape} values of {scalar:?}, {left} bytes follow");
+                    format!("its header promises {shape} values of type {descr}, {left} bytes follow");
                 Err(self.failed(invalid(problem)))
             }
         }
-    }
-
-    /// All values, each converted.
-    fn values<T>(
-        mut self,
-        budget: &mut Budget,
-        convert: impl Fn(f64) -> T + Copy,
-    ) -> Result<Vec<T>, DataError> {
-        let count = self.count()?;
-        budget.take(&self.path, self.name, count, size_of::<T>())?;
-        read_values(&mut self.reader, self.element, count, convert).map_err(|e| self.failed(e))
-    }
-
-    /// Column-major N x H x W, turned to row-major while it is read.
-    fn turned(mut self, budget: &mut Budget, [n, h, w]: [usize; 3]) -> Result<Vec<f32>, DataError> {
-        let count = self.count()?;
-        budget.take(&self.path, self.name, count, size_of::<f32>())?;
-        let mut x = vec![0.0; count];
-        // The first index runs fastest, then the contact, then the sample.
-        let (mut recording, mut contact, mut sample) = (0, 0, 0);
-        let mut step = Vec::with_capacity(1 << 15);
-        let (scalar, endian) = self.element;
-        let read = read_steps(&mut self.reader, (scalar, endian), count, |bytes| {
-            step.clear();
-            scalar.decode(endian, bytes, &mut step, narrow);
-            for &value in &step {
-                x[(recording * h + contact) * w + sample] = value;
-                recording += 1;
-                if recording == n {
-                    (recording, contact) = (0, contact + 1);
-                    if contact == h {
-                        (contact, sample) = (0, sample + 1);
-                    }
-                }
-            }
-        });
-        read.map_err(|e| self.failed(e))?;
-        Ok(x)
     }
 }
 
@@ -267,49 +231,61 @@ impl<A: Arrays> Source for Numpy<A> {
         A::FORMAT.to_owned()
     }
 
-    fn first_label(&self) -> u8 {
-        0
+    fn convention(&self) -> Convention {
+        Convention::NumPy
     }
 
-    fn names(&self, split: Split) -> [&'static str; 2] {
-        match split {
-            Split::Train => ["train_x", "train_y"],
-            Split::Test => ["test_x", "test_y"],
-        }
-    }
-
-    fn holds(&self, name: &str) -> bool {
+    fn holds(&mut self, name: &str) -> bool {
         self.0.holds(name)
     }
 
-    fn present(&self) -> Vec<String> {
-        self.0.present()
+    fn entries(&mut self) -> Vec<String> {
+        let names = self.0.present();
+        let described = |(i, name): (usize, &String)| {
+            let shown = self.0.shown(name);
+            match self.opened(name) {
+                Ok(opened) if i < LISTED => opened.header.array().describe(&shown),
+                _ => shown,
+            }
+        };
+        names.iter().enumerate().map(described).collect()
     }
 
-    fn labels(&mut self, name: &'static str, budget: &mut Budget) -> Result<Vec<f64>, DataError> {
-        let opened = self.array(name, "integers or floating-point numbers of 8 to 64 bits", |_| true)?;
-        match opened.header.shape.as_slice() {
-            [_] | [_, 1] | [1, _] => opened.values(budget, |v| v),
-            _ => Err(opened.wrong_shape("N (one label a recording)")),
+    fn array(&mut self, name: &str) -> Result<Array, DataError> {
+        let opened = self.opened(name)?;
+        if let Some((scalar, _)) = opened.header.element {
+            // A count that cannot be is a shape that cannot be.
+            if opened.header.count().is_some() {
+                opened.count(scalar.bytes())?;
+            }
         }
+        Ok(opened.header.array())
     }
 
-    fn shape(&mut self, name: &'static str) -> Result<[usize; 3], DataError> {
-        Ok(self.recordings(name)?.1)
+    fn numbers(&mut self, name: &str, _: &mut Budget, sink: &mut Sink<'_>) -> Result<(), DataError> {
+        let mut opened = self.opened(name)?;
+        let Some(element) = opened.header.element else {
+            return Err(DataError::malformed(&opened.path, format!("{name} holds no numbers")));
+        };
+        let count = opened.count(element.0.bytes())?;
+        stream_values(&mut opened.reader, element, count, sink).map_err(|e| opened.failed(e))
     }
 
-    fn values(&mut self, name: &'static str, budget: &mut Budget) -> Result<Vec<f32>, DataError> {
-        let (opened, shape) = self.recordings(name)?;
-        if opened.header.fortran { opened.turned(budget, shape) } else { opened.values(budget, narrow) }
-    }
-
-    fn scalar(&mut self, name: &'static str, budget: &mut Budget) -> Result<f64, DataError> {
-        let opened = self.array(name, "a number", |_| true)?;
-        if opened.header.count() != Some(1) {
-            return Err(opened.wrong_shape("one number"));
+    fn texts(&mut self, name: &str, budget: &mut Budget) -> Result<Vec<String>, DataError> {
+        let mut opened = self.opened(name)?;
+        let Some((length, element)) = text_element(&opened.header.descr) else {
+            return Err(DataError::malformed(&opened.path, format!("{name} holds no text")));
+        };
+        let each = length.saturating_mul(element.0.bytes());
+        let texts = opened.count(each)?;
+        if each == 0 {
+            budget.take(&opened.path, name, texts, size_of::<String>())?;
+            return Ok(vec![String::new(); texts]);
         }
-        let values = opened.values(budget, |v| v)?;
-        Ok(values[0])
+        let path = opened.path.clone();
+        texts_of(&path, name, &[texts as u64, length as u64], false, budget, |_, sink| {
+            stream_values(&mut opened.reader, element, texts * length, sink).map_err(|e| opened.failed(e))
+        })
     }
 }
 
@@ -409,25 +385,18 @@ impl Header {
         usize::try_from(count).ok()
     }
 
-    /// N, H and W.
-    fn recordings_shape(&self) -> Option<[usize; 3]> {
-        let dims = match *self.shape {
-            [n, h, w] | [n, 1, h, w] if h > 0 && w > 0 => [n, h, w],
-            _ => return None,
+    /// What the array is.
+    fn array(&self) -> Array {
+        let kind = match (self.element, text_element(&self.descr)) {
+            (Some(_), _) => Kind::Numbers,
+            (None, Some(_)) => Kind::Text("text".to_owned()),
+            (None, None) if self.descr == "|O" => Kind::Other(
+                "|O (Python objects); save numbers or text, with numpy.asarray(..., dtype=str) say"
+                    .to_owned(),
+            ),
+            (None, None) => Kind::Other(shown(&self.descr)),
         };
-        // Also when N is 0: nothing else bounds H x W then.
-        usize::try_from(dims[1].checked_mul(dims[2])?).ok()?;
-        Some([usize::try_from(dims[0]).ok()?, usize::try_from(dims[1]).ok()?, usize::try_from(dims[2]).ok()?])
-    }
-
-    fn wrong_shape(&self, path: &Path, array: &str, expected: &str) -> DataError {
-        let (name, expected, got) = (array.to_owned(), expected.to_owned(), self.shape.clone());
-        DataError::WrongShape { path: path.to_owned(), name, expected, got }
-    }
-
-    fn wrong_type(&self, path: &Path, array: &str, expected: &'static str) -> DataError {
-        let (name, got) = (array.to_owned(), self.descr.clone());
-        DataError::WrongType { path: path.to_owned(), name, expected, got }
+        Array { dims: self.shape.clone(), column_major: self.fortran, kind }
     }
 }
 
@@ -453,13 +422,29 @@ fn element(descr: &str) -> Option<(Scalar, Endian)> {
         "i2" => Scalar::I16,
         "i4" => Scalar::I32,
         "i8" => Scalar::I64,
-        "u1" => Scalar::U8,
+        "u1" | "b1" => Scalar::U8,
         "u2" => Scalar::U16,
         "u4" => Scalar::U32,
         "u8" => Scalar::U64,
         _ => return None,
     };
     Some((scalar, endian))
+}
+
+/// Characters of a text, and how each is stored, of a NumPy type string such as `<U12` or `|S12`.
+fn text_element(descr: &str) -> Option<(usize, Element)> {
+    let mut chars = descr.chars();
+    let endian = match chars.next()? {
+        '<' | '|' | '=' => Endian::Little,
+        '>' => Endian::Big,
+        _ => return None,
+    };
+    let scalar = match chars.next()? {
+        'U' => Scalar::U32,
+        'S' | 'a' => Scalar::U8,
+        _ => return None,
+    };
+    Some((chars.as_str().parse().ok()?, (scalar, endian)))
 }
 
 /// One array to be written.
@@ -517,19 +502,27 @@ fn put<T: npyz::AutoSerialize + Copy>(
 /// See [`crate::write_npz`].
 pub(crate) fn save(path: &Path, dataset: &Dataset) -> Result<(), DataError> {
     dataset.check(path)?;
-    let Dataset { train, test, sample_rate_hz } = dataset;
+    let Dataset { train, test, sample_rate_hz, nerve } = dataset;
     let shape = |r: &Recordings| [r.len(), r.contacts, r.samples];
-    write(
-        path,
-        &[
-            ("train_x", &shape(train), Values::F32(&train.x)),
-            ("train_y", &[train.len()], Values::I64(&train.y)),
-            ("test_x", &shape(test), Values::F32(&test.x)),
-            ("test_y", &[test.len()], Values::I64(&test.y)),
-            ("contacts", &[], Values::I64(&[train.contacts as i64])),
-            ("sample_rate_hz", &[], Values::F64(&[*sample_rate_hz])),
-        ],
-    )
+    let shapes = [shape(train), shape(test)];
+    let lengths = [[train.len()], [test.len()]];
+    let contacts = [train.contacts as i64];
+    let nerve = nerve
+        .filter(|nerve| nerve.exact().is_some())
+        .map(|nerve| [[nerve.seed as i64], [nerve.animal.into()]]);
+    let mut arrays: Vec<(&str, &[usize], Values<'_>)> = vec![
+        ("train_x", &shapes[0], Values::F32(&train.x)),
+        ("train_y", &lengths[0], Values::I64(&train.y)),
+        ("test_x", &shapes[1], Values::F32(&test.x)),
+        ("test_y", &lengths[1], Values::I64(&test.y)),
+        ("contacts", &[], Values::I64(&contacts)),
+        ("sample_rate_hz", &[], Values::F64(std::slice::from_ref(sample_rate_hz))),
+    ];
+    if let Some([seed, animal]) = &nerve {
+        arrays.push(("nerve_seed", &[], Values::I64(seed)));
+        arrays.push(("nerve_animal", &[], Values::I64(animal)));
+    }
+    write(path, &arrays)
 }
 
 #[cfg(test)]

@@ -5,12 +5,13 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::layout::Axes;
 use crate::recordings::Split;
-use crate::{CLASS_NAMES, CLASSES};
+use crate::{CLASS_NAMES, CLASSES, SAMPLES};
 
 /// How a file of recordings is to be understood. The default decides by what is in the file and refuses what is
 /// wrong with it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReadOptions {
     /// Whether recordings are scaled to [-1, 1].
     pub scaling: Rescale,
@@ -20,6 +21,73 @@ pub struct ReadOptions {
     /// Leave out recordings that hold NaN, an infinity or one value only, or whose label is no class. Otherwise the
     /// first of them is an error.
     pub drop_bad: bool,
+    /// What the dimensions of the recordings count, in the order of the file's own program (NumPy: slowest first;
+    /// MATLAB: fastest first); `None`: N,C,S in NumPy's and PyTorch's files, a column a recording in MATLAB's, which is
+    /// S,C,N.
+    pub axes: Option<Axes>,
+    /// Samples of a recording's window (W); `None`: what the array's shape or the file's scalars `samples` or `contacts`
+    /// say, otherwise 100.
+    pub samples: Option<usize>,
+    /// Name of the recordings' array where it is not the usual one; dots lead into structures. One name is the split
+    /// that is asked for, and the training split where both are; two names are the training and the test split.
+    pub x: Vec<String>,
+    /// The same of the labels.
+    pub y: Vec<String>,
+    /// What is done about broken contacts.
+    pub bad_contacts: BadContacts,
+}
+
+/// What a reader does about contacts that hold NaN or infinities, or one value only throughout a split.
+///
+/// Written `refuse`, `zero` and `mean`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BadContacts {
+    /// NaN and infinities are errors, flat contacts are noted.
+    #[default]
+    Refuse,
+    /// Their rows are zeroed, before recordings are scaled.
+    Zero,
+    /// Their rows become the mean of the nearest sound rows above and below.
+    Mean,
+}
+
+impl BadContacts {
+    /// Each of them, in the order of the command line's help.
+    pub const ALL: [Self; 3] = [Self::Refuse, Self::Zero, Self::Mean];
+}
+
+impl fmt::Display for BadContacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Refuse => "refuse",
+            Self::Zero => "zero",
+            Self::Mean => "mean",
+        })
+    }
+}
+
+impl FromStr for BadContacts {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|how| how.to_string() == name)
+            .ok_or_else(|| format!("expected refuse, zero or mean, got {name:?}"))
+    }
+}
+
+/// In what form labels were found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LabelForm {
+    /// One number a recording.
+    Numbers,
+    /// One number a class.
+    OneHot,
+    /// Names of classes.
+    Names,
 }
 
 /// Whether a reader scales recordings: (x - min) / (max - min) * 2 - 1, min and max being those of the recording.
@@ -28,7 +96,8 @@ pub struct ReadOptions {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rescale {
-    /// If the file's name ends in `_RAW` (of any case), or if more than half of a split's recordings leave [-1, 1].
+    /// If the file's name ends in `_RAW` (of any case), if more than half of a split's recordings leave [-1, 1], or if
+    /// they are far smaller: none reaches 0.5, or more than half stay below 0.1, as volts and millivolts do.
     #[default]
     Auto,
     /// Never: whatever leaves [-1, 1] is an error.
@@ -64,7 +133,7 @@ impl FromStr for Rescale {
 }
 
 /// Why recordings were scaled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The file's name ends in `_RAW`.
@@ -73,6 +142,11 @@ pub enum Reason {
     Values {
         /// So many do.
         outside: usize,
+    },
+    /// All or most recordings are far smaller than 1.
+    Small {
+        /// The largest magnitude of any.
+        largest: f32,
     },
     /// It was asked for.
     Option,
@@ -123,6 +197,71 @@ pub enum Note {
         /// The class, 0..[`CLASSES`].
         class: usize,
     },
+    /// Contacts and samples share a dimension, and nothing says how many samples a contact has.
+    AssumedSamples {
+        /// The array of recordings.
+        name: String,
+        /// Values of a recording.
+        values: usize,
+        /// Contacts that follow.
+        contacts: usize,
+    },
+    /// Labels that are no plain numbers.
+    LabelsAs {
+        /// The split.
+        split: Split,
+        /// In what form they were found.
+        form: LabelForm,
+    },
+    /// Variables that are no arrays of numbers or text were left alone.
+    Skipped {
+        /// Each in words.
+        variables: Vec<String>,
+    },
+    /// Broken contacts were repaired, see [`BadContacts`].
+    Repaired {
+        /// The split.
+        split: Split,
+        /// Contacts that were replaced in every recording.
+        contacts: Vec<usize>,
+        /// Further single rows with NaN or infinities that were replaced.
+        rows: usize,
+        /// How.
+        how: BadContacts,
+    },
+    /// Contacts that are unlike the others.
+    OddContacts {
+        /// The split.
+        split: Split,
+        /// One value throughout each recording.
+        flat: Vec<usize>,
+        /// The same value from sample to sample, more often than not.
+        stuck: Vec<usize>,
+        /// More than three times as strong as the median contact.
+        noisy: Vec<usize>,
+        /// More than ten times as strong as the median contact.
+        dwarfing: Vec<usize>,
+    },
+    /// Recordings are smoother if their values are taken sample by sample instead of contact by contact.
+    OtherOrder {
+        /// The split.
+        split: Split,
+        /// What to read them with, if that can be said.
+        axes: Option<Axes>,
+        /// As they were read.
+        read: Neighbours,
+        /// The other way.
+        other: Neighbours,
+    },
+    /// Contacts are as many as samples usually are, and samples are not.
+    MaybeSwapped {
+        /// Contacts.
+        contacts: usize,
+        /// Samples.
+        samples: usize,
+        /// What would change them over.
+        axes: Axes,
+    },
     /// Recordings were left out because [`ReadOptions::drop_bad`] asks for it.
     Dropped {
         /// The split.
@@ -138,6 +277,15 @@ pub enum Note {
         /// The first of them.
         indices: Vec<usize>,
     },
+}
+
+/// How alike neighbouring values are: correlation over all pairs, each recording's mean taken off.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Neighbours {
+    /// Of a sample and the next one of its contact.
+    pub time: f64,
+    /// Of a sample and the same one of the next contact.
+    pub contacts: f64,
 }
 
 impl Note {
@@ -159,6 +307,11 @@ impl fmt::Display for Note {
                     Reason::Values { outside } => {
                         write!(f, "{outside} of them leave [-1, 1], so these are taken for raw microvolts")
                     }
+                    Reason::Small { largest } => write!(
+                        f,
+                        "none is larger than {largest}, so these are taken for volts or millivolts; --scaling none keeps \
+                         them"
+                    ),
                     Reason::Option => f.write_str("as asked for"),
                 }
             }
@@ -180,6 +333,68 @@ impl fmt::Display for Note {
             Self::EmptyClass { split, class } => {
                 write!(f, "{split}: no recording of class {class} ({})", CLASS_NAMES[*class])
             }
+            Self::AssumedSamples { name, values, contacts } => write!(
+                f,
+                "{name} has {values} values a recording: taken for {contacts} contact{} x {SAMPLES} samples; --samples says \
+                 otherwise",
+                if *contacts == 1 { "" } else { "s" }
+            ),
+            Self::LabelsAs { split, form } => {
+                let form = match form {
+                    LabelForm::Numbers => "numbers",
+                    LabelForm::OneHot => "one-hot: a column or row for each class",
+                    LabelForm::Names => "names of classes",
+                };
+                write!(f, "{split}: labels are {form}")
+            }
+            Self::Skipped { variables } => write!(f, "left aside: {}", variables.join(", ")),
+            Self::Repaired { split, contacts, rows, how } => {
+                let how = match how {
+                    BadContacts::Mean => "replaced by their neighbours' mean",
+                    _ => "zeroed",
+                };
+                let mut parts = Vec::new();
+                if !contacts.is_empty() {
+                    parts.push(format!("{} in every recording", contacts_named(contacts)));
+                }
+                if *rows > 0 {
+                    parts.push(format!("{rows} single rows with NaN or an infinity"));
+                }
+                write!(f, "{split}: {how}: {}", parts.join(", "))
+            }
+            Self::OddContacts { split, flat, stuck, noisy, dwarfing } => {
+                let kinds: Vec<String> = [
+                    (flat, "flat throughout: zeros or the neighbours' mean instead with --bad-contacts zero or mean"),
+                    (stuck, "stuck at a value for most of the time"),
+                    (noisy, "more than three times as strong as the median contact"),
+                    (
+                        dwarfing,
+                        "more than ten times as strong as the median contact, so that scaling leaves little of the others",
+                    ),
+                ]
+                .into_iter()
+                .filter(|(which, _)| !which.is_empty())
+                .map(|(which, what)| format!("{} ({what})", contacts_named(which)))
+                .collect();
+                write!(f, "{split}: unlike the others: {}", kinds.join("; "))
+            }
+            Self::OtherOrder { split, axes, read, other } => {
+                write!(
+                    f,
+                    "{split}: the other order of values fits clearly better (neighbouring samples correlate by {:.2} \
+                     instead of {:.2}, neighbouring contacts by {:.2} instead of {:.2}): the values of a recording seem \
+                     to stand sample by sample",
+                    other.time, read.time, other.contacts, read.contacts
+                )?;
+                match axes {
+                    Some(axes) => write!(f, "; read them so with --axes {axes}"),
+                    None => f.write_str("; reshape the array before it is saved"),
+                }
+            }
+            Self::MaybeSwapped { contacts, samples, axes } => write!(
+                f,
+                "{contacts} contacts x {samples} samples: if they are the other way round, say so with --axes {axes}"
+            ),
             Self::Dropped { split, of, not_finite, constant, label, indices } => {
                 let count = not_finite + constant + label;
                 let some: Vec<String> = indices.iter().map(usize::to_string).collect();
@@ -193,6 +408,15 @@ impl fmt::Display for Note {
             }
         }
     }
+}
+
+/// `contact 3` or `contacts 3, 7`, the first of many.
+pub(crate) fn contacts_named(contacts: &[usize]) -> String {
+    const SHOWN: usize = 12;
+    let some: Vec<String> = contacts.iter().take(SHOWN).map(usize::to_string).collect();
+    let more =
+        if contacts.len() > SHOWN { format!(" and {} more", contacts.len() - SHOWN) } else { String::new() };
+    format!("contact{} {}{more}", if contacts.len() == 1 { "" } else { "s" }, some.join(", "))
 }
 
 #[cfg(test)]

@@ -4,44 +4,24 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
+use crate::arrays::{Array, Convention, Kind, SCALARS, Source};
 use crate::budget::Budget;
-use crate::error::{DataError, Position};
-use crate::options::{Note, ReadOptions, Reason, Rescale};
-use crate::recordings::{Dataset, Recordings, Split};
-use crate::{CLASSES, SAMPLE_RATE_HZ};
+use crate::contacts::{Odd, Rows, neighbours, odd, other_fits_better, repair};
+use crate::error::{DataError, Position, shown};
+use crate::labels::{self, Labels, first_label};
+use crate::layout::{Layout, Misfit, Window};
+use crate::options::{BadContacts, LabelForm, Note, ReadOptions, Reason, Rescale};
+use crate::recordings::{Dataset, Nerve, Recordings, Split};
+use crate::{CLASSES, SAMPLE_RATE_HZ, SAMPLES};
 
 /// Values this far outside [-1, 1] are taken for rounding of the scaling and clamped.
 const ROUNDING: f32 = 1e-5;
-
-/// An opened file of recordings: arrays by name.
-pub(crate) trait Source {
-    /// The format in words.
-    fn format(&self) -> String;
-
-    /// The label that the first class usually has in this format.
-    fn first_label(&self) -> u8;
-
-    /// What the values and the labels of a split are called.
-    fn names(&self, split: Split) -> [&'static str; 2];
-
-    /// Whether there is an array of this name.
-    fn holds(&self, name: &str) -> bool;
-
-    /// The names of all arrays, for error messages.
-    fn present(&self) -> Vec<String>;
-
-    /// Labels as they are stored.
-    fn labels(&mut self, name: &'static str, budget: &mut Budget) -> Result<Vec<f64>, DataError>;
-
-    /// N, H and W of an array of values, without reading them.
-    fn shape(&mut self, name: &'static str) -> Result<[usize; 3], DataError>;
-
-    /// Values, N x H x W row-major, as they are stored but for the rounding to float32.
-    fn values(&mut self, name: &'static str, budget: &mut Budget) -> Result<Vec<f32>, DataError>;
-
-    /// A single number.
-    fn scalar(&mut self, name: &'static str, budget: &mut Budget) -> Result<f64, DataError>;
-}
+/// Where no recording is this large, they were not scaled to [-1, 1], however that is done.
+const SMALL: f32 = 0.5;
+/// Nor were they where most are smaller than this.
+const FAR_SMALLER: f32 = 0.1;
+/// So many recordings tell in which order their values are.
+const ENOUGH: usize = 8;
 
 /// Reads splits from an opened file.
 pub(crate) struct Reading<'a> {
@@ -51,10 +31,12 @@ pub(crate) struct Reading<'a> {
     budget: Budget,
     /// Whether the file's name says that it holds microvolts.
     raw: bool,
+    /// Names of the values and the labels of each split that is looked for.
+    names: [Option<[String; 2]>; 2],
     /// The label of the first class.
     first: u8,
     /// By split: labels that were read already.
-    labels: [Option<Vec<f64>>; 2],
+    labels: [Option<Labels>; 2],
     pub(crate) notes: Vec<Note>,
 }
 
@@ -67,32 +49,53 @@ impl<'a> Reading<'a> {
         raw: bool,
         wanted: &[Split],
         options: &'a ReadOptions,
-        mut budget: Budget,
+        budget: Budget,
     ) -> Result<Self, DataError> {
-        let mut labels = [None, None];
+        let names = names(path, source.convention(), wanted, options)?;
+        let mut notes = vec![Note::Format { format: source.format() }];
+        let read = |name: &str| {
+            let of = |wanted: &String| wanted == name || wanted.split('.').next() == Some(name);
+            names.iter().flatten().flatten().any(of)
+        };
+        let variables: Vec<String> = source
+            .skipped()
+            .into_iter()
+            .filter(|(name, _)| !read(name))
+            .map(|(name, what)| format!("{} ({})", shown(&name), what.split(';').next().unwrap_or_default()))
+            .collect();
+        if !variables.is_empty() {
+            notes.push(Note::Skipped { variables });
+        }
+        let mut reading =
+            Self { source, path, options, budget, raw, names, first: 0, labels: [None, None], notes };
         for split in Split::ALL {
-            let name = source.names(split)[1];
-            if source.holds(name) {
-                match source.labels(name, &mut budget) {
-                    Ok(found) => labels[split as usize] = Some(found),
+            let Some([_, name]) = reading.names[split as usize].clone() else { continue };
+            if reading.source.holds(&name) {
+                // Their number tells one-hot labels from others.
+                let count = reading.layout(split).ok().map(|(_, layout)| layout.shape[0]);
+                let (source, budget) = (reading.source.as_mut(), &mut reading.budget);
+                match labels::read(source, path, &name, count, budget) {
+                    Ok(found) => reading.labels[split as usize] = Some(found),
                     Err(error) if wanted.contains(&split) => return Err(error),
                     Err(_) => {}
                 }
             }
         }
-        let mut notes = vec![Note::Format { format: source.format() }];
-        let first = first_label(path, &labels, options, source.first_label(), &mut notes)?;
-        Ok(Self { source, path, options, budget, raw, first, labels, notes })
+        let usual = reading.source.convention().first_label();
+        reading.first = first_label(path, &reading.labels, options, usual, &mut reading.notes)?;
+        Ok(reading)
     }
 
     /// Whether the file has anything of a split.
-    pub(crate) fn has(&self, split: Split) -> bool {
-        self.source.names(split).iter().any(|name| self.source.holds(name))
+    fn has(&mut self, split: Split) -> bool {
+        let source = &mut self.source;
+        self.names[split as usize].iter().flatten().any(|name| source.holds(name))
     }
 
     /// Both splits; one that the file has nothing of is empty.
     pub(crate) fn dataset(&mut self) -> Result<Dataset, DataError> {
-        let (train, test) = match Split::ALL.map(|split| self.has(split)) {
+        let there = Split::ALL.map(|split| self.has(split));
+        let (mut train, mut test) = match there {
             [true, true] => (self.split(Split::Train)?, self.split(Split::Test)?),
             [true, false] => {
                 let train = self.split(Split::Train)?;
@@ -104,66 +107,166 @@ impl<'a> Reading<'a> {
                 (test.head(0), test)
             }
             [false, false] => {
-                let [[train, _], [test, _]] = Split::ALL.map(|split| self.source.names(split));
-                return Err(self.missing(&format!("{train} or {test}")));
+                let names: Vec<&str> = self.names.iter().flatten().map(|[x, _]| x.as_str()).collect();
+                let names = names.join(" or ");
+                return Err(self.missing(&names));
             }
         };
-        let absent = Split::ALL.into_iter().find(|&split| !self.has(split));
-        self.notes.extend(absent.map(|split| Note::NoSplit { split }));
-        let sample_rate_hz = self.sample_rate_hz()?;
-        let dataset = Dataset { train, test, sample_rate_hz };
+        self.notes.extend(
+            Split::ALL
+                .into_iter()
+                .filter(|&split| !there[split as usize])
+                .map(|split| Note::NoSplit { split }),
+        );
+        // MATLAB's [] has no shape of its own.
+        match (train.size(), test.size()) {
+            (0, size) if size > 0 => train = test.head(0),
+            (size, 0) if size > 0 => test = train.head(0),
+            _ => {}
+        }
+        let Origin { sample_rate_hz, nerve } = self.origin()?;
+        let dataset = Dataset { train, test, sample_rate_hz, nerve };
         dataset.check_shapes(self.path)?;
         Ok(dataset)
     }
 
-    fn missing(&self, name: &str) -> DataError {
-        let (path, present) = (self.path.to_owned(), self.source.present());
+    fn missing(&mut self, name: &str) -> DataError {
+        let (path, present) = (self.path.to_owned(), self.source.entries());
         DataError::MissingArray { path, name: name.to_owned(), present }
     }
 
-    fn sample_rate_hz(&mut self) -> Result<f64, DataError> {
-        const NAME: &str = "sample_rate_hz";
-        if !self.source.holds(NAME) {
-            return Ok(SAMPLE_RATE_HZ);
+    /// A single number of the file, if it has an array of this name.
+    fn scalar(&mut self, name: &str) -> Result<Option<f64>, DataError> {
+        if !self.source.holds(name) {
+            return Ok(None);
         }
-        let rate = self.source.scalar(NAME, &mut self.budget)?;
-        if !rate.is_finite() || rate <= 0.0 {
-            let problem = format!("{NAME} is {rate}, expected a positive number");
+        let array = self.source.array(name)?;
+        if array.kind != Kind::Numbers || array.count() != Some(1) {
+            let (path, name) = (self.path.to_owned(), name.to_owned());
+            let (expected, got) = ("one number".to_owned(), array.dims);
+            return Err(DataError::WrongShape { path, name, expected, got });
+        }
+        let mut value = f64::NAN;
+        self.source.numbers(name, &mut self.budget, &mut |_, run| value = run[0])?;
+        Ok(Some(value))
+    }
+
+    /// As [`Reading::scalar`], a whole number that fits; other people's arrays may have the same name.
+    fn whole(&mut self, name: &str) -> Option<u64> {
+        let value = self.scalar(name).ok()??;
+        (value.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&value)).then_some(value as u64)
+    }
+
+    /// Sampling rate and nerve.
+    pub(crate) fn origin(&mut self) -> Result<Origin, DataError> {
+        let [.., rate, seed, animal] = SCALARS;
+        let sample_rate_hz = self.scalar(rate)?.unwrap_or(SAMPLE_RATE_HZ);
+        if !sample_rate_hz.is_finite() || sample_rate_hz <= 0.0 {
+            let problem = format!("{rate} is {sample_rate_hz}, expected a positive number");
             return Err(DataError::malformed(self.path, problem));
         }
-        Ok(rate)
+        let animal = self.whole(animal).and_then(|animal| u16::try_from(animal).ok());
+        let nerve = self.whole(seed).zip(animal).map(|(seed, animal)| Nerve { seed, animal });
+        Ok(Origin { sample_rate_hz, nerve })
+    }
+
+    /// How the values of a split are to be understood.
+    fn layout(&mut self, split: Split) -> Result<(Array, Layout), DataError> {
+        let path = self.path;
+        let Some([name, _]) = self.names[split as usize].clone() else {
+            return Err(DataError::malformed(path, format!("no array is named for the {split} split")));
+        };
+        let array = self.source.array(&name)?;
+        if array.kind != Kind::Numbers {
+            let got = match &array.kind {
+                Kind::Other(what) | Kind::Text(what) => what.clone(),
+                Kind::Numbers => String::new(),
+            };
+            let (path, expected) = (path.to_owned(), "a full array of real numbers");
+            return Err(DataError::WrongType { path, name, expected, got });
+        }
+        let [contacts, samples, ..] = SCALARS;
+        let flat = array.dims.len() == 2;
+        let contacts = match self.scalar(contacts) {
+            Ok(declared) => declared,
+            Err(_) if flat => None,
+            Err(error) => return Err(error),
+        };
+        let window = Window {
+            contacts: match contacts {
+                Some(declared) => match usize::try_from(declared as i64) {
+                    Ok(whole) if whole as f64 == declared => Some(whole),
+                    _ => {
+                        let problem = format!("contacts is {declared}, expected a whole number");
+                        return Err(DataError::malformed(path, problem));
+                    }
+                },
+                None => None,
+            },
+            samples: match self.options.samples {
+                None if flat => self.whole(samples).and_then(|n| usize::try_from(n).ok()),
+                given => given,
+            },
+        };
+        match Layout::of((&name, &array), self.source.convention(), self.options.axes, window) {
+            Ok(layout) => Ok((array, layout)),
+            Err(misfit) => {
+                let (path, got) = (path.to_owned(), array.dims);
+                Err(match misfit {
+                    Misfit::Shape(expected) => DataError::WrongShape { path, name, expected, got },
+                    Misfit::Problem(problem) => DataError::Misfit { path, name, got, problem },
+                })
+            }
+        }
     }
 
     /// One split, checked as [`crate::read`] promises.
     pub(crate) fn split(&mut self, split: Split) -> Result<Recordings, DataError> {
-        let [x_name, y_name] = self.source.names(split);
+        let Some([x_name, y_name]) = self.names[split as usize].clone() else {
+            return Err(self.missing("of the other split"));
+        };
         // Both looked up first: a missing array is reported before hundreds of megabytes are read.
-        if !self.source.holds(x_name) {
-            return Err(self.missing(x_name));
+        if !self.source.holds(&x_name) {
+            return Err(self.missing(&x_name));
         }
         let Some(labels) = self.labels[split as usize].take() else {
-            return Err(self.missing(y_name));
+            return Err(self.missing(&y_name));
         };
-        let [recordings, contacts, samples] = self.source.shape(x_name)?;
-        if recordings != labels.len() {
-            let path = self.path.to_owned();
-            return Err(DataError::LabelCount { path, split, recordings, labels: labels.len() });
+        let (array, layout) = self.layout(split)?;
+        let [recordings, contacts, samples] = layout.shape;
+        if recordings != labels.values.len() {
+            let (path, labels) = (self.path.to_owned(), labels.values.len());
+            return Err(DataError::LabelCount { path, split, recordings, labels });
         }
-        if self.source.holds("contacts") {
-            let declared = self.source.scalar("contacts", &mut self.budget)?;
-            if declared != contacts as f64 {
-                let problem = format!("contacts is {declared}, but {x_name} has {contacts} rows a recording");
-                return Err(DataError::malformed(self.path, problem));
+        if let Some(values) = layout.assumed.filter(|_| recordings > 0) {
+            let said = |note: &Note| matches!(note, Note::AssumedSamples { values: of, .. } if *of == values);
+            if !self.notes.iter().any(said) {
+                self.notes.push(Note::AssumedSamples { name: x_name.clone(), values, contacts });
             }
         }
+        if labels.form != LabelForm::Numbers {
+            self.notes.push(Note::LabelsAs { split, form: labels.form });
+        }
         let y = self.classes(split, labels)?;
-        let x = self.source.values(x_name, &mut self.budget)?;
-        self.checked(split, Recordings { x, y, contacts, samples })
+        let count = recordings.saturating_mul(contacts).saturating_mul(samples);
+        if array.count() != Some(count) {
+            return Err(DataError::malformed(self.path, format!("{x_name} is too large to be counted")));
+        }
+        self.budget.take(self.path, &x_name, count, size_of::<f32>())?;
+        let mut x = Vec::new();
+        x.try_reserve_exact(count)
+            .map_err(|_| DataError::unsupported(self.path, format!("not enough memory for {x_name}")))?;
+        x.resize(count, 0.0);
+        self.source.numbers(&x_name, &mut self.budget, &mut |start, run| layout.place(start, run, &mut x))?;
+        let r = self.checked(split, Recordings { x, y, contacts, samples })?;
+        self.look_at_order(split, &r, &layout);
+        Ok(r)
     }
 
     /// Labels as classes; with `drop_bad`, [`NO_CLASS`] for those that are none.
-    fn classes(&mut self, split: Split, labels: Vec<f64>) -> Result<Vec<i64>, DataError> {
-        let first = i64::from(self.first);
+    fn classes(&mut self, split: Split, labels: Labels) -> Result<Vec<i64>, DataError> {
+        let first = if labels.form == LabelForm::Numbers { i64::from(self.first) } else { 0 };
+        let labels = labels.values;
         let last = first + CLASSES as i64 - 1;
         let class = |value: f64| {
             let fits = value.fract() == 0.0 && (first as f64..=last as f64).contains(&value);
@@ -179,17 +282,42 @@ impl<'a> Reading<'a> {
         Ok(labels.into_iter().map(|value| class(value).unwrap_or(NO_CLASS)).collect())
     }
 
+    /// Note where contacts and samples seem to have changed places.
+    fn look_at_order(&mut self, split: Split, r: &Recordings, layout: &Layout) {
+        let told = self.options.axes.is_some();
+        if r.contacts == SAMPLES && r.samples != SAMPLES && !told && !layout.flat {
+            let (contacts, samples, axes) = (r.contacts, r.samples, layout.axes.swapped());
+            self.notes.push(Note::MaybeSwapped { contacts, samples, axes });
+        }
+        // Not worth a file's last memory.
+        let each = size_of::<f64>();
+        if r.len() < ENOUGH || self.budget.take(self.path, "a recording", r.size(), each).is_err() {
+            return;
+        }
+        if let Some(found @ [read, other]) = neighbours(r)
+            && other_fits_better(found)
+        {
+            let axes = layout.flat.then(|| layout.axes.swapped());
+            self.notes.push(Note::OtherOrder { split, axes, read, other });
+        }
+        self.budget.give_back(r.size(), each);
+    }
+
     /// Checks and scales recordings in place.
     fn checked(&mut self, split: Split, mut r: Recordings) -> Result<Recordings, DataError> {
         let (path, size) = (self.path, r.size());
         let of = r.len();
+        if of == 0 {
+            return Ok(r);
+        }
+        let repaired = self.repaired(split, &mut r)?;
         let at = |i: usize, inside: usize| Position {
             recording: i,
             contact: inside / r.samples,
             sample: inside % r.samples,
         };
         let (mut not_finite, mut constant, mut label) = (0, 0, 0);
-        let (mut outside, mut first_outside, mut total) = (0, None, Range::EMPTY);
+        let (mut outside, mut small, mut first_outside, mut total) = (0, 0, None, Range::EMPTY);
         let mut dropped = Vec::new();
         let mut kept = 0;
         self.budget.take(path, "the ranges of the recordings", of, size_of::<Range>())?;
@@ -203,13 +331,17 @@ impl<'a> Reading<'a> {
                 not_finite += 1;
                 let inside = recording.iter().position(|v| !v.is_finite()).unwrap_or(0);
                 let (path, at, value) = (path.to_owned(), at(i, inside), recording[inside]);
-                Some(DataError::NotFinite { path, split, at, value })
+                Some(match self.options.drop_bad {
+                    true => DataError::NotFinite { path, split, at, value },
+                    false => self.not_finite(split, &r, at, value)?,
+                })
             } else if range.min == range.max {
                 constant += 1;
                 let (path, value) = (path.to_owned(), range.min);
                 Some(DataError::Constant { path, split, recording: i, value })
             } else {
                 total = total.with(range);
+                small += usize::from(range.magnitude() < FAR_SMALLER);
                 if range.min < -1.0 - ROUNDING || range.max > 1.0 + ROUNDING {
                     outside += 1;
                     first_outside = first_outside.or(Some((i, kept)));
@@ -229,6 +361,10 @@ impl<'a> Reading<'a> {
         }
         r.x.truncate(kept * size);
         r.y.truncate(kept);
+        if kept == 0 {
+            let path = path.to_owned();
+            return Err(DataError::NothingLeft { path, split, of, not_finite, constant, label });
+        }
         if kept < of {
             let indices = dropped;
             self.notes.push(Note::Dropped { split, of, not_finite, constant, label, indices });
@@ -237,7 +373,11 @@ impl<'a> Reading<'a> {
             Rescale::None => None,
             Rescale::PerRecording => Some(Reason::Option),
             Rescale::Auto if self.raw => Some(Reason::Name),
-            Rescale::Auto => (outside > kept / 2).then_some(Reason::Values { outside }),
+            Rescale::Auto if outside > kept / 2 => Some(Reason::Values { outside }),
+            Rescale::Auto => {
+                let largest = total.magnitude();
+                (largest < SMALL || small > kept / 2).then_some(Reason::Small { largest })
+            }
         };
         match (reason, first_outside) {
             (Some(reason), _) if kept > 0 => {
@@ -263,7 +403,87 @@ impl<'a> Reading<'a> {
                 self.notes.push(Note::EmptyClass { split, class });
             }
         }
+        let found = odd(&r, &repaired);
+        if !found.is_empty() {
+            let Odd { flat, stuck, noisy, dwarfing } = found;
+            self.notes.push(Note::OddContacts { split, flat, stuck, noisy, dwarfing });
+        }
         Ok(r)
+    }
+
+    /// Repairs broken contacts where that is asked for; gives them.
+    fn repaired(&mut self, split: Split, r: &mut Recordings) -> Result<Vec<usize>, DataError> {
+        let how = self.options.bad_contacts;
+        if how == BadContacts::Refuse {
+            return Ok(Vec::new());
+        }
+        // A list for each thread, besides.
+        let each = Rows::EACH + rayon::current_num_threads() * 2 * size_of::<usize>();
+        self.budget.take(self.path, "what is known of the contacts", r.contacts, each)?;
+        let contacts = Rows::of(r).broken();
+        // With no sound contact at all there is nothing to take a mean of.
+        let contacts = if contacts.len() == r.contacts { Vec::new() } else { contacts };
+        let rows = repair(r, &contacts, how);
+        if !contacts.is_empty() || rows > 0 {
+            self.notes.push(Note::Repaired { split, contacts: contacts.clone(), rows, how });
+        }
+        Ok(contacts)
+    }
+
+    /// The error of a value that is not finite: about its contact, if that is broken throughout.
+    fn not_finite(
+        &mut self,
+        split: Split,
+        r: &Recordings,
+        at: Position,
+        value: f32,
+    ) -> Result<DataError, DataError> {
+        self.budget.take(self.path, "what is known of the contacts", r.contacts, Rows::EACH)?;
+        let (path, of) = (self.path.to_owned(), r.len());
+        let contacts = Rows::of(r).mostly_not_finite();
+        // One recording says nothing about a contact.
+        Ok(match of > 1 && !contacts.is_empty() && contacts.len() < r.contacts {
+            true => DataError::BadContacts { path, split, contacts, of },
+            false => DataError::NotFinite { path, split, at, value },
+        })
+    }
+}
+
+/// Sampling rate and nerve of a file's recordings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Origin {
+    /// Sampling rate, in hertz.
+    pub sample_rate_hz: f64,
+    /// The simulated nerve, if the file names one.
+    pub nerve: Option<Nerve>,
+}
+
+/// What the values and labels of each split are called.
+fn names(
+    path: &Path,
+    convention: Convention,
+    wanted: &[Split],
+    options: &ReadOptions,
+) -> Result<[Option<[String; 2]>; 2], DataError> {
+    let ReadOptions { x, y, .. } = options;
+    match (&x[..], &y[..]) {
+        ([], []) => Ok(Split::ALL.map(|split| Some(convention.names(split).map(str::to_owned)))),
+        ([x], [y]) => {
+            let names = Some([x.clone(), y.clone()]);
+            Ok(if matches!(wanted, [Split::Test]) { [None, names] } else { [names, None] })
+        }
+        ([train_x, test_x], [train_y, test_y]) => {
+            Ok([[train_x, train_y], [test_x, test_y]].map(|pair| Some(pair.map(String::clone))))
+        }
+        _ => Err(DataError::unsupported(
+            path,
+            format!(
+                "{} arrays of recordings and {} of labels are named; give one of each with --x NAME --y NAME, or two: of the \
+                 training split and of the test split",
+                x.len(),
+                y.len()
+            ),
+        )),
     }
 }
 
@@ -311,6 +531,11 @@ impl Range {
         Self { min: self.min.min(other.min), max: self.max.max(other.max), probe: self.probe + other.probe }
     }
 
+    /// Of the largest value.
+    fn magnitude(self) -> f32 {
+        self.max.abs().max(self.min.abs())
+    }
+
     fn is_finite(self) -> bool {
         self.probe == 0.0
     }
@@ -321,43 +546,6 @@ fn scale(recording: &mut [f32]) {
     let Range { min, max, .. } = Range::of(recording);
     let (min, span) = (f64::from(min), f64::from(max) - f64::from(min));
     recording.iter_mut().for_each(|v| *v = ((f64::from(*v) - min) / span * 2.0 - 1.0) as f32);
-}
-
-/// At what number labels start: any 0 says 0, any 3 says 1, and what the labels of all splits leave open is decided
-/// by `usual`.
-fn first_label(
-    path: &Path,
-    labels: &[Option<Vec<f64>>; 2],
-    options: &ReadOptions,
-    usual: u8,
-    notes: &mut Vec<Note>,
-) -> Result<u8, DataError> {
-    if let Some(first) = options.first_label {
-        return Ok(first);
-    }
-    let find = |wanted: f64| {
-        Split::ALL.into_iter().find_map(|split| {
-            let index = labels[split as usize].as_ref()?.iter().position(|&label| label == wanted)?;
-            Some((split, index))
-        })
-    };
-    let first = match (find(0.0), find(CLASSES as f64)) {
-        (Some(zero), Some(three)) => {
-            return Err(DataError::MixedLabels { path: path.to_owned(), zero, three });
-        }
-        (Some(_), None) => 0,
-        (None, Some(_)) => 1,
-        (None, None) => {
-            if find(1.0).or(find(2.0)).is_some() {
-                notes.push(Note::OpenLabels { first: usual });
-            }
-            return Ok(usual);
-        }
-    };
-    if first != usual {
-        notes.push(Note::UnusualLabels { first });
-    }
-    Ok(first)
 }
 
 #[cfg(test)]

@@ -146,6 +146,30 @@ pub struct Dataset {
     pub test: Recordings,
     /// Sampling rate of both, in hertz.
     pub sample_rate_hz: f64,
+    /// The simulated nerve that they are of, if that is known.
+    pub nerve: Option<Nerve>,
+}
+
+/// Which simulated nerve recordings are of; written `seed 1, animal 2`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nerve {
+    /// Seed of the simulation.
+    pub seed: u64,
+    /// Number of the animal.
+    pub animal: u16,
+}
+
+impl Nerve {
+    /// Seed and animal as float64; `None` if the seed is none, beyond 2^53.
+    pub(crate) fn exact(self) -> Option<(f64, f64)> {
+        (self.seed <= 1 << 53).then_some((self.seed as f64, self.animal.into()))
+    }
+}
+
+impl fmt::Display for Nerve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seed {}, animal {}", self.seed, self.animal)
+    }
 }
 
 impl Dataset {

@@ -41,10 +41,6 @@ impl Scalar {
         }
     }
 
-    pub(crate) fn is_float(self) -> bool {
-        matches!(self, Self::F16 | Self::F32 | Self::F64)
-    }
-
     /// Append each whole element of `bytes`. 64-bit integers beyond 2^53 are rounded.
     pub(crate) fn decode<T>(
         self,
@@ -92,43 +88,29 @@ pub(crate) fn narrow(value: f64) -> f32 {
     }
 }
 
-/// Read `count` elements and convert each; the caller has taken the memory for them from the file's budget.
+/// Hand `count` elements to `sink`, some thousand at a time: the number of the first, and the run itself.
 ///
 /// # Errors
-/// `UnexpectedEof` if the data end early, `OutOfMemory`, or what the reader answers.
-pub(crate) fn read_values<T>(
+/// `UnexpectedEof` if the data end early, or what the reader answers.
+pub(crate) fn stream_values(
     reader: &mut impl Read,
     (scalar, endian): Element,
     count: usize,
-    convert: impl Fn(f64) -> T + Copy,
-) -> io::Result<Vec<T>> {
-    let mut values = Vec::new();
-    values.try_reserve_exact(count).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
-    read_steps(reader, (scalar, endian), count, |bytes| {
-        scalar.decode(endian, bytes, &mut values, convert);
-    })?;
-    Ok(values)
-}
-
-/// Hand the bytes of `count` elements to `sink`, some thousand whole elements at a time.
-///
-/// # Errors
-/// As [`read_values`].
-pub(crate) fn read_steps(
-    reader: &mut impl Read,
-    (scalar, _): Element,
-    count: usize,
-    mut sink: impl FnMut(&[u8]),
+    sink: &mut dyn FnMut(usize, &[f64]),
 ) -> io::Result<()> {
-    const STEP: usize = 1 << 16; // bytes, a multiple of every element size
-    let mut buffer = vec![0; STEP];
-    let mut left = count;
-    while left > 0 {
-        let take = left.min(STEP / scalar.bytes());
+    const STEP: usize = 1 << 13;
+    let step = count.min(STEP);
+    let mut buffer = vec![0; step * scalar.bytes()];
+    let mut values: Vec<f64> = Vec::with_capacity(step);
+    let mut done = 0;
+    while done < count {
+        let take = (count - done).min(STEP);
         let bytes = &mut buffer[..take * scalar.bytes()];
         reader.read_exact(bytes)?;
-        sink(bytes);
-        left -= take;
+        values.clear();
+        scalar.decode(endian, bytes, &mut values, |v| v);
+        sink(done, &values);
+        done += take;
     }
     Ok(())
 }
@@ -136,6 +118,15 @@ pub(crate) fn read_steps(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn all(mut bytes: &[u8], element: Element, count: usize) -> io::Result<Vec<f64>> {
+        let mut values = Vec::new();
+        stream_values(&mut bytes, element, count, &mut |start, run| {
+            assert_eq!(start, values.len());
+            values.extend_from_slice(run);
+        })?;
+        Ok(values)
+    }
 
     #[test]
     fn every_type_in_both_byte_orders() {
@@ -146,7 +137,7 @@ mod tests {
                     [(Endian::Little, value.to_le_bytes()), (Endian::Big, value.to_be_bytes())]
                 {
                     assert_eq!(bytes.len(), Scalar::$scalar.bytes());
-                    let read = read_values(&mut &bytes[..], (Scalar::$scalar, endian), 1, |v| v).unwrap();
+                    let read = all(&bytes, (Scalar::$scalar, endian), 1).unwrap();
                     assert_eq!(read, [value as f64], "{:?}", Scalar::$scalar);
                 }
             };
@@ -162,17 +153,17 @@ mod tests {
         check!(U32, u32, 3);
         check!(U64, u64, 3);
         let bytes = [0x3c, 0x00, 0xc2, 0x00];
-        let read = read_values(&mut &bytes[..], (Scalar::F16, Endian::Big), 2, |v| v).unwrap();
+        let read = all(&bytes, (Scalar::F16, Endian::Big), 2).unwrap();
         assert_eq!(read, [1.0, -3.0]);
     }
 
     #[test]
     fn more_than_one_chunk_and_a_lying_count() {
         let stored: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
-        let read = |count| read_values(&mut &stored[..], (Scalar::U32, Endian::Little), count, |v| v as u32);
-        assert_eq!(read(100_000).unwrap(), (0..100_000).collect::<Vec<_>>());
+        let read = |count| all(&stored, (Scalar::U32, Endian::Little), count);
+        assert_eq!(read(100_000).unwrap(), (0..100_000).map(f64::from).collect::<Vec<_>>());
         assert_eq!(read(100_001).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-        assert_eq!(read(usize::MAX).unwrap_err().kind(), io::ErrorKind::OutOfMemory);
+        assert_eq!(read(usize::MAX).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]

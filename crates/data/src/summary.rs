@@ -3,6 +3,8 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::contacts::neighbours;
+use crate::options::Neighbours;
 use crate::reading::Range;
 use crate::recordings::{Dataset, Recordings};
 use crate::{CLASS_NAMES, CLASSES};
@@ -39,6 +41,9 @@ pub struct SplitSummary {
     pub mean: Option<f64>,
     /// Standard deviation (of the population: divided by the number of values).
     pub sd: Option<f64>,
+    /// How alike neighbouring samples and neighbouring contacts are; low values say that the order of the values may be
+    /// wrong. Absent where there are none.
+    pub neighbours: Option<Neighbours>,
     /// Recordings whose H x W values are all equal: dead channels, or a failed export.
     pub constant_recordings: usize,
 }
@@ -104,6 +109,7 @@ impl Recordings {
             min: known(all.min.into()),
             max: known(all.max.into()),
             mean: known(all.mean),
+            neighbours: neighbours(self).map(|[as_read, _]| as_read),
             sd: known((all.squares / all.count).sqrt()),
             constant_recordings: each.iter().filter(|m| m.min == m.max).count(),
         }
@@ -131,7 +137,7 @@ mod tests {
         let x = vec![0.5, -0.5, 1.0, 0.0, 0.25, 0.25, 0.25, 0.25];
         let train = Recordings::new(x, vec![2, 0], 2, 2).unwrap();
         let test = train.head(0);
-        let summary = Dataset { train, test, sample_rate_hz: 30e3 }.summary();
+        let summary = Dataset { train, test, sample_rate_hz: 30e3, nerve: None }.summary();
         let train = &summary.train;
         assert_eq!((train.recordings, train.contacts, train.samples), (2, 2, 2));
         assert_eq!(train.class_counts, [1, 0, 1]);

@@ -1,5 +1,4 @@
-//! No file makes a reader take more memory than four times the file's size and a mebibyte: every allocation of this
-//! test is counted. The files are of a few megabytes, and hostile.
+//! No file makes a reader take more memory than `memory_limit` of its size: every allocation of this test is counted. The files are of a few megabytes, and hostile.
 
 #![allow(clippy::unwrap_used)] // in the helpers; a test fails by panicking
 
@@ -7,9 +6,8 @@ use std::io::{Cursor, Write};
 use std::path::Path;
 use std::sync::Mutex;
 
-use escape_data::archive::{EXPANSION, SLACK};
 use escape_data::rng::Stream;
-use escape_data::{Dataset, ReadOptions, Recordings, Split, read_bytes, write_mat, write_npz};
+use escape_data::{Dataset, ReadOptions, Recordings, Split, memory_limit, read_bytes, write_mat, write_npz};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use npyz::zip::{CompressionMethod, ZipWriter, write::FileOptions};
@@ -27,7 +25,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 fn bounded(name: &str, bytes: &[u8]) -> Result<Dataset, String> {
     let options = ReadOptions { drop_bad: true, ..ReadOptions::default() };
     let (read, peak) = counting::peak_of(|| read_bytes(name, bytes, &options));
-    let limit = bytes.len() as u64 * EXPANSION + SLACK;
+    let limit = memory_limit(bytes.len() as u64);
     assert!(
         peak as u64 <= limit,
         "{name} of {} bytes took {peak} bytes of memory, more than {limit}",
@@ -157,7 +155,7 @@ fn sound_files() {
     let x = bytes.iter().map(|&b| f32::from(b) / 127.5 - 1.0).collect();
     let train = Recordings::new(x, (0..400).map(|i| i % 3).collect(), 56, 100).unwrap();
     let test = train.head(3);
-    let data = Dataset { train, test, sample_rate_hz: 30e3 };
+    let data = Dataset { train, test, sample_rate_hz: 30e3, nerve: None };
     let dir = tempfile::tempdir().unwrap();
     for name in ["a.mat", "a.npz"] {
         let path = dir.path().join(name);

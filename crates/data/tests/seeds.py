@@ -34,6 +34,10 @@ def mat(folder):
     scipy.io.savemat(f"{folder}/plain", variables(), appendmat=False)
     scipy.io.savemat(f"{folder}/packed", dict(variables(), note="a rat"), appendmat=False, do_compression=True)
     scipy.io.savemat(f"{folder}/small", few, appendmat=False)
+    scipy.io.savemat(f"{folder}/level4", few, appendmat=False, format="4")
+    names = np.array([["prick"]], object)
+    beside = dict(few, test_data_labels=names, a=dict(x=few["test_data_rat"], y=1.0), samples=50.0)
+    scipy.io.savemat(f"{folder}/cells", beside, appendmat=False)
 
 
 def npz(folder):
@@ -43,6 +47,10 @@ def npz(folder):
             save(f, **arrays, contacts=1, sample_rate_hz=30e3)
     with open(f"{folder}/turned", "wb") as f:
         np.savez_compressed(f, test_x=np.asfortranarray(arrays["test_x"].astype(">f4")), test_y=np.array([2, 1], "u1"))
+    with open(f"{folder}/text", "wb") as f:
+        np.savez_compressed(f, test_x=(arrays["test_x"] * 99).astype("i1"), test_y=np.array(["pricking", "dorsi"]))
+    with open(f"{folder}/hot", "wb") as f:
+        np.savez_compressed(f, test_x=arrays["test_x"].astype("f2"), test_y=np.eye(3)[:2])
 
 
 def hdf5(folder):
@@ -60,6 +68,26 @@ def hdf5(folder):
     save("array", "latest", chunks=(2, 60), compression="gzip", shuffle=True)
     save("single", "latest", rows=(2, 2), chunks=(2, 100), compression="gzip")
     save("implicit", ("v110", "v110"), chunks=(1, 50))
+    with h5py.File(f"{folder}/octave", "w", libver="latest") as f:
+        for name, kind, value in (("test_data_rat", "matrix", values(2).astype("f4")), ("test_data_labels", "cell", None)):
+            group = f.create_group(name)
+            group.attrs["OCTAVE_NEW_FORMAT"] = np.uint8(1)
+            group["type"] = np.bytes_(kind)
+            if value is not None:
+                group["value"] = value
+            for i, text in enumerate(("prick", "dorsi") if value is None else ()):
+                cell = group.create_group(f"value/_{i}")
+                cell.attrs["OCTAVE_NEW_FORMAT"] = np.uint8(1)
+                cell["type"] = np.bytes_("string")
+                cell["value"] = np.array([[ord(c)] for c in text], "i1")
+    with h5py.File(f"{folder}/cells", "w", libver="latest") as f:
+        f["test_data_rat"] = values(2).astype("f4")
+        cells = []
+        for i, text in enumerate(("prick", "dorsi")):
+            cell = f.create_dataset(f"#refs#/{i}", data=np.array([[ord(c)] for c in text], "u2"))
+            cell.attrs["MATLAB_class"] = np.bytes_("char")
+            cells.append(cell.ref)
+        f.create_dataset("test_data_labels", data=np.array([cells], h5py.ref_dtype)).attrs["MATLAB_class"] = np.bytes_("cell")
 
 
 for write in (mat, npz, hdf5):

@@ -12,6 +12,7 @@ use crate::ModelError;
 use crate::arch::{Architecture, HIDDEN, Layer, nearest};
 use crate::checkpoint::{Checkpoint, TensorData, match_weights};
 use crate::identify::Identity;
+use crate::input::KnownInput;
 
 /// A network of the family with its parameters, float32, on one device.
 #[derive(Debug)]
@@ -203,6 +204,8 @@ pub fn matched_weights(
     contacts: usize,
     samples: usize,
 ) -> Result<Vec<(String, TensorData)>, ModelError> {
+    let known = KnownInput::of(checkpoint);
+    let misfit = known.misfit(path, contacts, samples);
     let expected = arch.parameters(contacts, samples);
     let report = match_weights(&expected, &checkpoint.weights);
     if let [(name, _, found)] = &report.mismatched[..]
@@ -210,11 +213,17 @@ pub fn matched_weights(
         && report.unused.is_empty()
         && let Some(takes) = made_for(arch, name, found, contacts, samples)
     {
+        if let Some(misfit) = misfit.filter(|_| known.other_reading(contacts, samples)) {
+            return Err(ModelError::Input(misfit));
+        }
         let (path, report) = (path.to_path_buf(), Box::new(report));
         return Err(ModelError::OtherRecordings { path, takes, contacts, samples, report });
     }
     let network = format!("the {arch} network for recordings of {contacts} contacts x {samples} samples");
     report.into_result(path, &network, &Identity::of(&checkpoint.weights).to_string())?;
+    if let Some(misfit) = misfit {
+        return Err(ModelError::Input(misfit));
+    }
     for (name, data) in &checkpoint.weights {
         if let Some(i) = data.to_f32().iter().position(|v| !v.is_finite()) {
             return Err(ModelError::Data(format!(

@@ -37,6 +37,9 @@ pub enum ModelError {
         /// Every key of the network and of the file.
         report: Box<LoadReport>,
     },
+    /// Recordings that a network's weights may fit, but not what it knows of them; see [`crate::input`].
+    #[error("{0}")]
+    Input(String),
     /// The data do not suit the network or the operation.
     #[error("{0}")]
     Data(String),

@@ -5,6 +5,8 @@
 //! * [`ann`]: the networks as tensors; forward pass, weights in and out of checkpoints.
 //! * [`train`] and [`optim`]: training with PyTorch's update rules.
 //! * [`checkpoint`]: `.pth` and `.safetensors` files, read and written without Python.
+//! * [`input`]: what a network knows of the recordings that it takes.
+//! * [`recordings`]: recordings from any file, tensors kept by `torch.save` among them.
 //! * [`device`]: CPU or CUDA.
 //!
 //! Without the feature `libtorch`, which is on by default, what computes with tensors is left out.
@@ -12,7 +14,9 @@
 pub mod arch;
 pub mod checkpoint;
 pub mod identify;
+pub mod input;
 pub mod metrics;
+pub mod recordings;
 pub mod shuffle;
 
 #[cfg(feature = "libtorch")]

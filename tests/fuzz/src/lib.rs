@@ -8,8 +8,7 @@ mod counting;
 
 use std::path::Path;
 
-use escape_data::ReadOptions;
-use escape_data::archive::{EXPANSION, SLACK};
+use escape_data::{BadContacts, ReadOptions};
 use escape_model::checkpoint::{Checkpoint, CheckpointError, memory_limit, read, read_bytes, write};
 use escape_model::identify::Identity;
 
@@ -104,9 +103,19 @@ pub fn archive(data: &[u8]) {
 
 /// A whole file of recordings of the format that the name says; what is read must be as promised.
 fn recordings(name: &str, data: &[u8]) {
-    let options = ReadOptions { drop_bad: data.len().is_multiple_of(2), ..ReadOptions::default() };
+    // Every way to read is tried by some lengths.
+    let every = |n: usize| data.len().is_multiple_of(n);
+    let options = ReadOptions {
+        drop_bad: every(2),
+        bad_contacts: if every(3) { BadContacts::Mean } else { BadContacts::Refuse },
+        axes: if every(5) { "N,S,C".parse().ok() } else { None },
+        samples: every(7).then_some(50),
+        x: if every(11) { vec!["a.x".to_owned()] } else { Vec::new() },
+        y: if every(11) { vec!["a.y".to_owned()] } else { Vec::new() },
+        ..ReadOptions::default()
+    };
     let (read, peak) = counting::peak_of(|| escape_data::read_bytes(name, data, &options));
-    let limit = data.len() as u64 * EXPANSION + SLACK;
+    let limit = escape_data::memory_limit(data.len() as u64);
     assert!(
         peak as u64 <= limit,
         "{name} of {} bytes took {peak} bytes of memory, more than {limit}",

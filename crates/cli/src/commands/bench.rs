@@ -33,8 +33,9 @@ struct Report {
 
 pub fn run(context: &Context, args: BenchArgs) -> Result<()> {
     let checkpoint = super::checkpoint(&args.checkpoint)?;
-    let recordings =
-        recordings(context, &args.data, &args.reading.options(), Split::Test, Some(args.samples))?;
+    let network = (&checkpoint, args.checkpoint.as_path());
+    let (recordings, _) =
+        recordings(context, &args.data, &args.reading.options(), Split::Test, Some(args.samples), network)?;
     let chosen = simulation(context, &checkpoint, &args.checkpoint, &args.simulation, &recordings)?;
     let device = context.device()?;
     let batch_size = args.batch_size as usize;

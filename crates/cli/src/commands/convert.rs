@@ -9,6 +9,7 @@ use escape_convert::balance::balance;
 use escape_data::Recordings;
 use escape_model::ann::Ann;
 use escape_model::checkpoint::Checkpoint;
+use escape_model::input::KnownInput;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::network::{Preset, SpikingNetwork};
 use serde::Serialize;
@@ -76,8 +77,15 @@ impl Conversion {
 
 /// The SNN checkpoint of a converted network. Accuracy and epoch stay those of the ANN until the network is
 /// fine-tuned, as in the study.
-pub fn converted(ann: &Checkpoint, network: &SpikingNetwork, encoding: Encoding, steps: usize) -> Checkpoint {
+pub fn converted(
+    ann: &Checkpoint,
+    network: &SpikingNetwork,
+    encoding: Encoding,
+    steps: usize,
+    input: &KnownInput,
+) -> Checkpoint {
     let mut out = network.to_checkpoint(encoding, steps);
+    input.store(&mut out);
     (out.accuracy, out.epoch) = (ann.accuracy, ann.epoch);
     out
 }
@@ -94,12 +102,15 @@ pub fn run(context: &Context, args: ConvertArgs) -> Result<()> {
             args.checkpoint.display()
         )));
     }
-    let calibration =
-        recordings(context, &args.data, &args.reading.options(), args.split, Some(args.samples))?;
+    let from = (&checkpoint, args.checkpoint.as_path());
+    let (calibration, origin) =
+        recordings(context, &args.data, &args.reading.options(), args.split, Some(args.samples), from)?;
     let (contacts, samples) = (calibration.contacts, calibration.samples);
     let ann = Ann::from_checkpoint(&checkpoint, &args.checkpoint, contacts, samples, context.device()?)?;
     let network = conversion.convert(context, &ann, &calibration)?;
-    converted(&checkpoint, &network, conversion.preset.encoding(), conversion.steps).save(&args.out)?;
+    let input = KnownInput::of(&checkpoint).converted_with(&calibration, &origin);
+    converted(&checkpoint, &network, conversion.preset.encoding(), conversion.steps, &input)
+        .save(&args.out)?;
     let report = Report {
         thresholds: network.layers.iter().map(|l| f64::from(l.threshold)).collect(),
         preset: conversion.preset.to_string(),

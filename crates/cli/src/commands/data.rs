@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use escape_data::nerve::{NerveConfig, simulate};
 use escape_data::{
-    CLASS_NAMES, Dataset, DatasetSummary, Note, Rescale, Split, SplitSummary, write_mat, write_npz,
+    CLASS_NAMES, Dataset, DatasetSummary, Note, ReadOptions, Rescale, Split, SplitSummary, write_mat,
+    write_npz,
 };
 use escape_report::{Shown, picture};
 use serde::Serialize;
 
-use super::{dataset, table, thousands};
+use super::{dataset, read_dataset, table, thousands};
 use crate::args::{DataArgs, DataCommand};
 use crate::context::{
     Context, check_apart, check_file, check_folder, check_results, existing, existing_data, usage,
@@ -29,6 +30,7 @@ pub fn run(context: &Context, args: DataArgs) -> Result<()> {
                 Some(path) => NerveConfig::read(&existing(&path)?).map_err(|e| usage(e.to_string()))?,
                 None => NerveConfig::default(),
             };
+            let context = &config.seed.map_or(*context, |seed| context.with_seed(seed));
             config.samples = samples.unwrap_or(config.samples);
             config.animal = animal.unwrap_or(config.animal);
             config.fold = fold.unwrap_or(config.fold);
@@ -41,13 +43,13 @@ pub fn run(context: &Context, args: DataArgs) -> Result<()> {
         }
         DataCommand::Inspect { file, reading, picture, page } => {
             if let Some(picture) = &picture {
-                check_picture(context, picture, &file)?;
+                check_picture(context, picture, &file, &reading.options())?;
             }
             if let Some(folder) = &page {
-                let inputs = escape_data::files(&existing_data(&file)?)?;
+                let inputs = escape_data::files(&existing_data(&file)?, &reading.options())?;
                 check_page(context, folder, &inputs.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
             }
-            let (dataset, notes) = escape_data::read(&existing_data(&file)?, &reading.options())?;
+            let (dataset, notes) = read_dataset(&file, &reading.options())?;
             let inspection = Inspection::new(&dataset, notes);
             if let Some(picture) = &picture {
                 draw(&dataset, &file, picture)?;
@@ -58,7 +60,7 @@ pub fn run(context: &Context, args: DataArgs) -> Result<()> {
             context.result(&inspection, || inspection.text())
         }
         DataCommand::Convert { from, to, reading } => {
-            let inputs = escape_data::files(&existing_data(&from)?)?;
+            let inputs = escape_data::files(&existing_data(&from)?, &reading.options())?;
             check_apart(&to, &inputs.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
             check_extension(context, &to, &["npz", "mat"])?;
             let dataset = dataset(context, &from, &reading.options())?;
@@ -162,9 +164,9 @@ fn check_page(context: &Context, folder: &Path, others: &[&Path]) -> Result<()> 
 }
 
 /// Makes sure, before the work, that a picture and what belongs to it can be written.
-fn check_picture(context: &Context, picture: &Path, from: &Path) -> Result<()> {
+fn check_picture(context: &Context, picture: &Path, from: &Path, options: &ReadOptions) -> Result<()> {
     check_name(picture, &["png"])?;
-    let inputs = escape_data::files(&existing_data(from)?)?;
+    let inputs = escape_data::files(&existing_data(from)?, options)?;
     let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
     ["csv", "svg", "png"].iter().try_for_each(|extension| {
         let path = picture.with_extension(extension);
@@ -202,13 +204,27 @@ fn describe(summary: &DatasetSummary) -> String {
     let mut rows: Vec<Vec<String>> = vec![head.iter().chain(&CLASS_NAMES).map(|s| s.to_string()).collect()];
     rows.push(row("train", &summary.train));
     rows.push(row("test", &summary.test));
-    format!("{}\n{} Hz", table(&rows), thousands(summary.sample_rate_hz))
+    let alike =
+        [("train", &summary.train), ("test", &summary.test)].into_iter().filter_map(|(name, split)| {
+            let neighbours = split.neighbours?;
+            Some(format!(
+                "\n{name}: neighbouring samples correlate by {:.2}, neighbouring contacts by {:.2}",
+                neighbours.time, neighbours.contacts
+            ))
+        });
+    let alike: String = alike.collect();
+    format!("{}\n{} Hz{alike}", table(&rows), thousands(summary.sample_rate_hz))
+}
+
+/// A value with three decimals, or with three figures where it is too small for them.
+fn figure(value: f64) -> String {
+    if value != 0.0 && value.abs() < 0.01 { format!("{value:.2e}") } else { format!("{value:.3}") }
 }
 
 fn row(name: &str, s: &SplitSummary) -> Vec<String> {
     let mut cells = vec![name.to_string()];
     cells.extend([s.recordings, s.contacts, s.samples].map(|n| thousands(n as f64)));
-    cells.extend([s.min, s.max, s.mean, s.sd].map(|v| v.map_or_else(String::new, |v| format!("{v:.3}"))));
+    cells.extend([s.min, s.max, s.mean, s.sd].map(|v| v.map_or_else(String::new, figure)));
     cells.push(thousands(s.constant_recordings as f64));
     cells.extend(s.class_counts.map(|n| thousands(n as f64)));
     cells

@@ -70,10 +70,12 @@ pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
     let (kind, epoch) = origin(&checkpoint, spiking);
     let results = args.out.as_deref().map(|folder| {
         let name = args.name.name.as_deref();
-        Results::open(context, folder, name, kind, &args.checkpoint, &args.data)
+        Results::open(context, folder, name, kind, &args.checkpoint, (&args.data, &args.reading.options()))
     });
     let results = results.transpose()?;
-    let recordings = recordings(context, &args.data, &args.reading.options(), args.split, args.limit)?;
+    let judged = (&checkpoint, args.checkpoint.as_path());
+    let (recordings, _) =
+        recordings(context, &args.data, &args.reading.options(), args.split, args.limit, judged)?;
     let network = results.as_ref().map_or(if spiking { "snn" } else { "ann" }, Results::network);
     let batch_size = args.batch_size as usize;
     let start;

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use escape_data::{Recordings, Split};
 use escape_model::ModelError;
 use escape_model::checkpoint::Checkpoint;
+use escape_model::input::KnownInput;
 use escape_model::optim::Rule;
 use escape_report::rows::Finetune;
 use escape_snn_core::encode::Encoding;
@@ -53,6 +54,16 @@ pub struct Job {
     pub max_steps: Option<usize>,
     pub folder: PathBuf,
     pub resume: bool,
+    /// What the network knows of recordings from now on.
+    pub input: KnownInput,
+}
+
+impl Job {
+    /// Saves a checkpoint with what the network knows of recordings.
+    fn save(&self, mut checkpoint: Checkpoint, path: &Path) -> Result<()> {
+        self.input.store(&mut checkpoint);
+        Ok(checkpoint.save(path)?)
+    }
 }
 
 /// The surrogate of a name; its height follows the preset unless given.
@@ -101,8 +112,10 @@ pub fn run(context: &Context, args: FinetuneArgs) -> Result<()> {
         return Err(usage("--epochs: expected at least 1, got 0"));
     }
     let checkpoint = super::checkpoint(&args.checkpoint)?;
-    let train = recordings(context, &args.data, &args.reading.options(), Split::Train, args.limit)?;
-    let test = recordings(context, &args.data, &args.reading.options(), Split::Test, args.limit)?;
+    let from = (&checkpoint, args.checkpoint.as_path());
+    let reading = args.reading.options();
+    let (train, origin) = recordings(context, &args.data, &reading, Split::Train, args.limit, from)?;
+    let (test, _) = recordings(context, &args.data, &reading, Split::Test, args.limit, from)?;
     let chosen = simulation(context, &checkpoint, &args.checkpoint, &args.simulation, &train)?;
     let preset = chosen.network.preset;
     let by_default = preset == Preset::Default;
@@ -125,6 +138,7 @@ pub fn run(context: &Context, args: FinetuneArgs) -> Result<()> {
         max_steps: args.max_steps,
         folder: args.out,
         resume: args.resume,
+        input: KnownInput::trained_on_split(&train, &origin),
     };
     let report = finetune(context, job, chosen, &train, &test)?;
     context.result(&report, || {
@@ -179,10 +193,10 @@ pub fn finetune(
         };
         drop(progress);
         if result.is_best {
-            tuner.checkpoint(result.test_accuracy, false)?.save(&best)?;
+            job.save(tuner.checkpoint(result.test_accuracy, false)?, &best)?;
         }
         log.add(epoch_row!(Finetune, job.name, result))?;
-        tuner.checkpoint(result.test_accuracy, true)?.save(&last)?;
+        job.save(tuner.checkpoint(result.test_accuracy, true)?, &last)?;
         context.note(describe(&job.name, &result));
     }
     let (epoch, accuracy) = tuner.best().context("no epoch was trained; give --epochs a number above 0")?;

@@ -15,8 +15,10 @@ pub mod train;
 use std::path::Path;
 
 use anyhow::Result;
-use escape_data::{Dataset, Note, ReadOptions, Recordings, Split};
+use escape_data::{Dataset, Note, Origin, ReadOptions, Recordings, Split};
 use escape_model::checkpoint::Checkpoint;
+use escape_model::input::KnownInput;
+use escape_model::recordings::{are_recordings, holds_recordings};
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::network::{Loaded, SpikingNetwork};
 
@@ -25,9 +27,14 @@ use crate::context::{Context, existing, existing_data, usage};
 
 /// Both splits of a file of recordings.
 pub fn dataset(context: &Context, path: &Path, options: &ReadOptions) -> Result<Dataset> {
-    let (dataset, notes) = escape_data::read(&existing_data(path)?, options)?;
+    let (dataset, notes) = read_dataset(path, options)?;
     tell(context, path, &notes);
     Ok(dataset)
+}
+
+/// Both splits of a file of recordings, and what its reader found and decided.
+pub fn read_dataset(path: &Path, options: &ReadOptions) -> Result<(Dataset, Vec<Note>)> {
+    Ok(escape_model::recordings::read(&existing_data(path)?, options)?)
 }
 
 /// Says what a reader found and decided, but for the format, which surprises nobody.
@@ -37,28 +44,51 @@ pub fn tell(context: &Context, path: &Path, notes: &[Note]) {
     }
 }
 
-/// Recordings of a split, at most `limit` of them.
+/// Says what somebody should know who gives a network recordings of an origin.
+pub fn tell_remarks(context: &Context, network: &Path, input: &KnownInput, origin: &Origin) {
+    for remark in input.remarks(origin) {
+        context.note(format!("note: {}: {remark}", network.display()));
+    }
+}
+
+/// Recordings of a split for a network, at most `limit` of them, and where they come from.
 pub fn recordings(
     context: &Context,
     path: &Path,
     options: &ReadOptions,
     split: Split,
     limit: Option<usize>,
-) -> Result<Recordings> {
-    let (all, notes) = escape_data::read_split(&existing_data(path)?, split, options)?;
+    (network, network_path): (&Checkpoint, &Path),
+) -> Result<(Recordings, Origin)> {
+    let (all, origin, notes) = escape_model::recordings::read_split(&existing_data(path)?, split, options)?;
     tell(context, path, &notes);
     if all.is_empty() || limit == Some(0) {
         return Err(usage(format!("{}: no recordings to work on in the {split} split", path.display())));
     }
-    Ok(match limit {
+    tell_remarks(context, network_path, &KnownInput::of(network), &origin);
+    let some = match limit {
         Some(n) if n < all.len() => all.head(n),
         _ => all,
-    })
+    };
+    Ok((some, origin))
 }
 
 /// A checkpoint in the study's dictionary.
 pub fn checkpoint(path: &Path) -> Result<Checkpoint> {
-    Ok(Checkpoint::load(&existing(path)?)?)
+    const TENSORS: &str = "tensors of recordings";
+    let path = existing(path)?;
+    let found = Checkpoint::load(&path);
+    let recordings = match &found {
+        Ok(checkpoint) => are_recordings(checkpoint).then_some(TENSORS),
+        Err(_) => escape_data::recordings_format(&path).or(holds_recordings(&path).then_some(TENSORS)),
+    };
+    match recordings {
+        Some(what) => Err(anyhow::anyhow!(
+            "{}: these are recordings ({what}), expected a checkpoint; have --data and --checkpoint changed places?",
+            path.display()
+        )),
+        None => Ok(found?),
+    }
 }
 
 /// A spiking network with everything that its simulation needs.

@@ -42,8 +42,16 @@ pub fn run(context: &Context, args: SpikesArgs) -> Result<()> {
     let checkpoint = super::checkpoint(&args.checkpoint)?;
     let name = args.name.name.as_deref();
     let (kind, _) = super::evaluate::origin(&checkpoint, true);
-    let results = Results::open(context, &args.out, name, kind, &args.checkpoint, &args.data)?;
-    let all = recordings(context, &args.data, &args.reading.options(), args.split, None)?;
+    let results = Results::open(
+        context,
+        &args.out,
+        name,
+        kind,
+        &args.checkpoint,
+        (&args.data, &args.reading.options()),
+    )?;
+    let shown = (&checkpoint, args.checkpoint.as_path());
+    let (all, _) = recordings(context, &args.data, &args.reading.options(), args.split, None, shown)?;
     if args.sample >= all.len() {
         return Err(usage(format!(
             "--sample {}: the {} split holds {} recordings, numbered from 0",

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use escape_data::Dataset;
+use escape_data::{Dataset, Origin};
 use escape_model::ModelError;
 use escape_model::ann::Ann;
 use escape_model::arch::Architecture;
 use escape_model::checkpoint::Checkpoint;
+use escape_model::input::KnownInput;
 use escape_model::metrics::Loss;
 use escape_model::optim::Rule;
 use escape_model::train::{EpochResult, Options, Trainer, evaluate, hold_out};
@@ -102,7 +103,10 @@ pub fn run(context: &Context, args: TrainArgs) -> Result<()> {
     let mut trunk = match &args.init {
         Some(path) => {
             let (contacts, samples) = (data.train.contacts, data.train.samples);
-            Some(Ann::from_checkpoint(&super::checkpoint(path)?, path, contacts, samples, device)?)
+            let stage = super::checkpoint(path)?;
+            let origin = Origin { sample_rate_hz: data.sample_rate_hz, nerve: data.nerve };
+            super::tell_remarks(context, path, &KnownInput::of(&stage), &origin);
+            Some(Ann::from_checkpoint(&stage, path, contacts, samples, device)?)
         }
         None => None,
     };
@@ -176,6 +180,11 @@ fn train(
         seed: context.seed,
     };
     let (last, best) = (folder.join(LAST), folder.join(BEST));
+    let input = KnownInput::trained_on(data);
+    let save = |mut checkpoint: Checkpoint, path: &Path| {
+        input.store(&mut checkpoint);
+        checkpoint.save(path)
+    };
     let load = |path: &Path| -> Result<(Checkpoint, Ann)> {
         let checkpoint = super::checkpoint(path)?;
         let ann = Ann::from_checkpoint(&checkpoint, path, contacts, samples, device)?;
@@ -212,10 +221,10 @@ fn train(
         };
         drop(progress);
         if result.is_best {
-            trainer.checkpoint(result.test_accuracy, false)?.save(&best)?;
+            save(trainer.checkpoint(result.test_accuracy, false)?, &best)?;
         }
         log.add(epoch_row!(Training, recipe.arch, result))?;
-        trainer.checkpoint(result.test_accuracy, true)?.save(&last)?;
+        save(trainer.checkpoint(result.test_accuracy, true)?, &last)?;
         context.note(describe(&recipe.arch.to_string(), &result));
     }
     let (best_epoch, best_accuracy) =

@@ -1,5 +1,4 @@
-//! The values of a data set, wherever they lie. Arrays have at most two dimensions here, R rows x C columns; a list is
-//! one row.
+//! The values of a data set, wherever they lie.
 
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
@@ -8,9 +7,10 @@ use flate2::bufread::ZlibDecoder;
 
 use super::file::{Fault, Fields, Fletcher, Raw, damaged, unsupported, without_checksum};
 use super::objects::{Filter, Index, Layout, Object, TreeNode};
+use crate::arrays::Sink;
 use crate::budget::Budget;
 use crate::error::shape;
-use crate::scalar::{Element, Endian, Scalar, read_values};
+use crate::scalar::{Element, Endian, Scalar, stream_values};
 
 /// Where an array lies and how it is stored.
 pub(super) struct Dataset {
@@ -23,16 +23,33 @@ pub(super) struct Dataset {
     each: usize,
 }
 
-/// Two-dimensional positions of chunks.
+/// Positions of chunks, slowest dimension first.
 struct Grid {
-    /// R x C.
-    dims: [usize; 2],
-    /// Rows and columns of a chunk.
-    chunk: [usize; 2],
+    dims: Vec<usize>,
+    /// Size of a chunk.
+    chunk: Vec<usize>,
     /// Chunks along each dimension.
-    chunks: [usize; 2],
-    /// Chunks a row of chunks has in the index, which counts those that may still be added.
-    stride: usize,
+    chunks: Vec<usize>,
+    /// Chunks that a step along each dimension passes in an index, which counts those that may still be added.
+    strides: Vec<usize>,
+}
+
+impl Grid {
+    /// Chunks in all.
+    fn count(&self) -> usize {
+        self.chunks.iter().product()
+    }
+
+    /// Where chunk `index` is, in chunks, and which one it is in an index.
+    fn position(&self, index: usize) -> (Vec<usize>, usize) {
+        let mut rest = index;
+        let mut position = vec![0; self.chunks.len()];
+        for (place, &chunks) in position.iter_mut().zip(&self.chunks).rev() {
+            (*place, rest) = (rest % chunks, rest / chunks);
+        }
+        let stored = position.iter().zip(&self.strides).map(|(place, stride)| place * stride).sum();
+        (position, stored)
+    }
 }
 
 /// A chunk as the index has it.
@@ -63,16 +80,56 @@ impl Dataset {
         Ok(Self { dims, limits, layout, filters: object.filters, each })
     }
 
-    /// All values in the file's order, each converted.
-    pub(super) fn read<R: Read + Seek, T: Copy + Default>(
+    /// Take each element for `parts` smaller ones, in a dimension of their own.
+    pub(super) fn split_elements(&mut self, parts: u64) {
+        let each = self.each as u64;
+        self.dims.push(parts);
+        self.limits.push(Some(parts));
+        self.each = (each / parts.max(1)) as usize;
+        if let Layout::Chunked { chunk, .. } = &mut self.layout
+            && let Some(size) = chunk.last_mut()
+        {
+            *size = parts;
+            chunk.push(self.each as u64);
+        }
+    }
+
+    /// The bytes of a short data set that is not in chunks.
+    pub(super) fn bytes<R: Read + Seek>(&self, raw: &mut Raw<R>, limit: u64) -> Result<Vec<u8>, Fault> {
+        match &self.layout {
+            Layout::Compact(content) if content.len() as u64 <= limit => Ok(content.clone()),
+            &Layout::Contiguous { address: Some(address), size } if size <= limit => raw.bytes(address, size),
+            _ => Err(damaged("expected a short text")),
+        }
+    }
+
+    /// Put each number of 64 bits into its place, exactly.
+    pub(super) fn addresses<R: Read + Seek>(
+        mut self,
+        raw: &mut Raw<R>,
+        path: &Path,
+        budget: &mut Budget,
+        places: &mut [u64],
+    ) -> Result<(), Fault> {
+        // Two numbers of 32 bits each, for a float64 does not hold every address.
+        self.split_elements(2);
+        let element = (Scalar::U32, Endian::Little);
+        self.read(raw, element, path, budget, &mut |start, run| {
+            for (at, &half) in (start..).zip(run) {
+                places[at / 2] |= (half as u64) << (32 * (at % 2));
+            }
+        })
+    }
+
+    /// Hand over all values in the file's order.
+    pub(super) fn read<R: Read + Seek>(
         &self,
         raw: &mut Raw<R>,
         element: Element,
         path: &Path,
-        name: &str,
         budget: &mut Budget,
-        convert: impl Fn(f64) -> T + Copy,
-    ) -> Result<Vec<T>, Fault> {
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Fault> {
         let count = self.dims.iter().try_fold(1u64, |n, &dim| n.checked_mul(dim));
         let count = count.and_then(|count| usize::try_from(count).ok());
         let bytes = count.and_then(|count| count.checked_mul(self.each)).map(|bytes| bytes as u64);
@@ -82,9 +139,8 @@ impl Dataset {
         let wrong_size =
             |size: u64| damaged(format!("{} values take {bytes} bytes, got {size}", shape(&self.dims)));
         if count == 0 {
-            return Ok(Vec::new());
+            return Ok(());
         }
-        budget.take(path, name, count, size_of::<T>())?;
         match &self.layout {
             Layout::Other(what) => Err(unsupported(format!(
                 "it is stored as {what}; save it anew, in MATLAB or with h5py's defaults"
@@ -92,34 +148,26 @@ impl Dataset {
             Layout::Compact(content) if content.len() as u64 != bytes => {
                 Err(wrong_size(content.len() as u64))
             }
-            Layout::Compact(content) => Ok(read_values(&mut &content[..], element, count, convert)?),
+            Layout::Compact(content) => Ok(stream_values(&mut &content[..], element, count, sink)?),
             &Layout::Contiguous { size, .. } if size != bytes => Err(wrong_size(size)),
             Layout::Contiguous { address: None, .. } | Layout::Chunked { address: None, .. } => {
                 Err(damaged("its values were never written"))
             }
             &Layout::Contiguous { address: Some(address), .. } => {
-                Ok(read_values(&mut raw.part(address, bytes)?, element, count, convert)?)
+                Ok(stream_values(&mut raw.part(address, bytes)?, element, count, sink)?)
             }
             &Layout::Chunked { ref chunk, address: Some(address), index, whole_edges } => {
                 let grid = self.grid(chunk, count)?;
-                let mut reading = ChunkReader {
-                    dataset: self,
-                    grid,
-                    whole_edges,
-                    element,
-                    values: Vec::new(),
-                    buffers: Default::default(),
-                };
+                let mut reading =
+                    ChunkReader { dataset: self, grid, whole_edges, element, buffers: Default::default() };
                 // Sorting bytes back takes a second one.
                 let shuffled = self.filters.iter().any(|filter| matches!(filter, Filter::Shuffle(_)));
                 let buffers = if shuffled { 2 } else { 1 };
                 let chunk_bytes = reading.bytes();
                 budget.take(path, "a chunk of it", chunk_bytes, buffers)?;
-                reading.values.try_reserve_exact(count).map_err(std::io::Error::other)?;
-                reading.values.resize(count, T::default());
-                reading.all(raw, address, index, path, budget, convert)?;
+                reading.all(raw, address, index, path, budget, sink)?;
                 budget.give_back(chunk_bytes, buffers);
-                Ok(reading.values)
+                Ok(())
             }
         }
     }
@@ -128,45 +176,50 @@ impl Dataset {
     fn grid(&self, chunk: &[u64], count: usize) -> Result<Grid, Fault> {
         let bad = || damaged(format!("chunks of {} for {}", shape(chunk), shape(&self.dims)));
         let (_, chunk) = chunk.split_last().filter(|(each, _)| **each == self.each as u64).ok_or_else(bad)?;
-        let pair = |dims: &[u64]| match *dims {
-            [columns] => Some([1, usize::try_from(columns).ok()?]),
-            [rows, columns] => Some([usize::try_from(rows).ok()?, usize::try_from(columns).ok()?]),
-            _ => None,
+        let sizes = |dims: &[u64]| -> Option<Vec<usize>> {
+            dims.iter().map(|&dim| usize::try_from(dim).ok()).collect()
         };
-        let (dims, chunk) = pair(&self.dims).zip(pair(chunk)).ok_or_else(bad)?;
-        let elements = chunk[0].checked_mul(chunk[1]).filter(|&n| n > 0).ok_or_else(bad)?;
+        let (dims, chunk) = sizes(&self.dims).zip(sizes(chunk)).ok_or_else(bad)?;
+        if dims.is_empty() || dims.len() != chunk.len() {
+            return Err(bad());
+        }
+        let product = |sizes: &[usize]| sizes.iter().try_fold(1usize, |n, &size| n.checked_mul(size));
+        let elements = product(&chunk).filter(|&n| n > 0).ok_or_else(bad)?;
         elements.checked_mul(self.each).and_then(|n| n.checked_add(8)).ok_or_else(bad)?;
-        let chunks = [dims[0].div_ceil(chunk[0]), dims[1].div_ceil(chunk[1])];
+        let chunks: Vec<usize> = dims.iter().zip(&chunk).map(|(dim, chunk)| dim.div_ceil(*chunk)).collect();
         // Much more than there is to read would have to be unpacked. Edges may take some; no array needs so much.
-        let unpacked = chunks[0].saturating_mul(chunks[1]).saturating_mul(elements);
+        let unpacked = product(&chunks).and_then(|n| n.checked_mul(elements)).unwrap_or(usize::MAX);
         if unpacked > count.saturating_mul(4).saturating_add(1 << 24) {
+            let chunk: Vec<u64> = chunk.iter().map(|&n| n as u64).collect();
             return Err(unsupported(format!(
-                "chunks of {} x {} are far larger than its {}; save it anew",
-                chunk[0],
-                chunk[1],
+                "chunks of {} are far larger than its {}; save it anew",
+                shape(&chunk),
                 shape(&self.dims)
             )));
         }
-        let limit = self.limits.last().copied().flatten().unwrap_or(0);
-        let columns = usize::try_from(limit).unwrap_or(0).max(dims[1]);
-        Ok(Grid { dims, chunk, chunks, stride: columns.div_ceil(chunk[1]) })
+        let mut strides = vec![1usize; dims.len()];
+        for k in (0..dims.len() - 1).rev() {
+            let limit = self.limits.get(k + 1).copied().flatten().unwrap_or(0);
+            let columns = usize::try_from(limit).unwrap_or(0).max(dims[k + 1]);
+            strides[k] = strides[k + 1].saturating_mul(columns.div_ceil(chunk[k + 1]));
+        }
+        Ok(Grid { dims, chunk, chunks, strides })
     }
 }
 
-struct ChunkReader<'a, T> {
+struct ChunkReader<'a> {
     dataset: &'a Dataset,
     grid: Grid,
     /// Whether chunks that reach over the edge are stored without filters.
     whole_edges: bool,
     element: Element,
-    values: Vec<T>,
     buffers: [Vec<u8>; 2],
 }
 
-impl<T: Copy> ChunkReader<'_, T> {
+impl ChunkReader<'_> {
     /// Bytes of a chunk, with room for a checksum.
     fn bytes(&self) -> usize {
-        self.grid.chunk[0] * self.grid.chunk[1] * self.dataset.each + 4
+        self.grid.chunk.iter().product::<usize>() * self.dataset.each + 4
     }
 
     fn all<R: Read + Seek>(
@@ -176,34 +229,33 @@ impl<T: Copy> ChunkReader<'_, T> {
         index: Index,
         path: &Path,
         budget: &mut Budget,
-        convert: impl Fn(f64) -> T + Copy,
+        sink: &mut Sink<'_>,
     ) -> Result<(), Fault> {
         let plain = self.bytes() as u64 - 4;
-        let [rows, columns] = self.grid.chunks;
-        let positions = (0..rows).flat_map(|row| (0..columns).map(move |column| [row, column]));
+        let chunks = self.grid.count();
         match index {
-            Index::Tree => return self.tree(raw, address, path, budget, convert),
-            Index::Single(_) if rows * columns != 1 => {
+            Index::Tree => return self.tree(raw, address, path, budget, sink),
+            Index::Single(_) if chunks != 1 => {
                 return Err(damaged("one chunk where there should be more"));
             }
             Index::Single(filtered) => {
                 let (stored, mask) = filtered.unwrap_or((plain, 0));
-                self.chunk(raw, [0, 0], Chunk { address, stored, mask }, convert)?;
+                self.chunk(raw, 0, Chunk { address, stored, mask }, sink)?;
             }
             Index::Implicit => {
-                for [row, column] in positions {
-                    let before = (row * self.grid.stride + column) as u64;
+                for index in 0..chunks {
+                    let before = self.grid.position(index).1 as u64;
                     let address = before.checked_mul(plain).and_then(|n| n.checked_add(address));
                     let address = address.ok_or_else(|| damaged("chunks beyond any file"))?;
-                    self.chunk(raw, [row, column], Chunk { address, stored: plain, mask: 0 }, convert)?;
+                    self.chunk(raw, index, Chunk { address, stored: plain, mask: 0 }, sink)?;
                 }
             }
             Index::Array => {
                 let array = FixedArray::open(raw, address)?;
-                for [row, column] in positions {
-                    let chunk = array.entry(raw, row * self.grid.stride + column, plain)?;
-                    let chunk = chunk.ok_or_else(|| unwritten(row * columns + column, rows * columns))?;
-                    self.chunk(raw, [row, column], chunk, convert)?;
+                for index in 0..chunks {
+                    let chunk = array.entry(raw, self.grid.position(index).1, plain)?;
+                    let chunk = chunk.ok_or_else(|| unwritten(index, chunks))?;
+                    self.chunk(raw, index, chunk, sink)?;
                 }
             }
         }
@@ -217,10 +269,10 @@ impl<T: Copy> ChunkReader<'_, T> {
         root: u64,
         path: &Path,
         budget: &mut Budget,
-        convert: impl Fn(f64) -> T + Copy,
+        sink: &mut Sink<'_>,
     ) -> Result<(), Fault> {
         let rank = self.dataset.dims.len();
-        let chunks = self.grid.chunks[0] * self.grid.chunks[1];
+        let chunks = self.grid.count();
         // Every node leads to one chunk at least, so that more of them are damage; some for the path to them.
         let limit = chunks.saturating_add(1 << 10);
         let (mut done, mut visits) = (0, 0);
@@ -247,27 +299,21 @@ impl<T: Copy> ChunkReader<'_, T> {
                 let (key, address) = node.child(child)?;
                 let mut fields = Fields::new(key, raw.sizes);
                 let (stored, mask) = (u64::from(fields.u32()?), fields.u32()?);
-                let mut at = [0, 0];
-                for place in &mut at[2usize.saturating_sub(rank)..] {
-                    *place = fields.u64()?;
+                let at = (0..rank).map(|_| fields.u64()).collect::<std::io::Result<Vec<_>>>()?;
+                let mut index = Some(0usize);
+                for (&at, (&chunk, &chunks)) in at.iter().zip(self.grid.chunk.iter().zip(&self.grid.chunks)) {
+                    let place = usize::try_from(at / chunk as u64).unwrap_or(usize::MAX);
+                    let fits = at.is_multiple_of(chunk as u64) && place < chunks;
+                    index = index.filter(|_| fits).map(|index| index * chunks + place);
                 }
-                let mut position = [0; 2];
-                for k in 0..2 {
-                    let chunk = self.grid.chunk[k] as u64;
-                    if !at[k].is_multiple_of(chunk) {
-                        return Err(damaged(format!("a chunk at {} x {}", at[0], at[1])));
-                    }
-                    position[k] = usize::try_from(at[k] / chunk).unwrap_or(usize::MAX);
-                }
-                let index = position[0].saturating_mul(self.grid.chunks[1]).saturating_add(position[1]);
-                if position[1] >= self.grid.chunks[1] || index >= chunks || index < done {
-                    return Err(damaged(format!("a chunk at {} x {} out of its order", at[0], at[1])));
-                }
+                let Some(index) = index.filter(|&index| index >= done) else {
+                    return Err(damaged(format!("a chunk at {} out of its order", shape(&at))));
+                };
                 if index > done {
                     return Err(unwritten(done, chunks));
                 }
                 done += 1;
-                self.chunk(raw, position, Chunk { address, stored, mask }, convert)?;
+                self.chunk(raw, index, Chunk { address, stored, mask }, sink)?;
             }
         }
         if done < chunks {
@@ -276,30 +322,42 @@ impl<T: Copy> ChunkReader<'_, T> {
         Ok(())
     }
 
-    /// Read one chunk and put its values in their place.
+    /// Read one chunk and hand over its values.
     fn chunk<R: Read + Seek>(
         &mut self,
         raw: &mut Raw<R>,
-        [row, column]: [usize; 2],
+        index: usize,
         chunk: Chunk,
-        convert: impl Fn(f64) -> T + Copy,
+        sink: &mut Sink<'_>,
     ) -> Result<(), Fault> {
-        let Grid { dims, chunk: size, .. } = self.grid;
-        let (top, left) = (row * size[0], column * size[1]);
-        let height = size[0].min(dims[0] - top);
-        let width = size[1].min(dims[1] - left);
-        let whole = [height, width] == size;
+        let (position, _) = self.grid.position(index);
+        let Grid { dims, chunk: size, .. } = &self.grid;
+        let start: Vec<usize> = position.iter().zip(size).map(|(place, size)| place * size).collect();
+        let inside: Vec<usize> = start
+            .iter()
+            .zip(size.iter().zip(dims))
+            .map(|(start, (size, dim))| *size.min(&(dim - start)))
+            .collect();
+        let whole = inside == *size;
         self.unpack(raw, &chunk, whole || !self.whole_edges)?;
-        let (scalar, endian): (Scalar, Endian) = self.element;
-        let each = self.dataset.each;
-        for i in 0..height {
-            let start = i * size[1] * each;
-            let bytes = &self.buffers[0][start..start + width * each];
-            let to = (top + i) * dims[1] + left;
-            let mut target = Filling(self.values[to..to + width].iter_mut());
-            scalar.decode(endian, bytes, &mut target, convert);
+        let Grid { dims, chunk: size, .. } = &self.grid;
+        let (each, last) = (self.dataset.each, size.len() - 1);
+        // Row after row along the fastest dimension.
+        let mut row = vec![0; last];
+        loop {
+            let mut from = 0;
+            let mut to = 0;
+            for k in 0..last {
+                from = (from + row[k]) * size[k + 1];
+                to = (to + start[k] + row[k]) * dims[k + 1];
+            }
+            let bytes = &self.buffers[0][from * each..][..inside[last] * each];
+            let to = to + start[last];
+            stream_values(&mut &bytes[..], self.element, inside[last], &mut |at, run| sink(to + at, run))?;
+            let Some(k) = (0..last).rev().find(|&k| row[k] + 1 < inside[k]) else { return Ok(()) };
+            row[k] += 1;
+            row[k + 1..].fill(0);
         }
-        Ok(())
     }
 
     /// Undo the filters of a chunk: its bytes are in the first buffer afterwards.
@@ -365,17 +423,6 @@ impl<T: Copy> ChunkReader<'_, T> {
             }
         }
         Ok(())
-    }
-}
-
-/// Values that are written one after the other into a place that is there already.
-struct Filling<'a, T>(std::slice::IterMut<'a, T>);
-
-impl<T> Extend<T> for Filling<'_, T> {
-    fn extend<I: IntoIterator<Item = T>>(&mut self, values: I) {
-        for (place, value) in (&mut self.0).zip(values) {
-            *place = value;
-        }
     }
 }
 

@@ -2,12 +2,9 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
 
 use super::file::{Fault, Fields, METADATA_LIMIT, Raw, Sizes, damaged, unsupported, without_checksum};
-use crate::budget::Budget;
 use crate::error::invalid;
-use crate::mat;
 use crate::scalar::{Element, Endian, Scalar};
 
 const SIGNATURE: &[u8; 8] = b"\x89HDF\r\n\x1a\n";
@@ -63,49 +60,29 @@ pub(super) fn superblock<R: Read + Seek>(mut reader: R, length: u64) -> Result<(
     Ok((raw, root.ok_or_else(|| damaged("no root group"))?))
 }
 
-/// Members of the root group: where those that are looked for have their header, and the names of all.
-pub(super) struct Links<'a> {
-    path: &'a Path,
-    budget: &'a mut Budget,
-    pub(super) wanted: [Option<u64>; mat::NAMES.len()],
-    pub(super) present: Vec<String>,
-}
+/// Is told the name of each member of a group and the address of its header.
+pub(super) type Visit<'a> = dyn FnMut(&[u8], u64) -> Result<(), Fault> + 'a;
 
-impl<'a> Links<'a> {
-    pub(super) fn new(path: &'a Path, budget: &'a mut Budget) -> Self {
-        Self { path, budget, wanted: [None; mat::NAMES.len()], present: Vec::new() }
-    }
-
-    fn add(&mut self, name: &[u8], address: u64) -> Result<(), Fault> {
-        let name = String::from_utf8_lossy(name).into_owned();
-        if self.present.len() == MEMBERS_LIMIT {
+/// Visit the members of the group whose header is at `root`.
+pub(super) fn members<R: Read + Seek>(
+    raw: &mut Raw<R>,
+    root: u64,
+    links: &mut Visit<'_>,
+) -> Result<(), Fault> {
+    let mut count = 0;
+    let links: &mut Visit<'_> = &mut |name, address| {
+        count += 1;
+        if count > MEMBERS_LIMIT {
             return Err(unsupported(format!(
                 "more than {MEMBERS_LIMIT} members; save the recordings in a file of their own"
             )));
         }
-        if let Some(which) = mat::NAMES.iter().position(|wanted| *wanted == name)
-            && self.wanted[which].replace(address).is_some()
-        {
-            return Err(damaged(format!("variable {name} occurs twice")));
-        }
-        // Twice, for the list may be grown by doubling it.
-        let bytes = 2 * size_of::<String>() + name.len();
-        self.budget.take(self.path, "the names of the variables", bytes, 1)?;
-        self.present.push(name);
-        Ok(())
-    }
-}
-
-/// Find the members of the group whose header is at `root`.
-pub(super) fn members<R: Read + Seek>(
-    raw: &mut Raw<R>,
-    root: u64,
-    links: &mut Links<'_>,
-) -> Result<(), Fault> {
+        links(name, address)
+    };
     let group = Object::read(raw, root, Some(links))?;
     if group.dense_links {
         return Err(unsupported(
-            "its root group keeps its members in a heap, as h5py does with libver=\"latest\" and more than 8 of them; \
+            "it is a group that keeps its members in a heap, as h5py does with libver=\"latest\" and more than 8 of them; \
              save the four arrays alone, or without libver",
         ));
     }
@@ -120,7 +97,7 @@ fn symbol_table<R: Read + Seek>(
     raw: &mut Raw<R>,
     tree: u64,
     heap: u64,
-    links: &mut Links<'_>,
+    links: &mut Visit<'_>,
 ) -> Result<(), Fault> {
     let sizes = raw.sizes;
     let head = raw.bytes(heap, 8 + 2 * sizes.length as u64 + sizes.address as u64)?;
@@ -159,7 +136,7 @@ fn symbol_table<R: Read + Seek>(
                 let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
                 // 2: a symbolic link, which names its target instead.
                 if let Some(header) = header.filter(|_| cache != 2) {
-                    links.add(name, header)?;
+                    links(name, header)?;
                 }
             }
             continue;
@@ -225,6 +202,10 @@ impl TreeNode {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Number {
     Plain(Element),
+    /// Texts of so many bytes.
+    Text(u32),
+    /// Addresses of objects in the same file.
+    References,
     /// Something else, in words.
     Other(&'static str),
 }
@@ -273,6 +254,14 @@ pub(super) struct Object {
     symbol_table: Option<(u64, u64)>,
     dense_links: bool,
     has_links: bool,
+    /// MATLAB's class, from an attribute.
+    pub(super) class: Option<String>,
+    /// An attribute says that MATLAB's or Octave's array is empty; its values are its dimensions.
+    pub(super) empty: bool,
+    /// An attribute says that Octave keeps type and value of a variable in this group.
+    pub(super) octave: bool,
+    /// An attribute says that this is a MATLAB object.
+    pub(super) opaque: bool,
 }
 
 impl Object {
@@ -288,7 +277,7 @@ impl Object {
     pub(super) fn read<R: Read + Seek>(
         raw: &mut Raw<R>,
         address: u64,
-        mut links: Option<&mut Links<'_>>,
+        mut links: Option<&mut Visit<'_>>,
     ) -> Result<Self, Fault> {
         let sizes = raw.sizes;
         let mut object = Self::default();
@@ -339,7 +328,15 @@ impl Object {
                 }
                 let body = fields.take(size.into())?;
                 if kind != 0x10 {
-                    object.message(kind, message_flags, Fields::new(body, sizes), links.as_deref_mut())?;
+                    object.message(
+                        kind,
+                        message_flags,
+                        Fields::new(body, sizes),
+                        match &mut links {
+                            Some(links) => Some(&mut **links),
+                            None => None,
+                        },
+                    )?;
                     continue;
                 }
                 let mut fields = Fields::new(body, sizes);
@@ -370,7 +367,7 @@ impl Object {
         kind: u16,
         flags: u8,
         mut fields: Fields<'_>,
-        links: Option<&mut Links<'_>>,
+        links: Option<&mut Visit<'_>>,
     ) -> Result<(), Fault> {
         let shared = flags & 2 != 0;
         if shared && matches!(kind, 0x01 | 0x08 | 0x0b) {
@@ -390,16 +387,46 @@ impl Object {
             0x06 => {
                 self.has_links = true;
                 if let (Some((name, address)), Some(links)) = (link(&mut fields)?, links) {
-                    links.add(name, address)?;
+                    links(name, address)?;
                 }
             }
             0x07 => self.external = true,
             0x08 => self.layout = Some(layout(&mut fields)?),
             0x0b => self.filters = filters(&mut fields)?,
+            // One that cannot be understood is none of those that matter.
+            0x0c if !shared => self.attribute(fields).unwrap_or_default(),
             0x11 => {
                 let (tree, heap) = (fields.address()?, fields.address()?);
                 self.symbol_table = Some(tree.zip(heap).ok_or_else(|| damaged("a group without names"))?);
             }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Object {
+    /// Take an attribute down, if it is one of those that matter.
+    fn attribute(&mut self, mut fields: Fields<'_>) -> io::Result<()> {
+        let version = fields.u8()?;
+        fields.skip(1)?;
+        let sizes = [fields.u16()?, fields.u16()?, fields.u16()?].map(usize::from);
+        fields.skip(if version == 3 { 1 } else { 0 })?;
+        // Version 1 fills up each part.
+        let room = |size: usize| if version == 1 { size.next_multiple_of(8) } else { size };
+        let name = fields.take(room(sizes[0]))?;
+        fields.skip(room(sizes[1]))?;
+        fields.skip(room(sizes[2]))?;
+        let value = fields.take(fields.left())?;
+        let set = value.iter().any(|&byte| byte != 0);
+        match name.split(|&byte| byte == 0).next().unwrap_or_default() {
+            b"MATLAB_class" => {
+                let text = String::from_utf8_lossy(value.get(..64).unwrap_or(value));
+                self.class = Some(text.trim_end_matches(['\0', ' ']).to_owned());
+            }
+            b"MATLAB_empty" | b"OCTAVE_EMPTY_MATRIX" => self.empty = set,
+            b"OCTAVE_NEW_FORMAT" => self.octave = set,
+            b"MATLAB_object_decode" => self.opaque = set,
             _ => {}
         }
         Ok(())
@@ -437,9 +464,10 @@ fn number(fields: &mut Fields<'_>) -> io::Result<Number> {
     let other = |what| Ok(Number::Other(what));
     match class & 0x0f {
         0 | 1 => {}
-        3 => return other("text"),
+        3 => return Ok(Number::Text(size)),
         6 => return other("compounds (complex numbers or records)"),
-        7 => return other("references (a cell array)"),
+        7 if size == 8 && bits & 0x0f == 0 => return Ok(Number::References),
+        7 => return other("references"),
         8 => return other("an enumeration (h5py's bool)"),
         9 => return other("lists of any length"),
         10 => return other("arrays"),

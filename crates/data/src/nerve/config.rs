@@ -68,6 +68,9 @@ impl Scaling {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NerveConfig {
+    /// Seed of the nerve and its recordings, apart from that of everything else; `None`: that one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
     /// Recordings in all, of both splits.
     pub samples: usize,
     /// Number of the animal: its anatomy, its cuff's contacts and its recordings.
@@ -176,6 +179,7 @@ impl Default for NerveConfig {
         let fascicle =
             |angle_deg, depth, radius, velocity_m_s| Fascicle { angle_deg, depth, radius, velocity_m_s };
         Self {
+            seed: None,
             samples: 28_052,
             animal: 2,
             fold: 1,

@@ -27,7 +27,7 @@ pub use self::config::{Fascicle, NerveConfig, RowOrder, Scaling};
 pub use self::fibre::Fibre;
 use self::session::{Session, Take};
 use crate::error::DataError;
-use crate::recordings::{Dataset, Recordings};
+use crate::recordings::{Dataset, Nerve, Recordings};
 use crate::rng::Stream;
 use crate::{CLASSES, SAMPLE_RATE_HZ, SAMPLES};
 
@@ -64,6 +64,7 @@ pub fn simulate(
         train: part(session.train(&mut order(config, seed, 0)), train_x),
         test: part(session.test(&mut order(config, seed, 1)), test_x),
         sample_rate_hz: SAMPLE_RATE_HZ,
+        nerve: Some(Nerve { seed, animal: config.animal }),
     })
 }
 

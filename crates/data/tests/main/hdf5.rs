@@ -76,7 +76,9 @@ fn what_h5py_writes() {
         let bytes = fs::read(&path).unwrap();
         let (again, notes) = read_bytes(&name, &bytes, &ReadOptions::default()).unwrap();
         assert!(again == data, "{name}");
-        assert_eq!(notes, [Note::Format { format: "MATLAB level 7.3 (HDF5)".to_owned() }]);
+        let assumed =
+            Note::AssumedSamples { name: "training_data_rat".to_owned(), values: 5600, contacts: 56 };
+        assert_eq!(notes, [Note::Format { format: "MATLAB level 7.3 (HDF5)".to_owned() }, assumed]);
         count += 1;
     }
     assert_eq!(count, 17 + 3 * 8);

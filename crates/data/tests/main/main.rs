@@ -4,6 +4,8 @@
 
 /// Files that appear whole or not at all.
 mod atomic;
+/// Files as people have them, whatever the format.
+mod cases;
 /// `.mat` files of level 7.3, written by h5py: every structure that it writes, and what is not read. Needs
 /// Python.
 mod hdf5;
@@ -15,7 +17,7 @@ mod nerve;
 mod npz;
 /// Files written by NumPy and SciPy, and ours read by NumPy. Needs Python; see [`python::python`].
 mod python;
-/// Determinism and statistics of the simulator.
+
 use std::path::Path;
 
 use escape_data::{DataError, Dataset, ReadOptions, Recordings, Split};
@@ -30,7 +32,7 @@ fn recordings(n: usize, contacts: usize, samples: usize) -> Recordings {
 fn dataset() -> Dataset {
     let train = recordings(5, 4, 100);
     let test = train.select(&[4, 2, 1]);
-    Dataset { train, test, sample_rate_hz: 30_000.0 }
+    Dataset { train, test, sample_rate_hz: 30_000.0, nerve: None }
 }
 
 /// Read both splits with the default options; what was noted is left out.

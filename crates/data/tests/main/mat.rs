@@ -168,7 +168,7 @@ fn what_is_missing_is_named() {
     let other = PLAIN.bytes("subject", [1, 1], &[4]);
     fs::write(&path, PLAIN.file(&[x.clone(), other])).unwrap();
     let error = message(read_split(&path, Split::Train).unwrap_err());
-    contains(&error, &["has no array training_data_labels", "training_data_rat, subject"]);
+    contains(&error, &["has no array training_data_labels", "training_data_rat (100 x 1), subject (1 x 1)"]);
     fs::write(&path, PLAIN.file(&[])).unwrap();
     contains(&message(read(&path).unwrap_err()), &["has no array training_data_rat", "no arrays"]);
     let labels = PLAIN.bytes("training_data_labels", [1, 1], &[1]);
@@ -348,4 +348,39 @@ fn lying_sizes() {
     let element = [PLAIN.u32(15).to_vec(), PLAIN.u32(stream.len() as u32).to_vec(), stream].concat();
     fs::write(&path, PLAIN.file(&[element])).unwrap();
     assert!(read(&path).is_err());
+}
+
+/// Objects, of which a level 5 file has names only, and classes that nobody knows are left aside; as labels they are
+/// named, with what to save instead.
+#[test]
+fn objects_beside_and_as_labels() {
+    let (_dir, path) = temporary();
+    for mat in Mat::all() {
+        let object = |name: &str, class: &str| {
+            let mut flags = mat.u32(17).to_vec();
+            flags.extend([0; 4]);
+            let mut body = mat.element(6, &flags);
+            for text in [name, "MCOS", class] {
+                body.extend(mat.element(1, text.as_bytes()));
+            }
+            // Where the object's content is, in data of MATLAB's own.
+            body.extend(mat.element(14, &mat.element(6, &flags)));
+            mat.finish(14, body)
+        };
+        let unknown = mat.matrix("odd", 40, [1, 1], 9, &[0; 8]);
+        let x = mat.doubles("test_data_rat", [200, 2], (0..400).map(value));
+        let y = mat.bytes("test_data_labels", [2, 1], &[3, 1]);
+        let beside = [object("t", "datetime"), x.clone(), unknown, object("s", "string"), y];
+        fs::write(&path, mat.file(&beside)).unwrap();
+        let (data, notes) = escape_data::read(&path, &escape_data::ReadOptions::default()).unwrap();
+        assert_eq!(data.test, expected(2, 2, &[2, 0]));
+        let notes: String = notes.iter().map(ToString::to_string).collect();
+        contains(
+            &notes,
+            &["left aside: t (a MATLAB object of class datetime", "an unknown class", "s (a MATLAB"],
+        );
+        fs::write(&path, mat.file(&[x, object("test_data_labels", "categorical")])).unwrap();
+        let error = message(read_split(&path, Split::Test).unwrap_err());
+        contains(&error, &["test_data_labels", "class categorical", "cellstr"]);
+    }
 }

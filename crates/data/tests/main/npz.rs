@@ -172,7 +172,10 @@ fn one_split_is_enough_when_only_it_is_asked_for() {
     .unwrap();
     assert_eq!(read_split(&path, Split::Train).unwrap(), train);
     let error = message(read_split(&path, Split::Test).unwrap_err());
-    contains(&error, &["has no array test_x", "it holds train_x, train_y"]);
+    contains(
+        &error,
+        &["has no array test_x", "it holds train_x (5 x 4 x 100), train_y (5)", "--x NAME --y NAME"],
+    );
     // Asked for both, the other one is empty.
     let (data, notes) = escape_data::read(&path, &ReadOptions::default()).unwrap();
     assert_eq!((data.test, &data.train), (train.head(0), &train));
@@ -194,7 +197,7 @@ fn wrong_shapes_and_types() {
     );
     contains(&error(&array("<f4", "(1, 2, 2, 1)", &floats([0.0; 4])), &y), &["got 1 x 2 x 2 x 1"]);
     contains(&error(&array("<f4", "(1, 0, 2)", &[]), &y), &["got 1 x 0 x 2"]);
-    contains(&error(&array("<i4", "(1, 2, 2)", &[0; 16]), &y), &["float16, float32 or float64", "got <i4"]);
+    contains(&error(&array("<U1", "(1, 2, 2)", &[0; 16]), &y), &["a full array of real numbers", "got text"]);
     contains(&error(&array("|O", "(1, 2, 2)", &[0; 16]), &y), &["got |O"]);
     contains(&error(&x, &array("<c8", "(1,)", &[0; 8])), &["test_y", "integers", "got <c8"]);
     contains(
@@ -339,7 +342,7 @@ fn bombs() {
     };
     let (header, data) = (array("<f4", "(1, 1000, 1000000)", &[]), vec![0; 4 << 20]);
     let error = with_size(&[header.as_slice(), &data].concat(), header.len() + 4_000_000_000);
-    contains(&error, &["test_x takes 4000000000 bytes of memory", "more than 4 times its 44", "savez"]);
+    contains(&error, &["test_x takes 4000000000 bytes of memory", "a file of 44", "savez"]);
     let (header, size) = (array("<f4", "(1, 1, 1000)", &[]), 4000);
     let error = with_size(&[header.as_slice(), &data[..2000]].concat(), header.len() + size);
     let (size, got) = (header.len() + size, header.len() + 2000);

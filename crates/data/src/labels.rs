@@ -1,0 +1,229 @@
+//! Labels, in whatever form they come: numbers, class names, one column or row a class. N recordings.
+
+use std::path::Path;
+
+use crate::arrays::{Array, Kind, Source};
+use crate::budget::Budget;
+use crate::error::{DataError, shown};
+use crate::options::{LabelForm, Note, ReadOptions};
+use crate::recordings::Split;
+use crate::{CLASS_NAMES, CLASSES};
+
+/// The labels of a split as they were found.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Labels {
+    pub(crate) values: Vec<f64>,
+    pub(crate) form: LabelForm,
+}
+
+const NUMBERS: &str =
+    "N x 1 or 1 x N (one label a recording), or a column or row for each of the 3 classes (one-hot)";
+
+/// Read the labels of `recordings` recordings.
+pub(crate) fn read(
+    source: &mut dyn Source,
+    path: &Path,
+    name: &str,
+    recordings: Option<usize>,
+    budget: &mut Budget,
+) -> Result<Labels, DataError> {
+    let array = source.array(name)?;
+    match &array.kind {
+        Kind::Numbers => numbers(source, path, name, &array, recordings, budget),
+        Kind::Text(_) => {
+            let texts = source.texts(name, budget)?;
+            from_texts(path, name, texts, recordings)
+        }
+        Kind::Other(got) => Err(DataError::WrongType {
+            path: path.to_owned(),
+            name: name.to_owned(),
+            expected: "integers, floating-point numbers or class names",
+            got: got.clone(),
+        }),
+    }
+}
+
+fn numbers(
+    source: &mut dyn Source,
+    path: &Path,
+    name: &str,
+    array: &Array,
+    recordings: Option<usize>,
+    budget: &mut Budget,
+) -> Result<Labels, DataError> {
+    let wrong = || DataError::WrongShape {
+        path: path.to_owned(),
+        name: name.to_owned(),
+        expected: NUMBERS.to_owned(),
+        got: array.dims.clone(),
+    };
+    let classes = CLASSES as u64;
+    // Which dimension counts classes.
+    let one_hot = match *array.dims {
+        [_] | [_, 1] | [1, _] => None,
+        [n, k] if n == classes && k == classes => {
+            return Err(DataError::unsupported(
+                path,
+                format!(
+                    "{name} is 3 x 3, which could be one-hot by rows or by columns; give one number a recording"
+                ),
+            ));
+        }
+        [n, k] if k == classes && recordings.is_none_or(|wanted| wanted as u64 == n) => Some(1),
+        [k, n] if k == classes && recordings.is_none_or(|wanted| wanted as u64 == n) => Some(0),
+        [0, _] | [_, 0] => None,
+        _ => return Err(wrong()),
+    };
+    let count = array.count().ok_or_else(wrong)?;
+    budget.take(path, name, count, size_of::<f64>())?;
+    let mut values = vec![0.0; count];
+    source.numbers(name, budget, &mut |start, run| values[start..start + run.len()].copy_from_slice(run))?;
+    let Some(along) = one_hot else {
+        return Ok(Labels { values, form: LabelForm::Numbers });
+    };
+    let n = count / CLASSES;
+    let at = |i: usize, class: usize| match (along == 1) != array.column_major {
+        true => values[i * CLASSES + class],
+        false => values[class * n + i],
+    };
+    let mut found = Vec::new();
+    budget.take(path, name, n, size_of::<f64>())?;
+    found.reserve_exact(n);
+    for i in 0..n {
+        let row: [f64; CLASSES] = std::array::from_fn(|class| at(i, class));
+        let ones = row.iter().filter(|&&v| v == 1.0).count();
+        let class = row.iter().position(|&v| v == 1.0);
+        match class {
+            Some(class) if ones == 1 && row.iter().all(|&v| v == 0.0 || v == 1.0) => found.push(class as f64),
+            _ => {
+                return Err(DataError::unsupported(
+                    path,
+                    format!(
+                        "{name} looks one-hot, but label {i} is {}, {}, {}; expected a single 1 among zeros",
+                        row[0], row[1], row[2]
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(Labels { values: found, form: LabelForm::OneHot })
+}
+
+/// Numbers written as text, or names of classes.
+fn from_texts(
+    path: &Path,
+    name: &str,
+    mut texts: Vec<String>,
+    recordings: Option<usize>,
+) -> Result<Labels, DataError> {
+    if let [only] = &texts[..]
+        && recordings.is_some_and(|n| n != 1 && n == only.chars().count())
+    {
+        // MATLAB's '123123': a row of characters.
+        texts = only.chars().map(String::from).collect();
+    }
+    let numbers: Option<Vec<f64>> = texts.iter().map(|text| text.trim().parse().ok()).collect();
+    if let Some(values) = numbers {
+        return Ok(Labels { values, form: LabelForm::Numbers });
+    }
+    let values = texts
+        .iter()
+        .enumerate()
+        .map(|(index, text)| {
+            class_of(text).map(|class| class as f64).ok_or_else(|| {
+                DataError::unsupported(
+                    path,
+                    format!(
+                        "label {index} of {name} is the text {:?}, expected {}, or a number",
+                        shown(text.trim()),
+                        CLASS_NAMES.join(", ")
+                    ),
+                )
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Labels { values, form: LabelForm::Names })
+}
+
+/// The class that a text names: its name in any case, with or without spaces and hyphens, or the first letters of it.
+fn class_of(text: &str) -> Option<usize> {
+    const ENOUGH: usize = 4;
+    let plain: String = text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    CLASS_NAMES.iter().position(|name| plain.len() >= ENOUGH && name.starts_with(&plain))
+}
+
+/// At what number labels start: any 0 says 0, any 3 says 1, and what the labels of all splits leave open is decided
+/// by `usual`.
+pub(crate) fn first_label(
+    path: &Path,
+    labels: &[Option<Labels>; 2],
+    options: &ReadOptions,
+    usual: u8,
+    notes: &mut Vec<Note>,
+) -> Result<u8, DataError> {
+    if let Some(first) = options.first_label {
+        return Ok(first);
+    }
+    let find = |wanted: f64| {
+        Split::ALL.into_iter().find_map(|split| {
+            let labels = labels[split as usize].as_ref().filter(|found| found.form == LabelForm::Numbers)?;
+            let index = labels.values.iter().position(|&label| label == wanted)?;
+            Some((split, index))
+        })
+    };
+    let first = match (find(0.0), find(CLASSES as f64)) {
+        (Some(zero), Some(three)) => {
+            return Err(DataError::MixedLabels { path: path.to_owned(), zero, three });
+        }
+        (Some(_), None) => 0,
+        (None, Some(_)) => 1,
+        (None, None) => {
+            if find(1.0).or(find(2.0)).is_some() {
+                notes.push(Note::OpenLabels { first: usual });
+            }
+            return Ok(usual);
+        }
+    };
+    if first != usual {
+        notes.push(Note::UnusualLabels { first });
+    }
+    Ok(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_classes_in_any_spelling() {
+        for (text, class) in [
+            ("dorsiflexion", Some(0)),
+            ("Dorsiflexion ", Some(0)),
+            ("Plantar-Flexion", Some(1)),
+            ("plantar flexion", Some(1)),
+            ("PRICK", Some(2)),
+            ("pricking", Some(2)),
+            ("dor", None),
+            ("pricking of the heel", None),
+            ("", None),
+        ] {
+            assert_eq!(class_of(text), class, "{text}");
+        }
+    }
+
+    #[test]
+    fn texts_are_numbers_or_names() {
+        let of = |texts: &[&str], n| {
+            from_texts(Path::new("f"), "y", texts.iter().map(|t| t.to_string()).collect(), n)
+        };
+        assert_eq!(of(&["1", " 2 ", "3"], Some(3)).unwrap().values, [1.0, 2.0, 3.0]);
+        assert_eq!(of(&["1231"], Some(4)).unwrap().values, [1.0, 2.0, 3.0, 1.0]);
+        let named = of(&["prick", "dorsiflexion"], Some(2)).unwrap();
+        assert_eq!((named.values, named.form), (vec![2.0, 0.0], LabelForm::Names));
+        let error = of(&["pricking", "walking"], None).unwrap_err().to_string();
+        assert!(
+            error.contains("label 1 of y is the text \"walking\"") && error.contains("plantarflexion"),
+            "{error}"
+        );
+    }
+}
