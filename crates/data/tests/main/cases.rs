@@ -65,7 +65,8 @@ fn level_4_in_every_type() {
         contains(&texts(&notes), &["level 4", if big { "big-endian" } else { "little-endian" }]);
         // Whole numbers of the other types; they are scaled as raw ones.
         let counts: Vec<u32> = (0..400).map(|i| i % 90).collect();
-        let kinds: [(u32, &dyn Fn(u32) -> Vec<u8>); 4] = [
+        type Written<'a> = (u32, &'a dyn Fn(u32) -> Vec<u8>);
+        let kinds: [Written<'_>; 4] = [
             (10, &|v| if big { (v as f32).to_be_bytes().into() } else { (v as f32).to_le_bytes().into() }),
             (20, &|v| if big { v.to_be_bytes().into() } else { v.to_le_bytes().into() }),
             (30, &|v| if big { (v as i16).to_be_bytes().into() } else { (v as i16).to_le_bytes().into() }),
