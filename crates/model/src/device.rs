@@ -166,7 +166,7 @@ mod tests {
         for nothing_to_do in [Ok(1), Err(Lacking::Driver("not found".into())), Err(Lacking::Device)] {
             assert_eq!(warning_of(&nothing_to_do), None);
         }
-        assert_eq!(warning(Request::Cpu), None);
+        assert_eq!(super::warning(Request::Cpu), None);
     }
 
     #[test]

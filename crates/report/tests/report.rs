@@ -186,8 +186,12 @@ fn malformed_input_is_refused_with_its_place() {
     assert!(error.contains("line 2, column `step`"), "{error}");
 }
 
-/// A run of networks given as name, kind, T, confusion of 200 recordings, spikes and picojoules.
-fn small_run(folder: &Path, networks: &[(&str, &str, u32, [[u64; 2]; 2], f64, f64)]) {
+/// Name, kind, T, confusion of 200 recordings, spikes and picojoules of a network.
+type Small = (&'static str, &'static str, u32, [[u64; 2]; 2], f64, f64);
+
+/// A run of such networks.
+#[allow(clippy::unwrap_used, reason = "a generator for tests may panic")]
+fn small_run(folder: &Path, networks: &[Small]) {
     let mut tables = [
         ("evaluations.csv", "network,kind,preset,encoder,timesteps,samples,accuracy,loss,epoch".to_owned()),
         ("confusion.csv", "network,actual,predicted,count".to_owned()),
@@ -204,9 +208,9 @@ fn small_run(folder: &Path, networks: &[(&str, &str, u32, [[u64; 2]; 2], f64, f6
         let (rules, steps) =
             if *kind == "ann" { (",", String::new()) } else { ("default,direct", t.to_string()) };
         tables[0].1 += &format!("\n{name},{kind},{rules},{steps},200,{accuracy},0.5,");
-        for actual in 0..2 {
-            for predicted in 0..2 {
-                tables[1].1 += &format!("\n{name},{actual},{predicted},{}", counts[actual][predicted]);
+        for (actual, row) in counts.iter().enumerate() {
+            for (predicted, count) in row.iter().enumerate() {
+                tables[1].1 += &format!("\n{name},{actual},{predicted},{count}");
             }
         }
         if *kind != "ann" {
@@ -220,6 +224,7 @@ fn small_run(folder: &Path, networks: &[(&str, &str, u32, [[u64; 2]; 2], f64, f6
 }
 
 /// What the page says first, without its markup.
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 fn headline(folder: &Path) -> String {
     let page = read(&build(folder).unwrap().page);
     let lead = page.split("<p class=\"lead\">").nth(1).unwrap().split("</p>").next().unwrap();
@@ -267,7 +272,7 @@ fn nothing_is_saved_by_networks_that_decide_nothing() {
     let silent = ("silent", "converted", 4, [[100, 20], [0, 80]], 0.0, 0.05);
     let guessing = ("guessing", "finetuned", 4, [[120, 0], [80, 0]], 5.0, 0.05);
     let sound = ("sound", "converted", 4, [[80, 40], [25, 55]], 9.0, 250.0);
-    let all_of = |networks: &[(&str, &str, u32, [[u64; 2]; 2], f64, f64)]| {
+    let all_of = |networks: &[Small]| {
         let folder = tempfile::tempdir().unwrap();
         small_run(folder.path(), networks);
         (headline(folder.path()), read(&folder.path().join("report/index.html")))

@@ -25,8 +25,10 @@ struct Report {
     kind: &'static str,
     samples: usize,
     accuracy: f64,
+    standard_error: f64,
     balanced_accuracy: f64,
     macro_f1: f64,
+    largest_class_share: f64,
     loss: f64,
     timesteps: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -182,8 +184,10 @@ impl Report {
             kind: if snn.is_some() { "snn" } else { "ann" },
             samples: metrics.samples(),
             accuracy: metrics.accuracy(),
+            standard_error: metrics.standard_error(),
             balanced_accuracy: metrics.balanced_accuracy(),
             macro_f1: metrics.macro_f1(),
+            largest_class_share: metrics.largest_class_share(),
             loss: metrics.loss(),
             timesteps: snn.map(|s| s.steps),
             preset: snn.map(|s| s.preset.to_string()),
@@ -200,8 +204,15 @@ impl Report {
 
     fn text(&self) -> String {
         let mut text = format!(
-            "accuracy {:.4} (balanced {:.4}, macro F1 {:.4}), loss {:.4}, {} recordings",
-            self.accuracy, self.balanced_accuracy, self.macro_f1, self.loss, self.samples
+            "accuracy {:.4} \u{b1} {:.4} (balanced {:.4}, macro F1 {:.4}; the largest class has {:.4}), loss {:.4}, {} \
+             recordings",
+            self.accuracy,
+            self.standard_error,
+            self.balanced_accuracy,
+            self.macro_f1,
+            self.largest_class_share,
+            self.loss,
+            self.samples
         );
         if let (Some(steps), Some(preset), Some(encoder)) = (self.timesteps, &self.preset, &self.encoder) {
             text.push_str(&format!(", {steps} timesteps, preset {preset}, encoder {encoder}"));
