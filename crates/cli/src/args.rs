@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use escape_convert::Method;
+use escape_convert::readout::Gain;
 use escape_data::{Axes, BadContacts, ReadOptions, Rescale, Split};
 use escape_model::arch::Architecture;
 use escape_model::device::Request;
@@ -362,18 +363,24 @@ pub struct ConvertArgs {
     /// published: the study's threshold balancing; default: thresholds from the ANN's activations
     #[arg(long, default_value = "default")]
     pub preset: Preset,
-    /// Timesteps to balance over and to store [default: 1000 (published), 4 (default)]
+    /// Timesteps to balance over (published) or to fit thresholds to (default), and to store [default: 1000
+    /// (published), 4 (default)]
     #[arg(long, value_name = "T", value_parser = whole_up_to::<u32>(1, 100_000))]
     pub timesteps: Option<u32>,
     /// Calibration recordings, the first of the split
     #[arg(long, default_value_t = 32, value_name = "N", value_parser = whole::<usize>(1))]
     pub samples: usize,
-    /// max, or percentile:P [default: max (published), percentile:99 (default)]
+    /// Thresholds from activations: max, percentile:P, or fit: the percentile of each layer that serves the next layer
+    /// best after --timesteps [default: max (published), fit (default)]
     #[arg(long)]
     pub method: Option<Method>,
     /// Factor on every threshold
     #[arg(long, default_value_t = 1.0, value_parser = positive)]
     pub scale: f64,
+    /// Factor on the last layer's weights, or auto: for networks whose small logits drown in what the published readout
+    /// adds of its own [default: none, as in the study]
+    #[arg(long, value_name = "G")]
+    pub readout_gain: Option<Gain>,
 }
 
 /// Which engine simulates.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use escape_convert::Method;
+use escape_convert::readout::Gain;
 use escape_data::nerve::NerveConfig;
 use escape_data::{Axes, BadContacts, ReadOptions, Rescale};
 use escape_model::arch::Architecture;
@@ -155,6 +156,9 @@ pub struct Convert {
     pub method: Option<Method>,
     #[serde(default = "one")]
     pub scale: f64,
+    /// Factor on the last layer's weights (published preset).
+    #[serde(with = "optional_text", default, skip_serializing_if = "Option::is_none")]
+    pub readout_gain: Option<Gain>,
     #[serde(with = "optional_text", default)]
     pub encoder: Option<Encoding>,
     /// T that the network is meant for.
@@ -165,6 +169,16 @@ pub struct Convert {
     /// Test recordings to judge it by, if fewer than `evaluate.samples`.
     #[serde(default)]
     pub test_samples: Option<usize>,
+}
+
+impl Convert {
+    /// Steps that the conversion itself works with: those to balance over, or those to fit thresholds to.
+    pub fn steps(&self) -> Option<usize> {
+        match self.preset {
+            Preset::Published => self.balance_timesteps,
+            Preset::Default => Some(self.timesteps),
+        }
+    }
 }
 
 fn calibration() -> usize {
@@ -303,6 +317,8 @@ impl Config {
             check(c.balance_timesteps != Some(0), &at("balance_timesteps"), "expected at least 1");
             check(c.scale > 0.0 && c.scale.is_finite(), &at("scale"), "expected a positive number");
             check(c.test_samples != Some(0), &at("test_samples"), "expected at least 1");
+            let plain = c.readout_gain.is_none() || c.preset.spiking_readout();
+            check(plain, &at("readout_gain"), "the published preset's; leave it out");
             names.push(&c.name);
         }
         for (i, f) in self.finetune.iter().enumerate() {

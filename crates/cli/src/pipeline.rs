@@ -199,18 +199,18 @@ impl Run<'_> {
         let encoding = route.encoder.unwrap_or(route.preset.encoding());
         if !path.exists() {
             let conversion =
-                Conversion::new(route.preset, route.method, route.balance_timesteps, route.scale)?;
+                Conversion::new(route.preset, route.method, route.steps(), route.scale, route.readout_gain)?;
             let calibration = self.data.train.head(route.samples.min(self.data.train.len()));
             if let Some(note) = notes::on_calibration(route.samples, calibration.len()) {
                 self.context.note(format!("{}: {note}", route.name));
             }
-            let network = conversion.convert(self.context, &self.ann, &calibration)?;
+            let made = conversion.convert(self.context, &self.ann, &calibration, encoding)?;
             let ann = checkpoint(&self.ann_path)?;
             let origin = Origin { sample_rate_hz: self.data.sample_rate_hz, nerve: self.data.nerve };
             let input = KnownInput::of(&ann).converted_with(&calibration, &origin);
-            converted(&ann, &network, encoding, route.timesteps, &input).save(&path)?;
+            converted(&ann, &made, encoding, route.timesteps, &input).save(&path)?;
             let thresholds: Vec<String> =
-                network.layers.iter().map(|l| format!("{:.4}", l.threshold)).collect();
+                made.network.layers.iter().map(|l| format!("{:.4}", l.threshold)).collect();
             self.context.note(format!("{}: thresholds {}", route.name, thresholds.join(", ")));
         }
         let test = self.test(route.test_samples);

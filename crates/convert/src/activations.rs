@@ -11,14 +11,27 @@ use escape_data::Recordings;
 use escape_model::ModelError;
 use escape_model::ann::{Ann, to_vec};
 use escape_model::train::batch_tensor;
+use escape_snn_core::encode::Encoding;
 use escape_snn_core::network::{Preset, SpikingNetwork};
 
+use crate::fit::fit;
 use crate::quantile::Quantiles;
 use crate::{Method, positive, skeleton};
 
-/// A spiking network of the default preset, each threshold the `method`'s value of the layer's activations
-/// over the `calibration` recordings. The readout's, which nothing uses, is that of the logits.
-pub fn convert(ann: &Ann, calibration: &Recordings, method: Method) -> Result<SpikingNetwork, ModelError> {
+/// A spiking network of the default preset, each threshold what `method` takes from the layer's activations over the
+/// `calibration` recordings. The readout's, which nothing uses, is that of the logits. [`Method::Fit`] fits to `steps`
+/// timesteps of input of the kind `encoding`; the other methods need neither. `tick` hears of layers done, and stops the
+/// work by returning false.
+///
+/// # Errors
+/// The ANN does not convert, or a layer whose activations give no threshold above 0.
+pub fn convert(
+    ann: &Ann,
+    calibration: &Recordings,
+    method: Method,
+    (encoding, steps): (Encoding, usize),
+    tick: &mut dyn FnMut(usize) -> bool,
+) -> Result<SpikingNetwork, ModelError> {
     let mut network = skeleton(ann, Preset::Default)?;
     let mut seen = vec![Quantiles::default(); network.layers.len()];
     let indices: Vec<usize> = (0..calibration.len()).collect();
@@ -31,14 +44,18 @@ pub fn convert(ann: &Ann, calibration: &Recordings, method: Method) -> Result<Sp
             })
         })?;
     }
+    let percent = match method {
+        Method::Fit => {
+            fit(&mut network, ann, calibration, &seen, (encoding, steps), tick)?;
+            return Ok(network);
+        }
+        Method::Percentile(p) => p,
+        Method::Max => 100.0,
+    };
     let mut amplitude = 1.0f32;
     for (layer, seen) in network.layers.iter_mut().zip(&seen) {
         layer.weights.iter_mut().for_each(|w| *w *= amplitude);
-        let value = match method {
-            Method::Max => seen.largest(),
-            Method::Percentile(p) => seen.percentile(p),
-        };
-        layer.threshold = positive(value, &layer.shape.name)?;
+        layer.threshold = positive(seen.percentile(percent), &layer.shape.name)?;
         amplitude = layer.threshold;
     }
     Ok(network)

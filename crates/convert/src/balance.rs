@@ -7,12 +7,23 @@ use escape_model::ann::{Ann, to_vec};
 use escape_snn_core::dense::Dense;
 use escape_snn_core::encode::{Encoder, Encoding};
 use escape_snn_core::network::{Preset, SpikingNetwork};
+use tch::Kind;
 
 use crate::quantile::Quantiles;
-use crate::{Method, positive, skeleton};
+use crate::{positive, skeleton};
+
+/// A network of the published preset with balanced thresholds.
+#[derive(Clone, Debug)]
+pub struct Balanced {
+    /// The network.
+    pub network: SpikingNetwork,
+    /// Mean magnitude of a class's synaptic input to the readout in a step; see [`crate::readout`].
+    pub readout_input: f32,
+}
 
 /// Sets every threshold of the published preset from one batch of recordings `x` (B x H x W). New input
-/// spikes are drawn for each layer's run, the encoder's generator running on. `tick` hears of layers done,
+/// spikes are drawn for each layer's run, the encoder's generator running on. A threshold is the largest input in a step,
+/// as in the study, or this `percentile` of them. `tick` hears of layers done,
 /// and stops the run by returning false.
 ///
 /// # Errors
@@ -22,31 +33,35 @@ pub fn balance(
     x: &[f32],
     encoder: &mut Encoder,
     steps: usize,
-    method: Method,
+    percentile: Option<f64>,
     tick: &mut dyn FnMut(usize) -> bool,
-) -> Result<SpikingNetwork, ModelError> {
+) -> Result<Balanced, ModelError> {
     let mut network = skeleton(ann, Preset::Published)?;
-    for k in 0..network.layers.len() {
+    let count = network.layers.len();
+    let (mut magnitude, mut inputs) = (0f64, 0usize);
+    for k in 0..count {
         // Cheap beside the simulation: the weights are only handed over.
         let engine = Dense::new(network.clone(), Encoding::Poisson, ann.device())?;
         let mut seen = Quantiles::default();
         let mut largest = 0f32;
-        engine.look_at_input(x, encoder, steps, k, &mut |current| {
-            match method {
-                Method::Max => largest = largest.max(current.f_max()?.f_double_value(&[])? as f32),
-                Method::Percentile(_) => seen.extend(&to_vec(current)?),
+        engine.look_at_input(x, 0, encoder, steps, k, &mut |current| {
+            if k + 1 == count {
+                magnitude += current.f_abs()?.f_sum(Kind::Double)?.f_double_value(&[])?;
+                inputs += current.numel();
+            }
+            match percentile {
+                None => largest = largest.max(current.f_max()?.f_double_value(&[])? as f32),
+                Some(_) => seen.extend(&to_vec(current)?),
             }
             Ok(())
         })?;
-        let threshold = match method {
-            Method::Max => largest,
-            Method::Percentile(p) => seen.percentile(p),
-        };
+        let threshold = percentile.map_or(largest, |p| seen.percentile(p));
         let layer = &mut network.layers[k];
         layer.threshold = positive(threshold, &layer.shape.name)?;
         if !tick(1) {
             return Err(ModelError::Interrupted);
         }
     }
-    Ok(network)
+    let readout_input = (magnitude / inputs.max(1) as f64) as f32;
+    Ok(Balanced { network, readout_input })
 }

@@ -2,12 +2,15 @@
 //!
 //! * [`balance`]: the study's threshold balancing, on the spiking network as it grows layer by layer.
 //! * [`activations`]: thresholds from the ANN's own activations, with the spike's amplitude folded into
-//!   the next layer's weights.
-//! * [`quantile`]: percentiles of more values than one would like to sort.
+//!   the next layer's weights; [`fit`](mod@fit) chooses them for a number of timesteps.
+//! * [`readout`]: how much of the published readout's drive is its own softmax, and a gain against it.
+//! * [`quantile`]: streaming percentiles in fixed memory.
 
 pub mod activations;
 pub mod balance;
+pub mod fit;
 pub mod quantile;
+pub mod readout;
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,21 +27,27 @@ pub enum Method {
     Max,
     /// This percentile, 0 to 100.
     Percentile(f64),
+    /// What serves the next layer best after the number of steps that the network is meant for; see [`fit`](mod@fit).
+    Fit,
 }
 
 impl FromStr for Method {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text == "max" {
-            return Ok(Self::Max);
+        match text {
+            "max" => return Ok(Self::Max),
+            "fit" => return Ok(Self::Fit),
+            _ => {}
         }
         text.strip_prefix("percentile:")
             .and_then(|p| p.parse().ok())
             .filter(|p| (0.0..=100.0).contains(p) && *p > 0.0)
             .map(Self::Percentile)
             .ok_or_else(|| {
-                format!("unknown method '{text}': expected max, or percentile:P with P above 0 and up to 100")
+                format!(
+                    "unknown method '{text}': expected max, fit, or percentile:P with P above 0 and up to 100"
+                )
             })
     }
 }
@@ -47,6 +56,7 @@ impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Max => f.write_str("max"),
+            Self::Fit => f.write_str("fit"),
             Self::Percentile(p) => write!(f, "percentile:{p}"),
         }
     }
@@ -87,7 +97,7 @@ mod tests {
 
     #[test]
     fn methods_read_and_print() {
-        for text in ["max", "percentile:99", "percentile:99.9"] {
+        for text in ["max", "fit", "percentile:99", "percentile:99.9"] {
             assert_eq!(text.parse::<Method>().unwrap().to_string(), text);
         }
         for text in

@@ -5,10 +5,11 @@ use std::path::Path;
 use anyhow::Result;
 use escape_convert::Method;
 use escape_convert::activations;
-use escape_convert::balance::balance;
+use escape_convert::balance::{Balanced, balance};
+use escape_convert::readout::{Gain, SOFTMAX_DRIVE, amplify, is_swamped};
 use escape_data::Recordings;
 use escape_model::ann::Ann;
-use escape_model::checkpoint::Checkpoint;
+use escape_model::checkpoint::{Checkpoint, Value};
 use escape_model::input::KnownInput;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::network::{Preset, SpikingNetwork};
@@ -25,7 +26,26 @@ struct Report<'a> {
     method: String,
     timesteps: usize,
     samples: usize,
+    /// Of the published preset: mean input of a readout neuron in a step, and the factor on the last layer's weights.
+    #[serde(flatten)]
+    readout: Option<Readout>,
     out: &'a Path,
+}
+
+/// What was measured of the published readout, and done about it.
+#[derive(Clone, Copy, Serialize)]
+pub struct Readout {
+    /// Mean magnitude of a class's synaptic input in a step, with the gain.
+    pub readout_input: f32,
+    /// Factor on the weights of the last layer; 1 leaves them as they are.
+    pub readout_gain: f32,
+}
+
+/// A spiking network, and what is to be said of it.
+pub struct Converted {
+    pub network: SpikingNetwork,
+    /// Of the published preset only.
+    pub readout: Option<Readout>,
 }
 
 /// How to convert, with every default filled in.
@@ -34,35 +54,83 @@ pub struct Conversion {
     pub method: Method,
     pub steps: usize,
     pub scale: f64,
+    pub readout_gain: Option<Gain>,
 }
 
 impl Conversion {
     /// # Errors
-    /// A scale that no threshold can have.
-    pub fn new(preset: Preset, method: Option<Method>, steps: Option<usize>, scale: f64) -> Result<Self> {
+    /// A scale that no threshold can have, or a gain for a readout that has no use for it.
+    pub fn new(
+        preset: Preset,
+        method: Option<Method>,
+        steps: Option<usize>,
+        scale: f64,
+        readout_gain: Option<Gain>,
+    ) -> Result<Self> {
+        if readout_gain.is_some() && !preset.spiking_readout() {
+            return Err(usage(format!(
+                "readout gain: the {preset} preset's readout adds nothing to its input, so a gain changes nothing; \
+                 leave it out, or choose --preset published"
+            )));
+        }
         if !(scale > 0.0 && scale.is_finite()) {
             return Err(usage(format!("scale: expected a positive number, got {scale}")));
         }
         let (usual, usual_steps) = match preset {
             Preset::Published => (Method::Max, 1000),
-            Preset::Default => (Method::Percentile(99.0), 4),
+            Preset::Default => (Method::Fit, 4),
         };
-        Ok(Self { preset, method: method.unwrap_or(usual), steps: steps.unwrap_or(usual_steps), scale })
+        if preset == Preset::Published && method == Some(Method::Fit) {
+            return Err(usage(
+                "method fit: thresholds are fitted for the default preset; expected max or percentile:P for the published one",
+            ));
+        }
+        Ok(Self {
+            preset,
+            method: method.unwrap_or(usual),
+            steps: steps.unwrap_or(usual_steps),
+            scale,
+            readout_gain,
+        })
     }
 
-    /// Converts; the scale is multiplied into the thresholds.
-    pub fn convert(&self, context: &Context, ann: &Ann, calibration: &Recordings) -> Result<SpikingNetwork> {
-        let mut network = match self.preset {
+    /// Converts, for input of the kind `encoding`; scale and gain are multiplied into thresholds and weights.
+    pub fn convert(
+        &self,
+        context: &Context,
+        ann: &Ann,
+        calibration: &Recordings,
+        encoding: Encoding,
+    ) -> Result<Converted> {
+        let mut converted = match self.preset {
             Preset::Published => {
                 let mut progress = context.progress("balancing thresholds", ann.layers().len());
                 let mut encoder = self.preset.encoder(Encoding::Poisson, context.seed);
-                balance(ann, &calibration.x, &mut encoder, self.steps, self.method, &mut |n| {
-                    progress.tick(n)
-                })?
+                let percentile = match self.method {
+                    Method::Percentile(p) => Some(p),
+                    Method::Max | Method::Fit => None,
+                };
+                let Balanced { mut network, readout_input } =
+                    balance(ann, &calibration.x, &mut encoder, self.steps, percentile, &mut |n| {
+                        progress.tick(n)
+                    })?;
+                drop(progress);
+                let readout_gain = self.readout_gain.map_or(1.0, |gain| gain.factor(readout_input));
+                amplify(&mut network, readout_gain);
+                let readout = Readout { readout_input: readout_input * readout_gain, readout_gain };
+                self.tell(context, &readout);
+                Converted { network, readout: Some(readout) }
             }
-            Preset::Default => activations::convert(ann, calibration, self.method)?,
+            Preset::Default => {
+                let mut progress = context.progress("fitting thresholds", ann.layers().len() - 1);
+                let meant_for = (encoding, self.steps);
+                let network = activations::convert(ann, calibration, self.method, meant_for, &mut |n| {
+                    progress.tick(n)
+                })?;
+                Converted { network, readout: None }
+            }
         };
-        for layer in &mut network.layers {
+        for layer in &mut converted.network.layers {
             layer.threshold = (f64::from(layer.threshold) * self.scale) as f32;
             if !(layer.threshold > 0.0 && layer.threshold.is_finite()) {
                 return Err(usage(format!(
@@ -71,7 +139,23 @@ impl Conversion {
                 )));
             }
         }
-        Ok(network)
+        Ok(converted)
+    }
+
+    /// Warns of a readout whose own softmax outweighs its input.
+    fn tell(&self, context: &Context, readout: &Readout) {
+        let Readout { readout_input, readout_gain } = readout;
+        if self.readout_gain == Some(Gain::Auto) {
+            context.note(format!("the last layer's weights were multiplied by {readout_gain}"));
+        }
+        if is_swamped(*readout_input) {
+            context.note(format!(
+                "note: the logits of this network are small: its readout receives {readout_input:.3} a step and class, \
+                 and the published rules add {SOFTMAX_DRIVE:.3} of their own whatever the recording, so accuracy will \
+                 stay well below the ANN's at any number of steps; train the ANN longer (its logits grow), or give \
+                 --readout-gain auto, which multiplies the last layer's weights and changes no decision of the ANN"
+            ));
+        }
     }
 }
 
@@ -79,13 +163,16 @@ impl Conversion {
 /// fine-tuned, as in the study.
 pub fn converted(
     ann: &Checkpoint,
-    network: &SpikingNetwork,
+    made: &Converted,
     encoding: Encoding,
     steps: usize,
     input: &KnownInput,
 ) -> Checkpoint {
-    let mut out = network.to_checkpoint(encoding, steps);
+    let mut out = made.network.to_checkpoint(encoding, steps);
     input.store(&mut out);
+    if let Some(Readout { readout_gain, .. }) = made.readout.filter(|r| r.readout_gain != 1.0) {
+        out.extra.push(("readout_gain".into(), Value::Float(f64::from(readout_gain))));
+    }
     (out.accuracy, out.epoch) = (ann.accuracy, ann.epoch);
     out
 }
@@ -93,8 +180,8 @@ pub fn converted(
 pub fn run(context: &Context, args: ConvertArgs) -> Result<()> {
     check_apart(&args.out, &[&args.checkpoint, &args.data])?;
     check_file(context, &args.out)?;
-    let conversion =
-        Conversion::new(args.preset, args.method, args.timesteps.map(|t| t as usize), args.scale)?;
+    let steps = args.timesteps.map(|t| t as usize);
+    let conversion = Conversion::new(args.preset, args.method, steps, args.scale, args.readout_gain)?;
     let checkpoint = super::checkpoint(&args.checkpoint)?;
     if checkpoint.thresholds.is_some() && checkpoint.timesteps.is_some() {
         return Err(usage(format!(
@@ -107,16 +194,17 @@ pub fn run(context: &Context, args: ConvertArgs) -> Result<()> {
         recordings(context, &args.data, &args.reading.options(), args.split, Some(args.samples), from)?;
     let (contacts, samples) = (calibration.contacts, calibration.samples);
     let ann = Ann::from_checkpoint(&checkpoint, &args.checkpoint, contacts, samples, context.device()?)?;
-    let network = conversion.convert(context, &ann, &calibration)?;
+    let made = conversion.convert(context, &ann, &calibration, conversion.preset.encoding())?;
+    let network = &made.network;
     let input = KnownInput::of(&checkpoint).converted_with(&calibration, &origin);
-    converted(&checkpoint, &network, conversion.preset.encoding(), conversion.steps, &input)
-        .save(&args.out)?;
+    converted(&checkpoint, &made, conversion.preset.encoding(), conversion.steps, &input).save(&args.out)?;
     let report = Report {
         thresholds: network.layers.iter().map(|l| f64::from(l.threshold)).collect(),
         preset: conversion.preset.to_string(),
         method: conversion.method.to_string(),
         timesteps: conversion.steps,
         samples: calibration.len(),
+        readout: made.readout,
         out: &args.out,
     };
     context.result(&report, || {

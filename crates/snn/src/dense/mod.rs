@@ -133,16 +133,19 @@ impl Dense {
     }
 
     /// Runs the layers below `layer` for `steps` steps and shows `look` the input currents of `layer`, block by
-    /// block: what threshold balancing takes the layer's threshold from.
+    /// block: what a conversion takes the layer's threshold from. `first` is the index of the first recording in its
+    /// file.
+    #[allow(clippy::too_many_arguments)]
     pub fn look_at_input(
         &self,
         x: &[f32],
+        first: usize,
         encoder: &mut Encoder,
         steps: usize,
         layer: usize,
         look: &mut dyn FnMut(&Tensor) -> Result<(), ModelError>,
     ) -> Result<(), ModelError> {
-        self.run_layers(x, 0, encoder, steps, layer, false, look).map(drop)
+        self.run_layers(x, first, encoder, steps, layer, false, look).map(drop)
     }
 
     /// Runs the first `depth` layers; `look` is shown the input current of the layer after them, if any.
