@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn fitted_thresholds_follow_the_number_of_steps() {
         let ann = Ann::new(Architecture::Modified, 56, 100, 3, Device::Cpu).unwrap();
-        let r = recordings(4);
+        let r = recordings(2);
         let thresholds = |steps| {
             let network =
                 activations::convert(&ann, &r, Method::Fit, (Encoding::Direct, steps), &mut |_| true)
