@@ -371,7 +371,7 @@ pub struct ConvertArgs {
     #[arg(long, default_value_t = 32, value_name = "N", value_parser = whole::<usize>(1))]
     pub samples: usize,
     /// Thresholds from activations: max, percentile:P, or fit: the percentile of each layer that serves the next layer
-    /// best after --timesteps [default: max (published), fit (default)]
+    /// best after --timesteps [default: max (published), percentile:99 (default)]
     #[arg(long)]
     pub method: Option<Method>,
     /// Factor on every threshold

@@ -78,7 +78,7 @@ impl Conversion {
         }
         let (usual, usual_steps) = match preset {
             Preset::Published => (Method::Max, 1000),
-            Preset::Default => (Method::Fit, 4),
+            Preset::Default => (Method::Percentile(99.0), 4),
         };
         if preset == Preset::Published && method == Some(Method::Fit) {
             return Err(usage(
