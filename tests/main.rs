@@ -13,6 +13,8 @@ mod commands;
 mod recordings;
 // docs/json.md has every key that --json prints.
 mod json;
+// Routes from an ANN to a spiking network: gains, fitted thresholds, what does not fit together.
+mod conversion;
 // Batch size and threads change nothing in the default preset.
 mod invariance;
 // Training, fine-tuning and runs that were interrupted go on where they were.

@@ -1,0 +1,69 @@
+use serde_json::Value as Json;
+
+use crate::support::{Files, escape, failure, json};
+
+fn thresholds(report: &Json) -> Vec<f64> {
+    report["thresholds"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+}
+
+/// Converts the untrained network, by few steps, with further options.
+fn convert(files: &Files, out: &str, more: &[&str]) -> Vec<String> {
+    let fixed = ["convert", "--samples", "2", "--checkpoint"].map(String::from);
+    let paths = [files.at("ann.pth"), "--data".into(), files.at("data.npz"), "--out".into(), files.at(out)];
+    fixed.into_iter().chain(paths).chain(more.iter().map(|s| s.to_string())).collect()
+}
+
+#[test]
+fn a_gain_multiplies_the_readout_alone_and_a_swamped_one_is_said() {
+    let files = Files::new();
+    let published = ["--preset", "published", "--timesteps", "12"];
+    let run = |out: &str, more: &[&str]| -> Json {
+        let all = convert(&files, out, &[&published[..], more].concat());
+        json(&all.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let plain = run("plain.pth", &[]);
+    let gained = run("gained.pth", &["--readout-gain", "4"]);
+    assert_eq!((&plain["readout_gain"], &gained["readout_gain"]), (&1.0.into(), &4.0.into()));
+    let (before, after) = (thresholds(&plain), thresholds(&gained));
+    assert_eq!(before[..4], after[..4]);
+    assert_eq!(before[4] * 4.0, after[4]);
+    let input = |report: &Json| report["readout_input"].as_f64().unwrap();
+    assert_eq!(input(&plain) * 4.0, input(&gained));
+
+    // An untrained network has small logits; auto makes its readout's input eight times the softmax's third.
+    let auto = run("auto.pth", &["--readout-gain", "auto"]);
+    assert!(input(&plain) < 8.0 / 3.0 && (8.0 / 3.0..16.0 / 3.0).contains(&input(&auto)), "{plain} {auto}");
+    let told = |more: &[&str]| {
+        let all = convert(&files, "told.pth", &[&published[..], more, &["--force"]].concat());
+        let output = escape(&all.iter().map(String::as_str).collect::<Vec<_>>());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(told(&[]).contains("--readout-gain auto"));
+    assert!(!told(&["--readout-gain", "auto"]).contains("small"));
+}
+
+#[test]
+fn what_a_preset_has_no_use_for_is_refused() {
+    let files = Files::new();
+    for (more, part) in [
+        (["--readout-gain", "2", "--preset", "default"], "published"),
+        (["--method", "fit", "--preset", "published"], "percentile"),
+        (["--readout-gain", "0", "--preset", "published"], "positive"),
+    ] {
+        let all = convert(&files, "none.pth", &more);
+        let (code, text) = failure(&all.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(code == 2 && text.contains(part), "{text}");
+        assert!(!files.path().join("none.pth").exists());
+    }
+}
+
+#[test]
+fn thresholds_are_fitted_to_the_steps_asked_for() {
+    let files = Files::new();
+    let fitted = |steps: &str| {
+        let all = convert(&files, &format!("{steps}.pth"), &["--method", "fit", "--timesteps", steps]);
+        thresholds(&json(&all.iter().map(String::as_str).collect::<Vec<_>>()))
+    };
+    let (few, many) = (fitted("1"), fitted("16"));
+    assert!(few[0] < many[0] && (0..4).all(|k| few[k] <= many[k]), "{few:?} {many:?}");
+}
