@@ -16,7 +16,7 @@ fn convert(files: &Files, out: &str, more: &[&str]) -> Vec<String> {
 #[test]
 fn a_gain_multiplies_the_readout_alone_and_a_swamped_one_is_said() {
     let files = Files::new();
-    let published = ["--preset", "published", "--timesteps", "12"];
+    let published = ["--preset", "published", "--timesteps", "60"];
     let run = |out: &str, more: &[&str]| -> Json {
         let all = convert(&files, out, &[&published[..], more].concat());
         json(&all.iter().map(String::as_str).collect::<Vec<_>>())
@@ -27,7 +27,7 @@ fn a_gain_multiplies_the_readout_alone_and_a_swamped_one_is_said() {
     let (before, after) = (thresholds(&plain), thresholds(&gained));
     assert_eq!(before[..4], after[..4]);
     assert_eq!(before[4] * 4.0, after[4]);
-    let input = |report: &Json| report["readout_input"].as_f64().unwrap();
+    let input = |report: &Json| report["readout_input"].as_f64().unwrap() as f32;
     assert_eq!(input(&plain) * 4.0, input(&gained));
 
     // An untrained network has small logits; auto makes its readout's input eight times the softmax's third.
