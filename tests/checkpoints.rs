@@ -4,7 +4,7 @@ use std::time::Duration;
 use escape_model::arch::Architecture;
 use escape_model::checkpoint::{Checkpoint, DType, TensorData, Value, write};
 
-use crate::support::{Files, failure, json};
+use crate::support::{Files, escape, failure, json};
 
 #[test]
 fn a_checkpoint_goes_through_safetensors_and_back() {
@@ -142,4 +142,126 @@ fn a_killed_process_leaves_the_old_file_or_the_new_one() {
         }
     }
     assert!(within > 0, "no process was killed while it wrote");
+}
+
+/// What the program says beside its result.
+fn notes(arguments: &[&str]) -> String {
+    let output = escape(arguments);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {text}");
+    text
+}
+
+#[test]
+fn a_network_is_taken_from_files_that_are_not_the_study_s() {
+    let files = Files::new();
+    let (ann, data) = (files.at("ann.pth"), files.at("data.npz"));
+    let weights = Checkpoint::load(ann.as_ref()).unwrap().weights;
+    let named = |rename: &dyn Fn(&str) -> String| {
+        let each = weights.iter().map(|(name, w)| (Value::Str(rename(name)), Value::from(w.clone())));
+        Value::OrderedDict(each.collect())
+    };
+    let path = files.at("other.pth");
+    let save = |entries: Vec<(&str, Value)>| {
+        let entries = entries.into_iter().map(|(key, value)| (Value::from(key), value));
+        write(path.as_ref(), &Value::Dict(entries.collect())).unwrap();
+    };
+    let logits = |checkpoint: &str, more: &[&str]| {
+        let mut result = json(&[&["evaluate", "--checkpoint", checkpoint, "--data", &data], more].concat());
+        result.as_object_mut().unwrap().remove("seconds");
+        result
+    };
+    let expected = logits(&ann, &[]);
+
+    save(vec![("net", named(&|name| format!("model.{name}"))), ("epoch", Value::Int(3))]);
+    let said = notes(&["evaluate", "--checkpoint", &path, "--data", &data]);
+    assert!(
+        said.contains("the weights are those of ['net']") && said.contains("'model.' was taken off"),
+        "{said}"
+    );
+    assert_eq!(logits(&path, &[]), expected);
+
+    save(vec![
+        ("a", named(&|name| name.to_owned())),
+        ("b", named(&|name| name.replace("features.0", "conv1"))),
+    ]);
+    let (code, message) = failure(&["evaluate", "--checkpoint", &path, "--data", &data]);
+    assert!(
+        code == 1 && message.contains("several: ['a'], ['b']; choose one, --weights a say"),
+        "{code}: {message}"
+    );
+    let (code, message) = failure(&["evaluate", "--checkpoint", &path, "--data", &data, "--weights", "b"]);
+    assert!(
+        code == 1 && message.contains("rename its keys: --rename conv1=features.0\n"),
+        "{code}: {message}"
+    );
+    let chosen = ["--weights", "b", "--rename", "conv1=features.0"];
+    assert_eq!(logits(&path, &chosen), expected);
+    let wrong = ["checkpoint", "inspect", &path, "--weights", "b", "--rename", "conv2=features.0"];
+    let (code, message) = failure(&wrong);
+    assert!(code == 2 && message.contains("--rename conv2: no tensor is called so"), "{code}: {message}");
+    let (code, message) = failure(&["checkpoint", "inspect", &path, "--rename", "conv1"]);
+    assert!(code == 2 && message.contains("OLD=NEW"), "{code}: {message}");
+
+    // What is not the network's is left out when asked.
+    let extra = TensorData::from_f32(&[1], &[1.0]);
+    let Value::OrderedDict(mut all) = named(&|name| name.to_owned()) else { unreachable!() };
+    all.push((Value::from("aux.w"), extra.into()));
+    save(vec![("state_dict", Value::OrderedDict(all)), ("nerve", Value::from("kept"))]);
+    let (code, message) = failure(&["evaluate", "--checkpoint", &path, "--data", &data]);
+    assert!(code == 1 && message.contains("leave them out with --ignore aux.w\n"), "{code}: {message}");
+    let copy = files.at("copy.pth");
+    json(&["checkpoint", "convert", &path, &copy, "--ignore", "aux"]);
+    assert_eq!(logits(&copy, &[]), expected);
+    assert_eq!(Checkpoint::load(copy.as_ref()).unwrap().extra, [("nerve".to_owned(), Value::from("kept"))]);
+}
+
+#[test]
+fn thresholds_without_timesteps_are_asked_about() {
+    let files = Files::with_snn();
+    let data = files.at("data.npz");
+    let mut checkpoint = Checkpoint::load(files.at("ann.pth").as_ref()).unwrap();
+    // As the study leaves an ANN's file when it has converted it.
+    checkpoint.thresholds = Some(vec![1.0; 5]);
+    let path = files.at("study.pth");
+    checkpoint.save(path.as_ref()).unwrap();
+    let (code, message) = failure(&["evaluate", "--checkpoint", &path, "--data", &data]);
+    assert!(code == 2 && message.contains("--timesteps T") && message.contains("--ann"), "{code}: {message}");
+    let ann = json(&["evaluate", "--checkpoint", &path, "--data", &data, "--ann"]);
+    assert_eq!(ann["kind"], "ann");
+    let snn = json(&["evaluate", "--checkpoint", &path, "--data", &data, "--timesteps", "2"]);
+    assert_eq!((&snn["kind"], &snn["timesteps"]), (&"snn".into(), &2.into()));
+    let (code, message) =
+        failure(&["evaluate", "--checkpoint", &files.at("snn.pth"), "--data", &data, "--ann"]);
+    assert!(code == 2 && message.contains("a spiking network (for 4 timesteps)"), "{code}: {message}");
+    // It is converted anew from its weights.
+    let out = files.at("again.pth");
+    let said = notes(&["convert", "--checkpoint", &path, "--data", &data, "--out", &out]);
+    assert!(said.contains("thresholds of an earlier conversion; they are not used"), "{said}");
+    let [again, first] = [&out, &files.at("snn.pth")].map(|path| Checkpoint::load(path.as_ref()).unwrap());
+    assert_eq!(again.thresholds, first.thresholds);
+    let inspected = json(&["checkpoint", "inspect", &out]);
+    let expected = "accuracy and epoch are those of the ANN that it was converted from";
+    assert_eq!(inspected["notes"], serde_json::json!([expected]));
+    assert_eq!((&inspected["tensors"], &inspected["foreign"]), (&5.into(), &serde_json::json!([])));
+}
+
+#[test]
+fn folders_and_other_programs_files_are_called_what_they_are() {
+    let files = Files::new();
+    let folder = files.path().join("sharded");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join(".metadata"), "").unwrap();
+    for command in ["evaluate", "bench"] {
+        let (code, message) = failure(&[
+            command,
+            "--checkpoint",
+            &folder.display().to_string(),
+            "--data",
+            &files.at("data.npz"),
+        ]);
+        assert!(code == 1 && message.contains("dcp_to_torch"), "{code}: {message}");
+    }
+    let (code, message) = failure(&["checkpoint", "inspect", &folder.display().to_string()]);
+    assert!(code == 1 && message.contains("a distributed checkpoint"), "{code}: {message}");
 }

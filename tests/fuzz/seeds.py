@@ -4,6 +4,7 @@ made by crates/data/tests/seeds.py. Needs torch and numpy.
 
     python tests/fuzz/seeds.py
 """
+import argparse
 import collections
 import io
 import json
@@ -42,6 +43,19 @@ def values():
     yield "numpy", [np.float64(0.5), np.arange(3, dtype=">i2"), np.asfortranarray(np.ones((2, 2), np.float32))]
     yield "plain", {None: (), 1: [True, 2**70, -5, 1e9], "b": b"\xff", (0,): {3}, "d": torch.device("cuda", 1),
                     "t": torch.float16, "s": torch.Size([2])}  # fmt: skip
+
+
+    quantised = torch.quantize_per_channel(torch.ones(2, 2), torch.ones(2).double(), torch.zeros(2).long(), 0, torch.qint8)
+    yield "expanded", {
+        "tensor": torch.quantize_per_tensor(torch.ones(2), 0.5, 1, torch.quint8), "channel": quantised,
+        "coo": torch.eye(2).to_sparse(), "csr": torch.eye(2).to_sparse_csr(), "bsc": torch.eye(2).to_sparse_bsc((1, 2)),
+    }  # fmt: skip
+    yield "foreign", {
+        "model": {"model.a_orig": torch.ones(2), "model.a_mask": torch.zeros(2), "model.b_g": torch.ones(2, 1),
+                  "model.b_v": torch.ones(2, 2)},
+        "args": argparse.Namespace(lr=0.1, path=pathlib.PurePosixPath("a")), "kept": [collections.deque([1]), 3],
+        "counts": collections.defaultdict(list, {"a": 1}), "type": argparse.Namespace, "none": torch.ones(1, device="meta"),
+    }  # fmt: skip
 
 
 def saved(value, **options):

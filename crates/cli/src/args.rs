@@ -8,6 +8,7 @@ use escape_convert::Method;
 use escape_convert::readout::Gain;
 use escape_data::{Axes, BadContacts, ReadOptions, Rescale, Split};
 use escape_model::arch::Architecture;
+use escape_model::checkpoint::Selection;
 use escape_model::device::Request;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::network::Preset;
@@ -235,6 +236,34 @@ impl WindowedReading {
     }
 }
 
+/// What to take as the network from a checkpoint that is not the study's.
+#[derive(Args, Default)]
+pub struct WeightsArgs {
+    /// Dictionary in the checkpoint that holds the weights, its key or keys joined by dots [default: `state_dict`, or
+    /// the one there is]
+    #[arg(long, value_name = "KEY")]
+    pub weights: Option<String>,
+    /// Rename weights: a whole name, or what stands before a dot in names (`conv1=features.0`); can be repeated
+    #[arg(long, value_name = "OLD=NEW", value_parser = rename)]
+    pub rename: Vec<(String, String)>,
+    /// Leave tensors out: a whole name, or what stands before a dot in names; can be repeated
+    #[arg(long, value_name = "NAME")]
+    pub ignore: Vec<String>,
+}
+
+impl WeightsArgs {
+    pub fn selection(&self) -> Selection {
+        Selection { weights: self.weights.clone(), rename: self.rename.clone(), ignore: self.ignore.clone() }
+    }
+}
+
+fn rename(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((old, new)) if !old.is_empty() => Ok((old.to_owned(), new.to_owned())),
+        _ => Err("expected OLD=NEW, `conv1=features.0` say".to_owned()),
+    }
+}
+
 #[derive(Args)]
 pub struct DataArgs {
     #[command(subcommand)]
@@ -311,6 +340,8 @@ pub struct TrainArgs {
     /// Take the convolutions over from this checkpoint of an earlier stage
     #[arg(long, value_name = "FILE")]
     pub init: Option<PathBuf>,
+    #[command(flatten)]
+    pub selection: WeightsArgs,
     /// Train the original network in its incremental stages, ig1, ig2 and full
     #[arg(long, conflicts_with_all = ["init", "arch"])]
     pub incremental: bool,
@@ -349,6 +380,8 @@ pub struct ConvertArgs {
     /// ANN checkpoint
     #[arg(long, value_name = "FILE")]
     pub checkpoint: PathBuf,
+    #[command(flatten)]
+    pub selection: WeightsArgs,
     /// Recordings to calibrate with
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
@@ -422,6 +455,12 @@ pub struct EvaluateArgs {
     /// ANN or SNN checkpoint
     #[arg(long, value_name = "FILE")]
     pub checkpoint: PathBuf,
+    #[command(flatten)]
+    pub selection: WeightsArgs,
+    /// Judge a checkpoint as an ANN although it holds thresholds, which the study adds to an ANN's file when it
+    /// converts it
+    #[arg(long, conflicts_with_all = ["timesteps", "encoder"])]
+    pub ann: bool,
     /// Recordings
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
@@ -476,6 +515,8 @@ pub struct FinetuneArgs {
     /// SNN checkpoint
     #[arg(long, value_name = "FILE")]
     pub checkpoint: PathBuf,
+    #[command(flatten)]
+    pub selection: WeightsArgs,
     /// Recordings to train and test on
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
@@ -533,6 +574,8 @@ pub struct SpikesArgs {
     /// SNN checkpoint
     #[arg(long, value_name = "FILE")]
     pub checkpoint: PathBuf,
+    #[command(flatten)]
+    pub selection: WeightsArgs,
     /// Recordings
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
@@ -584,9 +627,17 @@ pub struct CheckpointArgs {
 #[derive(Subcommand)]
 pub enum CheckpointCommand {
     /// What is in a file: format, hash, which network, every value with its statistics
+    ///
+    /// With --json: `path`, `format`, `bytes`, `sha256`; `network`, in words; `tensors`, how many weights were found
+    /// (null where there are none); `notes`, what was decided to find them; `foreign`, the classes and functions that
+    /// the file names, each with `name`, `called` and `would_run` (none was called here); and `content`, every value: a
+    /// tensor as an object of `dtype`, `shape`, `min`, `max`, `mean`, `sd`, `zeros` and `not_finite`, an object of
+    /// another program as one of `opaque` and `fields`.
     Inspect {
         /// .pth, .pt, .ckpt or .safetensors
         file: PathBuf,
+        #[command(flatten)]
+        selection: WeightsArgs,
     },
     /// Read a checkpoint and write it anew in the study's dictionary
     Convert {
@@ -594,6 +645,8 @@ pub enum CheckpointCommand {
         from: PathBuf,
         /// .pth, .pt, .ckpt or .safetensors
         to: PathBuf,
+        #[command(flatten)]
+        selection: WeightsArgs,
         /// Store weights in half precision
         #[arg(long)]
         half: bool,
@@ -608,6 +661,8 @@ pub struct BenchArgs {
     /// SNN checkpoint
     #[arg(long, value_name = "FILE")]
     pub checkpoint: PathBuf,
+    #[command(flatten)]
+    pub selection: WeightsArgs,
     /// Recordings
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,

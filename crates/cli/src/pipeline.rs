@@ -15,10 +15,11 @@ use escape_snn_core::network::{Preset, SpikingNetwork};
 use escape_stdb::finetune::Options;
 use escape_stdb::surrogate::Surrogate;
 
+use crate::args::WeightsArgs;
 use crate::commands::convert::{Conversion, converted};
 use crate::commands::finetune::{Job, adam, finetune, schedule};
 use crate::commands::train::{Recipe, train_into};
-use crate::commands::{Simulation, checkpoint, data, dataset, energy, report, spikes, tell_remarks};
+use crate::commands::{Simulation, checkpoint, data, dataset, energy, network, report, spikes, tell_remarks};
 use crate::config::{Config, Convert};
 use crate::context::{Context, existing, existing_data, make_folder, usage};
 use crate::measured::Measured;
@@ -69,7 +70,7 @@ pub fn run(context: &Context, config: &Config, folder: &Path, resume: bool) -> R
     }
     let origin = Origin { sample_rate_hz: data.sample_rate_hz, nerve: data.nerve };
     let load = |path: PathBuf| -> Result<(Ann, PathBuf)> {
-        let found = checkpoint(&path)?;
+        let found = network(context, &path, &WeightsArgs::default())?;
         tell_remarks(context, &path, &KnownInput::of(&found), &origin);
         let ann = Ann::from_checkpoint(&found, &path, test.contacts, test.samples, context.device()?)?;
         Ok((ann, path))

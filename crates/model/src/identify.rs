@@ -1,5 +1,6 @@
 //! Which network a set of weights is, told by their names and shapes alone.
 
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
 use escape_data::{CONTACTS, SAMPLES};
@@ -54,6 +55,24 @@ impl Identity {
             elements: weights.iter().map(|(_, tensor)| tensor.len()).sum(),
         })
     }
+}
+
+/// What stands before the names of a whole network of the family, for each such network; the empty prefix first.
+pub fn prefixes(names: &[String]) -> Vec<String> {
+    let all: HashSet<&str> = names.iter().map(String::as_str).collect();
+    let mut found = BTreeSet::new();
+    for arch in Architecture::ALL {
+        let parameters = arch.parameters(CONTACTS, SAMPLES);
+        let Some(((first, _), rest)) = parameters.split_first() else { continue };
+        for name in names {
+            let Some(prefix) = name.strip_suffix(first.as_str()) else { continue };
+            let whole = |(name, _): &(String, _)| all.contains(format!("{prefix}{name}").as_str());
+            if (prefix.is_empty() || prefix.ends_with('.')) && rest.iter().all(whole) {
+                found.insert(prefix.to_owned());
+            }
+        }
+    }
+    found.into_iter().collect()
 }
 
 impl fmt::Display for Identity {

@@ -93,7 +93,7 @@ fn torch(path: &Path, options: &ReadOptions) -> Result<Option<Torch>, Recordings
         return Ok(None);
     }
     let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let (format, value) = checkpoint::open(path)?;
+    let checkpoint::Contents { format, value, .. } = checkpoint::open(path)?;
     let usual = |array: &NamedArray| {
         ["train_x", "test_x", "training_data_rat", "test_data_rat"].contains(&array.name.as_str())
     };

@@ -10,7 +10,12 @@ What a file holds is told in lines, depth first: a container's kind and length, 
 in hexadecimal where decimals would hide something. The test writes the same lines for what it reads.
 """
 
+import argparse
 import collections
+import copy
+import dataclasses
+import datetime
+import enum
 import importlib.metadata
 import json
 import pathlib
@@ -22,6 +27,7 @@ import numpy as np
 import safetensors
 import safetensors.torch
 import torch
+import torch.nn.utils.prune
 from torch import nn
 
 
@@ -67,6 +73,19 @@ DTYPES = [
     torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
     torch.uint64, torch.uint32, torch.uint16,
 ]  # fmt: skip
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+@dataclasses.dataclass
+class Settings:
+    depth: int = 3
+
+
+class EasyDict(dict):
+    pass
 
 
 class Net(nn.Module):
@@ -173,6 +192,66 @@ def describe(value, path):
         tell(value, lambda line: print(line, file=out))
 
 
+def expanded():
+    """Tensors that are not kept element by element."""
+    x = torch.randn(6, 4, 3) * 3
+    scales, zeros = torch.rand(6, dtype=torch.float64) + 0.01, torch.arange(6)
+    kinds = {"qint8": torch.qint8, "quint8": torch.quint8, "qint32": torch.qint32}
+    quantised = {f"tensor {n}": torch.quantize_per_tensor(x, 0.0712345, 3, kind) for n, kind in kinds.items()}
+    quantised |= {f"channel {n}": torch.quantize_per_channel(x, scales, zeros, 0, kind) for n, kind in kinds.items()}
+    quantised["axis"] = torch.quantize_per_channel(x, scales[:4], zeros[:4], 1, torch.qint8)
+    quantised["floats"] = torch.quantize_per_channel(x, scales.float(), torch.rand(6), 0, torch.quint8)
+    quantised["view"] = quantised["tensor qint8"].transpose(0, 2)
+    few = torch.randn(6, 8) * (torch.rand(6, 8) > 0.7)
+    twice = torch.sparse_coo_tensor([[0, 1, 0], [2, 0, 2]], [1.0, 2.0, 0.1], (2, 3))
+    sparse = {"coo": few.to_sparse(), "twice": twice, "hybrid": torch.randn(3, 2, 2).to_sparse(1)}
+    sparse |= {"csr": few.to_sparse_csr(), "csc": few.to_sparse_csc(), "double": few.double().to_sparse()}
+    sparse |= {"bsr": few.to_sparse_bsr((2, 4)), "bsc": few.to_sparse_bsc((3, 2)), "none": torch.zeros(2, 3).to_sparse()}
+    return {"quantised": quantised, "sparse": sparse}
+
+
+def foreign():
+    """Weights among what training programs keep beside them."""
+    return {
+        "model": nn.DataParallel(Net()).state_dict(),
+        "args": argparse.Namespace(lr=0.1, name="x", out=pathlib.Path("/a/b")),
+        "colour": Colour.RED,
+        "settings": Settings(),
+        "function": foreign,
+        "class": Net,
+        "now": datetime.datetime(2024, 1, 2),
+        "hyper_parameters": {"lr": 0.1, "out": pathlib.Path("a"), "list": [1, Colour.RED]},
+        "names": np.array(["a", "b"]),
+        "objects": np.array([1, "b"], dtype=object),
+        "defaults": collections.defaultdict(list, {"a": [1]}),
+        "easy": EasyDict(depth=3),
+        Colour.RED: 3,
+        "loss": torch.tensor(1 + 2j),
+        "epoch": np.int64(7),
+    }
+
+
+def in_parts():
+    """A state dict with weights in parts, and the one they make."""
+    net = nn.Sequential(*(nn.Conv2d(2, 3, 2) for _ in range(3)), *(nn.Linear(4, 3) for _ in range(3)))
+    nn.utils.prune.l1_unstructured(net[0], "weight", 0.4)
+    nn.utils.weight_norm(net[1])
+    nn.utils.parametrizations.weight_norm(net[2])
+    nn.utils.spectral_norm(net[3])
+    nn.utils.parametrizations.spectral_norm(net[4])
+    for layer in net:
+        layer(torch.randn(5, 2, 4, 4) if isinstance(layer, nn.Conv2d) else torch.randn(5, 4))
+    net.eval()
+    parts = copy.deepcopy(net.state_dict())
+    for layer in net:
+        layer(torch.randn(5, 2, 4, 4) if isinstance(layer, nn.Conv2d) else torch.randn(5, 4))
+    whole = {}
+    for i, layer in enumerate(net):
+        whole[f"{i}.weight"] = layer.weight.detach().clone()
+        whole[f"{i}.bias"] = layer.bias.detach().clone()
+    return parts, whole
+
+
 def on_cuda(value, path, **options):
     """What a machine with CUDA would write; where a tensor lies is told by nothing but this tag."""
     tag = torch.serialization.location_tag
@@ -225,10 +304,23 @@ def write(folder):
     torch.save(nn.Sequential(nn.Linear(2, 2)), folder / "module.pth")
     torch.save({"w": torch.zeros(3, dtype=torch.complex64)}, folder / "complex.pth")
     torch.save({"w": torch.zeros(3, dtype=torch.complex64)}, folder / "complex-legacy.pth", **legacy)
-    torch.save({"w": torch.quantize_per_tensor(torch.zeros(3), 0.1, 0, torch.qint8)}, folder / "quantised.pth")
     torch.save(nn.Sequential(nn.Linear(2, 2)), folder / "module-legacy.pth", **legacy)
     torch.save({"w": torch.zeros(3, dtype=torch.complex64).conj().imag}, folder / "negative.pth")
-    torch.save({"w": torch.eye(3).to_sparse()}, folder / "sparse.pth")
+    torch.save({"w": torch.empty(3, device="meta")}, folder / "meta.pth")
+    rows = [torch.ones(2), torch.ones(3)]
+    torch.save({"w": torch.nested.nested_tensor(rows)}, folder / "nested.pth")
+    torch.save({"w": torch.nested.nested_tensor(rows, layout=torch.jagged)}, folder / "jagged.pth")
+    torch.save({"model": Net()}, folder / "whole.pth")
+    for name, tensors in expanded().items():
+        dense = {key: t.dequantize() if t.is_quantized else t.to_dense() for key, t in tensors.items()}
+        for end, options in [("", {}), ("-legacy", legacy)]:
+            torch.save(tensors, folder / f"{name}{end}.pth", **options)
+            describe(dense, folder / f"{name}{end}.txt")
+    torch.save(foreign(), folder / "foreign.pth")
+    torch.save(foreign(), folder / "foreign-legacy.pth", **legacy)
+    parts, whole = in_parts()
+    torch.save(parts, folder / "parts.pth")
+    torch.save(whole, folder / "put-together.pth")
     torch.serialization.set_crc32_options(False)
     torch.save(value, folder / "unchecked.pth")
     describe(value, folder / "unchecked.txt")

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
 
-use escape_model::checkpoint::{TensorData, Value, write};
+use escape_model::checkpoint::{DType, TensorData, Value, write};
 
 #[path = "../../../tests/fuzz/src/lib.rs"]
 mod targets;
@@ -108,6 +108,156 @@ fn floods_of_opcodes() {
     targets::pickle(&[b"\x80\x02](", &one(storage)[..], b"e.\x80\x02]."].concat());
     let view = [b"ctorch._utils\n_rebuild_tensor_v2\n(".as_slice(), storage, b"K\0)))NtR"].concat();
     targets::pickle(&[b"\x80\x02](", &one(&view)[..], b"e.\x80\x02]."].concat());
+}
+
+/// Objects of other programs: many, with much in them, and within each other.
+#[test]
+fn floods_of_foreign_objects() {
+    let _alone = ALONE.lock();
+    const SIZE: usize = 4 << 20;
+    let one = |opcodes: &[u8]| opcodes.repeat(SIZE / opcodes.len());
+    let floods: [(&[u8], &[u8], &[u8]); 13] = [
+        (b"\x80\x02](", b"ca\nb\n", b"e."),
+        (b"\x80\x02](", b"ca\nb\n)R", b"e."),
+        (b"\x80\x02ca\nb\nq\0(", b"h\0)\x81", b"t."),
+        (b"\x80\x02ca\nb\n", b")R", b"."),
+        (b"\x80\x02ca\nb\n)\x81q\0", b"h\0b", b"."),
+        (b"\x80\x02ca\nb\n)\x81(", b"N", b"lb."),
+        (b"\x80\x02ca\nb\n(", b"K\x01", b"tR."),
+        (b"\x80\x02ca\nb\n)\x81}(", b"K\x01N", b"ub."),
+        (b"\x80\x02ca\nb\n)\x81", b"K\x01Ns", b"."),
+        (b"\x80\x02ca\nb\n)\x81", b"Na", b"."),
+        (b"\x80\x02}(", b"ca\nb\n)RN", b"u."),
+        (b"\x80\x02](", b"(ia\nb\n", b"e."),
+        (b"\x80\x02](", b"ctorch._utils\n_rebuild_meta_tensor_no_storage\n(ctorch\nfloat32\n))\x89tR", b"e."),
+    ];
+    for (before, flood, after) in floods {
+        targets::checkpoint(&[targets::BEFORE, before, &one(flood), after, b"\x80\x02]."].concat());
+    }
+    // Long names, and as many different ones.
+    let long = format!("c{}\n{}\n", "a".repeat(SIZE / 2), "b".repeat(SIZE / 2));
+    targets::pickle(&[b"\x80\x02".as_slice(), long.as_bytes(), b")R.\x80\x02]."].concat());
+    let many: String = (0..SIZE / 12).map(|i| format!("ca\n{i}\n0")).collect();
+    targets::pickle(&[b"\x80\x02".as_slice(), many.as_bytes(), b"N.\x80\x02]."].concat());
+    // Each object under a key of its own, which the notes would have to name.
+    let keys: String = (0..SIZE / 20).map(|i| format!("U\x08{i:08}h\0")).collect();
+    let file =
+        [b"\x80\x02}U\x0astate_dict}sca\nb\n)Rq\x000(".as_slice(), keys.as_bytes(), b"u.\x80\x02]."].concat();
+    targets::pickle(&file);
+}
+
+/// Tensors that come to more than is kept of them.
+#[test]
+fn floods_of_sparse_and_quantised_tensors() {
+    let _alone = ALONE.lock();
+    let text = |text: &str| [b"X".as_slice(), &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+    let int = |v: i64| [b"\x8a\x08".as_slice(), &v.to_le_bytes()].concat();
+    let ints =
+        |all: &[i64]| [b"(".to_vec(), all.iter().flat_map(|v| int(*v)).collect(), b"t".to_vec()].concat();
+    let stored = |kind: &str, numel: i64| {
+        [
+            b"(".to_vec(),
+            text("storage"),
+            format!("ctorch\n{kind}\n").into_bytes(),
+            text("0"),
+            text("cpu"),
+            int(numel),
+            b"NtQ".to_vec(),
+        ]
+        .concat()
+    };
+    let view = |kind: &str, numel: i64, shape: &[i64], strides: &[i64]| {
+        [
+            b"ctorch._utils\n_rebuild_tensor_v2\n(".to_vec(),
+            stored(kind, numel),
+            int(0),
+            ints(shape),
+            ints(strides),
+            b"\x89NtR".to_vec(),
+        ]
+        .concat()
+    };
+    let file = |body: Vec<u8>, numel: i64, bytes: usize| {
+        let keys = [b"\x80\x02]".to_vec(), text("0"), b"a.".to_vec()].concat();
+        [
+            targets::BEFORE.to_vec(),
+            b"\x80\x02".to_vec(),
+            body,
+            b".".to_vec(),
+            keys,
+            numel.to_le_bytes().to_vec(),
+            vec![0; bytes],
+        ]
+        .concat()
+    };
+    let sparse = |layout: &str, parts: Vec<u8>| {
+        let layout =
+            [b"ctorch.serialization\n_get_layout\n".to_vec(), text(layout), b"\x85R".to_vec()].concat();
+        [
+            b"ctorch._utils\n_rebuild_sparse_tensor\n".to_vec(),
+            layout,
+            b"(".to_vec(),
+            parts,
+            b"t\x86R".to_vec(),
+        ]
+        .concat()
+    };
+    let none = |shape: &[i64]| view("LongStorage", 4, shape, &vec![1; shape.len()]);
+    let huge = [i64::MAX, 1 << 40, 1 << 26];
+    for n in huge {
+        let coo = [none(&[1, 0]), none(&[0]), ints(&[n])].concat();
+        targets::checkpoint(&file(sparse("torch.sparse_coo", coo), 4, 32));
+        let empty = [none(&[0, n]), none(&[n, 0]), ints(&[0])].concat();
+        targets::checkpoint(&file(sparse("torch.sparse_coo", empty), 4, 32));
+        let csr = [none(&[1]), none(&[0]), none(&[0]), ints(&[0, n])].concat();
+        targets::checkpoint(&file(sparse("torch.sparse_csr", csr), 4, 32));
+        let bsr = [none(&[1]), none(&[0]), none(&[0, 1, n]), ints(&[0, n])].concat();
+        targets::checkpoint(&file(sparse("torch.sparse_bsr", bsr), 4, 32));
+    }
+    // Four bytes of float32 for each byte, and many elements from one.
+    for (numel, shape, stride) in [(8 << 20, 8 << 20, 1), (1, 64 << 20, 0)] {
+        let quantiser =
+            [b"(ctorch\nper_tensor_affine\nG".to_vec(), 0.5f64.to_be_bytes().to_vec(), b"K\0t".to_vec()]
+                .concat();
+        let body = [
+            b"ctorch._utils\n_rebuild_qtensor\n(".to_vec(),
+            stored("QInt8Storage", numel),
+            int(0),
+            ints(&[shape]),
+            ints(&[stride]),
+            quantiser,
+            b"\x89NtR".to_vec(),
+        ];
+        targets::checkpoint(&file(body.concat(), numel, numel as usize));
+    }
+}
+
+/// Weights in parts and under other names, of types that would grow if they were converted.
+#[test]
+fn weights_that_are_put_together() {
+    let _alone = ALONE.lock();
+    const N: usize = 2 << 20;
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("a.pth");
+    let tensor = |dtype: DType, shape: &[usize]| {
+        Value::from(TensorData {
+            dtype,
+            shape: shape.to_vec(),
+            bytes: vec![1; shape.iter().product::<usize>() * dtype.size()],
+        })
+    };
+    let pruned = [("model.a_orig", tensor(DType::BF16, &[N])), ("model.a_mask", tensor(DType::Bool, &[N]))];
+    let spectral = [
+        ("model.a_orig", tensor(DType::F16, &[2, N])),
+        ("model.a_u", tensor(DType::U8, &[2])),
+        ("model.a_v", tensor(DType::U8, &[N])),
+    ];
+    let norm = [("model.a_v", tensor(DType::BF16, &[N, 1])), ("model.a_g", tensor(DType::Bool, &[N, 1]))];
+    for weights in [pruned.to_vec(), spectral.to_vec(), norm.to_vec()] {
+        let weights = weights.into_iter().map(|(name, value)| (Value::from(name), value));
+        write(&path, &Value::Dict(vec![("net".into(), Value::Dict(weights.collect()))])).unwrap();
+        assert_eq!(targets::checkpoint(&fs::read(&path).unwrap()), None);
+    }
 }
 
 #[test]

@@ -9,7 +9,9 @@ mod counting;
 use std::path::Path;
 
 use escape_data::{BadContacts, ReadOptions};
-use escape_model::checkpoint::{Checkpoint, CheckpointError, memory_limit, read, read_bytes, write};
+use escape_model::checkpoint::{
+    Checkpoint, CheckpointError, Contents, Selection, memory_limit, read, read_bytes, write,
+};
 use escape_model::identify::Identity;
 
 #[global_allocator]
@@ -44,9 +46,13 @@ fn bounded<T>(length: usize, work: impl FnOnce() -> T) -> T {
 /// Reads a checkpoint; says why it is refused.
 pub fn checkpoint(bytes: &[u8]) -> Option<String> {
     bounded(bytes.len(), || match read_bytes(Path::new("input"), bytes) {
-        Ok(value) => {
-            if let Ok(checkpoint) = Checkpoint::from_value(value) {
-                let _ = Identity::of(&checkpoint.weights).to_string();
+        Ok(contents) => {
+            match Checkpoint::select(contents, &Selection::default()) {
+                Ok((checkpoint, notes)) => {
+                    let _ = Identity::of(&checkpoint.weights).to_string();
+                    notes.iter().for_each(|note| drop(note.to_string()));
+                }
+                Err(error) => drop(error.to_string()),
             }
             None
         }
@@ -64,7 +70,7 @@ pub fn pickle(data: &[u8]) {
 
 /// As `pickle`; what could be read must come back from files of both formats that are written.
 pub fn written(data: &[u8]) {
-    let Ok(value) = read_bytes(Path::new("input"), &[BEFORE, data].concat()) else { return };
+    let Ok(Contents { value, .. }) = read_bytes(Path::new("input"), &[BEFORE, data].concat()) else { return };
     // In memory, where there is such a place: a file is flushed before it gets its name.
     let memory = Path::new("/dev/shm");
     let folder = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };

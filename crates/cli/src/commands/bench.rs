@@ -32,7 +32,7 @@ struct Report {
 }
 
 pub fn run(context: &Context, args: BenchArgs) -> Result<()> {
-    let checkpoint = super::checkpoint(&args.checkpoint)?;
+    let checkpoint = super::network(context, &args.checkpoint, &args.selection)?;
     let network = (&checkpoint, args.checkpoint.as_path());
     let (recordings, _) =
         recordings(context, &args.data, &args.reading.options(), Split::Test, Some(args.samples), network)?;

@@ -4,23 +4,24 @@ use std::path::Path;
 
 use anyhow::Result;
 use escape_data::shown;
-use escape_model::checkpoint::{self, Checkpoint, DType, TensorData, Value};
+use escape_model::checkpoint::{self, Checkpoint, CheckpointError, DType, Opaque, TensorData, Value};
 use escape_model::identify::Identity;
+use escape_snn_core::network::PRESET_KEY;
 use serde::Serialize;
 use serde_json::{Map, json};
 
 use super::thousands;
-use crate::args::{CheckpointArgs, CheckpointCommand};
+use crate::args::{CheckpointArgs, CheckpointCommand, WeightsArgs};
 use crate::context::{Context, check_apart, check_file, existing, usage};
 use crate::run_folder::Input;
 
 pub fn run(context: &Context, args: CheckpointArgs) -> Result<()> {
     match args.command {
-        CheckpointCommand::Inspect { file } => inspect(context, &existing(&file)?),
-        CheckpointCommand::Convert { from, to, half, without_optimizer } => {
+        CheckpointCommand::Inspect { file, selection } => inspect(context, &file, &selection),
+        CheckpointCommand::Convert { from, to, selection, half, without_optimizer } => {
             check_apart(&to, &[&from])?;
             check_extension(context, &to)?;
-            let mut found = super::checkpoint(&from)?;
+            let mut found = super::network(context, &from, &selection)?;
             if half {
                 for (name, weight) in &mut found.weights {
                     *weight = halved(&from, name, weight)?;
@@ -68,23 +69,54 @@ fn check_extension(context: &Context, path: &Path) -> Result<()> {
     check_file(context, path)
 }
 
-fn inspect(context: &Context, path: &Path) -> Result<()> {
-    let (format, value) = checkpoint::open(path)?;
-    let file = Input::of(path)?;
-    let (tree, outline) =
-        if context.json { (tree(&value), String::new()) } else { (json!(null), outline(&value)) };
-    let checkpoint = Checkpoint::from_value(value);
-    let network = match &checkpoint {
-        Ok(checkpoint) => describe(checkpoint),
-        Err(why) => format!("no dictionary of weights ({why})"),
+fn inspect(context: &Context, path: &Path, selection: &WeightsArgs) -> Result<()> {
+    // The reader itself says what a folder may be.
+    let path = if path.is_dir() { path.to_path_buf() } else { existing(path)? };
+    let contents = checkpoint::open(&path)?;
+    let file = Input::of(&path)?;
+    let (tree, outline) = match context.json {
+        true => (tree(&contents.value), String::new()),
+        false => (json!(null), outline(&contents.value)),
     };
+    let (format, foreign) = (contents.format, contents.foreign.clone());
+    let (network, tensors, notes) = match Checkpoint::select(contents, &selection.selection()) {
+        Ok((checkpoint, notes)) => {
+            let mut notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
+            if is_converted(&checkpoint) && checkpoint.accuracy.is_some() {
+                notes.push("accuracy and epoch are those of the ANN that it was converted from".to_owned());
+            }
+            (describe(&checkpoint), Some(checkpoint.weights.len()), notes)
+        }
+        Err(CheckpointError::Choice { problem, .. }) => {
+            return Err(usage(format!("{}: {problem}", path.display())));
+        }
+        Err(why) => (format!("no network to be used as it is ({})", why.in_file(&path)), None, Vec::new()),
+    };
+    let names: Vec<_> = foreign
+        .iter()
+        .map(|f| json!({ "name": f.name, "called": f.called, "would_run": f.would_run() }))
+        .collect();
     let report = json!({
         "path": path, "format": format.to_string(), "bytes": file.bytes, "sha256": file.sha256,
-        "network": network, "content": tree,
+        "network": network, "tensors": tensors, "notes": notes, "foreign": names, "content": tree,
     });
     context.result(&report, || {
         let bytes = thousands(file.bytes as f64);
-        format!("{}: {format}, {bytes} bytes\nsha256 {}\n{network}\n\n{outline}", path.display(), file.sha256)
+        let mut text =
+            format!("{}: {format}, {bytes} bytes\nsha256 {}\n{network}\n", path.display(), file.sha256);
+        for note in &notes {
+            text.push_str(&format!("note: {note}\n"));
+        }
+        if !foreign.is_empty() {
+            let names: Vec<String> = foreign.iter().take(SHOWN).map(|f| shown(&f.name)).collect();
+            let more = foreign.len().saturating_sub(SHOWN);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            text.push_str(&format!(
+                "names of classes and functions, none of them executed: {}{more}\n",
+                names.join(", ")
+            ));
+        }
+        format!("{text}\n{outline}")
     })
 }
 
@@ -93,9 +125,18 @@ fn describe(checkpoint: &Checkpoint) -> String {
     let network = Identity::of(&checkpoint.weights);
     match (&checkpoint.thresholds, checkpoint.timesteps) {
         (Some(_), Some(steps)) => format!("{network}, as a spiking network for {steps} timesteps"),
-        (Some(_), None) => format!("{network}, with thresholds"),
+        (Some(_), None) => format!("{network}, with thresholds and no timesteps"),
         (None, _) => network.to_string(),
     }
+}
+
+/// Whether a spiking network is as conversion left it: what fine-tuning writes beside the weights is not there.
+fn is_converted(checkpoint: &Checkpoint) -> bool {
+    let extra = |key: &str| checkpoint.extra.iter().any(|(name, _)| name == key);
+    checkpoint.timesteps.is_some()
+        && extra(PRESET_KEY)
+        && !extra("best_epoch")
+        && checkpoint.optimizer.is_none()
 }
 
 /// A tensor in numbers; statistics over its finite elements, absent where there are none.
@@ -187,7 +228,18 @@ fn plain(value: &Value) -> String {
         Value::Bool(b) => b.to_string(),
         Value::None => "None".into(),
         Value::Tensor(t) => Statistics::of(t).text(),
+        Value::Opaque(o) => opaque(o),
         other => other.describe(),
+    }
+}
+
+/// What was not made, with what little of it is plain.
+fn opaque(object: &Opaque) -> String {
+    let fields: Vec<String> =
+        object.fields.iter().map(|(name, value)| format!("{} {}", shown(name), plain(value))).collect();
+    match fields.is_empty() {
+        true => object.what.clone(),
+        false => format!("{}: {}", object.what, fields.join(", ")),
     }
 }
 
@@ -263,6 +315,11 @@ fn tree(value: &Value) -> serde_json::Value {
         Value::Bool(b) => json!(b),
         Value::Str(s) => json!(s),
         Value::None => json!(null),
+        Value::Opaque(o) => {
+            let fields: Map<_, _> =
+                o.fields.iter().map(|(name, value)| (name.clone(), tree(value))).collect();
+            json!({ "opaque": o.what, "fields": fields })
+        }
         Value::Bytes(b) => json!({ "bytes": b }),
         Value::BigInt(b) => json!({ "twos_complement": b }),
         other => json!(other.describe()),

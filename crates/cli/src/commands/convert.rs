@@ -182,12 +182,18 @@ pub fn run(context: &Context, args: ConvertArgs) -> Result<()> {
     check_file(context, &args.out)?;
     let steps = args.timesteps.map(|t| t as usize);
     let conversion = Conversion::new(args.preset, args.method, steps, args.scale, args.readout_gain)?;
-    let checkpoint = super::checkpoint(&args.checkpoint)?;
+    let checkpoint = super::network(context, &args.checkpoint, &args.selection)?;
     if checkpoint.thresholds.is_some() && checkpoint.timesteps.is_some() {
         return Err(usage(format!(
             "{}: this is a spiking network already; convert the ANN it was made from",
             args.checkpoint.display()
         )));
+    }
+    if checkpoint.thresholds.is_some() {
+        context.note(format!(
+            "note: {}: holds thresholds of an earlier conversion; they are not used",
+            args.checkpoint.display()
+        ));
     }
     let from = (&checkpoint, args.checkpoint.as_path());
     let (calibration, origin) =

@@ -66,9 +66,9 @@ pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
         check_apart(path, &[&args.checkpoint, &args.data])?;
         check_file(context, path)?;
     }
-    let checkpoint = super::checkpoint(&args.checkpoint)?;
-    let spiking = checkpoint.thresholds.is_some() && checkpoint.timesteps.is_some()
-        || args.simulation.timesteps.is_some();
+    let checkpoint = super::network(context, &args.checkpoint, &args.selection)?;
+    check_kind(&args, &checkpoint)?;
+    let spiking = is_spiking(&checkpoint) || args.simulation.timesteps.is_some();
     let (kind, epoch) = origin(&checkpoint, spiking);
     let results = args.out.as_deref().map(|folder| {
         let name = args.name.name.as_deref();
@@ -117,6 +117,33 @@ pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
             Some(Written { folder: folder.clone(), network: network.to_owned(), kind: kind.words() });
     }
     context.result(&report, || report.text())
+}
+
+fn is_spiking(checkpoint: &Checkpoint) -> bool {
+    checkpoint.thresholds.is_some() && checkpoint.timesteps.is_some()
+}
+
+/// Thresholds without timesteps are those of a spiking network, or those that the study adds to an ANN's file when it
+/// first converts it: only the user can tell.
+fn check_kind(args: &EvaluateArgs, checkpoint: &Checkpoint) -> Result<()> {
+    let path = args.checkpoint.display();
+    if args.ann && is_spiking(checkpoint) {
+        return Err(usage(format!(
+            "{path}: --ann, but this is a spiking network (for {} timesteps); evaluate the ANN it was made from",
+            checkpoint.timesteps.unwrap_or_default()
+        )));
+    }
+    if !args.ann
+        && args.simulation.timesteps.is_none()
+        && checkpoint.thresholds.is_some()
+        && checkpoint.timesteps.is_none()
+    {
+        return Err(usage(format!(
+            "{path}: the file holds thresholds and no number of timesteps; give --timesteps T to simulate it as a spiking \
+             network, or --ann to judge it as an ANN"
+        )));
+    }
+    Ok(())
 }
 
 /// How the network came to be, and the epoch of its training. Fine-tuning notes its best epoch in a checkpoint.

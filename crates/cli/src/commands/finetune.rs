@@ -111,7 +111,7 @@ pub fn run(context: &Context, args: FinetuneArgs) -> Result<()> {
     if args.epochs == 0 {
         return Err(usage("--epochs: expected at least 1, got 0"));
     }
-    let checkpoint = super::checkpoint(&args.checkpoint)?;
+    let checkpoint = super::network(context, &args.checkpoint, &args.selection)?;
     let from = (&checkpoint, args.checkpoint.as_path());
     let reading = args.reading.options();
     let (train, origin) = recordings(context, &args.data, &reading, Split::Train, args.limit, from)?;

@@ -16,13 +16,13 @@ use std::path::Path;
 
 use anyhow::Result;
 use escape_data::{Dataset, Note, Origin, ReadOptions, Recordings, Split};
-use escape_model::checkpoint::Checkpoint;
+use escape_model::checkpoint::{Checkpoint, CheckpointError, Note as Finding};
 use escape_model::input::KnownInput;
 use escape_model::recordings::{are_recordings, holds_recordings};
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::network::{Loaded, SpikingNetwork};
 
-use crate::args::SimulationArgs;
+use crate::args::{SimulationArgs, WeightsArgs};
 use crate::context::{Context, existing, existing_data, usage};
 
 /// Both splits of a file of recordings.
@@ -73,21 +73,39 @@ pub fn recordings(
     Ok((some, origin))
 }
 
-/// A checkpoint in the study's dictionary.
+/// A checkpoint in the study's dictionary, this program's own.
 pub fn checkpoint(path: &Path) -> Result<Checkpoint> {
+    load(path, &WeightsArgs::default()).map(|(checkpoint, _)| checkpoint)
+}
+
+/// A user's checkpoint, of which may be said more than that it was read.
+pub fn network(context: &Context, path: &Path, selection: &WeightsArgs) -> Result<Checkpoint> {
+    let (checkpoint, notes) = load(path, selection)?;
+    for note in notes {
+        context.note(format!("note: {}: {note}", path.display()));
+    }
+    Ok(checkpoint)
+}
+
+/// A checkpoint, and what is to be said of it. What is asked for and not there is wrong usage.
+fn load(path: &Path, selection: &WeightsArgs) -> Result<(Checkpoint, Vec<Finding>)> {
     const TENSORS: &str = "tensors of recordings";
-    let path = existing(path)?;
-    let found = Checkpoint::load(&path);
+    // The reader itself says what a folder may be.
+    let path = if path.is_dir() { path.to_path_buf() } else { existing(path)? };
+    let found = Checkpoint::load_as(&path, &selection.selection());
     let recordings = match &found {
-        Ok(checkpoint) => are_recordings(checkpoint).then_some(TENSORS),
+        Ok((checkpoint, _)) => are_recordings(checkpoint).then_some(TENSORS),
+        Err(CheckpointError::Choice { .. }) => None,
+        Err(_) if path.is_dir() => None,
         Err(_) => escape_data::recordings_format(&path).or(holds_recordings(&path).then_some(TENSORS)),
     };
-    match recordings {
-        Some(what) => Err(anyhow::anyhow!(
+    match (recordings, found) {
+        (Some(what), _) => Err(anyhow::anyhow!(
             "{}: these are recordings ({what}), expected a checkpoint; have --data and --checkpoint changed places?",
             path.display()
         )),
-        None => Ok(found?),
+        (None, Err(error @ CheckpointError::Choice { .. })) => Err(usage(error.to_string())),
+        (None, found) => Ok(found?),
     }
 }
 

@@ -39,7 +39,7 @@ struct LayerReport {
 }
 
 pub fn run(context: &Context, args: SpikesArgs) -> Result<()> {
-    let checkpoint = super::checkpoint(&args.checkpoint)?;
+    let checkpoint = super::network(context, &args.checkpoint, &args.selection)?;
     let name = args.name.name.as_deref();
     let (kind, _) = super::evaluate::origin(&checkpoint, true);
     let results = Results::open(

@@ -103,7 +103,7 @@ pub fn run(context: &Context, args: TrainArgs) -> Result<()> {
     let mut trunk = match &args.init {
         Some(path) => {
             let (contacts, samples) = (data.train.contacts, data.train.samples);
-            let stage = super::checkpoint(path)?;
+            let stage = super::network(context, path, &args.selection)?;
             let origin = Origin { sample_rate_hz: data.sample_rate_hz, nerve: data.nerve };
             super::tell_remarks(context, path, &KnownInput::of(&stage), &origin);
             Some(Ann::from_checkpoint(&stage, path, contacts, samples, device)?)

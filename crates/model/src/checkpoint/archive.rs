@@ -8,9 +8,9 @@ use flate2::Crc;
 
 use super::budget::{Budget, room};
 use super::error::Fault;
-use super::graph::{self, Storages};
+use super::graph::{self, Built, Storages};
 use super::pickle;
-use super::value::Value;
+use super::sniff::KERAS;
 
 /// An opened checkpoint.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(super) fn is_archive(head: &[u8]) -> bool {
 }
 
 /// Reads a whole file, if it is an archive of `torch.save`.
-pub(super) fn load(input: impl Read + Seek, budget: &mut Budget) -> Result<Value, Fault> {
+pub(super) fn load(input: impl Read + Seek, budget: &mut Budget) -> Result<Built, Fault> {
     let zip = zip::Archive::new(input)?;
     // What knowing an entry takes: its name, six words, and a node of a tree that is at least half full.
     let directory: usize = zip.names().map(|name| name.len() + 150).sum();
@@ -51,11 +51,11 @@ impl<R: Read + Seek> Archive<R> {
         drop(pickles);
         let Some(folder) = first else {
             let (looks_like, hint) = sniff_entries(&zip);
-            return Err(Fault::Other { looks_like, hint });
+            return Err(Fault::Other { looks_like, hint: hint.to_owned() });
         };
         if second.is_some() {
             let looks_like = "a zip archive with several data.pkl".to_owned();
-            return Err(Fault::Other { looks_like, hint: "unpack it first" });
+            return Err(Fault::Other { looks_like, hint: "unpack it first".to_owned() });
         }
         let (code, constants) = (format!("{folder}code/"), format!("{folder}constants.pkl"));
         if let Some(entry) = zip.names().find(|name| *name == constants || name.starts_with(&code)) {
@@ -141,7 +141,7 @@ fn sniff_entries<R: Read + Seek>(zip: &zip::Archive<R>) -> (String, &'static str
             "checkpoints are .pth files; if these are recordings, pass them as data",
         )
     } else if inner("model.weights.h5") {
-        ("a Keras model".to_owned(), "export its weights as tensors with torch.save")
+        ("a Keras model".to_owned(), KERAS)
     } else if inner("/archive_format") {
         (
             "an archive of torch.export (.pt2)".to_owned(),

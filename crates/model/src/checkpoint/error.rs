@@ -35,7 +35,7 @@ pub enum CheckpointError {
         /// What its content looks like.
         looks_like: String,
         /// What to do about it.
-        hint: &'static str,
+        hint: String,
     },
     /// An archive of `torch.jit.save`, which holds a program.
     #[error(
@@ -63,22 +63,6 @@ pub enum CheckpointError {
         path: PathBuf,
         /// What is not supported, where, and what to do instead.
         problem: String,
-    },
-    /// The pickle asks for something that is not data. It has not been executed.
-    #[error(
-        "refused {path}: its pickle asks for `{global}` at byte {position} of {part}, expected only tensors, \
-         containers, numbers and text; nothing was executed. If you trust the file, save in Python just its state \
-         dict (tensors by name) and load that"
-    )]
-    Refused {
-        /// The file.
-        path: PathBuf,
-        /// Module and name, joined by a dot.
-        global: String,
-        /// What the position counts in: `data.pkl`, or `the file`.
-        part: &'static str,
-        /// Offset of the opcode.
-        position: usize,
     },
     /// The file would take far more memory than its size warrants.
     #[error(
@@ -113,9 +97,17 @@ pub enum CheckpointError {
         /// What is there, and what to do if that is not plain.
         got: String,
     },
+    /// What was asked for is not in the file.
+    #[error("{}{problem}", file(path))]
+    Choice {
+        /// The file, if the value came from one.
+        path: Option<PathBuf>,
+        /// What was asked for, and what there is.
+        problem: String,
+    },
     /// The network's parameters and the file's do not match.
     #[error(
-        "weights of {path} do not fit: expected {network}, got {holds}; take another file, or rename its keys\n{report}"
+        "weights of {path} do not fit: expected {network}, got {holds}; {}\n{report}", report.remedy()
     )]
     Mismatch {
         /// The file.
@@ -145,15 +137,28 @@ impl CheckpointError {
         Self::Content { path: None, at: at.into(), expected: expected.into(), got: got.into() }
     }
 
+    pub(super) fn choice(problem: impl Into<String>) -> Self {
+        Self::Choice { path: None, problem: problem.into() }
+    }
+
     /// Names the file in an error that was raised without one.
-    pub(super) fn in_file(mut self, file: &Path) -> Self {
-        if let Self::Content { path: path @ None, .. } | Self::Unwritable { path: path @ None, .. } =
-            &mut self
+    pub fn in_file(mut self, file: &Path) -> Self {
+        if let Self::Content { path: path @ None, .. }
+        | Self::Choice { path: path @ None, .. }
+        | Self::Unwritable { path: path @ None, .. } = &mut self
         {
             *path = Some(file.to_owned());
         }
+        // Lines of Python name the file.
+        if let Self::Content { got, .. } = &mut self {
+            *got = got.replace("'FILE'", &format!("'{}'", file.display()));
+        }
         self
     }
+}
+
+fn file(path: &Option<PathBuf>) -> String {
+    path.as_ref().map(|p| format!("{}: ", p.display())).unwrap_or_default()
 }
 
 fn place(path: &Option<PathBuf>) -> String {
@@ -169,15 +174,10 @@ pub(super) enum Fault {
     TooLarge(String),
     /// Damaged, in that the bytes end where more are expected; what follows may be known elsewhere.
     CutShort(String),
-    Refused {
-        global: String,
-        part: &'static str,
-        position: usize,
-    },
     /// Another kind of file altogether: what it looks like, and what to do.
     Other {
         looks_like: String,
-        hint: &'static str,
+        hint: String,
     },
     /// A TorchScript archive, by the entry that gives it away.
     TorchScript(String),
@@ -212,9 +212,6 @@ impl Fault {
             Self::Damaged(problem) | Self::CutShort(problem) => CheckpointError::Damaged { path, problem },
             Self::Unsupported(problem) => CheckpointError::Unsupported { path, problem },
             Self::TooLarge(problem) => CheckpointError::TooLarge { path, problem },
-            Self::Refused { global, part, position } => {
-                CheckpointError::Refused { path, global, part, position }
-            }
             Self::Other { looks_like, hint } => CheckpointError::NotACheckpoint { path, looks_like, hint },
             Self::TorchScript(entry) => CheckpointError::TorchScript { path, entry },
         }

@@ -7,11 +7,16 @@ use escape_data::shown;
 
 use super::budget::{Budget, size};
 use super::error::{Fault, dims};
-use super::pickle::{Global, Graph, Item, NumpyContent, Object, Storage, StorageType, View};
-use super::value::{DType, Key, TensorData, Value, check_keys, elements};
+use super::expand::{self, Quantisation};
+use super::foreign::{self, Foreign};
+use super::pickle::{self, Global, Graph, Item, NumpyContent, Object, Storage, StorageType, View, What};
+use super::value::{DType, Key, Opaque, TensorData, Value, check_keys, elements};
 
 /// Deepest nesting of containers, read or written; checkpoints need about five.
 pub(super) const MAX_DEPTH: usize = 100;
+
+const SAVE_TENSOR: &str = "save the tensor instead of its storage";
+const COMPLEX: &str = "save its .real and .imag in Python";
 
 /// The storages that a pickle's tensors are views of.
 pub(super) trait Storages {
@@ -25,22 +30,36 @@ pub(super) trait Storages {
     fn is_big_endian(&self) -> bool;
 }
 
+/// What a file of `torch.save` holds.
+pub(super) struct Built {
+    pub(super) value: Value,
+    /// The names that its pickle asks for and that mean nothing here.
+    pub(super) foreign: Vec<Foreign>,
+    /// How many quantised and how many sparse tensors were made ordinary.
+    pub(super) expanded: (usize, usize),
+}
+
 /// The value that a graph describes.
 pub(super) fn build(
     graph: &Graph<'_>,
     storages: &mut dyn Storages,
     budget: &mut Budget,
-) -> Result<Value, Fault> {
+) -> Result<Built, Fault> {
     let mut views = HashMap::new();
     for object in &graph.objects {
-        if let Object::View(view) = object {
-            // Two words and a text's place, and a table is at most 7/8 full after doubling.
-            budget.charge(64, || "the views of a storage".to_owned())?;
-            *views.entry(view.storage.key).or_insert(0) += 1;
-        }
+        let view = match object {
+            Object::View(view) => view,
+            Object::Quantised(quantised) => &quantised.view,
+            _ => continue,
+        };
+        // Two words and a text's place, and a table is at most 7/8 full after doubling.
+        budget.charge(64, || "the views of a storage".to_owned())?;
+        *views.entry(view.storage.key).or_insert(0) += 1;
     }
-    let mut builder = Builder { graph, storages, views, shared: HashMap::new(), budget };
-    builder.value(graph.root, 0)
+    let foreign = foreign::listed(&graph.names, budget)?;
+    let mut builder = Builder { graph, storages, views, shared: HashMap::new(), expanded: (0, 0), budget };
+    let value = builder.value(graph.root, 0)?;
+    Ok(Built { value, foreign, expanded: builder.expanded })
 }
 
 struct Builder<'g, 'a> {
@@ -50,6 +69,8 @@ struct Builder<'g, 'a> {
     views: HashMap<&'a str, usize>,
     /// Storages of several tensors, kept once read.
     shared: HashMap<&'a str, Rc<Vec<u8>>>,
+    /// How many quantised and sparse tensors were made ordinary.
+    expanded: (usize, usize),
     /// A value that the pickle mentions twice is built twice, so that a short pickle could ask for a lot.
     budget: &'g mut Budget,
 }
@@ -93,7 +114,13 @@ impl<'g, 'a> Builder<'g, 'a> {
                 let entries = self.entries(entries, depth)?;
                 if *ordered { Value::OrderedDict(entries) } else { Value::Dict(entries) }
             }
-            Object::View(view) => self.tensor(view)?.into(),
+            Object::View(view) => match dtype(view) {
+                Ok(dtype) => self.tensor(view, dtype)?.into(),
+                Err(other) => self.other_tensor(view, other)?,
+            },
+            Object::Quantised(quantised) => self.quantised(quantised, depth)?,
+            Object::Sparse(sparse) => self.sparse(sparse, depth)?,
+            Object::Opaque(opaque) => self.opaque(opaque)?,
             Object::Array(content) => match content {
                 Some(content) => self.array(content)?.into(),
                 None => return Err(Fault::damaged("expected a NumPy array, got one without content")),
@@ -106,16 +133,15 @@ impl<'g, 'a> Builder<'g, 'a> {
                 self.budget.charge(name.len() as u64, || "a device".to_owned())?;
                 Value::Device(name.clone())
             }
-            Object::Storage(_) => {
-                return Err(Fault::unsupported(
-                    "expected a tensor, got a bare storage; save the tensor instead",
-                ));
+            Object::Storage(_) => self.words("a bare storage of a tensor".to_owned(), false, SAVE_TENSOR)?,
+            Object::Global(Global::Foreign(name)) => {
+                let what = format!("the class or function {}", foreign::spoken(graph, *name, None));
+                self.words(what, false, "")?
             }
-            Object::Global(_) | Object::NumpyDType(_) => {
-                return Err(Fault::unsupported(
-                    "expected a value, got a type or function; save a state dict instead",
-                ));
+            Object::Global(_) => {
+                self.words("a class or function of PyTorch or NumPy".to_owned(), false, "")?
             }
+            Object::NumpyDType(_) => self.words("a NumPy type".to_owned(), false, "")?,
         })
     }
 
@@ -140,8 +166,115 @@ impl<'g, 'a> Builder<'g, 'a> {
         Ok(out)
     }
 
-    fn tensor(&mut self, view: &View<'a>) -> Result<TensorData, Fault> {
-        let dtype = dtype(view)?;
+    /// A value that is not made, in words.
+    fn words(&mut self, what: String, is_tensor: bool, remedy: &str) -> Result<Value, Fault> {
+        self.budget.charge(size::<Opaque>(1) + (what.len() + remedy.len()) as u64, || what.clone())?;
+        Ok(Value::Opaque(Box::new(Opaque { what, is_tensor, remedy: remedy.to_owned(), fields: Vec::new() })))
+    }
+
+    /// A tensor of an element type that [`DType`] has not.
+    fn other_tensor(&mut self, view: &View<'a>, name: &str) -> Result<Value, Fault> {
+        let (name, remedy) = match name.strip_suffix("Storage") {
+            Some("ComplexDouble") => ("complex128", COMPLEX),
+            Some("ComplexFloat") => ("complex64", COMPLEX),
+            Some(_) => (name, "save it in Python after .dequantize()"),
+            None if name.starts_with("complex") => (name, COMPLEX),
+            None => (name, "save it in Python after .float()"),
+        };
+        let shape: Vec<String> = view.shape.iter().map(u64::to_string).collect();
+        self.words(format!("a tensor of torch.{name} and shape [{}]", shape.join(", ")), true, remedy)
+    }
+
+    fn opaque(&mut self, opaque: &pickle::Opaque) -> Result<Value, Fault> {
+        let graph = self.graph;
+        let name = match &opaque.what {
+            What::Tensor(what, remedy) => return self.words(what.clone(), true, remedy),
+            What::Call(name) => *name,
+        };
+        let (what, is_tensor, remedy) = foreign::described(graph, name, opaque.arguments);
+        let mut made = self.words(what, is_tensor, remedy)?;
+        let fields = foreign::fields(graph, opaque);
+        let memory: usize =
+            fields.iter().map(|(name, value)| name.len() + value.as_str().map_or(0, str::len)).sum();
+        let memory = memory as u64 + size::<(String, Value)>(2 * fields.len());
+        self.budget.charge(memory, || "the fields of an object".to_owned())?;
+        if let Value::Opaque(made) = &mut made {
+            made.fields = fields;
+        }
+        Ok(made)
+    }
+
+    fn quantised(&mut self, quantised: &pickle::Quantised<'a>, depth: usize) -> Result<Value, Fault> {
+        let pickle::Quantised { view, axis, in_floats, scales, zeros } = quantised;
+        let stored = match view.storage.kind {
+            StorageType::Other("QInt8Storage") => DType::I8,
+            StorageType::Other("QUInt8Storage") => DType::U8,
+            StorageType::Other("QInt32Storage") => DType::I32,
+            StorageType::Other(name) => return self.other_tensor(view, name),
+            _ => return Err(Fault::damaged("expected a quantised tensor's storage, got another")),
+        };
+        let scales = self.value(*scales, depth + 1)?;
+        let zeros = self.value(*zeros, depth + 1)?;
+        let axis = axis.and_then(|axis| usize::try_from(axis).ok());
+        let how = Quantisation {
+            axis,
+            in_floats: *in_floats,
+            scales: self.numbers(&scales)?,
+            zeros: self.numbers(&zeros)?,
+        };
+        let raw = self.tensor(view, stored)?;
+        let dense = expand::dequantise(&raw, &how, self.budget)?;
+        self.budget.refund(raw.bytes.len() as u64 + size::<f64>(how.scales.len() + how.zeros.len()));
+        self.expanded.0 += 1;
+        Ok(dense.into())
+    }
+
+    /// Numbers, however they are kept.
+    fn numbers(&mut self, value: &Value) -> Result<Vec<f64>, Fault> {
+        let count = match value {
+            Value::Tensor(t) => t.len(),
+            Value::List(items) => items.len(),
+            _ => 1,
+        };
+        self.budget.charge(size::<f64>(count), || "scales and zeros".to_owned())?;
+        let numbers = match value {
+            Value::Tensor(t) => Some(t.to_f64()),
+            Value::List(items) => items.iter().map(Value::as_f64).collect(),
+            number => number.as_f64().map(|number| vec![number]),
+        };
+        numbers.ok_or_else(|| {
+            Fault::damaged("expected scales and zeros of a quantised tensor, got something else")
+        })
+    }
+
+    fn sparse(&mut self, sparse: &pickle::Sparse<'a>, depth: usize) -> Result<Value, Fault> {
+        let bad =
+            || Fault::damaged("expected indices, values and shape of a sparse tensor, got something else");
+        let parts = self.items(&sparse.parts, depth)?;
+        let used: usize = parts.iter().filter_map(Value::as_tensor).map(|part| part.bytes.len()).sum();
+        let shape = |shape: &Value| -> Option<Vec<usize>> {
+            shape.items()?.iter().map(|n| usize::try_from(n.as_i64()?).ok()).collect()
+        };
+        let dense = match (sparse.layout, &parts[..]) {
+            (_, parts) if parts.iter().any(|part| part.as_opaque().is_some()) => {
+                let what = format!("a {} tensor of a type that this program has not", sparse.layout);
+                return self.words(what, true, "save it in Python after .to_dense().float()");
+            }
+            ("sparse_coo", [Value::Tensor(indices), Value::Tensor(values), size, ..]) => {
+                expand::from_coordinates(indices, values, &shape(size).ok_or_else(bad)?, self.budget)?
+            }
+            (layout, [Value::Tensor(bounds), Value::Tensor(others), Value::Tensor(values), size]) => {
+                let size = shape(size).ok_or_else(bad)?;
+                expand::from_compressed(layout, bounds, others, values, &size, self.budget)?
+            }
+            _ => return Err(bad()),
+        };
+        self.budget.refund(used as u64);
+        self.expanded.1 += 1;
+        Ok(dense.into())
+    }
+
+    fn tensor(&mut self, view: &View<'a>, dtype: DType) -> Result<TensorData, Fault> {
         let shape = self.shape(&view.shape)?;
         let spoken = || format!("a {dtype} tensor of shape {}", dims(&shape));
         let size = dtype.size() as u64;
@@ -288,20 +421,15 @@ pub(super) fn place(key: &Value) -> String {
     }
 }
 
-fn dtype(view: &View<'_>) -> Result<DType, Fault> {
+/// The element type of a view, or its name where [`DType`] has not it.
+fn dtype<'a>(view: &View<'a>) -> Result<DType, &'a str> {
     let name = match (view.storage.kind, view.dtype) {
         (StorageType::Of(dtype), None) => return Ok(dtype),
         (StorageType::Untyped, None) => return Ok(DType::U8),
         (StorageType::Of(_) | StorageType::Untyped, Some(name)) => name,
         (StorageType::Other(name), _) => name,
     };
-    DType::ALL.into_iter().find(|dtype| dtype.name() == name).ok_or_else(|| {
-        let known: Vec<_> = DType::ALL.iter().map(|dtype| dtype.name()).collect();
-        Fault::Unsupported(format!(
-            "expected a tensor of type {}, got one of torch.{name}; convert it before saving",
-            known.join(", ")
-        ))
-    })
+    DType::ALL.into_iter().find(|dtype| dtype.name() == name).ok_or(name)
 }
 
 /// Strides of dimensions of size 1 can be anything and are not used.

@@ -12,9 +12,8 @@ use escape_data::shown;
 
 use super::budget::{Budget, read_at};
 use super::error::Fault;
-use super::graph::{self, Storages};
+use super::graph::{self, Built, Storages};
 use super::pickle::{self, Graph, Item, Object, StorageType};
-use super::value::Value;
 
 /// The magic number, little-endian, behind the opcode that it is written with.
 const MAGIC: &[u8] = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
@@ -31,7 +30,7 @@ pub(super) fn is_legacy(head: &[u8]) -> bool {
 }
 
 /// Reads a whole file of `length` bytes.
-pub(super) fn load(mut input: impl Read + Seek, length: u64, budget: &mut Budget) -> Result<Value, Fault> {
+pub(super) fn load(mut input: impl Read + Seek, length: u64, budget: &mut Budget) -> Result<Built, Fault> {
     let bytes = pickled(&mut input, length, budget)?;
     let (graph, keys) = pickles(&bytes, budget)?;
     let places = mentioned(&graph, budget)?;
@@ -70,8 +69,17 @@ fn pickles<'a>(bytes: &'a [u8], budget: &mut Budget) -> Result<(Graph<'a>, Graph
         at = graph.end;
         Ok::<_, Fault>(graph)
     };
-    next(budget)?; // the magic number, which was seen already
-    match next(budget)?.root {
+    // Whatever is not the object is but numbers and texts.
+    let plain = |graph: Graph<'a>| match graph.names.first() {
+        None => Ok(graph),
+        Some(name) => Err(Fault::Damaged(format!(
+            "expected numbers and texts around the object, got {}.{}; nothing was executed",
+            shown(name.module),
+            shown(name.name)
+        ))),
+    };
+    plain(next(budget)?)?; // the magic number, which was seen already
+    match plain(next(budget)?)?.root {
         Item::Int(PROTOCOL) => {}
         other => {
             let got =
@@ -79,8 +87,8 @@ fn pickles<'a>(bytes: &'a [u8], budget: &mut Budget) -> Result<(Graph<'a>, Graph
             return Err(Fault::Unsupported(format!("expected protocol version {PROTOCOL}, got {got}")));
         }
     }
-    next(budget)?; // byte order and sizes of C's types, of which nothing depends
-    Ok((next(budget)?, next(budget)?))
+    plain(next(budget)?)?; // byte order and sizes of C's types, of which nothing depends
+    Ok((next(budget)?, plain(next(budget)?)?))
 }
 
 /// A storage in the file.

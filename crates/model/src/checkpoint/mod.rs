@@ -15,15 +15,21 @@
 //! # Trust
 //! A pickle is a program, and Python's own loader runs it. Nothing is executed here: the opcodes build lists,
 //! dictionaries, numbers, text and tensors; a fixed list of names (tensor and storage types, `OrderedDict`, NumPy
-//! scalars and arrays) has a meaning, and every other name is refused ([`CheckpointError::Refused`]). Sizes,
-//! offsets and strides are checked before use, nesting is limited, and all memory that reading takes stays below
-//! [`memory_limit`].
+//! scalars and arrays) has a meaning. Every other name is but a name: what it would make is a [`Value::Opaque`], which
+//! says what it is and can be used for nothing, and [`Contents::foreign`] lists them all. Sizes, offsets and strides
+//! are checked before use, nesting is limited, and all memory that reading takes stays below [`memory_limit`].
 
 mod archive;
 mod budget;
 mod error;
+mod expand;
+mod foreign;
 mod graph;
 mod legacy;
+mod locate;
+mod names;
+mod note;
+mod parts;
 mod pickle;
 mod report;
 mod safetensors;
@@ -41,9 +47,12 @@ pub use budget::memory_limit;
 pub use error::CheckpointError;
 use error::Fault;
 pub use escape_data::write_atomically;
+pub use foreign::Foreign;
+pub use note::Note;
+pub use parts::Parts;
 pub use report::{LoadReport, match_weights};
-pub use study::{Checkpoint, Leak};
-pub use value::{DType, TensorData, Value};
+pub use study::{Checkpoint, Leak, Selection};
+pub use value::{DType, Opaque, TensorData, Value};
 
 /// How a checkpoint is kept in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,40 +79,58 @@ impl fmt::Display for Format {
 ///
 /// Every tensor comes out contiguous, whatever view of a shared storage it was; NumPy scalars come out as numbers,
 /// NumPy arrays as tensors, `torch.Size` as a tuple, a `Parameter` as its tensor. Attributes of objects, such as
-/// the `_metadata` of a state dict, and the device a tensor was on are dropped.
+/// the `_metadata` of a state dict, and the device a tensor was on are dropped; a dictionary or list of a class of its
+/// own comes out as a plain one, a quantised tensor as the float32 values that it stands for, a sparse one filled up.
+/// Everything else is [`Value::Opaque`].
 ///
 /// A `.safetensors` file comes out as a dictionary of its tensors. If it has metadata, it comes out as a dictionary
 /// of that under the name `state_dict` and of the metadata: those that [`Checkpoint::save`] wrote under their own
 /// names and with their own types, others as text under `metadata`.
 ///
 /// # Errors
-/// [`CheckpointError`]: no such file; not such a format, with what it looks like instead; damaged; asks for anything
-/// but data; holds an element type that [`DType`] has not; or would take far more memory than the file's size.
+/// [`CheckpointError`]: no such file; not such a format, with what it looks like instead; damaged; or would take far
+/// more memory than the file's size.
 pub fn read(path: &Path) -> Result<Value, CheckpointError> {
-    open(path).map(|(_, value)| value)
+    open(path).map(|contents| contents.value)
 }
 
-/// Reads a file as [`read()`] does, and says which format it is in.
+/// What a file holds, and what is to be known about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Contents {
+    /// How it is kept.
+    pub format: Format,
+    /// What is in it.
+    pub value: Value,
+    /// The classes and functions of other programs that its pickle names, none of which was looked up or called.
+    pub foreign: Vec<Foreign>,
+    /// How many quantised tensors were read as the float32 values that they stand for.
+    pub dequantised: usize,
+    /// How many sparse tensors were filled up.
+    pub densified: usize,
+}
+
+/// Reads a file as [`read()`] does, and says what is to be known about it.
 ///
 /// # Errors
 /// Those of [`read()`].
-pub fn open(path: &Path) -> Result<(Format, Value), CheckpointError> {
+pub fn open(path: &Path) -> Result<Contents, CheckpointError> {
     let metadata = std::fs::metadata(path).map_err(|e| CheckpointError::open(path, e))?;
     if !metadata.is_file() {
-        let looks_like = if metadata.is_dir() { "a folder" } else { "a device or pipe" };
-        let looks_like = looks_like.to_owned();
-        return Err(Fault::Other { looks_like, hint: "name the file itself" }.at(path));
+        let looks_like = "a device or pipe".to_owned();
+        let hint = "name a file".to_owned();
+        let fault = if metadata.is_dir() { sniff::folder(path) } else { Fault::Other { looks_like, hint } };
+        return Err(fault.at(path));
     }
     let file = File::open(path).map_err(|e| CheckpointError::open(path, e))?;
-    sniff::load(file).map_err(|fault| fault.at(path))
+    sniff::load(file, path).map_err(|fault| fault.at(path))
 }
 
-/// Reads what a file would hold, as [`read()`] does; messages call it `name`.
+/// Reads what a file would hold, as [`open`] does; messages call it `name`.
 ///
 /// # Errors
 /// Those of [`read()`].
-pub fn read_bytes(name: &Path, bytes: &[u8]) -> Result<Value, CheckpointError> {
-    sniff::load(Cursor::new(bytes)).map(|(_, value)| value).map_err(|fault| fault.at(name))
+pub fn read_bytes(name: &Path, bytes: &[u8]) -> Result<Contents, CheckpointError> {
+    sniff::load(Cursor::new(bytes), name).map_err(|fault| fault.at(name))
 }
 
 /// Writes a file that `torch.load(path, weights_only=True)` opens.

@@ -1,7 +1,8 @@
 //! The pickle machine: opcodes in, a graph of plain data out.
 //!
-//! The machine knows no Python. A name that a pickle imports becomes a [`Global`] if it is on the list, and a
-//! "call" of one is a conversion of plain data written out in `globals`; anything else is a [`Fault::Refused`].
+//! The machine knows no Python. A name that a pickle imports becomes a [`Global`], and a "call" of one that is on the
+//! list is a conversion of plain data written out in `globals`. Every other name stays a name: what it would make is
+//! an [`Object::Opaque`], which is never made.
 //!
 //! Opcodes: CPython's `Lib/pickletools.py`, protocols 2 to 5.
 
@@ -44,9 +45,12 @@ pub(super) enum Object<'a> {
     Array(Option<Box<NumpyContent>>),
     NumpyDType(NumpyDType<'a>),
     Device(String),
+    Quantised(Box<Quantised<'a>>),
+    Sparse(Box<Sparse<'a>>),
+    Opaque(Box<Opaque>),
 }
 
-/// A name that may be imported.
+/// A name that is imported.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Global<'a> {
     OrderedDict,
@@ -70,6 +74,64 @@ pub(super) enum Global<'a> {
     Set,
     Bytes,
     ByteArray,
+    RebuildQuantised,
+    RebuildSparse,
+    RebuildMeta,
+    RebuildFromDevice,
+    GetLayout,
+    /// How a quantised tensor's numbers are to be read, `per_tensor_affine` say.
+    QuantisedAs(&'a str),
+    /// How a tensor is laid out, `sparse_coo` say.
+    Layout(&'a str),
+    /// Any other name, by its number in [`Graph::names`].
+    Foreign(u32),
+}
+
+/// A name that nothing is known of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Name<'a> {
+    pub(super) module: &'a str,
+    pub(super) name: &'a str,
+    /// Whether the pickle calls it, and not only mentions it.
+    pub(super) called: bool,
+}
+
+/// A value that is not made, because it is no plain data or of a kind that this program has not.
+#[derive(Debug)]
+pub(super) struct Opaque {
+    pub(super) what: What,
+    /// What it would be made from, and the state that it would get then.
+    pub(super) arguments: Item,
+    pub(super) state: Item,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum What {
+    /// What the call of a name would give, by its number in [`Graph::names`].
+    Call(u32),
+    /// A tensor or array, in words, and how to save it so that it can be read.
+    Tensor(String, &'static str),
+}
+
+/// A tensor of whole numbers that stand for others.
+#[derive(Debug)]
+pub(super) struct Quantised<'a> {
+    pub(super) view: View<'a>,
+    /// Whether factor and zero are one for each index of a dimension.
+    pub(super) axis: Option<u64>,
+    /// Whether the factors are float32 and the zeros numbers of that kind; else float64 and whole numbers.
+    pub(super) in_floats: bool,
+    pub(super) scales: Item,
+    pub(super) zeros: Item,
+}
+
+/// A tensor of which only some elements are kept.
+#[derive(Debug)]
+pub(super) struct Sparse<'a> {
+    /// `sparse_coo`, `sparse_csr`, `sparse_csc`, `sparse_bsr` or `sparse_bsc`.
+    pub(super) layout: &'a str,
+    /// Indices (for the compressed layouts in two tensors), values, shape, and perhaps a flag.
+    pub(super) parts: Vec<Item>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -124,6 +186,8 @@ pub(super) struct NumpyContent {
 #[derive(Debug)]
 pub(super) struct Graph<'a> {
     pub(super) objects: Vec<Object<'a>>,
+    /// Names that nothing is known of, in the order of their imports.
+    pub(super) names: Vec<Name<'a>>,
     pub(super) root: Item,
     /// Where the pickle ended; what follows was not looked at.
     pub(super) end: usize,
@@ -159,13 +223,14 @@ pub(super) fn run<'a>(
         marks: Vec::new(),
         memo: Vec::new(),
         objects: Vec::new(),
+        names: Vec::new(),
         budget,
     };
     let root = machine.run()?;
     machine.budget.refund(size::<Item>(machine.stack.capacity()));
     machine.budget.refund(size::<usize>(machine.marks.capacity()));
     machine.budget.refund(size::<Option<Item>>(machine.memo.capacity()));
-    Ok(Graph { objects: machine.objects, root, end: machine.at })
+    Ok(Graph { objects: machine.objects, names: machine.names, root, end: machine.at })
 }
 
 /// Most dimensions that a tensor may have, as in PyTorch.
@@ -182,6 +247,7 @@ struct Machine<'a, 'b> {
     marks: Vec<usize>,
     memo: Vec<Option<Item>>,
     objects: Vec<Object<'a>>,
+    names: Vec<Name<'a>>,
     /// Everything above and every copy that a call makes is charged to it.
     budget: &'b mut Budget,
 }
@@ -376,36 +442,50 @@ impl<'a> Machine<'a, '_> {
                 b'R' | 0x81 => {
                     let arguments = self.pop()?;
                     let function = self.pop()?;
-                    let Some(&Object::Global(function)) = self.object(function) else {
-                        return Err(self.damaged("expected an imported name to call, got something else"));
-                    };
-                    let Some(Object::Tuple(arguments)) = self.object(arguments) else {
-                        return Err(self.damaged("expected a tuple of arguments, got something else"));
-                    };
-                    // Copied, because a call may add objects. The longest rightful argument list has 8 items.
-                    if arguments.len() > MAX_DIMS {
-                        return Err(globals::bad_call(self.part, self.opcode_at, function));
+                    self.apply(function, arguments)?;
+                }
+                // The same with named arguments, which no name on the list takes.
+                0x92 => {
+                    self.pop()?;
+                    let arguments = self.pop()?;
+                    let class = self.pop()?;
+                    self.apply(class, arguments)?;
+                }
+                b'o' => {
+                    let mut items = self.pop_mark()?;
+                    if items.is_empty() {
+                        return Err(self.damaged("expected a class to make an object of, got none"));
                     }
-                    let arguments = arguments.clone();
-                    let result = self.call(function, &arguments)?;
-                    self.push_item(result)?;
+                    let class = items.remove(0);
+                    let arguments = self.add(Object::Tuple(items))?;
+                    self.apply(class, arguments)?;
+                }
+                b'i' => {
+                    let module = self.line()?;
+                    let name = self.line()?;
+                    let items = self.pop_mark()?;
+                    let arguments = self.add(Object::Tuple(items))?;
+                    self.import(module, name)?;
+                    let class = self.pop()?;
+                    self.apply(class, arguments)?;
                 }
                 b'b' => self.build()?,
                 b'Q' => {
                     let id = self.pop()?;
+                    // The class of a module, which the legacy format writes with its source.
+                    if let Some(class) = self.module(id) {
+                        self.push_item(class)?;
+                        continue;
+                    }
                     let storage = self.storage(id)?;
                     self.charge(size::<Storage<'_>>(1))?;
                     self.push(Object::Storage(Box::new(storage)))?;
                 }
 
-                b'i' => {
-                    let module = self.line()?;
-                    let name = self.line()?;
-                    return Err(self.refused(module, name));
-                }
-                b'P' | b'o' | 0x92 | 0x82..=0x84 | 0x97 | 0x98 => {
+                b'P' | 0x82..=0x84 | 0x97 | 0x98 => {
                     return Err(self.unsupported(format!(
-                        "the opcode 0x{opcode:02x} makes objects that are no plain data; save a state dict instead"
+                        "the opcode 0x{opcode:02x} refers to what is not in the file; save a state dict in Python: \
+                         torch.save(model.state_dict(), 'weights.pth')"
                     )));
                 }
                 b'I' | b'L' | b'F' | b'S' | b'V' | b'p' | b'g' => {
@@ -420,7 +500,29 @@ impl<'a> Machine<'a, '_> {
     }
 
     fn place(&self) -> String {
-        format!("{}, byte {}", self.part, self.opcode_at)
+        let keys = self.keys();
+        let within = if keys.is_empty() { String::new() } else { format!(", in {keys}") };
+        format!("{}, byte {}{within}", self.part, self.opcode_at)
+    }
+
+    /// Under which keys of dictionaries the machine is at work, as Python would index them.
+    fn keys(&self) -> String {
+        const SHOWN: usize = 8;
+        let mut keys = String::new();
+        let ends = self.marks.iter().skip(1).copied().chain([self.stack.len()]);
+        for (&start, end) in self.marks.iter().zip(ends).take(SHOWN) {
+            let is_dictionary = self
+                .stack
+                .get(..start)
+                .and_then(<[Item]>::last)
+                .is_some_and(|under| matches!(self.object(*under), Some(Object::Dict { .. })));
+            // Keys and values take turns; the last key's value is not there yet or being made.
+            let key = end.checked_sub(start + 1).and_then(|n| self.stack.get(start + (n & !1)));
+            if let (true, Some(Object::Str(key))) = (is_dictionary, key.and_then(|key| self.object(*key))) {
+                keys.push_str(&format!("['{}']", shown(key)));
+            }
+        }
+        keys
     }
 
     fn damaged(&self, problem: &str) -> Fault {
@@ -433,11 +535,6 @@ impl<'a> Machine<'a, '_> {
 
     fn unsupported(&self, problem: String) -> Fault {
         Fault::Unsupported(format!("{}: {problem}", self.place()))
-    }
-
-    fn refused(&self, module: &str, name: &str) -> Fault {
-        let global = format!("{}.{}", shown(module), shown(name));
-        Fault::Refused { global, part: self.part, position: self.opcode_at }
     }
 
     fn take(&mut self, n: usize) -> Result<&'a [u8], Fault> {
@@ -594,8 +691,17 @@ impl<'a> Machine<'a, '_> {
         }
     }
 
+    /// What is given items is a list or dictionary of a class of its own, and read as a plain one.
+    fn as_plain(&mut self, height: usize, plain: Object<'a>) {
+        let target = self.object_under(height).and_then(|index| self.objects.get_mut(index));
+        if let Some(target @ Object::Opaque(_)) = target {
+            *target = plain;
+        }
+    }
+
     /// Appends the items from `height` on to the list or set under them.
     fn append(&mut self, height: usize) -> Result<(), Fault> {
+        self.as_plain(height, Object::List(Vec::new()));
         let target = self.object_under(height).and_then(|index| self.objects.get_mut(index));
         let Some(Object::List(items) | Object::Set(items)) = target else {
             return Err(self.damaged("expected a list or set to append to, got something else"));
@@ -607,6 +713,7 @@ impl<'a> Machine<'a, '_> {
 
     /// Sets the keys and values from `height` on in the dictionary under them.
     fn set_items(&mut self, height: usize) -> Result<(), Fault> {
+        self.as_plain(height, Object::Dict { ordered: false, entries: Vec::new() });
         let index = self.object_under(height);
         let target = index.and_then(|index| self.objects.get_mut(index));
         let Some(Object::Dict { entries, .. }) = target else {

@@ -55,7 +55,8 @@ pub fn match_weights(expected: &[(String, Vec<usize>)], found: &[(String, Tensor
         }
     }
     for (name, shape) in &report.missing {
-        if let Some(near) = nearest(name, shape, &report.unused) {
+        let near = only_one(shape, &report).or_else(|| nearest(name, shape, &report.unused));
+        if let Some(near) = near {
             report.suggestions.push((name.clone(), near.to_owned()));
         }
     }
@@ -66,6 +67,62 @@ impl LoadReport {
     /// Whether every parameter was found with its shape, and nothing was left over.
     pub fn is_clean(&self) -> bool {
         self.missing.is_empty() && self.unused.is_empty() && self.mismatched.is_empty()
+    }
+
+    /// What to do about a file that does not fit.
+    pub(super) fn remedy(&self) -> String {
+        let rules = self.renames();
+        let mut remedy = match rules.is_empty() {
+            true => "take another file, or rename its keys with --rename OLD=NEW".to_owned(),
+            false => format!("take another file, or rename its keys: {}", rules.join(" ")),
+        };
+        if self.missing.is_empty() && self.mismatched.is_empty() {
+            // The network is whole; what is left over may be something else.
+            const SHOWN: usize = 4;
+            let mut parts: Vec<&str> =
+                self.unused.iter().map(|(name, _)| name.split('.').next().unwrap_or(name)).collect();
+            parts.dedup();
+            let mut options: Vec<String> =
+                self.unused.iter().map(|(name, _)| format!("--ignore {}", shown(name))).collect();
+            if options.len() > SHOWN && parts.len() <= SHOWN {
+                let taken = |part: &str| self.applied.iter().any(|name| name.split('.').next() == Some(part));
+                if !parts.iter().any(|part| taken(part)) {
+                    options = parts.iter().map(|part| format!("--ignore {}", shown(part))).collect();
+                }
+            }
+            options.truncate(SHOWN);
+            remedy = format!(
+                "the network is whole, and these tensors are none of its: if they are not needed, leave them out with {}",
+                options.join(" ")
+            );
+        }
+        remedy
+    }
+
+    /// The suggestions as options, several names at once where only what stands before them differs.
+    fn renames(&self) -> Vec<String> {
+        const SHOWN: usize = 8;
+        let mut rules: Vec<(&str, &str)> = Vec::new();
+        for (name, near) in &self.suggestions {
+            let (mut old, mut new) = (near.as_str(), name.as_str());
+            // The same last parts: `conv1.weight` and `features.0.weight`.
+            while let (Some((left, end)), Some((right, other))) = (old.rsplit_once('.'), new.rsplit_once('.'))
+                && end == other
+            {
+                (old, new) = (left, right);
+            }
+            // A prefix only: `net.classifier` and `classifier`.
+            if let Some(prefix) = old.strip_suffix(new).filter(|prefix| prefix.ends_with('.')) {
+                (old, new) = (prefix, "");
+            }
+            if !rules.contains(&(old, new)) {
+                rules.push((old, new));
+            }
+        }
+        // One old name for two new ones leaves a choice that is not ours.
+        let clear = |rule: &&(&str, &str)| rules.iter().filter(|other| other.0 == rule.0).count() == 1;
+        let option = |&(old, new): &(&str, &str)| format!("--rename {}={}", shown(old), shown(new));
+        rules.iter().filter(clear).take(SHOWN).map(option).collect()
     }
 
     /// The report itself if it is clean; `path` is the file to name, `network` and `holds` say in words what was
@@ -117,9 +174,21 @@ impl fmt::Display for LoadReport {
     }
 }
 
+/// The one unused tensor of a shape that one missing parameter has, whatever it is called.
+fn only_one<'r>(shape: &[usize], report: &'r LoadReport) -> Option<&'r str> {
+    let mut unused = report.unused.iter().filter(|(_, found)| found == shape);
+    let (first, second) = (unused.next(), unused.next());
+    let missing = report.missing.iter().filter(|(_, other)| other == shape).count();
+    first.filter(|_| second.is_none() && missing == 1 && !shape.is_empty()).map(|(name, _)| name.as_str())
+}
+
 /// The candidate of the same shape that only has a prefix before the name, else the one that differs least; one of the
 /// same shape may differ more.
-fn nearest<'a>(name: &str, shape: &[usize], candidates: &'a [(String, Vec<usize>)]) -> Option<&'a str> {
+pub(super) fn nearest<'a>(
+    name: &str,
+    shape: &[usize],
+    candidates: &'a [(String, Vec<usize>)],
+) -> Option<&'a str> {
     // A file with very many or very long names must not take long to refuse.
     const CANDIDATES: usize = 500;
     const LENGTH: usize = 200;

@@ -600,6 +600,9 @@ impl<'a> File<'a> {
             Value::Bytes(v) => json!({ "$bytes": hex(v) }),
             Value::DType(v) => json!({ "$dtype": v }),
             Value::Device(v) => json!({ "$device": v }),
+            Value::Opaque(_) => {
+                return Err(unwritable(at, format!("expected plain data, got {}", value.describe())));
+            }
             Value::List(items) => Json::Array(list(items)?),
             Value::Tuple(items) => json!({ "$tuple": list(items)? }),
             Value::Set(items) => {

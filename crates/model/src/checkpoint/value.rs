@@ -171,25 +171,7 @@ impl TensorData {
 
     /// Hands each element to `sink` as [`TensorData::to_f64`] has it, one after the other.
     pub fn each_f64(&self, sink: impl FnMut(f64)) {
-        match self.dtype {
-            DType::F64 => self.each(f64::from_le_bytes, sink),
-            DType::F32 => self.each(|b| f32::from_le_bytes(b).into(), sink),
-            DType::F16 => self.each(|b| f16::from_le_bytes(b).into(), sink),
-            DType::BF16 => self.each(|b| bf16::from_le_bytes(b).into(), sink),
-            DType::I64 => self.each(|b| i64::from_le_bytes(b) as f64, sink),
-            DType::I32 => self.each(|b| i32::from_le_bytes(b).into(), sink),
-            DType::I16 => self.each(|b| i16::from_le_bytes(b).into(), sink),
-            DType::I8 => self.each(|b| i8::from_le_bytes(b).into(), sink),
-            DType::U64 => self.each(|b| u64::from_le_bytes(b) as f64, sink),
-            DType::U32 => self.each(|b| u32::from_le_bytes(b).into(), sink),
-            DType::U16 => self.each(|b| u16::from_le_bytes(b).into(), sink),
-            DType::U8 => self.each(|b| u8::from_le_bytes(b).into(), sink),
-            DType::Bool => self.each(|[b]| u8::from(b != 0).into(), sink),
-        }
-    }
-
-    fn each<const N: usize>(&self, convert: impl Fn([u8; N]) -> f64, mut sink: impl FnMut(f64)) {
-        self.bytes.as_chunks::<N>().0.iter().for_each(|b| sink(convert(*b)));
+        each_f64(self.dtype, &self.bytes, sink);
     }
 
     /// The elements as int64, row-major; `None` unless the type is an integer or boolean one and they fit.
@@ -212,6 +194,37 @@ impl TensorData {
         Self { dtype: DType::F16, shape: self.shape.clone(), bytes }
     }
 
+    /// The element at `i`, counted row-major, as [`TensorData::to_f64`] has it; 0 behind the last.
+    pub(super) fn element(&self, i: usize) -> f64 {
+        let size = self.dtype.size();
+        let mut value = 0.0;
+        let bytes = i.checked_mul(size).and_then(|start| self.bytes.get(start..start.checked_add(size)?));
+        each_f64(self.dtype, bytes.unwrap_or_default(), |v| value = v);
+        value
+    }
+
+    /// Replaces the element at `i` by the nearest that its type has; behind the last it changes nothing.
+    pub(super) fn set_element(&mut self, i: usize, value: f64) {
+        let size = self.dtype.size();
+        let Some(place) = self.bytes.get_mut(i * size..(i + 1) * size) else { return };
+        let single = value as f32;
+        match self.dtype {
+            DType::F64 => place.copy_from_slice(&value.to_le_bytes()),
+            DType::F32 => place.copy_from_slice(&single.to_le_bytes()),
+            DType::F16 => place.copy_from_slice(&f16::from_f32(single).to_le_bytes()),
+            DType::BF16 => place.copy_from_slice(&bf16::from_f32(single).to_le_bytes()),
+            DType::I64 => place.copy_from_slice(&(value as i64).to_le_bytes()),
+            DType::I32 => place.copy_from_slice(&(value as i32).to_le_bytes()),
+            DType::I16 => place.copy_from_slice(&(value as i16).to_le_bytes()),
+            DType::I8 => place.copy_from_slice(&(value as i8).to_le_bytes()),
+            DType::U64 => place.copy_from_slice(&(value as u64).to_le_bytes()),
+            DType::U32 => place.copy_from_slice(&(value as u32).to_le_bytes()),
+            DType::U16 => place.copy_from_slice(&(value as u16).to_le_bytes()),
+            DType::U8 => place.copy_from_slice(&[value as u8]),
+            DType::Bool => place.copy_from_slice(&[u8::from(value != 0.0)]),
+        }
+    }
+
     fn map<const N: usize, T>(&self, f: impl Fn([u8; N]) -> T) -> Vec<T> {
         self.bytes.as_chunks::<N>().0.iter().map(|b| f(*b)).collect()
     }
@@ -228,6 +241,27 @@ impl TensorData {
                 self.bytes.len()
             )),
         }
+    }
+}
+
+fn each_f64(dtype: DType, bytes: &[u8], sink: impl FnMut(f64)) {
+    fn each<const N: usize>(bytes: &[u8], convert: impl Fn([u8; N]) -> f64, mut sink: impl FnMut(f64)) {
+        bytes.as_chunks::<N>().0.iter().for_each(|b| sink(convert(*b)));
+    }
+    match dtype {
+        DType::F64 => each(bytes, f64::from_le_bytes, sink),
+        DType::F32 => each(bytes, |b| f32::from_le_bytes(b).into(), sink),
+        DType::F16 => each(bytes, |b| f16::from_le_bytes(b).into(), sink),
+        DType::BF16 => each(bytes, |b| bf16::from_le_bytes(b).into(), sink),
+        DType::I64 => each(bytes, |b| i64::from_le_bytes(b) as f64, sink),
+        DType::I32 => each(bytes, |b| i32::from_le_bytes(b).into(), sink),
+        DType::I16 => each(bytes, |b| i16::from_le_bytes(b).into(), sink),
+        DType::I8 => each(bytes, |b| i8::from_le_bytes(b).into(), sink),
+        DType::U64 => each(bytes, |b| u64::from_le_bytes(b) as f64, sink),
+        DType::U32 => each(bytes, |b| u32::from_le_bytes(b).into(), sink),
+        DType::U16 => each(bytes, |b| u16::from_le_bytes(b).into(), sink),
+        DType::U8 => each(bytes, |b| u8::from_le_bytes(b).into(), sink),
+        DType::Bool => each(bytes, |[b]| u8::from(b != 0).into(), sink),
     }
 }
 
@@ -273,6 +307,21 @@ pub enum Value {
     DType(String),
     /// A `torch.device`, such as `cpu` or `cuda:0`.
     Device(String),
+    /// What a file has and nothing here can be: an object of a class, a function, a tensor of another kind.
+    Opaque(Box<Opaque>),
+}
+
+/// A value of a file that was not made, and nothing of which was executed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Opaque {
+    /// What it is, in words: `an object of argparse.Namespace`.
+    pub what: String,
+    /// Whether it is a tensor, of a kind that cannot be read, and no other object.
+    pub is_tensor: bool,
+    /// What to do in Python so that it can be read; empty where nothing helps.
+    pub remedy: String,
+    /// Of its arguments and its state what is a number or short text, for a person to see.
+    pub fields: Vec<(String, Value)>,
 }
 
 impl Value {
@@ -324,6 +373,14 @@ impl Value {
         }
     }
 
+    /// What was not made.
+    pub fn as_opaque(&self) -> Option<&Opaque> {
+        match self {
+            Self::Opaque(v) => Some(v),
+            _ => None,
+        }
+    }
+
     /// A tensor.
     pub fn as_tensor(&self) -> Option<&TensorData> {
         match self {
@@ -352,6 +409,7 @@ impl Value {
             Self::Tensor(t) => format!("a {} tensor of shape {}", t.dtype, dims(&t.shape)),
             Self::DType(v) => format!("the type torch.{}", shown(v)),
             Self::Device(v) => format!("the device '{}'", shown(v)),
+            Self::Opaque(v) => v.what.clone(),
         }
     }
 }
@@ -386,6 +444,8 @@ pub(super) enum Key<'a> {
     Bytes(&'a [u8]),
     Name(&'a str),
     Tuple(Vec<Key<'a>>),
+    /// Objects and tensors are keys by what they are, not by what they hold: each is a key of its own.
+    Itself(usize),
 }
 
 impl<'a> Key<'a> {
@@ -401,6 +461,8 @@ impl<'a> Key<'a> {
             Value::Bytes(v) => Self::Bytes(v),
             Value::DType(v) | Value::Device(v) => Self::Name(v),
             Value::Tuple(v) => Self::Tuple(v.iter().map(Self::of).collect::<Option<_>>()?),
+            Value::Tensor(v) => Self::Itself(std::ptr::from_ref(&**v).addr()),
+            Value::Opaque(v) => Self::Itself(std::ptr::from_ref(&**v).addr()),
             _ => return None,
         })
     }

@@ -159,6 +159,9 @@ impl<'a> Pickler<'a> {
                 let problem = format!("expected a type that PyTorch has, got {}", value.describe());
                 return Err(unwritable(at, problem));
             }
+            Value::Opaque(_) => {
+                return Err(unwritable(at, format!("expected plain data, got {}", value.describe())));
+            }
             Value::Device(name) => {
                 self.global("torch", "device");
                 self.text(name, at)?;

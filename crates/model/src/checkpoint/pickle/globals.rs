@@ -11,16 +11,69 @@ use super::super::budget::size;
 use super::super::error::Fault;
 use super::super::value::{DType, TensorData};
 use super::{
-    Global, Item, MAX_DIMS, Machine, NumpyContent, NumpyDType, Object, Storage, StorageType, View, is_dtype,
-    object,
+    Global, Item, MAX_DIMS, Machine, Name, NumpyContent, NumpyDType, Object, Opaque, Quantised, Sparse,
+    Storage, StorageType, View, What, is_dtype, object,
 };
 
 impl<'a> Machine<'a, '_> {
     pub(super) fn import(&mut self, module: &'a str, name: &'a str) -> Result<(), Fault> {
-        match lookup(module, name) {
-            Some(global) => self.push(Object::Global(global)),
-            None => Err(self.refused(module, name)),
+        let global = match lookup(module, name) {
+            Some(global) => global,
+            None => {
+                let number = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+                self.budget.push(
+                    &mut self.names,
+                    Name { module, name, called: false },
+                    "the names of a pickle",
+                )?;
+                Global::Foreign(number)
+            }
+        };
+        self.push(Object::Global(global))
+    }
+
+    /// Puts on the stack what a call gives: plain data for a name on the list, for any other nothing but the mention
+    /// that it was called.
+    pub(super) fn apply(&mut self, function: Item, arguments: Item) -> Result<(), Fault> {
+        let what = match self.object(function) {
+            Some(&Object::Global(Global::Foreign(name))) => What::Call(name),
+            // What a call would give can be called in turn.
+            Some(Object::Opaque(opaque)) => opaque.what.clone(),
+            Some(&Object::Global(function)) => {
+                let Some(Object::Tuple(arguments)) = self.object(arguments) else {
+                    return Err(self.damaged("expected a tuple of arguments, got something else"));
+                };
+                // Copied, because a call may add objects. The longest rightful argument list has 8 items.
+                if arguments.len() > MAX_DIMS {
+                    return Err(bad_call(self.part, self.opcode_at, function));
+                }
+                let arguments = arguments.clone();
+                let result = self.call(function, &arguments)?;
+                return self.push_item(result);
+            }
+            _ => return Err(self.damaged("expected an imported name to call, got something else")),
+        };
+        let result = self.opaque(what, arguments)?;
+        self.push_item(result)
+    }
+
+    /// Notes what is not made.
+    fn opaque(&mut self, what: What, arguments: Item) -> Result<Item, Fault> {
+        if let What::Call(name) = what
+            && let Some(name) = self.names.get_mut(name as usize)
+        {
+            name.called = true;
         }
+        self.charge(size::<Opaque>(1))?;
+        self.add(Object::Opaque(Box::new(Opaque { what, arguments, state: Item::None })))
+    }
+
+    /// Notes a tensor or array that cannot be read.
+    fn unreadable(&mut self, what: What) -> Result<Item, Fault> {
+        if let What::Tensor(words, _) = &what {
+            self.charge(words.len() as u64)?;
+        }
+        self.opaque(what, Item::None)
     }
 
     /// The storage that a persistent id names: `('storage', type, key, location, numel)`; legacy files add `None`, or
@@ -51,6 +104,14 @@ impl<'a> Machine<'a, '_> {
                 "expected a storage as ('storage', type, key, location, number of elements), got something else",
             )
         })
+    }
+
+    /// The class that a persistent id names: `('module', class, its file, its source)`.
+    pub(super) fn module(&self, id: Item) -> Option<Item> {
+        let Some(Object::Tuple(items)) = self.object(id) else { return None };
+        let &[tag, class, _file, _source] = &items[..] else { return None };
+        let is_class = matches!(self.object(class), Some(Object::Global(Global::Foreign(_))));
+        (is_class && self.as_str(tag) == Some("module")).then_some(class)
     }
 
     fn as_str(&self, item: Item) -> Option<&str> {
@@ -130,8 +191,10 @@ impl<'a> Machine<'a, '_> {
                 self.view(storage, offset, shape, strides, None)
             }
             (Global::RebuildTensorV2, &[storage, offset, shape, strides, _gradient, _hooks, metadata]) => {
-                self.no_metadata(metadata)?;
-                self.view(storage, offset, shape, strides, None)
+                match self.has_metadata(metadata) {
+                    true => self.lazy_view(),
+                    false => self.view(storage, offset, shape, strides, None),
+                }
             }
             (Global::RebuildTensorV3, &[storage, offset, shape, strides, _gradient, _hooks, dtype]) => {
                 self.view(storage, offset, shape, strides, Some(dtype))
@@ -139,21 +202,26 @@ impl<'a> Machine<'a, '_> {
             (
                 Global::RebuildTensorV3,
                 &[storage, offset, shape, strides, _gradient, _hooks, dtype, metadata],
-            ) => {
-                self.no_metadata(metadata)?;
-                self.view(storage, offset, shape, strides, Some(dtype))
-            }
+            ) => match self.has_metadata(metadata) {
+                true => self.lazy_view(),
+                false => self.view(storage, offset, shape, strides, Some(dtype)),
+            },
             (Global::RebuildParameter, &[data, _gradient, _hooks])
             | (Global::RebuildParameter, &[data, _gradient, _hooks, _]) => match self.object(data) {
-                Some(Object::View(_)) => Ok(data),
+                Some(Object::View(_) | Object::Quantised(_) | Object::Sparse(_) | Object::Opaque(_)) => {
+                    Ok(data)
+                }
                 _ => Err(bad()),
             },
-            // A tensor or parameter with attributes: (function, type, arguments, attributes).
+            // A tensor or parameter with attributes, or one of another class: (function, type, arguments, attributes).
             (Global::RebuildFromType, &[function, kind, arguments, _state]) => {
                 match (self.object(function), self.object(kind), self.object(arguments)) {
+                    (Some(&Object::Global(Global::Foreign(name))), _, _) => {
+                        self.opaque(What::Call(name), arguments)
+                    }
                     (
                         Some(&Object::Global(function)),
-                        Some(Object::Global(Global::TensorType)),
+                        Some(Object::Global(Global::TensorType | Global::Foreign(_))),
                         Some(Object::Tuple(arguments)),
                     ) if function != Global::RebuildFromType && arguments.len() <= MAX_DIMS => {
                         let arguments = arguments.clone();
@@ -162,6 +230,40 @@ impl<'a> Machine<'a, '_> {
                     _ => Err(bad()),
                 }
             }
+
+            (Global::RebuildQuantised, &[storage, offset, shape, strides, quantiser, _gradient, _hooks]) => {
+                let view = self.view(storage, offset, shape, strides, None)?;
+                self.quantised(view, quantiser)
+            }
+            (Global::GetLayout, &[name]) => {
+                let name = self.as_borrowed_str(name).and_then(|name| layout(name.strip_prefix("torch.")?));
+                self.add(Object::Global(name.ok_or_else(bad)?))
+            }
+            (Global::RebuildSparse, &[kind, parts]) => match (self.object(kind), self.object(parts)) {
+                (Some(&Object::Global(Global::Layout(layout))), Some(Object::Tuple(parts)))
+                    if (3..=4).contains(&parts.len()) =>
+                {
+                    let parts = parts.clone();
+                    self.charge(size::<Sparse<'_>>(1) + size::<Item>(parts.len()))?;
+                    self.add(Object::Sparse(Box::new(Sparse { layout, parts })))
+                }
+                _ => Err(bad()),
+            },
+            (Global::RebuildMeta, &[_type, shape, _strides, _gradient]) => {
+                let shape = self.as_dims(shape).ok_or_else(bad)?;
+                let shape: Vec<String> = shape.iter().map(u64::to_string).collect();
+                let what = format!("a meta tensor of shape [{}], which has no values", shape.join(", "));
+                self.unreadable(What::Tensor(
+                    what,
+                    "load the real weights into the model in Python and save those: torch.save(model.state_dict(), \
+                     'weights.pth')",
+                ))
+            }
+            // From accelerators without storages of their own: (tensor or array, type, device, gradient).
+            (Global::RebuildFromDevice, &[data, _type, _device, _gradient]) => match self.object(data) {
+                Some(Object::View(_) | Object::Array(_)) => Ok(data),
+                _ => Err(bad()),
+            },
 
             (Global::Size, &[sizes]) => match self.object(sizes) {
                 Some(Object::Tuple(_)) => Ok(sizes),
@@ -184,15 +286,23 @@ impl<'a> Machine<'a, '_> {
             }
             (Global::NumpyScalar, &[dtype, data]) => {
                 let dtype = self.numpy_dtype(dtype)?;
+                if element(dtype).is_none() {
+                    return self.unreadable(numpy_other("number", dtype));
+                }
                 let bytes = self.as_bytes(data).ok_or_else(bad)?;
                 self.numpy_scalar(dtype, bytes)
             }
             (Global::NumpyReconstruct, &[kind, _shape, _code]) => match self.object(kind) {
                 Some(Object::Global(Global::NumpyArrayType)) => self.add(Object::Array(None)),
+                Some(&Object::Global(Global::Foreign(name))) => self.opaque(What::Call(name), Item::None),
                 _ => Err(bad()),
             },
             (Global::NumpyFromBuffer, &[data, dtype, shape, order]) => {
                 let fortran = self.as_str(order) == Some("F");
+                let kind = self.numpy_dtype(dtype)?;
+                if element(kind).is_none() {
+                    return self.unreadable(numpy_other("array", kind));
+                }
                 let content = self.numpy_content(shape, dtype, fortran, data)?;
                 self.add(Object::Array(Some(Box::new(content))))
             }
@@ -259,15 +369,49 @@ impl<'a> Machine<'a, '_> {
     }
 
     /// Metadata tell that a view is conjugate or negated, which its bytes do not show.
-    fn no_metadata(&self, metadata: Item) -> Result<(), Fault> {
+    fn has_metadata(&self, metadata: Item) -> bool {
         match (metadata, self.object(metadata)) {
-            (Item::None, _) => Ok(()),
-            (_, Some(Object::Dict { entries, .. })) if entries.is_empty() => Ok(()),
-            _ => Err(self.unsupported(
-                "a tensor is a conjugate or negative view; save it after .resolve_conj().resolve_neg()"
-                    .to_owned(),
-            )),
+            (Item::None, _) => false,
+            (_, Some(Object::Dict { entries, .. })) => !entries.is_empty(),
+            _ => true,
         }
+    }
+
+    fn lazy_view(&mut self) -> Result<Item, Fault> {
+        self.unreadable(What::Tensor(
+            "a conjugate or negative view of a tensor".to_owned(),
+            "save it in Python after .resolve_conj().resolve_neg()",
+        ))
+    }
+
+    /// A quantised tensor: (scheme, factor, zero), or (scheme, factors, zeros, dimension).
+    fn quantised(&mut self, view: Item, quantiser: Item) -> Result<Item, Fault> {
+        let bad = self.damaged("expected how a tensor is quantised, got something else");
+        let (Some(Object::View(view)), Some(Object::Tuple(quantiser))) =
+            (self.object(view), self.object(quantiser))
+        else {
+            return Err(bad);
+        };
+        let scheme = quantiser.first().and_then(|&scheme| self.object(scheme));
+        let Some(&Object::Global(Global::QuantisedAs(scheme))) = scheme else { return Err(bad) };
+        let (in_floats, axis, scales, zeros) = match (scheme, &quantiser[..]) {
+            ("per_tensor_affine", &[_, scale, zero]) => (false, None, scale, zero),
+            ("per_channel_affine", &[_, scales, zeros, Item::Int(axis)]) => {
+                (false, Some(axis), scales, zeros)
+            }
+            ("per_channel_affine_float_qparams", &[_, scales, zeros, Item::Int(axis)]) => {
+                (true, Some(axis), scales, zeros)
+            }
+            _ => return Err(bad),
+        };
+        let axis = match axis.map(u64::try_from) {
+            None => None,
+            Some(Ok(axis)) if (axis as usize) < view.shape.len() => Some(axis),
+            Some(_) => return Err(bad),
+        };
+        let view = View::clone(view);
+        self.charge(size::<Quantised<'_>>(1) + size::<u64>(2 * view.shape.len()))?;
+        self.add(Object::Quantised(Box::new(Quantised { view, axis, in_floats, scales, zeros })))
     }
 
     fn numpy_dtype(&self, item: Item) -> Result<NumpyDType<'a>, Fault> {
@@ -298,27 +442,7 @@ impl<'a> Machine<'a, '_> {
     }
 
     fn element(&self, dtype: NumpyDType<'a>) -> Result<DType, Fault> {
-        Ok(match dtype.code {
-            "f8" => DType::F64,
-            "f4" => DType::F32,
-            "f2" => DType::F16,
-            "i8" => DType::I64,
-            "i4" => DType::I32,
-            "i2" => DType::I16,
-            "i1" => DType::I8,
-            "u8" => DType::U64,
-            "u4" => DType::U32,
-            "u2" => DType::U16,
-            "u1" => DType::U8,
-            "b1" => DType::Bool,
-            other => {
-                return Err(self.unsupported(format!(
-                    "expected a NumPy type of f8, f4, f2, i8, i4, i2, i1, u8, u4, u2, u1 and b1, got {}; convert it \
-                     to a tensor or number before saving",
-                    shown(other)
-                )));
-            }
-        })
+        element(dtype).ok_or_else(|| self.damaged("expected numbers, got another NumPy type"))
     }
 
     fn numpy_content(
@@ -343,10 +467,16 @@ impl<'a> Machine<'a, '_> {
     pub(super) fn build(&mut self) -> Result<(), Fault> {
         let state = self.pop()?;
         let target = self.top()?;
+        if let Some(Object::Opaque(opaque)) = self.top_object() {
+            opaque.state = state;
+            return Ok(());
+        }
         let bad = self.damaged("expected an object and its state, got something else");
         let changed = match (self.object(target), self.object(state)) {
             // Attributes, such as the versions of the modules in `_metadata`; not data of the dictionary.
-            (Some(Object::Dict { ordered: true, .. }), Some(Object::Dict { .. })) => return Ok(()),
+            (Some(Object::Dict { .. } | Object::List(_)), Some(Object::Dict { .. } | Object::Tuple(_))) => {
+                return Ok(());
+            }
             // (version, byte order, ...)
             (Some(Object::NumpyDType(dtype)), Some(Object::Tuple(state))) => match state[..] {
                 [_, order, ..] => {
@@ -362,8 +492,16 @@ impl<'a> Machine<'a, '_> {
             // (version, shape, type, order is Fortran's, bytes)
             (Some(Object::Array(_)), Some(Object::Tuple(state))) => match state[..] {
                 [_, shape, dtype, Item::Bool(fortran), data] => {
-                    let content = self.numpy_content(shape, dtype, fortran, data)?;
-                    Object::Array(Some(Box::new(content)))
+                    let kind = self.numpy_dtype(dtype)?;
+                    if element(kind).is_none() {
+                        // Its items, objects say, are not looked at.
+                        let what = numpy_other("array", kind);
+                        self.charge(size::<Opaque>(1) + size::<u8>(NUMPY_WORDS))?;
+                        Object::Opaque(Box::new(Opaque { what, arguments: Item::None, state: Item::None }))
+                    } else {
+                        let content = self.numpy_content(shape, dtype, fortran, data)?;
+                        Object::Array(Some(Box::new(content)))
+                    }
                 }
                 _ => return Err(bad),
             },
@@ -389,7 +527,42 @@ fn as_u64(item: Item) -> Option<u64> {
     }
 }
 
-/// The meaning of a name, if it is one that may be imported.
+/// A NumPy number or array that holds no numbers, or such as PyTorch has not.
+fn numpy_other(what: &str, dtype: NumpyDType<'_>) -> What {
+    let code: String = dtype.code.chars().take(40).collect();
+    let what = format!("a NumPy {what} of type {}", shown(&code));
+    What::Tensor(what, "convert it to a tensor or number in Python before saving")
+}
+
+/// Most bytes that [`numpy_other`] takes: each of forty characters can be shown as ten.
+const NUMPY_WORDS: usize = 500;
+
+/// The element type that a NumPy type is, if there is such a one.
+fn element(dtype: NumpyDType<'_>) -> Option<DType> {
+    Some(match dtype.code {
+        "f8" => DType::F64,
+        "f4" => DType::F32,
+        "f2" => DType::F16,
+        "i8" => DType::I64,
+        "i4" => DType::I32,
+        "i2" => DType::I16,
+        "i1" => DType::I8,
+        "u8" => DType::U64,
+        "u4" => DType::U32,
+        "u2" => DType::U16,
+        "u1" => DType::U8,
+        "b1" => DType::Bool,
+        _ => return None,
+    })
+}
+
+fn layout(name: &str) -> Option<Global<'_>> {
+    const LAYOUTS: [&str; 6] =
+        ["strided", "sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc"];
+    LAYOUTS.contains(&name).then_some(Global::Layout(name))
+}
+
+/// The meaning of a name, if it is on the list.
 fn lookup<'a>(module: &'a str, name: &'a str) -> Option<Global<'a>> {
     Some(match (module, name) {
         ("collections", "OrderedDict") => Global::OrderedDict,
@@ -399,7 +572,21 @@ fn lookup<'a>(module: &'a str, name: &'a str) -> Option<Global<'a>> {
         ("torch._utils", "_rebuild_tensor_v3") => Global::RebuildTensorV3,
         ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => Global::RebuildParameter,
         ("torch._tensor", "_rebuild_from_type_v2") => Global::RebuildFromType,
-        ("torch", "Tensor") | ("torch.nn.parameter", "Parameter") => Global::TensorType,
+        ("torch", "Tensor") | ("torch.nn.parameter", "Parameter" | "Buffer") => Global::TensorType,
+        ("torch._utils", "_rebuild_qtensor") => Global::RebuildQuantised,
+        ("torch._utils", "_rebuild_sparse_tensor") => Global::RebuildSparse,
+        ("torch._utils", "_rebuild_meta_tensor_no_storage") => Global::RebuildMeta,
+        (
+            "torch._utils",
+            "_rebuild_device_tensor_from_numpy"
+            | "_rebuild_device_tensor_from_cpu_tensor"
+            | "_rebuild_xla_tensor",
+        ) => Global::RebuildFromDevice,
+        ("torch.serialization", "_get_layout") => Global::GetLayout,
+        (
+            "torch",
+            scheme @ ("per_tensor_affine" | "per_channel_affine" | "per_channel_affine_float_qparams"),
+        ) => Global::QuantisedAs(scheme),
         ("torch", "Size") => Global::Size,
         ("torch", "device") => Global::Device,
         ("torch.storage", "UntypedStorage" | "_UntypedStorage") => Global::Storage(StorageType::Untyped),
