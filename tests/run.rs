@@ -32,7 +32,8 @@ fn a_run_leaves_everything_in_its_folder_and_can_be_resumed() {
         ("evaluations.csv", 1 + 3 + 1 + 1),
         ("activity.csv", 15),
         ("confusion.csv", 4 * 9),
-        ("finetune.csv", 1),
+        // The network that was given, and one epoch.
+        ("finetune.csv", 2),
     ] {
         assert_eq!(lines(&folder.join(table)), rows + 1, "{table}");
     }
@@ -55,6 +56,19 @@ fn a_run_leaves_everything_in_its_folder_and_can_be_resumed() {
     assert_eq!(std::fs::read(folder.join("evaluations.csv")).unwrap(), before);
     let (code, text) = failure(&["run", &config, "--out", &out, "--resume", "--set", "finetune.0.lr=0.5"]);
     assert!(code == 2 && text.contains("other settings"), "{text}");
+    assert!(text.contains("finetune[0].lr: 0.0001 before, 0.5 now"), "{text}");
+    let (code, text) = failure(&["run", &config, "--out", &out, "--resume", "--data-seed", "2"]);
+    assert!(code == 2 && text.contains("data.simulate.seed: 1 before, 2 now"), "{text}");
+    // Tables come with the JSON.
+    assert_eq!(report["evaluations"].as_array().unwrap().len(), 6);
+    assert_eq!(report["activity"].as_array().unwrap().len(), 15);
+    assert!(report["energy"].as_array().unwrap().iter().all(|row| row["picojoules"].is_number()));
+    // Another ANN under the old name is noticed.
+    let ann = std::fs::read(files.path().join("ann.pth")).unwrap();
+    files.save_seeded("ann.pth", 5);
+    let (code, text) = failure(&["run", &config, "--out", &out, "--resume"]);
+    assert!(code == 2 && text.contains("ann.checkpoint: ") && text.contains("... now"), "{text}");
+    std::fs::write(files.path().join("ann.pth"), ann).unwrap();
 
     // Tables and figures come from the recorded data alone.
     std::fs::remove_file(folder.join("direct.pth")).unwrap();
@@ -77,6 +91,23 @@ convert: [{name: direct, timesteps: 2}]
     json(&["run", &files.at("run.yaml"), "--out", &out]);
     assert_eq!(lines(&files.path().join("out/training.csv")), 2);
     assert!(files.path().join("out/ann/best.pth").is_file());
+}
+
+/// The nerve is not redrawn by a run's seed; paths go by the file that they stand in.
+#[test]
+fn a_runs_seed_is_not_the_nerves_and_paths_are_the_files_own() {
+    let files = Files::new();
+    std::fs::create_dir(files.path().join("configs")).unwrap();
+    let text = "{name: seeded, data: {simulate: {samples: 24}}, ann: {checkpoint: ../ann.pth}, report: false, energy: false}";
+    std::fs::write(files.path().join("configs/run.yaml"), text).unwrap();
+    let losses = [[].as_slice(), &["--seed", "8"], &["--data-seed", "8"]].map(|more| {
+        let out = files.at(&format!("out{}", more.join("")));
+        let config = files.at("configs/run.yaml");
+        let report = json(&[&["run", &config, "--out", &out], more].concat());
+        report["evaluations"][0]["loss"].as_f64().unwrap()
+    });
+    assert_eq!(losses[0], losses[1]);
+    assert_ne!(losses[0], losses[2]);
 }
 
 #[test]

@@ -72,7 +72,16 @@ impl Files {
 
     /// Saves an untrained network for recordings of that many contacts.
     pub fn save(&self, name: &str, arch: Architecture, contacts: usize) -> PathBuf {
-        let ann = Ann::new(arch, contacts, 100, 4, Device::Cpu).unwrap();
+        self.save_network(name, arch, contacts, 4)
+    }
+
+    /// Saves an untrained modified network that this seed draws; [`Files::new`] takes 4.
+    pub fn save_seeded(&self, name: &str, seed: u64) -> PathBuf {
+        self.save_network(name, Architecture::Modified, 56, seed)
+    }
+
+    fn save_network(&self, name: &str, arch: Architecture, contacts: usize, seed: u64) -> PathBuf {
+        let ann = Ann::new(arch, contacts, 100, seed, Device::Cpu).unwrap();
         let path = self.path().join(name);
         let checkpoint = Checkpoint {
             accuracy: Some(0.3),

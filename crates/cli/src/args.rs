@@ -10,8 +10,10 @@ use escape_data::{Axes, BadContacts, ReadOptions, Rescale, Split};
 use escape_model::arch::Architecture;
 use escape_model::checkpoint::Selection;
 use escape_model::device::Request;
+use escape_model::train::Balance;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::network::Preset;
+use serde::{Deserialize, Serialize};
 
 /// Turn ESCAPE-NET, a CNN that classifies nerve-cuff recordings, into a spiking network: convert a PyTorch
 /// checkpoint, fine-tune it, count spikes, estimate energy, draw the figures.
@@ -140,6 +142,12 @@ pub struct DemoArgs {
     /// Change a setting of configs/demo.yaml, `evaluate.samples=100` say
     #[arg(long, value_name = "PATH=VALUE")]
     pub set: Vec<String>,
+    /// Seed of the simulated nerve, `data.simulate.seed` of the configuration
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(0))]
+    pub data_seed: Option<u64>,
+    /// Continue an interrupted demo
+    #[arg(long, conflicts_with = "force")]
+    pub resume: bool,
 }
 
 #[derive(Args)]
@@ -149,10 +157,13 @@ pub struct RunArgs {
     /// Change one of its settings, `evaluate.samples=100` say
     #[arg(long, value_name = "PATH=VALUE")]
     pub set: Vec<String>,
-    /// Folder for the results [default: runs/NAME, or the next free number]
+    /// Seed of the simulated nerve, `data.simulate.seed` of the configuration
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(0))]
+    pub data_seed: Option<u64>,
+    /// Folder for the results [default: runs/NAME, or the next free number; with --resume the last that is there]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Continue an interrupted run
+    /// Continue an interrupted run; settings and inputs must be the same
     #[arg(long, conflicts_with = "force")]
     pub resume: bool,
 }
@@ -318,7 +329,8 @@ pub enum DataCommand {
 }
 
 /// The optimisers of the study's recipes.
-#[derive(Clone, Copy, ValueEnum, PartialEq, Eq)]
+#[derive(Clone, Copy, ValueEnum, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum OptimizerName {
     Adam,
     Sgd,
@@ -337,7 +349,8 @@ pub struct TrainArgs {
     /// modified, original, ig1 or ig2
     #[arg(long, default_value = "modified")]
     pub arch: Architecture,
-    /// Take the convolutions over from this checkpoint of an earlier stage
+    /// Take the convolutions over from this checkpoint of an earlier stage; of the same network all weights, and it is
+    /// kept unless an epoch is better
     #[arg(long, value_name = "FILE")]
     pub init: Option<PathBuf>,
     #[command(flatten)]
@@ -366,11 +379,14 @@ pub struct TrainArgs {
     /// Stop after this many epochs without a better accuracy [default: 15, none for the modified network]
     #[arg(long, value_name = "N", value_parser = whole::<usize>(1))]
     pub patience: Option<usize>,
-    /// Recordings a class held out of training to stop by (at most a fifth); 0: stop by the test set, as
-    /// the study did for the modified network [default: 1000, 0 for the modified network]
+    /// Recordings a class held out of training to judge epochs by (at most a fifth); 0: by the test set, as the study
+    /// did for the modified network [default: 1000, 0 for the modified network with --preset published]
     #[arg(long, value_name = "N", value_parser = whole::<usize>(0))]
     pub validation: Option<usize>,
-    /// Continue an interrupted training
+    /// Make up for classes of different frequency: weights (of the loss) or sampling (each class equally often)
+    #[arg(long, value_name = "HOW")]
+    pub balance: Option<Balance>,
+    /// Continue an interrupted training; settings must be the same, but for --epochs and --patience
     #[arg(long, conflicts_with = "force")]
     pub resume: bool,
 }
@@ -497,14 +513,16 @@ pub struct EvaluateArgs {
 }
 
 /// Surrogates by name.
-#[derive(Clone, Copy, ValueEnum, PartialEq, Eq)]
+#[derive(Clone, Copy, ValueEnum, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum SurrogateName {
     Linear,
     Exponential,
 }
 
 /// Learning rate schedules by name.
-#[derive(Clone, Copy, ValueEnum, PartialEq, Eq)]
+#[derive(Clone, Copy, ValueEnum, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ScheduleName {
     Constant,
     Linear,
@@ -561,10 +579,17 @@ pub struct FinetuneArgs {
     /// Stop after this many steps in all
     #[arg(long, value_name = "N", value_parser = whole::<usize>(1))]
     pub max_steps: Option<usize>,
+    /// Recordings a class held out of training to judge epochs by (at most a fifth); 0: by the test set, as the study
+    /// did [default: 0 (published), 1000 (default)]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(0))]
+    pub validation: Option<usize>,
+    /// Make up for classes of different frequency: weights (of the loss) or sampling (each class equally often)
+    #[arg(long, value_name = "HOW")]
+    pub balance: Option<Balance>,
     /// Only the first N recordings of each split
     #[arg(long, value_name = "N", value_parser = whole::<usize>(1))]
     pub limit: Option<usize>,
-    /// Continue an interrupted run
+    /// Continue an interrupted fine-tuning; settings must be the same, but for --epochs
     #[arg(long, conflicts_with = "force")]
     pub resume: bool,
 }

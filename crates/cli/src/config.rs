@@ -10,12 +10,19 @@ use escape_convert::readout::Gain;
 use escape_data::nerve::NerveConfig;
 use escape_data::{Axes, BadContacts, ReadOptions, Rescale};
 use escape_model::arch::Architecture;
+use escape_model::optim::Rule;
+use escape_model::train::Balance;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::network::Preset;
+use escape_stdb::finetune::{Options, Schedule};
+use escape_stdb::surrogate::Surrogate;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_yaml::Value;
 
+use crate::args::{OptimizerName, ScheduleName, SurrogateName};
+use crate::commands::finetune::{adam, check_order, held_out, schedule, surrogate};
+use crate::commands::train::Recipe;
 use crate::context::usage;
 
 /// A run.
@@ -125,10 +132,40 @@ pub struct Train {
     #[serde(with = "text", default = "default_preset")]
     pub preset: Preset,
     pub epochs: usize,
+    /// Adam or SGD; the network's usual one.
+    #[serde(default)]
+    pub optimizer: Option<OptimizerName>,
     #[serde(default)]
     pub batch_size: Option<usize>,
     #[serde(default)]
     pub lr: Option<f64>,
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// Epochs without a better accuracy to stop after.
+    #[serde(default)]
+    pub patience: Option<usize>,
+    /// Recordings a class held out to judge epochs by; the test set judges them if 0.
+    #[serde(default)]
+    pub validation: Option<usize>,
+    #[serde(with = "optional_text", default)]
+    pub balance: Option<Balance>,
+}
+
+impl Train {
+    /// The recipe, with its usual settings where nothing is said.
+    ///
+    /// # Errors
+    /// A learning rate or weight decay that cannot be.
+    pub fn recipe(&self) -> Result<Recipe> {
+        let mut recipe = Recipe::of(self.arch).with_rule(self.optimizer, self.lr, self.weight_decay)?;
+        recipe.preset = self.preset;
+        recipe.epochs = self.epochs;
+        recipe.batch_size = self.batch_size.unwrap_or(recipe.batch_size);
+        recipe.patience = self.patience.or(recipe.patience);
+        recipe.validation = self.validation;
+        recipe.balance = self.balance;
+        Ok(recipe)
+    }
 }
 
 fn modified() -> Architecture {
@@ -203,12 +240,63 @@ pub struct Finetune {
     pub batch_size: usize,
     #[serde(default = "step_size")]
     pub lr: f64,
+    #[serde(default)]
+    pub weight_decay: f64,
+    #[serde(default)]
+    pub schedule: Option<ScheduleName>,
+    #[serde(default = "linear")]
+    pub surrogate: SurrogateName,
+    /// Height of the linear surrogate.
+    #[serde(default)]
+    pub gamma: Option<f32>,
+    #[serde(default)]
+    pub learn_threshold: Option<bool>,
+    #[serde(default)]
+    pub learn_leak: Option<bool>,
+    #[serde(default = "yes")]
+    pub shuffle: bool,
+    #[serde(with = "optional_text", default)]
+    pub balance: Option<Balance>,
+    /// Steps to stop after, of all epochs.
+    #[serde(default)]
+    pub max_steps: Option<usize>,
+    /// Recordings a class held out to judge epochs by; the test set judges them if 0.
+    #[serde(default)]
+    pub validation: Option<usize>,
     /// Training recordings, if fewer than there are.
     #[serde(default)]
     pub samples: Option<usize>,
-    /// Test recordings to judge each epoch by, if fewer than `evaluate.samples`.
+    /// Test recordings to judge each epoch by where `validation` is 0, if fewer than `evaluate.samples`.
     #[serde(default)]
     pub test_samples: Option<usize>,
+}
+
+impl Finetune {
+    /// Everything that a fine-tuning under this preset's rules is done with.
+    ///
+    /// # Errors
+    /// Settings that do not fit each other.
+    pub fn options(&self, preset: Preset, encoding: Encoding, seed: u64) -> Result<Options> {
+        let by_default = preset == Preset::Default;
+        check_order(self.shuffle, self.balance)?;
+        Ok(Options {
+            rule: adam(self.lr, self.weight_decay)?,
+            batch_size: self.batch_size,
+            steps: self.timesteps,
+            encoding,
+            surrogate: surrogate(self.surrogate, self.gamma, preset)?,
+            learn_thresholds: self.learn_threshold.unwrap_or(by_default),
+            learn_leaks: self.learn_leak.unwrap_or(by_default),
+            shuffle: self.shuffle,
+            balance: self.balance,
+            schedule: schedule(self.schedule, preset, self.epochs),
+            seed,
+        })
+    }
+}
+
+fn linear() -> SurrogateName {
+    SurrogateName::Linear
 }
 
 fn one_epoch() -> usize {
@@ -248,31 +336,101 @@ pub struct Spikes {
 }
 
 impl Config {
-    /// Reads a file, with some of its settings replaced (`path.to.key=value`).
+    /// Reads a file, with some of its settings replaced (`path.to.key=value`). Paths in the file are relative to
+    /// the folder that it lies in, those among the replacements to the current one.
     ///
     /// # Errors
     /// All of exit code 2: the file is no YAML, a key is unknown or of the wrong type, or settings do not fit
     /// each other; the message gives YAML paths.
     pub fn read(path: &Path, set: &[String]) -> Result<Self> {
+        let size = std::fs::metadata(path).map_or(0, |m| m.len());
+        if size > LARGEST {
+            return Err(usage(format!(
+                "{}: expected a configuration of at most {LARGEST} bytes, got {size}; name the YAML file of a run",
+                path.display()
+            )));
+        }
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("{}: the configuration cannot be read", path.display()))?;
-        Self::parse(&path.display().to_string(), &text, set)
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Self::parse(&path.display().to_string(), &text, folder, set)
     }
 
-    /// As [`Config::read`], from text that `source` names.
-    pub fn parse(source: &str, text: &str, set: &[String]) -> Result<Self> {
+    /// As [`Config::read`], from text that `source` names and whose paths are relative to `folder`.
+    pub fn parse(source: &str, text: &str, folder: &Path, set: &[String]) -> Result<Self> {
+        if too_deep(text) {
+            return Err(usage(format!(
+                "{source}: nested more than {DEEPEST} levels deep; no configuration is"
+            )));
+        }
         let mut value: Value =
             serde_yaml::from_str(text).map_err(|e| usage(format!("{source}: no valid YAML: {e}")))?;
+        for (section, key) in [("data", "file"), ("ann", "checkpoint")] {
+            if let Some(Value::String(path)) = value.get_mut(section).and_then(|s| s.get_mut(key)) {
+                *path = folder.join(&*path).display().to_string();
+            }
+        }
         for setting in set {
             replace(&mut value, setting).map_err(|why| usage(format!("--set {setting}: {why}")))?;
         }
-        let config: Self = serde_path_to_error::deserialize(value)
+        let mut config: Self = serde_path_to_error::deserialize(value)
             .map_err(|e| usage(format!("{source}: at {}: {}", e.path(), e.inner())))?;
         let problems = config.problems();
         if problems.is_empty() {
+            config.resolve()?;
             return Ok(config);
         }
         Err(usage(format!("{source}: {}", problems.join("; "))))
+    }
+
+    /// Fills in what follows from other settings, so that the file in the run folder says what is done, and makes
+    /// paths independent of the current folder.
+    fn resolve(&mut self) -> Result<()> {
+        for path in self.data.file.iter_mut().chain(&mut self.ann.checkpoint) {
+            *path = path.canonicalize().or_else(|_| std::path::absolute(&*path))?;
+        }
+        if let Some(simulate) = &mut self.data.simulate {
+            simulate.seed.get_or_insert(STANDARD_NERVE);
+        }
+        if let Some(train) = &mut self.ann.train {
+            let recipe = train.recipe()?;
+            let (optimizer, lr) = match recipe.rule {
+                Rule::Adam { lr, .. } => (OptimizerName::Adam, lr),
+                Rule::Sgd { lr, .. } => (OptimizerName::Sgd, lr),
+            };
+            train.optimizer.get_or_insert(optimizer);
+            train.lr.get_or_insert(lr);
+            train.batch_size.get_or_insert(recipe.batch_size);
+            train.patience = recipe.patience;
+            train.validation.get_or_insert(recipe.held_out());
+        }
+        for convert in &mut self.convert {
+            convert.encoder.get_or_insert(convert.preset.encoding());
+        }
+        for job in &mut self.finetune {
+            let Some(from) = self.convert.iter().find(|c| c.name == job.from) else { continue };
+            let encoding = from.encoder.unwrap_or(from.preset.encoding());
+            let options = job.options(from.preset, encoding, 0)?;
+            if let Surrogate::Linear { gamma } = options.surrogate {
+                job.gamma.get_or_insert(gamma);
+            }
+            job.learn_threshold.get_or_insert(options.learn_thresholds);
+            job.learn_leak.get_or_insert(options.learn_leaks);
+            job.schedule.get_or_insert(match options.schedule {
+                Schedule::Constant => ScheduleName::Constant,
+                Schedule::Linear { .. } => ScheduleName::Linear,
+            });
+            job.validation.get_or_insert(held_out(from.preset));
+        }
+        Ok(())
+    }
+
+    /// The settings by which two runs are compared. Where their inputs lie is none of them: they are known by hash.
+    pub fn comparable(&self) -> Result<serde_json::Value> {
+        let mut same = self.clone();
+        same.data.file = same.data.file.map(|_| PathBuf::from("a file"));
+        same.ann.checkpoint = same.ann.checkpoint.map(|_| PathBuf::from("a file"));
+        Ok(serde_json::to_value(same)?)
     }
 
     /// Everything that does not fit, each with its path.
@@ -306,7 +464,14 @@ impl Config {
         if let Some(train) = &self.ann.train {
             check(train.epochs > 0, "ann.train.epochs", "expected at least 1");
             check(train.batch_size != Some(0), "ann.train.batch_size", "expected at least 1");
-            check(train.lr.is_none_or(|lr| lr > 0.0), "ann.train.lr", "expected a positive number");
+            let possible = |x: f64| x > 0.0 && x.is_finite();
+            check(train.lr.is_none_or(possible), "ann.train.lr", "expected a positive number");
+            let decay = train.weight_decay;
+            check(
+                decay == 0.0 || possible(decay),
+                "ann.train.weight_decay",
+                "expected 0 or a positive number",
+            );
         }
         let mut names = vec!["ann"];
         for (i, c) in self.convert.iter().enumerate() {
@@ -330,6 +495,14 @@ impl Config {
             check(f.epochs > 0, &at("epochs"), "expected at least 1");
             check(f.batch_size > 0, &at("batch_size"), "expected at least 1");
             check(f.lr > 0.0 && f.lr.is_finite(), &at("lr"), "expected a positive number");
+            let decay = f.weight_decay;
+            check(decay >= 0.0 && decay.is_finite(), &at("weight_decay"), "expected 0 or a positive number");
+            let height =
+                f.gamma.is_none_or(|g| g > 0.0 && g.is_finite() && f.surrogate == SurrogateName::Linear);
+            check(height, &at("gamma"), "expected a positive number, the height of the linear surrogate");
+            check(f.max_steps != Some(0), &at("max_steps"), "expected at least 1");
+            let drawn = f.shuffle || f.balance != Some(Balance::Sampling);
+            check(drawn, &at("shuffle"), "balanced sampling draws recordings in an order of its own");
             check(f.samples != Some(0) && f.test_samples != Some(0), &at("samples"), "expected at least 1");
             names.push(&f.name);
         }
@@ -341,6 +514,40 @@ impl Config {
         }
         found
     }
+}
+
+/// Seed of the simulated nerve unless told otherwise: that of the standard set, which the shipped checkpoints were
+/// trained on. A run's own seed is another, so that repeats of it judge networks on one animal.
+const STANDARD_NERVE: u64 = 1;
+/// Bytes of the largest configuration, and its deepest level. The parser takes time that grows with their square.
+const LARGEST: u64 = 1 << 20;
+const DEEPEST: usize = 100;
+
+/// Whether lists and mappings in the text are nested deeper than any configuration, by a look at its brackets and at
+/// the marks of lists and keys that begin its lines.
+fn too_deep(text: &str) -> bool {
+    let mut depth = 0usize;
+    for line in text.lines() {
+        let marks =
+            line.split(' ').filter(|word| !word.is_empty()).take_while(|word| matches!(*word, "-" | "?"));
+        let indented = line.len() - line.trim_start().len();
+        if marks.count() > DEEPEST || indented > 20 * DEEPEST {
+            return true;
+        }
+        let said =
+            if line.trim_start().starts_with('#') { "" } else { line.split(" #").next().unwrap_or("") };
+        for c in said.chars() {
+            match c {
+                '[' | '{' => depth += 1,
+                ']' | '}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            if depth > DEEPEST {
+                return true;
+            }
+        }
+    }
+    false
 }
 
 /// What a name has to be.
@@ -440,22 +647,22 @@ finetune:
 
     fn error(set: &[&str]) -> String {
         let set: Vec<String> = set.iter().map(|s| s.to_string()).collect();
-        Config::parse("x.yaml", SMALL, &set).unwrap_err().to_string()
+        Config::parse("x.yaml", SMALL, Path::new(""), &set).unwrap_err().to_string()
     }
 
     #[test]
     fn what_is_written_is_read_back() {
-        let config = Config::parse("x.yaml", SMALL, &["seed=7".into()]).unwrap();
+        let config = Config::parse("x.yaml", SMALL, Path::new(""), &["seed=7".into()]).unwrap();
         assert_eq!(config.seed, 7);
         let text = serde_yaml::to_string(&config).unwrap();
-        let again = Config::parse("again", &text, &[]).unwrap();
+        let again = Config::parse("again", &text, Path::new(""), &[]).unwrap();
         assert_eq!(text, serde_yaml::to_string(&again).unwrap());
     }
 
     #[test]
     fn settings_reach_lists_and_new_keys() {
         let set = ["convert.0.timesteps=8".to_string(), "convert.0.method=percentile:99.5".into()];
-        let config = Config::parse("x.yaml", SMALL, &set).unwrap();
+        let config = Config::parse("x.yaml", SMALL, Path::new(""), &set).unwrap();
         assert_eq!(config.convert[0].timesteps, 8);
         assert_eq!(config.convert[0].method, Some(Method::Percentile(99.5)));
     }
@@ -474,5 +681,58 @@ finetune:
         let both = error(&["finetune.0.from=nobody", "evaluate={batch_size: 0}"]);
         assert!(error(&["convert.0.name=../out"]).contains("convert[0].name"));
         assert!(both.contains("finetune[0].from") && both.contains("evaluate.batch_size"), "{both}");
+    }
+
+    #[test]
+    fn paths_in_a_file_are_relative_to_it_and_given_ones_to_the_current_folder() {
+        let here = std::env::current_dir().unwrap();
+        let config = Config::parse("x.yaml", SMALL, Path::new("/there/configs"), &[]).unwrap();
+        assert_eq!(config.ann.checkpoint.as_deref(), Some(Path::new("/there/configs/a.pth")));
+        let set = ["ann.checkpoint=b.pth".to_string(), "data={file: c.mat}".into()];
+        let config = Config::parse("x.yaml", SMALL, Path::new("/there"), &set).unwrap();
+        assert_eq!(config.ann.checkpoint, Some(here.join("b.pth")));
+        assert_eq!(config.data.file, Some(here.join("c.mat")));
+    }
+
+    #[test]
+    fn what_follows_from_other_settings_is_filled_in() {
+        let set = ["convert.0.preset=published".to_string(), "ann={train: {epochs: 3}}".into()];
+        let config = Config::parse("x.yaml", SMALL, Path::new(""), &set).unwrap();
+        let tuned = &config.finetune[0];
+        assert_eq!((tuned.validation, tuned.gamma, tuned.learn_leak), (Some(0), Some(0.3), Some(false)));
+        let train = config.ann.train.as_ref().unwrap();
+        assert_eq!((train.lr, train.batch_size, train.validation), (Some(1e-3), Some(64), Some(1000)));
+        assert_eq!(config.data.simulate.as_ref().unwrap().seed, Some(1));
+        let config = Config::parse("x.yaml", SMALL, Path::new(""), &["seed=9".into()]).unwrap();
+        assert_eq!(config.data.simulate.as_ref().unwrap().seed, Some(1), "a run's seed is not the nerve's");
+        assert_eq!(config.finetune[0].validation, Some(1000));
+    }
+
+    #[test]
+    fn fine_tuning_takes_the_options_of_the_command() {
+        let set =
+            ["finetune.0={name: t, from: direct, timesteps: 2, surrogate: exponential, schedule: constant, \
+                    balance: sampling, weight_decay: 0.1, max_steps: 3, validation: 5}"
+                .to_string()];
+        let config = Config::parse("x.yaml", SMALL, Path::new(""), &set).unwrap();
+        let options = config.finetune[0].options(Preset::Default, Encoding::Direct, 0).unwrap();
+        assert_eq!((options.surrogate.name(), options.schedule), ("exponential", Schedule::Constant));
+        assert_eq!((options.balance, config.finetune[0].validation), (Some(Balance::Sampling), Some(5)));
+        assert!(error(&["finetune.0.balance=classes"]).contains("expected weights or sampling"));
+        assert!(error(&["finetune.0.gamma=-1"]).contains("finetune[0].gamma"));
+    }
+
+    #[test]
+    fn depth_is_refused_at_once() {
+        let start = std::time::Instant::now();
+        for text in ["[".repeat(100_000), "{a: ".repeat(100_000), "- ".repeat(100_000), "? ".repeat(100_000)]
+        {
+            let why = Config::parse("deep.yaml", &text, Path::new(""), &[]).unwrap_err().to_string();
+            assert!(why.contains("levels deep"), "{why}");
+        }
+        let steps: String = (0..400).map(|i| format!("{}a:\n", " ".repeat(i * 6))).collect();
+        assert!(Config::parse("deep.yaml", &steps, Path::new(""), &[]).is_err());
+        assert!(start.elapsed().as_secs() < 5);
+        assert!(!too_deep(&format!("a: [{}]  # [[[\n# {{", "[1], ".repeat(500))));
     }
 }

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -131,66 +132,106 @@ impl Context {
 
     /// Shows how far `what` has come: a bar with the time left on a terminal, now and then a line elsewhere.
     pub fn progress(&self, what: &str, total: usize) -> Progress {
-        let total = total as u64;
+        let state = State { what: what.to_string(), total, done: 0.0, start: Instant::now(), heard: 0.0 };
         if self.quiet {
-            return Progress { bar: None, lines: None };
+            return Progress { state: Arc::new(Mutex::new(state)), bar: None, end: None };
         }
         if std::io::stderr().is_terminal() {
-            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-            if let Ok(style) =
-                ProgressStyle::with_template("{msg:24} {bar:32} {pos}/{len}  {elapsed} gone, {eta} left")
-            {
+            let bar = ProgressBar::with_draw_target(Some(BAR), ProgressDrawTarget::stderr());
+            let template = "{msg:24} {bar:32} {prefix}  {elapsed} gone, {eta} left";
+            if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);
             }
             bar.set_message(what.to_string());
+            bar.set_prefix(format!("0/{total}"));
             bar.enable_steady_tick(Duration::from_millis(500));
-            return Progress { bar: Some(bar), lines: None };
+            return Progress { state: Arc::new(Mutex::new(state)), bar: Some(bar), end: None };
         }
-        let lines =
-            Lines { what: what.to_string(), total, done: 0, start: Instant::now(), last: Instant::now() };
-        Progress { bar: None, lines: Some(lines) }
+        let state = Arc::new(Mutex::new(state));
+        let (end, ended) = mpsc::channel();
+        let shown = state.clone();
+        // Lines come by the clock, not when something is done: a single step may take minutes.
+        let lines = move || {
+            let mut wait = FIRST_LINE;
+            while let Err(mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(wait) {
+                if let Ok(state) = shown.lock() {
+                    let _ = writeln!(std::io::stderr(), "{}", state.line());
+                }
+                wait = LINE_EVERY;
+            }
+        };
+        let started = std::thread::Builder::new().spawn(lines);
+        Progress { state, bar: None, end: started.is_ok().then_some(end) }
     }
 }
 
 /// See [`Context::progress`].
 pub struct Progress {
+    state: Arc<Mutex<State>>,
     bar: Option<ProgressBar>,
-    lines: Option<Lines>,
+    /// Dropped, it ends the lines.
+    end: Option<mpsc::Sender<()>>,
 }
 
-struct Lines {
+struct State {
     what: String,
-    total: u64,
-    done: u64,
+    total: usize,
+    /// Units; parts of one count too.
+    done: f64,
     start: Instant,
-    last: Instant,
+    /// Seconds from the start to when the latest unit was done.
+    heard: f64,
 }
 
-/// Time between two lines of progress where there is no terminal.
+/// Parts of a bar on a terminal.
+const BAR: u64 = 1000;
+/// Time to the first line of progress where there is no terminal, and between the others.
+const FIRST_LINE: Duration = Duration::from_secs(8);
 const LINE_EVERY: Duration = Duration::from_secs(10);
+
+impl State {
+    /// Units that are done, and whether all are: parts of one may not add up to the last digit.
+    fn whole(&self) -> usize {
+        ((self.done + 1e-6) as usize).min(self.total)
+    }
+
+    fn line(&self) -> String {
+        let spent = self.start.elapsed().as_secs_f64();
+        let left = self.heard / self.done * (self.total as f64 - self.done) - (spent - self.heard);
+        // Nothing is done yet, or the unit at hand takes longer than those before.
+        let left = if left.is_finite() && left > 0.0 { format!(", {left:.0} s left") } else { String::new() };
+        format!("{}: {}/{}, {spent:.0} s gone{left}", self.what, self.whole(), self.total)
+    }
+}
 
 impl Progress {
     /// `more` units are done. False once the user asked to stop.
     pub fn tick(&mut self, more: usize) -> bool {
-        if let Some(bar) = &self.bar {
-            bar.inc(more as u64);
-        }
-        if let Some(lines) = &mut self.lines {
-            lines.done += more as u64;
-            if lines.last.elapsed() >= LINE_EVERY {
-                lines.last = Instant::now();
-                let spent = lines.start.elapsed().as_secs_f64();
-                let left = spent / lines.done.max(1) as f64 * lines.total.saturating_sub(lines.done) as f64;
-                let _ = writeln!(
-                    std::io::stderr(),
-                    "{}: {}/{}, {spent:.0} s gone, {left:.0} s left",
-                    lines.what,
-                    lines.done,
-                    lines.total
-                );
+        self.part(more as f64)
+    }
+
+    /// `more` units, or a part of one, are done. False once the user asked to stop.
+    pub fn part(&mut self, more: f64) -> bool {
+        if let Ok(mut state) = self.state.lock() {
+            state.done += more;
+            state.heard = state.start.elapsed().as_secs_f64();
+            if let Some(bar) = &self.bar {
+                bar.set_position((state.done / state.total.max(1) as f64 * BAR as f64) as u64);
+                bar.set_prefix(format!("{}/{}", state.whole(), state.total));
             }
         }
         !INTERRUPTED.load(Ordering::SeqCst)
+    }
+
+    /// A remark while it goes on.
+    pub fn note(&self, text: &str) {
+        match (&self.bar, &self.end) {
+            (Some(bar), _) => bar.println(text),
+            (None, Some(_)) => {
+                let _ = writeln!(std::io::stderr(), "{text}");
+            }
+            (None, None) => {}
+        }
     }
 }
 

@@ -97,7 +97,7 @@ impl Measured {
         let mut encoder = preset.encoder(encoding, context.seed);
         let mut progress = context.progress(&format!("{network}, T up to {longest}"), recordings.len());
         let found =
-            evaluate(&engine, recordings, &mut encoder, longest, batch_size, &mut |n| progress.tick(n))?;
+            evaluate(&engine, recordings, &mut encoder, longest, batch_size, &mut |n| progress.part(n))?;
         let simulated = Simulated { preset, encoding, steps, moments, layers, found };
         Ok(Self { network: network.to_owned(), kind, epoch, result: Judged::Spiking(Box::new(simulated)) })
     }

@@ -8,26 +8,25 @@ use escape_data::{Dataset, Origin, Recordings};
 use escape_model::ann::Ann;
 use escape_model::input::KnownInput;
 use escape_model::metrics::Loss;
-use escape_report::rows::{
-    Activity, Evaluation, Finetune, Kind, Raster, Row, Training, append_csv, read_csv,
-};
-use escape_snn_core::network::{Preset, SpikingNetwork};
-use escape_stdb::finetune::Options;
-use escape_stdb::surrogate::Surrogate;
+use escape_report::rows::{Activity, Evaluation, Finetune, Kind, Raster, Row, Training, read_csv};
+use escape_snn_core::network::SpikingNetwork;
+use serde_json::{Map, Value};
 
 use crate::args::WeightsArgs;
 use crate::commands::convert::{Conversion, converted};
-use crate::commands::finetune::{Job, adam, finetune, schedule};
-use crate::commands::train::{Recipe, train_into};
+use crate::commands::finetune::{Job, finetune, held_out};
+use crate::commands::train::train_into;
 use crate::commands::{Simulation, checkpoint, data, dataset, energy, network, report, spikes, tell_remarks};
 use crate::config::{Config, Convert};
 use crate::context::{Context, existing, existing_data, make_folder, usage};
-use crate::measured::Measured;
+use crate::measured::{Measured, put};
 use crate::notes;
-use crate::run_folder::{Input, Manifest, clear, now, sha256, write_text};
+use crate::run_folder::{Input, Manifest, clear, differences, hold, now, sha256, write_text};
 
 /// The settings as they were resolved, in the run folder.
-const RESOLVED: &str = "config.resolved.yaml";
+pub const RESOLVED: &str = "config.resolved.yaml";
+/// What ran, where and on which inputs.
+const MANIFEST: &str = "manifest.json";
 /// What was evaluated already; written last of a network's tables.
 const EVALUATIONS: &str = Evaluation::FILE;
 
@@ -45,19 +44,11 @@ struct Run<'a> {
 
 /// Runs everything that the configuration asks for; returns the page and the first table.
 pub fn run(context: &Context, config: &Config, folder: &Path, resume: bool) -> Result<(PathBuf, String)> {
-    let text = serde_yaml::to_string(config).context("the configuration cannot be written as YAML")?;
-    let resolved = folder.join(RESOLVED);
-    if resume {
-        let old = std::fs::read_to_string(existing(&resolved)?)?;
-        if old != text {
-            return Err(usage(format!(
-                "{}: the interrupted run had other settings; resume it with the same ones, or leave --resume out to start a new run",
-                resolved.display()
-            )));
-        }
-    }
     // Everything that can be wrong with the input is found before the folder is made.
     let inputs = inputs(config)?;
+    if resume {
+        check_same(context, config, folder, &inputs)?;
+    }
     let data = recordings(context, config)?;
     let limit = config.evaluate.samples.unwrap_or(usize::MAX);
     let test = data.test.head(limit.min(data.test.len()));
@@ -77,12 +68,19 @@ pub fn run(context: &Context, config: &Config, folder: &Path, resume: bool) -> R
     };
     let given = config.ann.checkpoint.clone().map(&load).transpose()?;
 
+    make_folder(folder)?;
+    let _held = hold(folder)?;
     if context.force && !resume {
         clear(folder, RESOLVED)?;
     }
-    make_folder(folder)?;
-    write_text(&resolved, &text)?;
-    manifest(context, config, folder, &text, inputs)?;
+    let text = serde_yaml::to_string(config).context("the configuration cannot be written as YAML")?;
+    // A resumed run keeps what it was started with.
+    if !folder.join(RESOLVED).exists() {
+        write_text(&folder.join(RESOLVED), &text)?;
+    }
+    if !folder.join(MANIFEST).exists() {
+        manifest(context, config, folder, &text, inputs)?;
+    }
     let (ann, ann_path) = match given {
         Some(given) => given,
         None => load(train_ann(context, config, folder, &data)?)?,
@@ -93,7 +91,7 @@ pub fn run(context: &Context, config: &Config, folder: &Path, resume: bool) -> R
         run.convert(route)?;
     }
     for (i, _) in config.finetune.iter().enumerate() {
-        run.finetune(i, resume)?;
+        run.finetune(i)?;
     }
     run.spikes()?;
     if config.energy && folder.join(Activity::FILE).exists() {
@@ -117,6 +115,53 @@ fn inputs(config: &Config) -> Result<Vec<Input>> {
     files.iter().map(|p| Input::of(&existing(p)?)).collect()
 }
 
+/// Whether the run in a folder was started with these settings and inputs.
+///
+/// # Errors
+/// It was not; each difference is named.
+fn check_same(context: &Context, config: &Config, folder: &Path, inputs: &[Input]) -> Result<()> {
+    let resolved = folder.join(RESOLVED);
+    let Ok(text) = std::fs::read_to_string(&resolved) else {
+        if folder.join(MANIFEST).exists() {
+            return Err(usage(format!(
+                "{}: holds a run without {RESOLVED}, so that nobody can tell what it was started with; choose another \
+                 folder",
+                folder.display()
+            )));
+        }
+        context.note(format!("{}: nothing to resume yet, the run starts", folder.display()));
+        return Ok(());
+    };
+    let old = Config::parse(&resolved.display().to_string(), &text, folder, &[])?;
+    let mut found = differences(&old.comparable()?, &config.comparable()?);
+    if let Ok(text) = std::fs::read_to_string(folder.join(MANIFEST)) {
+        let manifest: Value = serde_json::from_str(&text)
+            .with_context(|| format!("{}: expected JSON", folder.join(MANIFEST).display()))?;
+        // The ANN's checkpoint comes after the recordings' files.
+        let recordings = inputs.len() - usize::from(config.ann.checkpoint.is_some());
+        let setting = |i: usize| match i < recordings {
+            true => format!("data.file ({})", i + 1),
+            false => "ann.checkpoint".to_owned(),
+        };
+        let named = |hashes: Vec<Value>| -> Value {
+            hashes.into_iter().enumerate().map(|(i, hash)| (setting(i), hash)).collect::<Map<_, _>>().into()
+        };
+        let kept = manifest["inputs"].as_array().into_iter().flatten();
+        let before = kept.map(|input| input["sha256"].clone()).collect();
+        let now = inputs.iter().map(|input| Value::from(input.sha256.clone())).collect();
+        found.extend(differences(&named(before), &named(now)));
+    }
+    if found.is_empty() {
+        return Ok(());
+    }
+    Err(usage(format!(
+        "{}: the interrupted run had other settings: {}; resume it with the same ones, or leave --resume out to start a \
+         new run",
+        resolved.display(),
+        found.join("; ")
+    )))
+}
+
 fn manifest(context: &Context, config: &Config, folder: &Path, text: &str, inputs: Vec<Input>) -> Result<()> {
     let manifest = Manifest {
         name: config.name.clone(),
@@ -130,7 +175,7 @@ fn manifest(context: &Context, config: &Config, folder: &Path, text: &str, input
         config_sha256: sha256(text),
         inputs,
     };
-    write_text(&folder.join("manifest.json"), &(serde_json::to_string_pretty(&manifest)? + "\n"))
+    write_text(&folder.join(MANIFEST), &(serde_json::to_string_pretty(&manifest)? + "\n"))
 }
 
 /// The recordings. Simulated ones are not stored: settings and seed make them again, the same.
@@ -148,22 +193,17 @@ fn recordings(context: &Context, config: &Config) -> Result<Dataset> {
 /// Trains the ANN; returns its checkpoint.
 fn train_ann(context: &Context, config: &Config, folder: &Path, data: &Dataset) -> Result<PathBuf> {
     let train = config.ann.train.as_ref().ok_or_else(|| usage("ann: expected either checkpoint or train"))?;
-    let mut recipe = Recipe::of(train.arch).with_rule(None, train.lr, 0.0)?;
-    recipe.preset = train.preset;
-    recipe.epochs = train.epochs;
-    recipe.batch_size = train.batch_size.unwrap_or(recipe.batch_size);
+    let recipe = train.recipe()?;
     let into = folder.join("ann");
     let trained = train_into(context, &recipe, data, &into, true)?;
-    copy_rows::<Training>(&into, folder)?;
+    copy_rows(&into, folder, |_: &Training| true)?;
     Ok(trained)
 }
 
-/// Adds the rows of a stage's table that the run's table lacks.
-fn copy_rows<R: Row + PartialEq>(from: &Path, to: &Path) -> Result<()> {
-    let known: Vec<R> = read_csv(&to.join(R::FILE))?.unwrap_or_default();
+/// Takes a network's rows of a stage's table over into the run's.
+fn copy_rows<R: Row + Clone>(from: &Path, to: &Path, theirs: impl Fn(&R) -> bool) -> Result<()> {
     let rows: Vec<R> = read_csv(&from.join(R::FILE))?.unwrap_or_default();
-    let new: Vec<R> = rows.into_iter().filter(|r| !known.contains(r)).collect();
-    Ok(append_csv(&to.join(R::FILE), &new)?)
+    put(to, &rows, theirs)
 }
 
 impl Run<'_> {
@@ -218,40 +258,32 @@ impl Run<'_> {
         self.judge(&route.name, (Kind::Converted, None), route.timesteps, &route.also_at, &test)
     }
 
-    fn finetune(&self, index: usize, resume: bool) -> Result<()> {
+    fn finetune(&self, index: usize) -> Result<()> {
         let job = &self.config.finetune[index];
         let path = self.checkpoint_of(&job.name);
         if !path.exists() {
             let start = self.simulation(&self.checkpoint_of(&job.from), job.timesteps)?;
             let preset = start.network.preset;
-            let by_default = preset == Preset::Default;
-            let options = Options {
-                rule: adam(job.lr, 0.0)?,
-                batch_size: job.batch_size,
-                steps: job.timesteps,
-                encoding: start.encoding,
-                surrogate: if by_default { Surrogate::DEFAULT } else { Surrogate::PUBLISHED_LINEAR },
-                learn_thresholds: by_default,
-                learn_leaks: by_default,
-                shuffle: true,
-                schedule: schedule(None, preset, job.epochs),
-                seed: self.context.seed,
-            };
             let folder = self.folder.join(format!("{}-training", job.name));
             let train = self.data.train.head(job.samples.unwrap_or(usize::MAX).min(self.data.train.len()));
-            let name = job.name.clone();
-            let input = KnownInput::trained_on(&self.data);
             let into = Job {
-                name,
-                options,
+                name: job.name.clone(),
+                options: job.options(preset, start.encoding, self.context.seed)?,
                 epochs: job.epochs,
-                max_steps: None,
+                max_steps: job.max_steps,
+                validation: job.validation.unwrap_or(held_out(preset)),
                 folder: folder.clone(),
-                resume,
-                input,
+                input: KnownInput::trained_on(&self.data),
+                // The folder is the run's: what is in it was begun by this run.
+                resume: true,
             };
-            let report = finetune(self.context, into, start, &train, &self.test(job.test_samples))?;
-            copy_rows::<Finetune>(&folder, self.folder)?;
+            let test = self.test(job.test_samples);
+            let report = finetune(self.context, into, start, &train, &test, false)?;
+            if !report.improved {
+                self.context
+                    .note(format!("{}: no epoch was better than {}, which is kept", job.name, job.from));
+            }
+            copy_rows(&folder, self.folder, |row: &Finetune| row.network == job.name)?;
             checkpoint(&report.checkpoint)?.save(&path)?;
         }
         let best = checkpoint(&path)?.epoch.and_then(|e| u32::try_from(e).ok());

@@ -41,7 +41,7 @@ use budget::Budget;
 use reading::Reading;
 
 pub use arrays::{ArrayValues, NamedArray, NumberType};
-pub use atomic::write_atomically;
+pub use atomic::{remove_leftovers, write_atomically};
 pub use budget::{COMPRESSED, COMPRESSED_LIMIT, memory_limit};
 pub use error::{DataError, Position, shown};
 pub use layout::Axes;

@@ -119,6 +119,21 @@ impl Ann {
         Ok(taken)
     }
 
+    /// Takes all weights over from a network of the same architecture, as a training that goes on does.
+    pub fn inherit(&mut self, other: &Self) -> Result<(), ModelError> {
+        for ((name, value), (_, old)) in self.parameters.iter_mut().zip(&other.parameters) {
+            if value.size() != old.size() {
+                return Err(ModelError::Data(format!(
+                    "{name}: expected {:?}, got {:?}",
+                    value.size(),
+                    old.size()
+                )));
+            }
+            *value = old.f_detach_copy()?.f_to_device(value.device())?;
+        }
+        Ok(())
+    }
+
     /// The weights as a checkpoint's list, on the CPU.
     pub fn weights(&self) -> Result<Vec<(String, TensorData)>, ModelError> {
         self.parameters.iter().map(|(name, value)| Ok((name.clone(), from_tensor(value)?))).collect()

@@ -4,6 +4,7 @@
 //! * [`identify`]: which network a set of weights is.
 //! * [`ann`]: the networks as tensors; forward pass, weights in and out of checkpoints.
 //! * [`train`] and [`optim`]: training with PyTorch's update rules.
+//! * [`shuffle`]: reproducible orders. [`watch`]: whether a training goes wrong.
 //! * [`checkpoint`]: `.pth` and `.safetensors` files, read and written without Python.
 //! * [`input`]: what a network knows of the recordings that it takes.
 //! * [`recordings`]: recordings from any file, tensors kept by `torch.save` among them.
@@ -18,6 +19,7 @@ pub mod input;
 pub mod metrics;
 pub mod recordings;
 pub mod shuffle;
+pub mod watch;
 
 #[cfg(feature = "libtorch")]
 pub mod ann;

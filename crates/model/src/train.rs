@@ -1,7 +1,9 @@
 //! Training an artificial network, epoch by epoch.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::str::FromStr;
 use std::time::Instant;
 
 use escape_data::{CLASSES, Recordings};
@@ -12,7 +14,46 @@ use crate::ann::{Ann, to_tensor, to_vec};
 use crate::checkpoint::{Checkpoint, Value};
 use crate::metrics::{Loss, Metrics};
 use crate::optim::{Optimizer, Rule};
-use crate::shuffle::permutation;
+use crate::shuffle::{balanced, permutation};
+use crate::watch::{Trouble, Watch};
+
+/// How a training makes up for classes of different frequency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// Each recording's loss is weighted by N / (K n), n the recordings of its class; a batch's loss is the weighted
+    /// mean, as PyTorch's.
+    Weights,
+    /// Each epoch draws as many recordings as there are, every class equally often.
+    Sampling,
+}
+
+impl fmt::Display for Balance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Weights => "weights",
+            Self::Sampling => "sampling",
+        })
+    }
+}
+
+impl FromStr for Balance {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "weights" => Ok(Self::Weights),
+            "sampling" => Ok(Self::Sampling),
+            _ => Err(format!("unknown balance '{text}': expected weights or sampling")),
+        }
+    }
+}
+
+/// The weight of each class, N / (K n) for n of N recordings and K classes that occur; 0 for a class that does not.
+pub fn class_weights(recordings: &Recordings) -> [f32; CLASSES] {
+    let counts = recordings.class_counts();
+    let occurring = counts.iter().filter(|&&n| n > 0).count();
+    counts.map(|n| if n == 0 { 0.0 } else { recordings.len() as f32 / (occurring * n) as f32 })
+}
 
 /// How to train.
 #[derive(Clone, Copy, Debug)]
@@ -23,29 +64,151 @@ pub struct Options {
     pub batch_size: usize,
     /// What is minimised.
     pub loss: Loss,
+    /// What is done about classes of different frequency.
+    pub balance: Option<Balance>,
     /// Stop after this many epochs without a new best accuracy.
     pub patience: Option<usize>,
     /// Orders the recordings and drives dropout.
     pub seed: u64,
 }
 
+/// What a training tells while an epoch runs.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// So many more recordings were trained on.
+    Trained(usize),
+    /// So many more were judged; a part of one where its simulation takes many steps.
+    Judged(f64),
+    /// Something goes wrong.
+    Trouble(&'a Trouble),
+}
+
 /// What one epoch came to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EpochResult {
-    /// Number of the epoch, from 1.
+    /// Number of the epoch, from 1; 0 is the network as it was given.
     pub epoch: usize,
-    /// Mean loss over the training recordings, as they were trained on.
-    pub train_loss: f64,
+    /// Mean of what was minimised over the training recordings, as they were trained on; none at epoch 0.
+    pub train_loss: Option<f64>,
     /// Accuracy likewise.
-    pub train_accuracy: f64,
+    pub train_accuracy: Option<f64>,
     /// Mean loss on the held-out recordings.
     pub test_loss: f64,
     /// Accuracy on the held-out recordings.
     pub test_accuracy: f64,
+    /// Balanced accuracy likewise.
+    pub test_balanced_accuracy: f64,
+    /// Macro F1 likewise.
+    pub test_macro_f1: f64,
     /// Wall-clock seconds.
     pub seconds: f64,
     /// Whether the held-out accuracy is the best so far.
     pub is_best: bool,
+}
+
+/// What a training has come to so far, epoch by epoch. It is saved with the network, so that the table of epochs
+/// follows from the state and never runs ahead of it.
+#[derive(Clone, Debug, Default)]
+pub struct History(Vec<EpochResult>);
+
+/// Key of the history in a checkpoint.
+const HISTORY_KEY: &str = "history";
+
+impl History {
+    /// All epochs so far.
+    pub fn epochs(&self) -> &[EpochResult] {
+        &self.0
+    }
+
+    /// The epoch of the highest accuracy, the earliest of equal ones.
+    pub fn best(&self) -> Option<&EpochResult> {
+        self.0.iter().rfind(|e| e.is_best)
+    }
+
+    /// Adds an epoch that was judged just now, `train` its loss and accuracy in training.
+    pub fn add(
+        &mut self,
+        epoch: usize,
+        train: Option<(f64, f64)>,
+        judged: &Metrics,
+        start: Instant,
+    ) -> EpochResult {
+        let result = EpochResult {
+            epoch,
+            train_loss: train.map(|t| t.0),
+            train_accuracy: train.map(|t| t.1),
+            test_loss: judged.loss(),
+            test_accuracy: judged.accuracy(),
+            test_balanced_accuracy: judged.balanced_accuracy(),
+            test_macro_f1: judged.macro_f1(),
+            seconds: start.elapsed().as_secs_f64(),
+            is_best: self.best().is_none_or(|best| judged.accuracy() > best.test_accuracy),
+        };
+        self.0.push(result);
+        result
+    }
+
+    /// What a checkpoint keeps of it.
+    pub fn entries(&self) -> Vec<(String, Value)> {
+        let number = |x: Option<f64>| x.map_or(Value::None, Value::Float);
+        let row = |e: &EpochResult| {
+            let numbers = [
+                e.train_loss,
+                e.train_accuracy,
+                Some(e.test_loss),
+                Some(e.test_accuracy),
+                Some(e.test_balanced_accuracy),
+                Some(e.test_macro_f1),
+                Some(e.seconds),
+            ];
+            Value::List(std::iter::once(Value::Int(e.epoch as i64)).chain(numbers.map(number)).collect())
+        };
+        let mut entries = Vec::new();
+        if let Some(best) = self.best() {
+            entries.push(("best_epoch".to_string(), Value::Int(best.epoch as i64)));
+            entries.push(("best_accuracy".to_string(), Value::Float(best.test_accuracy)));
+        }
+        entries.push((HISTORY_KEY.to_string(), Value::List(self.0.iter().map(row).collect())));
+        entries
+    }
+
+    /// Reads what [`History::entries`] gave.
+    ///
+    /// # Errors
+    /// The checkpoint holds none, or a damaged one.
+    pub fn of(saved: &Checkpoint) -> Result<Self, ModelError> {
+        let odd = || {
+            ModelError::Data(
+                "the checkpoint holds no sound history of its training to resume from; start afresh without --resume"
+                    .into(),
+            )
+        };
+        let entry = saved.extra.iter().find(|e| e.0 == HISTORY_KEY).ok_or_else(odd)?;
+        let mut history = Self::default();
+        for row in entry.1.items().ok_or_else(odd)? {
+            let [epoch, train_loss, train_accuracy, rest @ ..] = row.items().ok_or_else(odd)? else {
+                return Err(odd());
+            };
+            let rest: Vec<f64> = rest.iter().filter_map(Value::as_f64).collect();
+            let ([test_loss, test_accuracy, balanced, f1, seconds], Some(epoch)) =
+                (&rest[..], epoch.as_i64())
+            else {
+                return Err(odd());
+            };
+            history.0.push(EpochResult {
+                epoch: usize::try_from(epoch).map_err(|_| odd())?,
+                train_loss: train_loss.as_f64(),
+                train_accuracy: train_accuracy.as_f64(),
+                test_loss: *test_loss,
+                test_accuracy: *test_accuracy,
+                test_balanced_accuracy: *balanced,
+                test_macro_f1: *f1,
+                seconds: *seconds,
+                is_best: history.best().is_none_or(|best| *test_accuracy > best.test_accuracy),
+            });
+        }
+        Ok(history)
+    }
 }
 
 /// A training run: the network and everything needed to continue.
@@ -55,30 +218,33 @@ pub struct Trainer {
     optimizer: Optimizer,
     options: Options,
     epoch: usize,
-    best: Option<(usize, f64)>,
+    history: History,
+    watch: Watch,
 }
 
 impl Trainer {
     /// Starts training `net`.
     pub fn new(mut net: Ann, options: Options) -> Self {
         net.require_gradients();
-        Self { net, optimizer: Optimizer::new(options.rule), options, epoch: 0, best: None }
+        let optimizer = Optimizer::new(options.rule);
+        Self { net, optimizer, options, epoch: 0, history: History::default(), watch: Watch::default() }
     }
 
     /// Continues from a checkpoint that [`Trainer::checkpoint`] made; `net` holds its weights already.
-    pub fn resume(mut net: Ann, options: Options, saved: &Checkpoint) -> Result<Self, ModelError> {
-        net.require_gradients();
+    pub fn resume(net: Ann, options: Options, saved: &Checkpoint) -> Result<Self, ModelError> {
+        let mut trainer = Self::new(net, options);
         let state = saved.optimizer.as_ref().ok_or_else(|| {
             ModelError::Data(
                 "the checkpoint holds no optimiser state to resume from; start afresh without --resume"
                     .into(),
             )
         })?;
-        let optimizer = Optimizer::from_value(options.rule, state, net.parameters().len(), net.device())?;
-        let epoch = saved.epoch.unwrap_or(0).max(0) as usize;
-        let extra = |key: &str| saved.extra.iter().find(|e| e.0 == key).and_then(|e| e.1.as_f64());
-        let best = extra("best_epoch").zip(extra("best_accuracy")).map(|(e, a)| (e as usize, a));
-        Ok(Self { net, optimizer, options, epoch, best })
+        let (count, device) = (trainer.net.parameters().len(), trainer.net.device());
+        trainer.optimizer = Optimizer::from_value(options.rule, state, count, device)?;
+        trainer.epoch = saved.epoch.unwrap_or(0).max(0) as usize;
+        trainer.history = History::of(saved)?;
+        trainer.expect();
+        Ok(trainer)
     }
 
     /// The network.
@@ -91,33 +257,69 @@ impl Trainer {
         self.epoch
     }
 
-    /// Epoch and held-out accuracy of the best epoch so far.
-    pub fn best(&self) -> Option<(usize, f64)> {
-        self.best
+    /// What every epoch came to.
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// Whether the best epoch lies further back than the patience.
     pub fn out_of_patience(&self) -> bool {
-        let since = self.epoch - self.best.map_or(0, |b| b.0);
+        let since = self.epoch - self.history.best().map_or(0, |best| best.epoch);
         self.options.patience.is_some_and(|p| since >= p)
     }
 
+    /// Judges the network as it was given, as epoch 0: it is the best until an epoch beats it.
+    pub fn judge_input(
+        &mut self,
+        held_out: &Recordings,
+        tick: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<EpochResult, ModelError> {
+        let start = Instant::now();
+        let judged = self.judge(held_out, tick)?;
+        let result = self.history.add(0, None, &judged, start);
+        self.expect();
+        Ok(result)
+    }
+
+    fn judge(
+        &self,
+        held_out: &Recordings,
+        tick: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<Metrics, ModelError> {
+        let look = &mut |_: usize, logits: &[f32]| tick(Event::Judged((logits.len() / CLASSES) as f64));
+        evaluate(&self.net, held_out, 256, self.options.loss, look)
+    }
+
+    /// What the next epoch should keep up.
+    fn expect(&mut self) {
+        if let Some(best) = self.history.best() {
+            self.watch.expect(best.test_loss, best.test_balanced_accuracy);
+        }
+    }
+
     /// Trains on every recording once, in an order of the epoch's own, then judges the held-out ones.
-    /// `tick` hears of recordings done, and stops the run by returning false.
+    /// `tick` hears what happens, and stops the run by returning false.
     pub fn run_epoch(
         &mut self,
         train: &Recordings,
         held_out: &Recordings,
-        tick: &mut dyn FnMut(usize) -> bool,
+        tick: &mut dyn FnMut(Event) -> bool,
     ) -> Result<EpochResult, ModelError> {
         let start = Instant::now();
         let device = self.net.device();
+        let epoch = self.epoch + 1;
         // Dropout draws from libtorch's generator: a resumed epoch must find it where it left it.
         tch::manual_seed((self.options.seed ^ ((self.epoch as u64 + 1) << 32)) as i64);
+        let order = order(&train.y, self.options.balance, self.options.seed, self.epoch);
+        let weights = match self.options.balance {
+            Some(Balance::Weights) => Some(class_weights(train)),
+            _ => None,
+        };
+        let on_device = weights.map(|w| Tensor::f_from_slice(&w)?.f_to_device(device)).transpose()?;
         let mut metrics = Metrics::default();
-        for batch in
-            permutation(train.len(), self.options.seed, self.epoch as u64).chunks(self.options.batch_size)
-        {
+        // Sum of the weighted losses, and of the weights.
+        let mut weighted = (0.0, 0.0);
+        for (step, batch) in order.chunks(self.options.batch_size).enumerate() {
             let x = batch_tensor(train, batch, device)?;
             let labels: Vec<i64> = batch.iter().map(|&i| train.y[i]).collect();
             let logits = self.net.forward(&x, true)?;
@@ -126,48 +328,58 @@ impl Trainer {
                 Loss::SoftmaxCrossEntropy => logits.f_softmax(1, Kind::Float)?,
             };
             let target = Tensor::f_from_slice(&labels)?.f_to_device(device)?;
-            let loss = judged.f_cross_entropy_loss(&target, None::<&Tensor>, Reduction::Mean, -100, 0.0)?;
+            let loss =
+                judged.f_cross_entropy_loss(&target, on_device.as_ref(), Reduction::Mean, -100, 0.0)?;
             let parameters: Vec<&Tensor> = self.net.parameters().iter().map(|p| &p.1).collect();
-            let gradients = Tensor::f_run_backward(&[loss], &parameters, false, false)?;
+            let gradients = Tensor::f_run_backward(&[&loss], &parameters, false, false)?;
             self.optimizer.step(&parameters, &gradients, 1.0)?;
-            add_all(&mut metrics, &to_vec(&logits)?, &labels, self.options.loss);
-            check_loss(metrics.loss(), self.epoch + 1)?;
-            if !tick(batch.len()) {
+            let logits = to_vec(&logits)?;
+            add_all(&mut metrics, &logits, &labels, self.options.loss);
+            check_loss(metrics.loss(), epoch)?;
+            let mean = loss.f_double_value(&[])?;
+            let share: f64 = weights.map_or(0.0, |w| labels.iter().map(|&y| f64::from(w[y as usize])).sum());
+            weighted = (weighted.0 + mean * share, weighted.1 + share);
+            for trouble in self.watch.batch((epoch, step + 1), mean, &logits, &labels) {
+                tick(Event::Trouble(&trouble));
+            }
+            if !tick(Event::Trained(batch.len())) {
                 return Err(ModelError::Interrupted);
             }
         }
-        let test = evaluate(&self.net, held_out, 256, self.options.loss, &mut |_, _| true)?;
-        self.epoch += 1;
-        let is_best = self.best.is_none_or(|b| test.accuracy() > b.1);
-        if is_best {
-            self.best = Some((self.epoch, test.accuracy()));
-        }
-        Ok(EpochResult {
-            epoch: self.epoch,
-            train_loss: metrics.loss(),
-            train_accuracy: metrics.accuracy(),
-            test_loss: test.loss(),
-            test_accuracy: test.accuracy(),
-            seconds: start.elapsed().as_secs_f64(),
-            is_best,
-        })
+        let train_loss = if weights.is_some() { weighted.0 / weighted.1 } else { metrics.loss() };
+        let judged = self.judge(held_out, tick)?;
+        tell_one_class(epoch, &judged, tick);
+        self.epoch = epoch;
+        let result = self.history.add(epoch, Some((train_loss, metrics.accuracy())), &judged, start);
+        self.expect();
+        Ok(result)
     }
 
     /// The study's dictionary as of now; with the optimiser's state it can be resumed from.
-    pub fn checkpoint(&self, accuracy: f64, with_optimizer: bool) -> Result<Checkpoint, ModelError> {
-        let mut extra = Vec::new();
-        if let Some((epoch, accuracy)) = self.best {
-            extra.push(("best_epoch".to_string(), Value::Int(epoch as i64)));
-            extra.push(("best_accuracy".to_string(), Value::Float(accuracy)));
-        }
+    pub fn checkpoint(&self, with_optimizer: bool) -> Result<Checkpoint, ModelError> {
         Ok(Checkpoint {
-            accuracy: Some(accuracy),
+            accuracy: self.history.epochs().last().map(|e| e.test_accuracy),
             epoch: Some(self.epoch as i64),
             weights: self.net.weights()?,
             optimizer: with_optimizer.then(|| self.optimizer.to_value()).transpose()?,
-            extra,
+            extra: self.history.entries(),
             ..Checkpoint::default()
         })
+    }
+}
+
+/// The places of recordings of these classes in the order of an epoch, counted from 0.
+pub fn order(labels: &[i64], balance: Option<Balance>, seed: u64, epoch: usize) -> Vec<usize> {
+    match balance {
+        Some(Balance::Sampling) => balanced(labels, seed, epoch as u64),
+        _ => permutation(labels.len(), seed, epoch as u64),
+    }
+}
+
+/// Tells of an epoch that names one class throughout.
+pub fn tell_one_class(epoch: usize, judged: &Metrics, tick: &mut dyn FnMut(Event) -> bool) {
+    if let Some(class) = judged.only_class_predicted() {
+        tick(Event::Trouble(&Trouble::OneClass { epoch, class, samples: judged.samples() }));
     }
 }
 
@@ -180,13 +392,13 @@ pub fn check_loss(loss: f64, epoch: usize) -> Result<(), ModelError> {
         return Ok(());
     }
     Err(ModelError::Data(format!(
-        "training diverged: expected a finite loss, got {loss} in epoch {epoch}; go on from an earlier epoch or start \
-         afresh, with a smaller --lr"
+        "training diverged: expected a finite loss, got {loss} in epoch {epoch}; start afresh in another folder with a \
+         smaller --lr, from the best epoch's checkpoint if there is one"
     )))
 }
 
 /// Splits off up to `per_class` different recordings of each class, the last ones in file order, to stop training
-/// by; never more than a fifth of those of a class. Training sets balanced by oversampling hold copies of a recording:
+/// by; never more than a fifth of those of a class, but one of two. Training sets balanced by oversampling hold copies of a recording:
 /// no copy of what is held out stays behind. Returns (training, validation).
 pub fn hold_out(recordings: &Recordings, per_class: usize) -> (Recordings, Recordings) {
     // Two recordings with one key are the same but for a chance of 1 in 2^64, and then one is left out in vain.
@@ -203,7 +415,8 @@ pub fn hold_out(recordings: &Recordings, per_class: usize) -> (Recordings, Recor
             .rev()
             .filter(|&i| recordings.y[i] == class && seen.insert(keys[i]))
             .collect();
-        different.truncate(per_class.min(different.len() / 5));
+        let most = (different.len() / 5).max(usize::from(different.len() > 1));
+        different.truncate(per_class.min(most));
         held.extend(different);
     }
     held.sort_unstable();
@@ -278,5 +491,33 @@ mod tests {
         // At most a fifth of the different ones.
         let (_, held) = hold_out(&recordings([&plain, &thrice, &often]), 1000);
         assert_eq!(held.class_counts(), [2, 2, 1]);
+        // One of few, and none of one.
+        let (train, held) = hold_out(&recordings([&[1.0, 2.0, 3.0], &[4.0, 5.0], &[6.0]]), 1000);
+        assert_eq!((train.class_counts(), held.class_counts()), ([2, 1, 1], [1, 1, 0]));
+    }
+
+    #[test]
+    fn weights_make_up_for_frequencies() {
+        let unequal = recordings([&[0.0; 6], &[0.0; 3], &[]]);
+        assert_eq!(class_weights(&unequal), [0.75, 1.5, 0.0]);
+    }
+
+    #[test]
+    fn a_history_comes_back_from_a_checkpoint() {
+        let judged = |right: usize| {
+            let mut metrics = Metrics::default();
+            (0..4).for_each(|i| metrics.add(&[1.0, 0.5, 0.0], usize::from(i >= right), Loss::CrossEntropy));
+            metrics
+        };
+        let (mut history, now) = (History::default(), Instant::now());
+        assert!(history.add(0, None, &judged(2), now).is_best);
+        assert!(!history.add(1, Some((0.5, 0.7)), &judged(2), now).is_best);
+        assert!(history.add(2, Some((f64::NAN, 0.7)), &judged(3), now).is_best);
+        let saved = Checkpoint { extra: history.entries(), ..Checkpoint::default() };
+        let back = History::of(&saved).unwrap();
+        assert_eq!(back.epochs()[..2], history.epochs()[..2]);
+        assert!(back.epochs()[2].train_loss.unwrap().is_nan());
+        assert_eq!(back.best().map(|b| (b.epoch, b.test_accuracy)), Some((2, 0.75)));
+        assert!(History::of(&Checkpoint::default()).is_err());
     }
 }

@@ -13,16 +13,18 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
         fs::create_dir_all(folder).map_err(ReportError::io("create", folder))?;
     }
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
+    // Named and locked as the leftovers that `escape_data::remove_leftovers` looks for.
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.{}-0.tmp", std::process::id()));
     let permissions = fs::metadata(path).ok().map(|old| old.permissions());
-    let written = File::create(&temporary).and_then(|mut file| {
+    let write = || {
+        let mut file = File::create(&temporary)?;
+        let _ = file.lock();
         file.write_all(bytes)?;
-        permissions.map_or(Ok(()), |permissions| file.set_permissions(permissions))
-    });
-    let result = written.map_err(ReportError::io("write", &temporary)).and_then(|()| {
+        permissions.map_or(Ok(()), |permissions| file.set_permissions(permissions))?;
+        Ok(file)
+    };
+    let result = write().map_err(ReportError::io("write", &temporary)).and_then(|_locked| {
         fs::rename(&temporary, path).map_err(ReportError::io("rename a temporary file to", path))
     });
     if result.is_err() {

@@ -52,15 +52,15 @@ impl Evaluation {
     }
 }
 
-/// Simulates `steps` steps for every recording, in file order. `tick` hears of recordings done, and stops
-/// the run by returning false.
+/// Simulates `steps` steps for every recording, in file order. `tick` hears of recordings done, in parts where a
+/// batch's steps are not simulated all at once, and stops the run by returning false.
 pub fn evaluate(
     engine: &Dense,
     recordings: &Recordings,
     encoder: &mut Encoder,
     steps: usize,
     batch_size: usize,
-    tick: &mut dyn FnMut(usize) -> bool,
+    tick: &mut dyn FnMut(f64) -> bool,
 ) -> Result<Evaluation, ModelError> {
     let network = engine.network();
     let mut by_step = vec![Metrics::default(); steps];
@@ -79,7 +79,8 @@ pub fn evaluate(
     let mut first = 0;
     for x in recordings.x.chunks(batch_size.max(1) * pixels) {
         let batch = x.len() / pixels;
-        let outcome = engine.run(x, first, encoder, steps, false)?;
+        let mut part = |done: usize| tick((batch * done) as f64 / steps as f64);
+        let outcome = engine.run_ticking(x, first, encoder, steps, &mut part)?;
         let labels = &recordings.y[first..first + batch];
         for (t, readout) in outcome.readout.chunks_exact(batch * CLASSES).enumerate() {
             let scale = network.preset.loss_scale(t + 1);
@@ -96,9 +97,6 @@ pub fn evaluate(
             layer.operations.iter_mut().zip(operations).for_each(|(a, b)| *a += b);
         }
         first += batch;
-        if !tick(batch) {
-            return Err(ModelError::Interrupted);
-        }
     }
     Ok(Evaluation { by_step, logits, layers })
 }

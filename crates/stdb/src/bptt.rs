@@ -31,6 +31,8 @@ pub struct Trainable {
     pub surrogate: Surrogate,
     /// Whether gradients of thresholds and leaks are wanted.
     pub constants: bool,
+    /// What each class's loss counts, if not the same; a batch's loss is then the weighted mean.
+    pub class_weights: Option<[f32; CLASSES]>,
     /// Bytes that a part of the batch may take.
     pub budget: usize,
     /// Computes neurons by tensor operations on the CPU too; they are what a CUDA device uses.
@@ -40,7 +42,7 @@ pub struct Trainable {
 /// What one batch came to.
 #[derive(Debug)]
 pub struct Gradients {
-    /// Mean cross-entropy.
+    /// Mean cross-entropy, weighted if classes are.
     pub loss: f64,
     /// Readout after the last step, B x K.
     pub readout: Vec<f32>,
@@ -79,6 +81,7 @@ impl Trainable {
             weights,
             surrogate,
             constants,
+            class_weights: None,
             budget: DEFAULT_BUDGET,
             tensor_neurons: device.is_cuda(),
         })
@@ -122,7 +125,7 @@ impl Trainable {
             let batch = part_labels.len();
             let frames =
                 to_tensor(input, &[batch * frames_each, 1, contacts, samples], self.weights[0].device())?;
-            let found = self.part(&frames, direct, part_labels, labels.len(), steps)?;
+            let found = self.part(&frames, direct, part_labels, labels, steps)?;
             total = Some(match total {
                 None => found,
                 Some(sum) => sum.plus(found)?,
@@ -149,7 +152,7 @@ impl Trainable {
         input: &Tensor,
         held: bool,
         labels: &[i64],
-        whole: usize,
+        whole: &[i64],
         steps: usize,
     ) -> Result<Gradients, ModelError> {
         let last = self.network.layers.len() - 1;
@@ -460,13 +463,13 @@ impl Trainable {
         }
     }
 
-    /// The readout of B x T x K currents, its loss as part of a batch of `whole` samples, and the way back
-    /// to the currents.
+    /// The readout of B x T x K currents, its loss as part of a batch with the classes `whole`, and the way
+    /// back to the currents.
     fn read_out(
         &self,
         current: &[f32],
         labels: &[i64],
-        whole: usize,
+        whole: &[i64],
         steps: usize,
     ) -> Result<ReadOut, ModelError> {
         let k = self.network.layers.len() - 1;
@@ -505,7 +508,7 @@ impl Trainable {
         Ok(out)
     }
 
-    /// Cross-entropy of readout values, B x K, as part of a batch of `whole` samples, and its gradient.
+    /// Cross-entropy of readout values, B x K, as part of a batch with the classes `whole`, and its gradient.
     ///
     /// By libtorch, in float32: of a sample that is already right beyond doubt, softmax minus one-hot is mere
     /// rounding, and Adam's first steps would make much of a different rounding than PyTorch's.
@@ -513,7 +516,7 @@ impl Trainable {
         &self,
         values: &[f32],
         labels: &[i64],
-        whole: usize,
+        whole: &[i64],
         steps: usize,
     ) -> Result<(f64, Vec<f32>), ModelError> {
         let logits = to_tensor(values, &[labels.len(), CLASSES], Device::Cpu)?.set_requires_grad(true);
@@ -522,10 +525,16 @@ impl Trainable {
             scale => logits.f_mul_scalar(f64::from(scale))?,
         };
         let target = Tensor::f_from_slice(labels)?;
-        let mean = judged.f_cross_entropy_loss(&target, None::<&Tensor>, Reduction::Mean, -100, 0.0)?;
-        let share = match labels.len() {
-            all if all == whole => mean,
-            part => mean.f_mul_scalar(part as f64 / whole as f64)?,
+        let loss = |weights: Option<&Tensor>, reduction| {
+            judged.f_cross_entropy_loss(&target, weights, reduction, -100, 0.0)
+        };
+        let share = match &self.class_weights {
+            None if labels.len() == whole.len() => loss(None, Reduction::Mean)?,
+            None => loss(None, Reduction::Mean)?.f_mul_scalar(labels.len() as f64 / whole.len() as f64)?,
+            Some(weights) => {
+                let total: f64 = whole.iter().map(|&label| f64::from(weights[label as usize])).sum();
+                loss(Some(&Tensor::f_from_slice(weights)?), Reduction::Sum)?.f_div_scalar(total)?
+            }
         };
         let gradient = Tensor::f_run_backward(&[&share], &[&logits], false, false)?;
         Ok((share.f_double_value(&[])?, to_vec(&gradient[0])?))
@@ -609,4 +618,86 @@ fn unpool(to_frames: &Tensor, pool: usize, shape: [i64; 5]) -> Result<Tensor, Mo
     // Rows and columns that no window covers get no gradient.
     let (right, below) = (shape[4] - size[3] * n, shape[3] - size[2] * n);
     Ok(spread.f_constant_pad_nd([0, right, 0, below])?.f_reshape(shape)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use escape_model::ann::Ann;
+    use escape_model::arch::Architecture;
+    use escape_snn_core::network::{Preset, SpikingLayer};
+
+    /// An untrained network with thresholds low enough that every layer fires.
+    fn trainable(preset: Preset) -> Trainable {
+        let ann = Ann::new(Architecture::Modified, 56, 100, 3, Device::Cpu).unwrap();
+        let layers = ann.layers().iter().zip(ann.parameters()).map(|(shape, (_, weight))| SpikingLayer {
+            shape: shape.clone(),
+            weights: to_vec(weight).unwrap(),
+            threshold: 0.05,
+            leak: 1.0,
+        });
+        let network = SpikingNetwork { preset, layers: layers.collect() };
+        Trainable::new(network, Surrogate::DEFAULT, false, Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn the_gradient_of_a_weighted_loss_is_its_slope() {
+        for preset in [Preset::Default, Preset::Published] {
+            let mut net = trainable(preset);
+            for weights in [None, Some([0.5, 1.5, 3.0])] {
+                net.class_weights = weights;
+                let (values, labels, steps) =
+                    ([0.3, -1.2, 0.8, 1.1, 0.4, -0.5, -0.9, 0.2, 1.7], [0i64, 2, 1], 2);
+                let whole = [0i64, 2, 1, 1, 0];
+                let at = |values: &[f32]| net.judge(values, &labels, &whole, steps).unwrap().0;
+                let (_, gradient) = net.judge(&values, &labels, &whole, steps).unwrap();
+                for i in 0..values.len() {
+                    let moved = |by: f32| {
+                        let mut values = values;
+                        values[i] += by;
+                        at(&values)
+                    };
+                    let slope = (moved(0.02) - moved(-0.02)) / 0.04;
+                    let got = f64::from(gradient[i]);
+                    assert!((got - slope).abs() < 2e-4, "{preset} {weights:?} {i}: {got} against {slope}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_weighted_batch_is_the_weighted_mean_of_its_recordings() {
+        let mut net = trainable(Preset::Default);
+        let x: Vec<f32> = (0..3 * 5600).map(|i| (i as f32 * 0.37).sin()).collect();
+        let labels = [2i64, 0, 0];
+        let weights = [0.5f32, 1.0, 2.5];
+        let run = |net: &Trainable, which: std::ops::Range<usize>| {
+            let x = &x[which.start * 5600..which.end * 5600];
+            let places: Vec<usize> = which.clone().collect();
+            net.gradients(x, &labels[which], &places, &mut Encoder::Direct, 3).unwrap()
+        };
+        let single: Vec<Gradients> = (0..3).map(|i| run(&net, i..i + 1)).collect();
+        net.class_weights = Some(weights);
+        let whole = run(&net, 0..3);
+        net.budget = 0;
+        let share = |i: usize| f64::from(weights[labels[i] as usize]) / 3.5;
+        let loss: f64 = (0..3).map(|i| share(i) * single[i].loss).sum();
+        assert!((whole.loss - loss).abs() < 1e-5 * loss, "{} against {loss}", whole.loss);
+        for (k, got) in whole.weights.iter().enumerate() {
+            let each: Vec<Vec<f32>> = single.iter().map(|g| to_vec(&g.weights[k]).unwrap()).collect();
+            let got = to_vec(got).unwrap();
+            let largest = got.iter().fold(0f32, |m, v| m.max(v.abs()));
+            assert!(largest > 0.0, "layer {k}: no gradient, so this would test nothing");
+            for (n, got) in got.iter().enumerate() {
+                let want: f64 = (0..3).map(|i| share(i) * f64::from(each[i][n])).sum();
+                assert!(
+                    (f64::from(*got) - want).abs() < 1e-5 * f64::from(largest),
+                    "layer {k}: {got}, {want}"
+                );
+            }
+        }
+        // Cut into parts it is the same.
+        let parts = run(&net, 0..3);
+        assert!((parts.loss - whole.loss).abs() < 1e-6);
+    }
 }

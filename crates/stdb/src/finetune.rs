@@ -10,8 +10,10 @@ use escape_model::ann::{to_tensor, to_vec};
 use escape_model::checkpoint::{Checkpoint, Value};
 use escape_model::metrics::{Loss, Metrics};
 use escape_model::optim::{Optimizer, Rule};
-use escape_model::shuffle::permutation;
-use escape_model::train::{EpochResult, check_loss};
+use escape_model::train::{
+    Balance, EpochResult, Event, History, check_loss, class_weights, order, tell_one_class,
+};
+use escape_model::watch::Watch;
 use escape_snn_core::dense::Dense;
 use escape_snn_core::encode::{Encoder, Encoding};
 use escape_snn_core::evaluate::{Evaluation, evaluate};
@@ -39,8 +41,10 @@ pub struct Options {
     pub learn_thresholds: bool,
     /// Whether leaks are learned too.
     pub learn_leaks: bool,
-    /// Whether each epoch has an order of its own; otherwise file order.
+    /// Whether each epoch has an order of its own; otherwise file order, and no [`Balance::Sampling`].
     pub shuffle: bool,
+    /// What is done about classes of different frequency.
+    pub balance: Option<Balance>,
     /// How the learning rate goes.
     pub schedule: Schedule,
     /// Orders the recordings and drives the input.
@@ -81,31 +85,51 @@ pub struct FineTuner {
     options: Options,
     encoder: Encoder,
     epoch: usize,
-    best: Option<(usize, f64)>,
+    history: History,
     step_losses: Vec<f64>,
+    /// Thresholds at the start of the whole training.
+    thresholds: Vec<f32>,
+    watch: Watch,
 }
 
 /// Key under which the published generator's state is saved.
 const GENERATOR_KEY: &str = "generator";
+/// Key of the loss of every step so far.
+const LOSSES_KEY: &str = "step_losses";
 
 impl FineTuner {
     /// Starts from a converted network.
     pub fn new(network: SpikingNetwork, options: Options, device: Device) -> Result<Self, ModelError> {
         let encoder = network.preset.encoder(options.encoding, options.seed);
         let constants = options.learn_thresholds || options.learn_leaks;
+        let thresholds = network.layers.iter().map(|l| l.threshold).collect();
         let trainable = Trainable::new(network, options.surrogate, constants, device)?;
         let optimizer = Optimizer::new(options.rule);
-        Ok(Self { trainable, optimizer, options, encoder, epoch: 0, best: None, step_losses: Vec::new() })
+        let (history, watch) = (History::default(), Watch::default());
+        Ok(Self {
+            trainable,
+            optimizer,
+            options,
+            encoder,
+            epoch: 0,
+            history,
+            step_losses: Vec::new(),
+            thresholds,
+            watch,
+        })
     }
 
-    /// Continues from a checkpoint that [`FineTuner::checkpoint`] made; `network` is the one in it.
+    /// Continues the training that began with `start` from a checkpoint that [`FineTuner::checkpoint`] made; `network`
+    /// is the one in it.
     pub fn resume(
+        start: &SpikingNetwork,
         network: SpikingNetwork,
         options: Options,
         device: Device,
         saved: &Checkpoint,
     ) -> Result<Self, ModelError> {
         let mut tuner = Self::new(network, options, device)?;
+        tuner.thresholds = start.layers.iter().map(|l| l.threshold).collect();
         let state = saved.optimizer.as_ref().ok_or_else(|| {
             ModelError::Data(
                 "the checkpoint holds no optimiser state to resume from; start afresh without --resume"
@@ -115,9 +139,11 @@ impl FineTuner {
         let count = tuner.constants()?.len() + tuner.trainable.weights.len();
         tuner.optimizer = Optimizer::from_value(options.rule, state, count, device)?;
         tuner.epoch = saved.epoch.unwrap_or(0).max(0) as usize;
+        tuner.history = History::of(saved)?;
         let extra = |key: &str| saved.extra.iter().find(|e| e.0 == key).map(|e| &e.1);
-        let number = |key: &str| extra(key).and_then(Value::as_f64);
-        tuner.best = number("best_epoch").zip(number("best_accuracy")).map(|(e, a)| (e as usize, a));
+        if let Some(losses) = extra(LOSSES_KEY).and_then(Value::items) {
+            tuner.step_losses = losses.iter().filter_map(Value::as_f64).collect();
+        }
         if let (Encoder::PublishedPoisson(generator), Some(Value::List(words))) =
             (&mut tuner.encoder, extra(GENERATOR_KEY))
         {
@@ -128,6 +154,7 @@ impl FineTuner {
                 )
             })?;
         }
+        tuner.expect();
         Ok(tuner)
     }
 
@@ -136,12 +163,12 @@ impl FineTuner {
         self.epoch
     }
 
-    /// Epoch and test accuracy of the best epoch so far.
-    pub fn best(&self) -> Option<(usize, f64)> {
-        self.best
+    /// What every epoch came to.
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
-    /// Loss of every step taken since this object was made.
+    /// Loss of every step of the training so far.
     pub fn step_losses(&self) -> &[f64] {
         &self.step_losses
     }
@@ -216,53 +243,83 @@ impl FineTuner {
         Ok(list)
     }
 
-    /// Trains on every recording once, but takes no more than `limit` steps, then judges the test
-    /// recordings. `tick` hears of recordings done and stops the run by returning false.
+    /// Judges the network as it was given, as epoch 0: it is the best until an epoch beats it.
+    pub fn judge_input(
+        &mut self,
+        judges: &Recordings,
+        tick: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<(EpochResult, Evaluation), ModelError> {
+        let start = Instant::now();
+        let found = self.evaluate(judges, tick)?;
+        let result = self.history.add(0, None, &found.last(), start);
+        self.expect();
+        Ok((result, found))
+    }
+
+    /// What the next epoch should keep up.
+    fn expect(&mut self) {
+        if let Some(best) = self.history.best() {
+            self.watch.expect(best.test_loss, best.test_balanced_accuracy);
+        }
+    }
+
+    /// Trains on every recording once, but takes no more than `limit` steps, then judges the recordings
+    /// `judges`. `tick` hears what happens and stops the run by returning false.
     pub fn run_epoch(
         &mut self,
         train: &Recordings,
-        test: &Recordings,
+        judges: &Recordings,
         limit: Option<usize>,
-        tick: &mut dyn FnMut(usize) -> bool,
+        tick: &mut dyn FnMut(Event) -> bool,
     ) -> Result<EpochResult, ModelError> {
         let start = Instant::now();
+        let epoch = self.epoch + 1;
         let order = if self.options.shuffle {
-            permutation(train.len(), self.options.seed, self.epoch as u64)
+            order(&train.y, self.options.balance, self.options.seed, self.epoch)
         } else {
             (0..train.len()).collect()
         };
+        self.trainable.class_weights = match self.options.balance {
+            Some(Balance::Weights) => Some(class_weights(train)),
+            _ => None,
+        };
         let mut metrics = Metrics::default();
-        let mut loss = 0.0;
+        // Sum of the losses, and of what each counts.
+        let mut loss = (0.0, 0.0);
         let scale = self.trainable.network.preset.loss_scale(self.options.steps);
         let batches = order.chunks(self.options.batch_size.max(1));
         let steps = batches.len();
         for (i, batch) in batches.take(limit.unwrap_or(usize::MAX)).enumerate() {
             let factor = self.options.schedule.factor(self.epoch, i, steps);
             let (readout, batch_loss) = self.step(train, batch, factor)?;
-            loss += batch_loss * batch.len() as f64;
-            for (row, &i) in readout.chunks_exact(CLASSES).zip(batch) {
+            let labels: Vec<i64> = batch.iter().map(|&i| train.y[i]).collect();
+            let share = match &self.trainable.class_weights {
+                None => batch.len() as f64,
+                Some(weights) => labels.iter().map(|&y| f64::from(weights[y as usize])).sum(),
+            };
+            loss = (loss.0 + batch_loss * share, loss.1 + share);
+            for (row, &label) in readout.chunks_exact(CLASSES).zip(&labels) {
                 let judged: Vec<f32> = row.iter().map(|v| v * scale).collect();
-                metrics.add(&judged, train.y[i] as usize, Loss::CrossEntropy);
+                metrics.add(&judged, label as usize, Loss::CrossEntropy);
             }
-            if !tick(batch.len()) {
+            let mut troubles = self.watch.batch((epoch, i + 1), batch_loss, &readout, &labels);
+            for (layer, &before) in self.trainable.network.layers.iter().zip(&self.thresholds) {
+                let now = layer.threshold;
+                troubles.extend(self.watch.threshold((epoch, i + 1), &layer.shape.name, before, now));
+            }
+            troubles.iter().for_each(|trouble| {
+                tick(Event::Trouble(trouble));
+            });
+            if !tick(Event::Trained(batch.len())) {
                 return Err(ModelError::Interrupted);
             }
         }
-        let test = self.evaluate(test, tick)?.last();
-        self.epoch += 1;
-        let is_best = self.best.is_none_or(|b| test.accuracy() > b.1);
-        if is_best {
-            self.best = Some((self.epoch, test.accuracy()));
-        }
-        Ok(EpochResult {
-            epoch: self.epoch,
-            train_loss: loss / metrics.samples() as f64,
-            train_accuracy: metrics.accuracy(),
-            test_loss: test.loss(),
-            test_accuracy: test.accuracy(),
-            seconds: start.elapsed().as_secs_f64(),
-            is_best,
-        })
+        let judged = self.evaluate(judges, tick)?.last();
+        tell_one_class(epoch, &judged, tick);
+        self.epoch = epoch;
+        let result = self.history.add(epoch, Some((loss.0 / loss.1, metrics.accuracy())), &judged, start);
+        self.expect();
+        Ok(result)
     }
 
     /// Judges recordings with the network as it is now. Its random numbers start from the seed every time,
@@ -270,26 +327,26 @@ impl FineTuner {
     pub fn evaluate(
         &self,
         recordings: &Recordings,
-        tick: &mut dyn FnMut(usize) -> bool,
+        tick: &mut dyn FnMut(Event) -> bool,
     ) -> Result<Evaluation, ModelError> {
         let network = self.network()?;
         let mut encoder = network.preset.encoder(self.options.encoding, self.options.seed);
         let engine = Dense::new(network, self.options.encoding, self.trainable.weights[0].device())?;
-        evaluate(&engine, recordings, &mut encoder, self.options.steps, self.options.batch_size, tick)
+        let Options { steps, batch_size, .. } = self.options;
+        evaluate(&engine, recordings, &mut encoder, steps, batch_size, &mut |n| tick(Event::Judged(n)))
     }
 
     /// The study's dictionary as of now; with the optimiser's state it can be resumed from.
-    pub fn checkpoint(&self, accuracy: f64, with_optimizer: bool) -> Result<Checkpoint, ModelError> {
+    pub fn checkpoint(&self, with_optimizer: bool) -> Result<Checkpoint, ModelError> {
         let mut checkpoint = self.network()?.to_checkpoint(self.options.encoding, self.options.steps);
-        checkpoint.accuracy = Some(accuracy);
+        checkpoint.accuracy = self.history.epochs().last().map(|e| e.test_accuracy);
         checkpoint.epoch = Some(self.epoch as i64);
         checkpoint.activation = Some(self.options.surrogate.activation().into());
-        if let Some((epoch, accuracy)) = self.best {
-            checkpoint.extra.push(("best_epoch".into(), Value::Int(epoch as i64)));
-            checkpoint.extra.push(("best_accuracy".into(), Value::Float(accuracy)));
-        }
+        checkpoint.extra.extend(self.history.entries());
         if with_optimizer {
             checkpoint.optimizer = Some(self.optimizer.to_value()?);
+            let losses = self.step_losses.iter().copied().map(Value::Float).collect();
+            checkpoint.extra.push((LOSSES_KEY.into(), Value::List(losses)));
             if let Encoder::PublishedPoisson(generator) = &self.encoder {
                 let words = generator.save().into_iter().map(Value::Int).collect();
                 checkpoint.extra.push((GENERATOR_KEY.into(), Value::List(words)));

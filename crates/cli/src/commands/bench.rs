@@ -108,6 +108,7 @@ fn time_training(
         surrogate: Surrogate::DEFAULT,
         learn_thresholds: false,
         learn_leaks: false,
+        balance: None,
         shuffle: false,
         schedule: Schedule::Constant,
         seed: 0,

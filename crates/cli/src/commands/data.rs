@@ -34,6 +34,8 @@ pub fn run(context: &Context, args: DataArgs) -> Result<()> {
             config.samples = samples.unwrap_or(config.samples);
             config.animal = animal.unwrap_or(config.animal);
             config.fold = fold.unwrap_or(config.fold);
+            // It is the context's from here on: --seed comes before it.
+            config.seed = None;
             let dataset = simulated(context, &config)?;
             write(&out, &dataset)?;
             if let Some(folder) = &page {
@@ -70,7 +72,7 @@ pub fn run(context: &Context, args: DataArgs) -> Result<()> {
     }
 }
 
-/// Simulates recordings.
+/// Simulates recordings, from the configuration's own seed if it has one.
 pub fn simulated(context: &Context, config: &NerveConfig) -> Result<Dataset> {
     let progress = std::sync::Mutex::new(context.progress("simulating", config.samples));
     let tick = |n: usize| {
@@ -78,7 +80,7 @@ pub fn simulated(context: &Context, config: &NerveConfig) -> Result<Dataset> {
             progress.tick(n);
         }
     };
-    simulate(config, context.seed, &tick).map_err(|e| usage(e.to_string()))
+    simulate(config, config.seed.unwrap_or(context.seed), &tick).map_err(|e| usage(e.to_string()))
 }
 
 fn has_extension(path: &Path, extension: &str) -> bool {

@@ -2,24 +2,29 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use escape_data::{Recordings, Split};
 use escape_model::ModelError;
 use escape_model::checkpoint::Checkpoint;
 use escape_model::input::KnownInput;
 use escape_model::optim::Rule;
-use escape_report::rows::Finetune;
-use escape_snn_core::encode::Encoding;
+use escape_model::train::Balance;
+use escape_report::rows::{Finetune, Kind};
 use escape_snn_core::network::{Preset, SpikingNetwork};
 use escape_stdb::finetune::{FineTuner, Options, Schedule};
 use escape_stdb::surrogate::Surrogate;
 use serde::Serialize;
+use serde_json::json;
 
-use super::train::{describe, interrupted};
+use super::training::{
+    Accuracies, HELD_OUT, Parts, Teller, best_trained, describe, interrupted, known, parts,
+};
 use super::{Simulation, recordings, simulation};
 use crate::args::{FinetuneArgs, ScheduleName, SurrogateName};
 use crate::context::{Context, check_folder, usage};
-use crate::run_folder::{BEST, EpochLog, LAST, epoch_row};
+use crate::measured::Measured;
+use crate::notes;
+use crate::run_folder::{BEST, LAST, begin, epoch_rows, hash_of, write_csv};
 
 /// The table that grows by a row an epoch.
 const LOG: &str = "finetune.csv";
@@ -28,7 +33,17 @@ const LOG: &str = "finetune.csv";
 #[derive(Serialize)]
 pub struct Report {
     pub step_losses: Vec<f64>,
-    pub best: Best,
+    /// The epoch whose network was kept; 0 is the network that was given.
+    pub best: Accuracies,
+    /// The network that was given.
+    pub input: Accuracies,
+    /// Whether an epoch was better than it.
+    pub improved: bool,
+    /// By what `best` and `input` were judged: the `test` split, or recordings `held-out` of the training split.
+    pub judged_on: &'static str,
+    /// The kept network on the test recordings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<Accuracies>,
     pub epochs: usize,
     pub timesteps: usize,
     pub preset: String,
@@ -36,14 +51,37 @@ pub struct Report {
     pub surrogate: &'static str,
     pub thresholds: Vec<f32>,
     pub leaks: Vec<f32>,
+    pub warnings: Vec<String>,
     pub checkpoint: PathBuf,
+    /// The best of the epochs that were trained, whether it was kept or not.
+    #[serde(skip)]
+    best_trained: f64,
 }
 
-/// The epoch whose checkpoint was kept.
-#[derive(Serialize)]
-pub struct Best {
-    pub epoch: usize,
-    pub accuracy: f64,
+impl Report {
+    fn text(&self) -> String {
+        let Accuracies { epoch, accuracy, balanced_accuracy, macro_f1 } = &self.best;
+        let mut text = if self.improved {
+            format!(
+                "best epoch {epoch} of {}: accuracy {accuracy:.4} (balanced {balanced_accuracy:.4}, macro F1 \
+                 {macro_f1:.4}) at T = {} on {} recordings; {:.4} before training",
+                self.epochs, self.timesteps, self.judged_on, self.input.accuracy
+            )
+        } else {
+            format!(
+                "no epoch of {} was better than the network that was given: accuracy {accuracy:.4} at T = {} on {} \
+                 recordings, the best epoch {:.4}; the network is kept as it was",
+                self.epochs, self.timesteps, self.judged_on, self.best_trained
+            )
+        };
+        if let Some(test) = &self.test {
+            text.push_str(&format!(
+                "\ntest accuracy {:.4} (balanced {:.4}, macro F1 {:.4})",
+                test.accuracy, test.balanced_accuracy, test.macro_f1
+            ));
+        }
+        format!("{text}\nwritten to {}", self.checkpoint.display())
+    }
 }
 
 /// A fine-tuning with every default filled in.
@@ -52,6 +90,8 @@ pub struct Job {
     pub options: Options,
     pub epochs: usize,
     pub max_steps: Option<usize>,
+    /// Recordings a class held out to judge epochs by; 0: the test recordings judge them.
+    pub validation: usize,
     pub folder: PathBuf,
     pub resume: bool,
     /// What the network knows of recordings from now on.
@@ -64,6 +104,24 @@ impl Job {
         self.input.store(&mut checkpoint);
         Ok(checkpoint.save(path)?)
     }
+}
+
+/// Recordings held out to judge epochs by where nothing is said: the study used the test set.
+pub fn held_out(preset: Preset) -> usize {
+    match preset {
+        Preset::Published => 0,
+        Preset::Default => HELD_OUT,
+    }
+}
+
+/// Refuses an order that cannot be had.
+pub fn check_order(shuffle: bool, balance: Option<Balance>) -> Result<()> {
+    if !shuffle && balance == Some(Balance::Sampling) {
+        return Err(usage(
+            "balanced sampling draws recordings in an order of its own: leave out --no-shuffle",
+        ));
+    }
+    Ok(())
 }
 
 /// The surrogate of a name; its height follows the preset unless given.
@@ -119,6 +177,7 @@ pub fn run(context: &Context, args: FinetuneArgs) -> Result<()> {
     let chosen = simulation(context, &checkpoint, &args.checkpoint, &args.simulation, &train)?;
     let preset = chosen.network.preset;
     let by_default = preset == Preset::Default;
+    check_order(!args.no_shuffle, args.balance)?;
     let options = Options {
         rule: adam(args.lr, args.weight_decay)?,
         batch_size: args.batch_size as usize,
@@ -128,6 +187,7 @@ pub fn run(context: &Context, args: FinetuneArgs) -> Result<()> {
         learn_thresholds: args.learn_threshold.unwrap_or(by_default),
         learn_leaks: args.learn_leak.unwrap_or(by_default),
         shuffle: !args.no_shuffle,
+        balance: args.balance,
         schedule: schedule(args.schedule, preset, args.epochs),
         seed: context.seed,
     };
@@ -136,47 +196,75 @@ pub fn run(context: &Context, args: FinetuneArgs) -> Result<()> {
         options,
         epochs: args.epochs,
         max_steps: args.max_steps,
+        validation: args.validation.unwrap_or(held_out(preset)),
         folder: args.out,
         resume: args.resume,
         input: KnownInput::trained_on_split(&train, &origin),
     };
-    let report = finetune(context, job, chosen, &train, &test)?;
-    context.result(&report, || {
-        format!(
-            "best epoch {} of {}: accuracy {:.4} at T = {}\nwritten to {}",
-            report.best.epoch,
-            report.epochs,
-            report.best.accuracy,
-            report.timesteps,
-            report.checkpoint.display()
-        )
-    })
+    let report = finetune(context, job, chosen, &train, &test, true)?;
+    context.result(&report, || report.text())
 }
 
-/// Fine-tunes into the job's folder, keeping the best checkpoint.
+/// Fine-tunes into the job's folder, keeping the best checkpoint; with `tested` the kept network is judged by the test
+/// recordings in the end.
 pub fn finetune(
     context: &Context,
     job: Job,
     start: Simulation,
     train: &Recordings,
     test: &Recordings,
+    tested: bool,
 ) -> Result<Report> {
-    let (last, best) = (job.folder.join(LAST), job.folder.join(BEST));
-    let Options { steps, encoding, surrogate, .. } = job.options;
+    let Parts { train: on, judges, judged_on } = parts(context, train, test, job.validation)?;
     let preset = start.network.preset;
+    let Options { steps, encoding, surrogate, .. } = job.options;
+    let _held = begin(context, &job.folder, &settings(&job, &start.network, train, test), LOG, job.resume)?;
+    let (last, best) = (job.folder.join(LAST), job.folder.join(BEST));
     let (contacts, samples) = (train.contacts, train.samples);
     let device = context.device()?;
-    let (mut tuner, log) = if job.resume && last.exists() {
-        let saved = super::checkpoint(&last)?;
-        let network = resumable(&saved, &last, preset, (steps, encoding, surrogate), contacts, samples)?;
-        let tuner = FineTuner::resume(network, job.options, device, &saved)?;
-        let done = tuner.epoch();
-        let log = EpochLog::resume(&job.folder, LOG, |row: &Finetune| {
-            row.network != job.name || row.epoch as usize <= done
-        })?;
-        (tuner, log)
+    let mut warnings = Vec::new();
+    let log = |tuner: &FineTuner| {
+        write_csv(&job.folder.join(LOG), &epoch_rows!(Finetune, job.name, judged_on, tuner.history()))
+    };
+    let load = |path: &PathBuf| -> Result<_> {
+        let saved = super::checkpoint(path)?;
+        let network = SpikingNetwork::load(&saved, path, Some(preset), contacts, samples)?.network;
+        Ok((saved, network))
+    };
+    let mut tuner = if last.exists() {
+        let (saved, network) = load(&last)?;
+        let tuner = FineTuner::resume(&start.network, network, job.options, device, &saved)?;
+        // A process that was killed may have saved an epoch and not told of it.
+        log(&tuner)?;
+        if let Schedule::Linear { epochs } = job.options.schedule
+            && tuner.epoch() > 0
+            && epochs > tuner.epoch()
+        {
+            context.note(format!(
+                "{}: goes on after epoch {}; the learning rate falls to 0 over {epochs} epochs in all",
+                job.name,
+                tuner.epoch()
+            ));
+        }
+        tuner
     } else {
-        (FineTuner::new(start.network, job.options, device)?, EpochLog::start(context, &job.folder, LOG)?)
+        let mut tuner = FineTuner::new(start.network, job.options, device)?;
+        let name = format!("{} before training", job.name);
+        let mut teller = Teller::new(context, &name, (0, judges.len()), &mut warnings);
+        let (result, found) = match tuner.judge_input(&judges, &mut |event| teller.hear(event)) {
+            Err(ModelError::Interrupted) => return Err(interrupted(&last, 0)),
+            other => other?,
+        };
+        drop(teller);
+        let firing = found.layers.len() - usize::from(!preset.spiking_readout());
+        let spikes = found.layers[..firing].iter().map(|l| (l.name.as_str(), l.spikes.iter().sum()));
+        let silent = notes::on_silence("the network that was given", spikes, judges.len());
+        let guessing = notes::on_metrics("the network that was given", &found.last());
+        guessing.into_iter().chain(silent).for_each(|note| context.note(note));
+        job.save(tuner.checkpoint(false)?, &best)?;
+        log(&tuner)?;
+        context.note(describe(&job.name, judged_on, &result));
+        tuner
     };
     while tuner.epoch() < job.epochs {
         let limit = job.max_steps.map(|n| n.saturating_sub(tuner.step_losses().len()));
@@ -184,57 +272,107 @@ pub fn finetune(
             break;
         }
         let name = format!("{} epoch {}/{}", job.name, tuner.epoch() + 1, job.epochs);
-        let trained =
-            limit.map_or(train.len(), |n| train.len().min(n.saturating_mul(job.options.batch_size)));
-        let mut progress = context.progress(&name, trained + test.len());
-        let result = match tuner.run_epoch(train, test, limit, &mut |n| progress.tick(n)) {
+        let trained = limit.map_or(on.len(), |n| on.len().min(n.saturating_mul(job.options.batch_size)));
+        let mut teller = Teller::new(context, &name, (trained, judges.len()), &mut warnings);
+        let result = match tuner.run_epoch(&on, &judges, limit, &mut |event| teller.hear(event)) {
             Err(ModelError::Interrupted) => return Err(interrupted(&last, tuner.epoch())),
             other => other?,
         };
-        drop(progress);
+        drop(teller);
+        // The state first, then what tells of it.
         if result.is_best {
-            job.save(tuner.checkpoint(result.test_accuracy, false)?, &best)?;
+            job.save(tuner.checkpoint(false)?, &best)?;
         }
-        log.add(epoch_row!(Finetune, job.name, result))?;
-        job.save(tuner.checkpoint(result.test_accuracy, true)?, &last)?;
-        context.note(describe(&job.name, &result));
+        job.save(tuner.checkpoint(true)?, &last)?;
+        log(&tuner)?;
+        context.note(describe(&job.name, judged_on, &result));
     }
-    let (epoch, accuracy) = tuner.best().context("no epoch was trained; give --epochs a number above 0")?;
-    let network = tuner.network()?;
+    let history = tuner.history();
+    let (Some(input), Some(kept), Some(trained)) =
+        (history.epochs().first(), history.best(), best_trained(history))
+    else {
+        return Err(usage("no epoch was trained; give --epochs and --max-steps numbers above 0"));
+    };
+    let improved = kept.epoch > 0;
+    if !improved {
+        warnings.push(format!(
+            "no epoch was better than the network that was given (accuracy {:.4}, the best epoch {:.4}), which is kept",
+            kept.test_accuracy, trained.test_accuracy
+        ));
+    }
+    let (_, network) = load(&best)?;
+    let constant =
+        |of: fn(&escape_snn_core::network::SpikingLayer) -> f32| network.layers.iter().map(of).collect();
+    let (thresholds, leaks) = (constant(|l| l.threshold), constant(|l| l.leak));
+    let test = match (tested, judged_on) {
+        (false, _) => None,
+        (true, "test") => Some(Accuracies::from(kept)),
+        (true, _) => {
+            let kind = (Kind::Finetuned, Some(kept.epoch as u32));
+            let chosen = Simulation { network, encoding, steps };
+            let batch = job.options.batch_size;
+            let measured = Measured::snn(context, "the kept network", kind, chosen, &[], test, batch)?;
+            measured.notes().iter().for_each(|note| context.note(note));
+            let metrics = measured.metrics();
+            Some(Accuracies {
+                epoch: kept.epoch,
+                accuracy: metrics.accuracy(),
+                balanced_accuracy: metrics.balanced_accuracy(),
+                macro_f1: metrics.macro_f1(),
+            })
+        }
+    };
     Ok(Report {
         step_losses: tuner.step_losses().to_vec(),
-        best: Best { epoch, accuracy },
+        best: Accuracies::from(kept),
+        input: Accuracies::from(input),
+        improved,
+        judged_on,
+        test,
         epochs: tuner.epoch(),
         timesteps: steps,
         preset: preset.to_string(),
         encoder: encoding.to_string(),
         surrogate: surrogate.name(),
-        thresholds: network.layers.iter().map(|l| l.threshold).collect(),
-        leaks: network.layers.iter().map(|l| l.leak).collect(),
+        thresholds,
+        leaks,
+        warnings,
         checkpoint: best,
+        best_trained: trained.test_accuracy,
     })
 }
 
-/// The network to go on with, if it was being trained the way that is asked for now.
-fn resumable(
-    saved: &Checkpoint,
-    path: &Path,
-    preset: Preset,
-    (steps, encoding, surrogate): (usize, Encoding, Surrogate),
-    contacts: usize,
-    samples: usize,
-) -> Result<SpikingNetwork> {
-    let loaded = SpikingNetwork::load(saved, path, None, contacts, samples)?;
-    let was = (loaded.network.preset, loaded.timesteps, loaded.encoding, saved.activation.as_deref());
-    if was != (preset, Some(steps), encoding, Some(surrogate.activation())) {
-        return Err(usage(format!(
-            "{}: was trained with other settings (preset {}, T = {}, encoder {}, surrogate {}); resume with the same ones, or choose another folder",
-            path.display(),
-            was.0,
-            was.1.unwrap_or(0),
-            was.2,
-            was.3.unwrap_or("unknown")
-        )));
-    }
-    Ok(loaded.network)
+/// What a fine-tuning that goes on must share with the one that began. The number of epochs is not among it.
+fn settings(job: &Job, start: &SpikingNetwork, train: &Recordings, test: &Recordings) -> serde_json::Value {
+    let Options { rule, batch_size, steps, encoding, surrogate, .. } = job.options;
+    let (lr, weight_decay) = match rule {
+        Rule::Adam { lr, weight_decay, .. } | Rule::Sgd { lr, weight_decay, .. } => (lr, weight_decay),
+    };
+    let schedule = match job.options.schedule {
+        Schedule::Constant => "constant",
+        Schedule::Linear { .. } => "linear",
+    };
+    let constants: Vec<f32> = start.layers.iter().flat_map(|l| [l.threshold, l.leak]).collect();
+    let weights = start.layers.iter().map(|l| l.weights.as_slice());
+    json!({
+        "preset": start.preset.to_string(),
+        "timesteps": steps,
+        "encoder": encoding.to_string(),
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "batch_size": batch_size,
+        "schedule": schedule,
+        "surrogate": surrogate.name(),
+        "gamma": surrogate.height(),
+        "learn_threshold": job.options.learn_thresholds,
+        "learn_leak": job.options.learn_leaks,
+        "shuffle": job.options.shuffle,
+        "balance": job.options.balance.map(|b| b.to_string()),
+        "max_steps": job.max_steps,
+        "validation": job.validation,
+        "seed": job.options.seed,
+        "checkpoint": hash_of(weights.chain([constants.as_slice()])),
+        "training": known(train),
+        "test": known(test),
+    })
 }

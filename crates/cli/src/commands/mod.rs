@@ -11,6 +11,7 @@ pub mod report;
 pub mod run;
 pub mod spikes;
 pub mod train;
+pub mod training;
 
 use std::path::Path;
 

@@ -2,52 +2,86 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use escape_model::ModelError;
+use escape_report::rows::{Activity, Energy, Evaluation, Row, read_csv};
 use serde_json::json;
 
 use crate::args::{DemoArgs, RunArgs};
 use crate::config::Config;
-use crate::context::{Context, check_folder, check_results};
-use crate::pipeline;
-use crate::run_folder::free_folder;
+use crate::context::{Context, check_folder, check_results, usage};
+use crate::pipeline::{self, RESOLVED};
+use crate::run_folder::{free_folder, latest_folder};
 
 /// The demo's settings; the binary carries them so that it runs from any folder.
 const DEMO: &str = include_str!("../../../../configs/demo.yaml");
+/// Where they lie: the file's paths are relative to it.
+const DEMO_FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs");
 
 pub fn run(context: &Context, args: RunArgs) -> Result<()> {
     let config = Config::read(&args.config, &args.set)?;
-    start(context, config, args.out, args.resume)
+    start(context, config, args.out, args.data_seed, args.resume)
 }
 
 pub fn demo(context: &Context, args: DemoArgs) -> Result<()> {
-    let mut config = Config::parse("configs/demo.yaml", DEMO, &args.set)?;
-    // Run from elsewhere, the shipped checkpoint is where the program was built.
-    if let Some(path) = config.ann.checkpoint.as_mut().filter(|p| !p.exists()) {
-        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(&*path);
-        if shipped.exists() {
-            *path =
-                shipped.canonicalize().with_context(|| format!("{}: cannot be found", shipped.display()))?;
-        }
-    }
-    start(context, config, args.out, false)
+    // A clone in the current folder comes before the one that the program was built in.
+    let here = Path::new("configs");
+    let folder = if here.join("demo.yaml").exists() { here } else { Path::new(DEMO_FOLDER) };
+    let config = Config::parse("configs/demo.yaml", DEMO, folder, &args.set)?;
+    start(context, config, args.out, args.data_seed, args.resume)
 }
 
-fn start(context: &Context, mut config: Config, out: Option<PathBuf>, resume: bool) -> Result<()> {
+fn start(
+    context: &Context,
+    mut config: Config,
+    out: Option<PathBuf>,
+    data_seed: Option<u64>,
+    resume: bool,
+) -> Result<()> {
+    match (&mut config.data.simulate, data_seed) {
+        (Some(simulate), Some(seed)) => simulate.seed = Some(seed),
+        (None, Some(_)) => {
+            return Err(usage(
+                "--data-seed: the recordings come from a file; leave it out, or simulate them",
+            ));
+        }
+        _ => {}
+    }
     let usual = Path::new("runs").join(&config.name);
     let folder = match (out, resume) {
         (Some(out), _) => out,
-        (None, true) => usual,
+        (None, true) => latest_folder(&usual),
         (None, false) => free_folder(&usual),
     };
     if !resume {
-        check_results(context, &folder, &["manifest.json"], "a run", "continue it with `run --resume`, ")?;
+        let files = ["manifest.json", RESOLVED];
+        check_results(context, &folder, &files, "a run", "continue it with `run --resume`, ")?;
         check_results(context, &folder, &["report/index.html"], "a page", "")?;
     }
     check_folder(&folder)?;
     let context = &context.with_seed(config.seed);
     config.seed = context.seed;
     context.note(format!("results go to {}", folder.display()));
-    let (page, tables) = pipeline::run(context, &config, &folder, resume)?;
-    context
-        .result(&json!({ "run": folder, "report": page }), || format!("{tables}\nreport: {}", page.display()))
+    let (page, tables) = match pipeline::run(context, &config, &folder, resume) {
+        Err(error) if matches!(error.downcast_ref(), Some(ModelError::Interrupted)) => {
+            return Err(anyhow::anyhow!(
+                "stopped; the same command with --resume goes on in {}",
+                folder.display()
+            ));
+        }
+        other => other?,
+    };
+    let result = json!({
+        "run": folder,
+        "report": page,
+        "evaluations": rows::<Evaluation>(&folder)?,
+        "activity": rows::<Activity>(&folder)?,
+        "energy": rows::<Energy>(&folder)?,
+    });
+    context.result(&result, || format!("{tables}\nreport: {}", page.display()))
+}
+
+/// A table of the run; none is an empty one.
+fn rows<R: Row>(folder: &Path) -> Result<Vec<R>> {
+    Ok(read_csv(&folder.join(R::FILE))?.unwrap_or_default())
 }

@@ -5,21 +5,26 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use escape_data::{Dataset, Origin};
 use escape_model::ModelError;
-use escape_model::ann::Ann;
+use escape_model::ann::{Ann, to_vec};
 use escape_model::arch::Architecture;
 use escape_model::checkpoint::Checkpoint;
 use escape_model::input::KnownInput;
-use escape_model::metrics::Loss;
+use escape_model::metrics::{Loss, Metrics};
 use escape_model::optim::Rule;
-use escape_model::train::{EpochResult, Options, Trainer, evaluate, hold_out};
+use escape_model::train::{Balance, Options, Trainer, evaluate};
 use escape_report::rows::Training;
 use escape_snn_core::network::Preset;
 use serde::Serialize;
+use serde_json::json;
 use tch::Device;
 
+use super::training::{
+    Accuracies, HELD_OUT, Parts, Teller, best_trained, describe, interrupted, known, parts,
+};
 use crate::args::{OptimizerName, TrainArgs};
 use crate::context::{Context, check_folder, usage};
-use crate::run_folder::{BEST, EpochLog, LAST, epoch_row};
+use crate::notes;
+use crate::run_folder::{BEST, LAST, begin, epoch_rows, hash_of, write_csv};
 
 /// The table that grows by a row an epoch.
 const LOG: &str = "training.csv";
@@ -33,13 +38,15 @@ pub struct Recipe {
     pub epochs: usize,
     pub batch_size: usize,
     pub patience: Option<usize>,
-    pub validation: usize,
+    /// Recordings a class held out to judge epochs by; the test set judges them if 0, the usual number if not given.
+    pub validation: Option<usize>,
+    pub balance: Option<Balance>,
 }
 
 impl Recipe {
     /// The study's recipe of a network: Adam 1e-3 in batches of 64 for the modified one, best test accuracy
     /// kept; for the original and its stages SGD, 1e-2 for the first stage and 1e-3 after, batches of 50,
-    /// stopped early by 1,000 held-out recordings a class.
+    /// stopped early by 1,000 held-out recordings a class. The default preset always holds out.
     pub fn of(arch: Architecture) -> Self {
         let modified = arch == Architecture::Modified;
         let rule = match arch {
@@ -55,8 +62,15 @@ impl Recipe {
             epochs,
             batch_size: if modified { 64 } else { 50 },
             patience: (!modified).then_some(15),
-            validation: if modified { 0 } else { 1000 },
+            validation: None,
+            balance: None,
         }
+    }
+
+    /// See [`Recipe::validation`].
+    pub fn held_out(&self) -> usize {
+        let by_test = self.preset == Preset::Published && self.arch == Architecture::Modified;
+        self.validation.unwrap_or(if by_test { 0 } else { HELD_OUT })
     }
 
     /// Replaces rule and settings that were given.
@@ -86,9 +100,43 @@ struct Report {
     arch: String,
     epochs: usize,
     best_epoch: usize,
+    /// By what epochs were judged.
     best_accuracy: f64,
+    judged_on: &'static str,
+    /// Of the network that a training went on from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<Accuracies>,
+    /// Whether an epoch was better than that network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    improved: Option<bool>,
     test_accuracy: f64,
+    test_balanced_accuracy: f64,
+    test_macro_f1: f64,
+    warnings: Vec<String>,
     checkpoint: PathBuf,
+}
+
+impl Report {
+    fn text(&self) -> String {
+        let best = match &self.input {
+            Some(input) if self.improved == Some(false) => format!(
+                "no epoch of {} was better than the network it went on from, accuracy {:.4} ({}), which is kept",
+                self.epochs, input.accuracy, self.judged_on
+            ),
+            _ => format!(
+                "best epoch {} of {}, accuracy {:.4} ({})",
+                self.best_epoch, self.epochs, self.best_accuracy, self.judged_on
+            ),
+        };
+        format!(
+            "{}: {best}; test accuracy {:.4} (balanced {:.4}, macro F1 {:.4}); {}",
+            self.arch,
+            self.test_accuracy,
+            self.test_balanced_accuracy,
+            self.test_macro_f1,
+            self.checkpoint.display()
+        )
+    }
 }
 
 pub fn run(context: &Context, args: TrainArgs) -> Result<()> {
@@ -117,26 +165,14 @@ pub fn run(context: &Context, args: TrainArgs) -> Result<()> {
         recipe.epochs = args.epochs.unwrap_or(recipe.epochs);
         recipe.batch_size = args.batch_size.unwrap_or(recipe.batch_size).max(1);
         recipe.patience = args.patience.or(recipe.patience);
-        recipe.validation = args.validation.unwrap_or(recipe.validation);
+        recipe.validation = args.validation;
+        recipe.balance = args.balance;
         let folder = if args.incremental { args.out.join(arch.to_string()) } else { args.out.clone() };
         let (trained, report) = train(context, &recipe, &data, &folder, trunk.as_ref(), args.resume, device)?;
         trunk = Some(trained);
         reports.push(report);
     }
-    context.result(&reports, || {
-        let each = reports.iter().map(|r| {
-            format!(
-                "{}: best epoch {} of {}, accuracy {:.4}; test accuracy {:.4}; {}",
-                r.arch,
-                r.best_epoch,
-                r.epochs,
-                r.best_accuracy,
-                r.test_accuracy,
-                r.checkpoint.display()
-            )
-        });
-        each.collect::<Vec<_>>().join("\n")
-    })
+    context.result(&reports, || reports.iter().map(Report::text).collect::<Vec<_>>().join("\n"))
 }
 
 /// Trains by a recipe into a folder; returns the best network.
@@ -160,15 +196,7 @@ fn train(
     device: Device,
 ) -> Result<(Ann, Report)> {
     let (contacts, samples) = (data.train.contacts, data.train.samples);
-    let (train, held_out) = match recipe.validation {
-        0 => (data.train.clone(), data.test.clone()),
-        n => hold_out(&data.train, n),
-    };
-    if train.is_empty() || held_out.is_empty() {
-        return Err(usage(
-            "training needs recordings to train on and recordings to stop by; the file has too few",
-        ));
-    }
+    let Parts { train, judges, judged_on } = parts(context, &data.train, &data.test, recipe.held_out())?;
     let options = Options {
         rule: recipe.rule,
         batch_size: recipe.batch_size,
@@ -176,16 +204,43 @@ fn train(
             Preset::Published => Loss::SoftmaxCrossEntropy,
             Preset::Default => Loss::CrossEntropy,
         },
+        balance: recipe.balance,
         patience: recipe.patience,
         seed: context.seed,
     };
+    let (optimizer, lr, weight_decay) = match recipe.rule {
+        Rule::Adam { lr, weight_decay, .. } => ("adam", lr, weight_decay),
+        Rule::Sgd { lr, weight_decay, .. } => ("sgd", lr, weight_decay),
+    };
+    let init = match trunk {
+        Some(ann) => {
+            let weights = ann.parameters().iter().map(|p| to_vec(&p.1)).collect::<Result<Vec<_>, _>>()?;
+            Some(hash_of(weights.iter().map(Vec::as_slice)))
+        }
+        None => None,
+    };
+    let settings = json!({
+        "arch": recipe.arch.to_string(),
+        "preset": recipe.preset.to_string(),
+        "optimizer": optimizer,
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "batch_size": recipe.batch_size,
+        "balance": recipe.balance.map(|b| b.to_string()),
+        "validation": recipe.held_out(),
+        "seed": context.seed,
+        "init": init,
+        "training": known(&data.train),
+        "test": known(&data.test),
+    });
+    let _held = begin(context, folder, &settings, LOG, resume)?;
     let (last, best) = (folder.join(LAST), folder.join(BEST));
-    let input = KnownInput::trained_on(data);
+    let known_input = KnownInput::trained_on(data);
     let save = |mut checkpoint: Checkpoint, path: &Path| {
-        input.store(&mut checkpoint);
+        known_input.store(&mut checkpoint);
         checkpoint.save(path)
     };
-    let load = |path: &Path| -> Result<(Checkpoint, Ann)> {
+    let load = |path: &Path| -> Result<Ann> {
         let checkpoint = super::checkpoint(path)?;
         let ann = Ann::from_checkpoint(&checkpoint, path, contacts, samples, device)?;
         if ann.architecture() != recipe.arch {
@@ -196,70 +251,93 @@ fn train(
                 ann.architecture()
             )));
         }
-        Ok((checkpoint, ann))
+        Ok(ann)
     };
-    let (mut trainer, log) = if resume && last.exists() {
-        let (saved, ann) = load(&last)?;
-        let trainer = Trainer::resume(ann, options, &saved)?;
-        let done = trainer.epoch();
-        let log = EpochLog::resume(folder, LOG, |row: &Training| row.epoch as usize <= done)?;
-        (trainer, log)
+    let mut warnings = Vec::new();
+    let name = recipe.arch.to_string();
+    let log = |trainer: &Trainer| {
+        write_csv(&folder.join(LOG), &epoch_rows!(Training, name, judged_on, trainer.history()))
+    };
+    let mut trainer = if last.exists() {
+        let trainer = Trainer::resume(load(&last)?, options, &super::checkpoint(&last)?)?;
+        // A process that was killed may have saved an epoch and not told of it.
+        log(&trainer)?;
+        trainer
     } else {
         let mut ann = Ann::new(recipe.arch, contacts, samples, context.seed, device)?;
-        if let Some(trunk) = trunk {
-            let taken = ann.inherit_trunk(trunk)?;
-            context.note(format!("{}: took {taken} tensors of the trunk over", recipe.arch));
+        match trunk {
+            Some(trunk) if trunk.architecture() == recipe.arch => {
+                ann.inherit(trunk)?;
+                context.note(format!("{name}: goes on from the whole network, which is of the same kind"));
+                let mut trainer = Trainer::new(ann, options);
+                let mut teller = Teller::new(
+                    context,
+                    &format!("{name} before training"),
+                    (0, judges.len()),
+                    &mut warnings,
+                );
+                let result = match trainer.judge_input(&judges, &mut |event| teller.hear(event)) {
+                    Err(ModelError::Interrupted) => return Err(interrupted(&last, 0)),
+                    other => other?,
+                };
+                drop(teller);
+                save(trainer.checkpoint(false)?, &best)?;
+                log(&trainer)?;
+                context.note(describe(&name, judged_on, &result));
+                trainer
+            }
+            Some(trunk) => {
+                let taken = ann.inherit_trunk(trunk)?;
+                context.note(format!("{name}: took {taken} tensors of the trunk over"));
+                Trainer::new(ann, options)
+            }
+            None => Trainer::new(ann, options),
         }
-        (Trainer::new(ann, options), EpochLog::start(context, folder, LOG)?)
     };
     while trainer.epoch() < recipe.epochs && !trainer.out_of_patience() {
-        let name = format!("{} epoch {}/{}", recipe.arch, trainer.epoch() + 1, recipe.epochs);
-        let mut progress = context.progress(&name, train.len());
-        let result = match trainer.run_epoch(&train, &held_out, &mut |n| progress.tick(n)) {
+        let epoch = format!("{name} epoch {}/{}", trainer.epoch() + 1, recipe.epochs);
+        let mut teller = Teller::new(context, &epoch, (train.len(), judges.len()), &mut warnings);
+        let result = match trainer.run_epoch(&train, &judges, &mut |event| teller.hear(event)) {
             Err(ModelError::Interrupted) => return Err(interrupted(&last, trainer.epoch())),
             other => other?,
         };
-        drop(progress);
+        drop(teller);
+        // The state first, then what tells of it.
         if result.is_best {
-            save(trainer.checkpoint(result.test_accuracy, false)?, &best)?;
+            save(trainer.checkpoint(false)?, &best)?;
         }
-        log.add(epoch_row!(Training, recipe.arch, result))?;
-        save(trainer.checkpoint(result.test_accuracy, true)?, &last)?;
-        context.note(describe(&recipe.arch.to_string(), &result));
+        save(trainer.checkpoint(true)?, &last)?;
+        log(&trainer)?;
+        context.note(describe(&name, judged_on, &result));
     }
-    let (best_epoch, best_accuracy) =
-        trainer.best().context("no epoch was trained; give --epochs a number above 0")?;
-    let (_, ann) = load(&best)?;
-    let test = evaluate(&ann, &data.test, 256, options.loss, &mut |_, _| true)?;
+    let history = trainer.history();
+    let (Some(kept), Some(trained)) = (history.best(), best_trained(history)) else {
+        return Err(usage("no epoch was trained; give --epochs a number above 0"));
+    };
+    let input = history.epochs().first().filter(|e| e.epoch == 0).map(Accuracies::from);
+    let ann = load(&best)?;
+    let mut progress = context.progress(&format!("{name}, tested"), data.test.len());
+    let test: Metrics = evaluate(&ann, &data.test, 256, options.loss, &mut |_, logits| {
+        progress.tick(logits.len() / escape_data::CLASSES)
+    })
+    .context("the training is complete; --resume tests it again")?;
+    drop(progress);
+    if let Some(note) = notes::on_metrics(&name, &test) {
+        context.note(note);
+    }
     let report = Report {
-        arch: recipe.arch.to_string(),
+        arch: name.clone(),
         epochs: trainer.epoch(),
-        best_epoch,
-        best_accuracy,
+        best_epoch: kept.epoch,
+        best_accuracy: kept.test_accuracy,
+        judged_on,
+        improved: input.is_some().then_some(kept.epoch == trained.epoch),
+        input,
         test_accuracy: test.accuracy(),
+        test_balanced_accuracy: test.balanced_accuracy(),
+        test_macro_f1: test.macro_f1(),
+        warnings,
         checkpoint: best,
     };
     Ok((ann, report))
-}
-
-/// What to say when the user stopped a run.
-pub fn interrupted(last: &Path, epochs: usize) -> anyhow::Error {
-    match epochs {
-        0 => anyhow::anyhow!("stopped before the first epoch was done; nothing to resume"),
-        n => anyhow::anyhow!("stopped; {n} epoch(s) are saved in {}, go on with --resume", last.display()),
-    }
-}
-
-/// An epoch for the reader.
-pub fn describe(name: &str, r: &EpochResult) -> String {
-    format!(
-        "{name} epoch {}: training loss {:.4}, accuracy {:.4}; test loss {:.4}, accuracy {:.4}{}; {:.0} s",
-        r.epoch,
-        r.train_loss,
-        r.train_accuracy,
-        r.test_loss,
-        r.test_accuracy,
-        if r.is_best { " (best)" } else { "" },
-        r.seconds
-    )
 }

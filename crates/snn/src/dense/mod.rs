@@ -129,7 +129,20 @@ impl Dense {
         steps: usize,
         record: bool,
     ) -> Result<Outcome, ModelError> {
-        self.run_layers(x, first, encoder, steps, self.network.layers.len(), record, &mut |_| Ok(()))
+        let layers = self.network.layers.len();
+        self.run_layers(x, first, encoder, steps, layers, record, &mut |_| Ok(()), &mut |_| true)
+    }
+
+    /// As [`Dense::run`]; `tick` hears of steps done, and stops the run by returning false.
+    pub fn run_ticking(
+        &self,
+        x: &[f32],
+        first: usize,
+        encoder: &mut Encoder,
+        steps: usize,
+        tick: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Outcome, ModelError> {
+        self.run_layers(x, first, encoder, steps, self.network.layers.len(), false, &mut |_| Ok(()), tick)
     }
 
     /// Runs the layers below `layer` for `steps` steps and shows `look` the input currents of `layer`, block by
@@ -145,7 +158,7 @@ impl Dense {
         layer: usize,
         look: &mut dyn FnMut(&Tensor) -> Result<(), ModelError>,
     ) -> Result<(), ModelError> {
-        self.run_layers(x, first, encoder, steps, layer, false, look).map(drop)
+        self.run_layers(x, first, encoder, steps, layer, false, look, &mut |_| true).map(drop)
     }
 
     /// Runs the first `depth` layers; `look` is shown the input current of the layer after them, if any.
@@ -159,6 +172,7 @@ impl Dense {
         depth: usize,
         record: bool,
         look: &mut dyn FnMut(&Tensor) -> Result<(), ModelError>,
+        tick: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Outcome, ModelError> {
         let (contacts, samples) = self.network.input();
         let pixels = contacts * samples;
@@ -222,6 +236,9 @@ impl Dense {
                     outcome.operations[k + 1][t] += tally.sent[i];
                 }
                 input = Some(next);
+            }
+            if !tick(count) {
+                return Err(ModelError::Interrupted);
             }
         }
         outcome.events.sort_unstable();

@@ -1,0 +1,147 @@
+//! What training an ANN and fine-tuning a spiking network have in common: recordings to judge epochs by, what is told
+//! meanwhile, and settings that a resumed training must share.
+
+use std::path::Path;
+
+use anyhow::Result;
+use escape_data::Recordings;
+use escape_model::train::{EpochResult, Event, History, hold_out};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::context::{Context, Progress, usage};
+use crate::run_folder::fingerprint;
+
+/// Held out of training to judge epochs by unless told otherwise: recordings a class, at most a fifth of them.
+pub const HELD_OUT: usize = 1000;
+
+/// What a training works on.
+pub struct Parts {
+    pub train: Recordings,
+    /// What each epoch is judged by.
+    pub judges: Recordings,
+    /// `test` or `held-out`.
+    pub judged_on: &'static str,
+}
+
+/// Holds `validation` recordings a class out of the training ones to judge epochs by; with 0 the test ones do.
+///
+/// # Errors
+/// There is nothing to train on, or nothing to judge by.
+pub fn parts(context: &Context, train: &Recordings, test: &Recordings, validation: usize) -> Result<Parts> {
+    let parts = if validation == 0 {
+        context.note(
+            "note: epochs are judged by the test recordings, as in the study: the best one's accuracy is chosen among \
+             several, and so a little too good; --validation N (`validation:` in a configuration) holds out training \
+             recordings instead",
+        );
+        Parts { train: train.clone(), judges: test.clone(), judged_on: "test" }
+    } else {
+        let (train, judges) = hold_out(train, validation);
+        Parts { train, judges, judged_on: "held-out" }
+    };
+    if parts.train.is_empty() || parts.judges.is_empty() {
+        return Err(usage(
+            "training needs recordings to train on and recordings to judge epochs by; the file has too few",
+        ));
+    }
+    Ok(parts)
+}
+
+/// Recordings as the settings of a training know them.
+pub fn known(recordings: &Recordings) -> Value {
+    json!({ "recordings": recordings.len(), "sha256": fingerprint(recordings) })
+}
+
+/// An epoch's accuracies, for a report.
+#[derive(Clone, Debug, Serialize)]
+pub struct Accuracies {
+    pub epoch: usize,
+    pub accuracy: f64,
+    pub balanced_accuracy: f64,
+    pub macro_f1: f64,
+}
+
+impl From<&EpochResult> for Accuracies {
+    fn from(e: &EpochResult) -> Self {
+        Self {
+            epoch: e.epoch,
+            accuracy: e.test_accuracy,
+            balanced_accuracy: e.test_balanced_accuracy,
+            macro_f1: e.test_macro_f1,
+        }
+    }
+}
+
+/// The best of the epochs proper, of those that were trained.
+pub fn best_trained(history: &History) -> Option<&EpochResult> {
+    let trained = history.epochs().iter().filter(|e| e.epoch > 0);
+    trained.reduce(|a, b| if b.test_accuracy > a.test_accuracy { b } else { a })
+}
+
+/// Shows what an epoch tells: how far it has come, and what goes wrong.
+pub struct Teller<'a> {
+    context: &'a Context,
+    name: String,
+    judges: usize,
+    progress: Progress,
+    judging: bool,
+    warnings: &'a mut Vec<String>,
+}
+
+impl<'a> Teller<'a> {
+    /// For an epoch over `train` recordings that is judged by `judges`; what goes wrong is added to `warnings`.
+    pub fn new(
+        context: &'a Context,
+        name: &str,
+        (train, judges): (usize, usize),
+        warnings: &'a mut Vec<String>,
+    ) -> Self {
+        let progress = context.progress(name, train);
+        Self { context, name: name.to_owned(), judges, progress, judging: false, warnings }
+    }
+
+    /// False once the user asked to stop.
+    pub fn hear(&mut self, event: Event) -> bool {
+        match event {
+            Event::Trained(recordings) => self.progress.tick(recordings),
+            Event::Judged(recordings) => {
+                if !self.judging {
+                    self.judging = true;
+                    self.progress = self.context.progress(&format!("{}, judged", self.name), self.judges);
+                }
+                self.progress.part(recordings)
+            }
+            Event::Trouble(trouble) => {
+                self.progress.note(&format!("warning: {trouble}"));
+                self.warnings.push(trouble.to_string());
+                true
+            }
+        }
+    }
+}
+
+/// What to say when the user stopped a training.
+pub fn interrupted(last: &Path, epochs: usize) -> anyhow::Error {
+    match epochs {
+        0 => anyhow::anyhow!("stopped before the first epoch was done; --resume starts it over"),
+        n => anyhow::anyhow!("stopped; {n} epoch(s) are saved in {}, go on with --resume", last.display()),
+    }
+}
+
+/// An epoch for the reader.
+pub fn describe(name: &str, judged_on: &str, r: &EpochResult) -> String {
+    let judged = format!(
+        "{judged_on} loss {:.4}, accuracy {:.4} (balanced {:.4}, macro F1 {:.4})",
+        r.test_loss, r.test_accuracy, r.test_balanced_accuracy, r.test_macro_f1
+    );
+    match (r.train_loss, r.train_accuracy) {
+        (Some(loss), Some(accuracy)) => format!(
+            "{name} epoch {}: training loss {loss:.4}, accuracy {accuracy:.4}; {judged}{}; {:.0} s",
+            r.epoch,
+            if r.is_best { " (best)" } else { "" },
+            r.seconds
+        ),
+        _ => format!("{name} before training: {judged}; {:.0} s", r.seconds),
+    }
+}

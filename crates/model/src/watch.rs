@@ -1,0 +1,244 @@
+//! Whether a training goes wrong, told while it happens; plain arithmetic, no tensors.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use escape_data::{CLASS_NAMES, CLASSES};
+
+use crate::metrics::predicted;
+
+/// Recordings that the last batches must hold before anything is made of them.
+const WINDOW: usize = 128;
+/// Factor between the loss of these batches and the loss before that is called an explosion.
+const EXPLOSION: f64 = 3.0;
+/// Fraction of its threshold at the start below which a threshold has collapsed.
+const COLLAPSE: f32 = 0.1;
+
+/// What goes wrong in a training.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Trouble {
+    /// The loss is a multiple of what it was.
+    Loss {
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Step within it, from 1.
+        step: usize,
+        /// Mean loss of the last batches.
+        recent: f64,
+        /// Loss before: of the best epoch so far, and at least that of a guess.
+        before: f64,
+    },
+    /// A network that knew something is no better than naming one class throughout.
+    Guessing {
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Step within it, from 1.
+        step: usize,
+        /// Accuracy over the last batches.
+        accuracy: f64,
+        /// Share of their most frequent class.
+        share: f64,
+        /// Balanced accuracy of the best epoch so far.
+        before: f64,
+    },
+    /// One class is predicted for everything.
+    OneClass {
+        /// Epoch, from 1.
+        epoch: usize,
+        /// The class.
+        class: usize,
+        /// Recordings that the epoch was judged by.
+        samples: usize,
+    },
+    /// A learned threshold is a fraction of what it was.
+    Threshold {
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Step within it, from 1.
+        step: usize,
+        /// The layer.
+        layer: String,
+        /// Threshold at the start.
+        before: f32,
+        /// Threshold now.
+        now: f32,
+    },
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loss { epoch, step, recent, before } => write!(
+                f,
+                "epoch {epoch}, step {step}: the loss explodes, {recent:.3} after {before:.3}; a smaller --lr may help"
+            ),
+            Self::Guessing { epoch, step, accuracy, share, before } => write!(
+                f,
+                "epoch {epoch}, step {step}: training accuracy fell to {accuracy:.3}, no better than naming the most \
+                 frequent class ({share:.3}); balanced accuracy was {before:.3} before; a smaller --lr may help"
+            ),
+            Self::OneClass { epoch, class, samples } => write!(
+                f,
+                "epoch {epoch}: every one of the {samples} recordings it is judged by is taken for {}",
+                CLASS_NAMES.get(*class).copied().unwrap_or("one class")
+            ),
+            Self::Threshold { epoch, step, layer, before, now } => write!(
+                f,
+                "epoch {epoch}, step {step}: the threshold of {layer} collapses, {now:.4} after {before:.4}; a smaller \
+                 --lr or --learn-threshold false may help"
+            ),
+        }
+    }
+}
+
+/// One batch in the window.
+#[derive(Debug)]
+struct Batch {
+    samples: usize,
+    loss: f64,
+    correct: usize,
+    actual: [usize; CLASSES],
+}
+
+/// Follows a training batch by batch. Each kind of trouble is told once an epoch, a threshold's once.
+#[derive(Debug, Default)]
+pub struct Watch {
+    window: VecDeque<Batch>,
+    /// Loss and balanced accuracy of the best epoch so far.
+    before: Option<(f64, f64)>,
+    epoch: usize,
+    loss_told: bool,
+    guessing_told: bool,
+    thresholds_told: Vec<String>,
+}
+
+impl Watch {
+    /// Takes loss and balanced accuracy of the best epoch so far for what is to be kept up.
+    pub fn expect(&mut self, loss: f64, balanced_accuracy: f64) {
+        self.before = Some((loss, balanced_accuracy));
+    }
+
+    /// One batch: mean loss, and logits, B x classes row-major, of recordings of these classes.
+    pub fn batch(
+        &mut self,
+        (epoch, step): (usize, usize),
+        loss: f64,
+        logits: &[f32],
+        labels: &[i64],
+    ) -> Vec<Trouble> {
+        if epoch != self.epoch {
+            (self.epoch, self.loss_told, self.guessing_told) = (epoch, false, false);
+        }
+        let mut batch = Batch {
+            samples: labels.len(),
+            loss: loss * labels.len() as f64,
+            correct: 0,
+            actual: [0; CLASSES],
+        };
+        for (row, &label) in logits.chunks_exact(CLASSES).zip(labels) {
+            batch.correct += usize::from(predicted(row) == label as usize);
+            batch.actual[label as usize] += 1;
+        }
+        self.window.push_back(batch);
+        let total = |window: &VecDeque<Batch>| window.iter().map(|b| b.samples).sum::<usize>();
+        while self.window.front().is_some_and(|first| total(&self.window) - first.samples >= WINDOW) {
+            self.window.pop_front();
+        }
+        let samples = total(&self.window);
+        if samples < WINDOW {
+            return Vec::new();
+        }
+        let n = samples as f64;
+        let recent = self.window.iter().map(|b| b.loss).sum::<f64>() / n;
+        let accuracy = self.window.iter().map(|b| b.correct).sum::<usize>() as f64 / n;
+        let largest =
+            (0..CLASSES).map(|class| self.window.iter().map(|b| b.actual[class]).sum::<usize>()).max();
+        let share = largest.unwrap_or(0) as f64 / n;
+        let guess = 1.0 / CLASSES as f64;
+        let mut found = Vec::new();
+        let before = self.before.map_or(0.0, |b| b.0).max((CLASSES as f64).ln());
+        if !self.loss_told && recent > EXPLOSION * before {
+            self.loss_told = true;
+            found.push(Trouble::Loss { epoch, step, recent, before });
+        }
+        if let Some((_, before)) = self.before {
+            // Standard error of an accuracy that is guessed over the window.
+            let error = (share * (1.0 - share) / n).sqrt();
+            if !self.guessing_told && share < 1.0 && accuracy <= share + error && before > guess + 4.0 * error
+            {
+                self.guessing_told = true;
+                found.push(Trouble::Guessing { epoch, step, accuracy, share, before });
+            }
+        }
+        found
+    }
+
+    /// A layer's threshold at the start and now.
+    pub fn threshold(
+        &mut self,
+        (epoch, step): (usize, usize),
+        layer: &str,
+        before: f32,
+        now: f32,
+    ) -> Option<Trouble> {
+        if now >= COLLAPSE * before || self.thresholds_told.iter().any(|told| told == layer) {
+            return None;
+        }
+        self.thresholds_told.push(layer.to_owned());
+        Some(Trouble::Threshold { epoch, step, layer: layer.to_owned(), before, now })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 32 recordings of the three classes in turn, `right` of them recognised.
+    fn batch(right: usize) -> (Vec<f32>, Vec<i64>) {
+        let labels: Vec<i64> = (0..32).map(|i| i % 3).collect();
+        let named = |i: usize| if i < right { labels[i] as usize } else { (labels[i] as usize + 1) % 3 };
+        let logits = (0..32).flat_map(|i| [0, 1, 2].map(|k| if k == named(i) { 1.0 } else { 0.0 })).collect();
+        (logits, labels)
+    }
+
+    #[test]
+    fn a_healthy_training_says_nothing() {
+        let mut watch = Watch::default();
+        watch.expect(0.7, 0.75);
+        let (logits, labels) = batch(24);
+        for step in 0..50 {
+            assert_eq!(watch.batch((1, step), 0.7 + 0.02 * step as f64, &logits, &labels), []);
+        }
+        // From scratch, guessing is where one starts.
+        let mut watch = Watch::default();
+        let (logits, labels) = batch(10);
+        assert!((0..50).all(|step| watch.batch((1, step), 1.1, &logits, &labels).is_empty()));
+    }
+
+    #[test]
+    fn an_explosion_and_a_fall_are_told_once_an_epoch() {
+        let mut watch = Watch::default();
+        watch.expect(0.7, 0.75);
+        let (logits, labels) = batch(10);
+        let mut told = Vec::new();
+        for epoch in 1..=2 {
+            for step in 1..=20 {
+                told.extend(watch.batch((epoch, step), 9.0, &logits, &labels));
+            }
+        }
+        assert_eq!(told.len(), 4, "{told:?}");
+        // The window of 128 is full at the fourth batch.
+        assert!(matches!(told[0], Trouble::Loss { epoch: 1, step: 4, .. }));
+        assert!(matches!(told[1], Trouble::Guessing { epoch: 1, step: 4, .. }));
+        assert!(matches!(told[2], Trouble::Loss { epoch: 2, step: 1, .. }));
+        assert!(told[1].to_string().contains("0.312"), "{}", told[1]);
+    }
+
+    #[test]
+    fn a_threshold_that_collapses_is_told_once() {
+        let mut watch = Watch::default();
+        assert_eq!(watch.threshold((1, 1), "conv1", 1.0, 0.2), None);
+        assert!(watch.threshold((1, 2), "conv1", 1.0, 0.05).unwrap().to_string().contains("conv1"));
+        assert_eq!(watch.threshold((2, 3), "conv1", 1.0, 0.01), None);
+    }
+}
