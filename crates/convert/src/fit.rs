@@ -57,8 +57,8 @@ pub fn fit(
 ) -> Result<(), ModelError> {
     let steps = steps.clamp(1, MOST_STEPS);
     let last = network.layers.len() - 1;
-    for k in 0..last {
-        let mut candidates: Vec<f32> = CANDIDATES.iter().map(|&p| seen[k].percentile(p)).collect();
+    for (k, seen) in seen.iter().enumerate().take(last) {
+        let mut candidates: Vec<f32> = CANDIDATES.iter().map(|&p| seen.percentile(p)).collect();
         candidates.retain(|theta| *theta > 0.0);
         candidates.dedup();
         let name = &network.layers[k].shape.name;

@@ -51,7 +51,7 @@ fn distance(got: &[f32], want: &[f32]) -> f32 {
 #[test]
 fn every_gradient_equals_autograd() {
     let Some(folder) = parity::reference() else { return };
-    let (data, _) = read_split(&folder.join("data.npz"), Split::Train, &ReadOptions::default()).unwrap();
+    let (data, ..) = read_split(&folder.join("data.npz"), Split::Train, &ReadOptions::default()).unwrap();
     for preset in [Preset::Published, Preset::Default] {
         let linear = match preset {
             Preset::Published => Surrogate::PUBLISHED_LINEAR,
@@ -84,7 +84,7 @@ fn every_gradient_equals_autograd() {
 #[test]
 fn neither_parts_of_a_batch_nor_tensor_neurons_change_gradients() {
     let Some(folder) = parity::reference() else { return };
-    let (data, _) = read_split(&folder.join("data.npz"), Split::Train, &ReadOptions::default()).unwrap();
+    let (data, ..) = read_split(&folder.join("data.npz"), Split::Train, &ReadOptions::default()).unwrap();
     for (preset, surrogate) in [
         (Preset::Published, Surrogate::PUBLISHED_EXPONENTIAL),
         (Preset::Default, Surrogate::DEFAULT),
@@ -115,7 +115,7 @@ fn neither_parts_of_a_batch_nor_tensor_neurons_change_gradients() {
 #[test]
 fn keyed_poisson_input_does_not_depend_on_the_batch_it_comes_in() {
     let Some(folder) = parity::reference() else { return };
-    let (data, _) = read_split(&folder.join("data.npz"), Split::Train, &ReadOptions::default()).unwrap();
+    let (data, ..) = read_split(&folder.join("data.npz"), Split::Train, &ReadOptions::default()).unwrap();
     let net = trainable(&folder, Preset::Default, Surrogate::DEFAULT, vec![1.0; 5]);
     let mut encoder = Preset::Default.encoder(Encoding::Poisson, 1);
     let all = net.gradients(&data.x, &data.y, &[4, 9], &mut encoder, 3).unwrap();
