@@ -166,7 +166,7 @@ fn lengths(lengths: &TensorData, directions: &TensorData) -> bool {
 fn combine(kind: Parts, weight: &mut TensorData, others: &[TensorData]) -> bool {
     let n = weight.len();
     let rows = weight.shape.first().copied().unwrap_or(1);
-    let columns = if rows == 0 { 0 } else { n / rows };
+    let columns = n.checked_div(rows).unwrap_or(0);
     match (kind, others) {
         (Parts::Pruned, [mask]) if mask.shape == weight.shape => {
             for i in 0..n {
