@@ -176,7 +176,10 @@ fn nothing_is_overwritten_unless_asked() {
     go(&files, "checkpoint convert @snn.pth @copy.safetensors");
     go(&files, "data convert @small.npz @small.mat");
     go(&files, "data inspect @small.npz --picture @small.png");
+    // Logits of an earlier evaluation are replaced, any other file is not.
     go(&files, "evaluate --checkpoint @ann.pth --data @small.npz --logits @logits.npz");
+    go(&files, "evaluate --checkpoint @ann.pth --data @small.npz --logits @logits.npz");
+    std::fs::copy(files.path().join("small.npz"), files.path().join("copy.npz")).unwrap();
     let run = format!(
         "name: a\ndata: {{file: {}}}\nann: {{checkpoint: {}}}\nconvert: [{{name: snn, timesteps: 1}}]\nreport: false\n",
         files.at("small.npz"),
@@ -193,7 +196,7 @@ fn nothing_is_overwritten_unless_asked() {
         ("copy.safetensors", "checkpoint convert @snn.pth @copy.safetensors"),
         ("small.mat", "data convert @small.npz @small.mat"),
         ("small.csv", "data inspect @small.npz --picture @small.png"),
-        ("logits.npz", "evaluate --checkpoint @ann.pth --data @small.npz --logits @logits.npz"),
+        ("copy.npz", "evaluate --checkpoint @ann.pth --data @small.npz --logits @copy.npz"),
         ("run/manifest.json", "run @run.yaml --out @run"),
         ("trained/best.pth", "train --data @small.npz --epochs 1 --out @trained"),
         ("tuned/last.pth", "finetune --checkpoint @snn.pth --data @small.npz --timesteps 1 --out @tuned"),

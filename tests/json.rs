@@ -99,7 +99,13 @@ fn every_key_that_is_printed_is_documented() {
         ),
         ("evaluate", with(on("evaluate", &ann), &["--limit", "2"])),
         ("evaluate", with(on("evaluate", &snn), &["--limit", "2", "--out", &out])),
-        ("finetune", with(on("finetune", &snn), &["--limit", "2", "--timesteps", "1", "--out", &tuned])),
+        (
+            "finetune",
+            with(
+                on("finetune", &snn),
+                &["--limit", "2", "--validation", "0", "--timesteps", "1", "--out", &tuned],
+            ),
+        ),
         ("spikes", with(on("spikes", &snn), &["--out", &out])),
         ("energy --rates", words(&["energy", "--rates", "0.3,0.6,0.5"])),
         ("energy --run", words(&["energy", "--run", &out])),

@@ -420,7 +420,7 @@ pub struct ConvertArgs {
     #[arg(long, default_value_t = 32, value_name = "N", value_parser = whole::<usize>(1))]
     pub samples: usize,
     /// Thresholds from activations: max, percentile:P, or fit: the percentile of each layer that serves the next layer
-    /// best after --timesteps [default: max (published), percentile:99 (default)]
+    /// best after --timesteps [default: max (published), percentile:99.9, for a single timestep fit (default)]
     #[arg(long)]
     pub method: Option<Method>,
     /// Factor on every threshold
@@ -493,7 +493,7 @@ pub struct EvaluateArgs {
     pub batch_size: u32,
     #[command(flatten)]
     pub simulation: SimulationArgs,
-    /// Write logits and labels, .npz
+    /// Write logits and labels, .npz; those of an earlier evaluation are replaced
     #[arg(long, value_name = "FILE")]
     pub logits: Option<PathBuf>,
     /// Results folder to add to: what `energy --run` and `report` read, of this and of other networks

@@ -31,6 +31,15 @@ pub enum Method {
     Fit,
 }
 
+impl Method {
+    /// What serves the default preset best at a number of timesteps, by accuracy and then by the number of spikes
+    /// (docs/design.md has the measurement): a single step has two levels only, and where to put them differs from layer
+    /// to layer; from two steps on a high percentile does as well or better.
+    pub fn for_steps(steps: usize) -> Self {
+        if steps <= 1 { Self::Fit } else { Self::Percentile(99.9) }
+    }
+}
+
 impl FromStr for Method {
     type Err = String;
 
@@ -104,6 +113,14 @@ mod tests {
             ["", "percentile", "percentile:", "percentile:0", "percentile:101", "percentile:nan", "mean"]
         {
             assert!(text.parse::<Method>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_method_follows_the_number_of_steps() {
+        assert_eq!(Method::for_steps(1), Method::Fit);
+        for steps in [2, 4, 32, 1000] {
+            assert_eq!(Method::for_steps(steps).to_string(), "percentile:99.9");
         }
     }
 

@@ -76,22 +76,20 @@ impl Conversion {
         if !(scale > 0.0 && scale.is_finite()) {
             return Err(usage(format!("scale: expected a positive number, got {scale}")));
         }
-        let (usual, usual_steps) = match preset {
-            Preset::Published => (Method::Max, 1000),
-            Preset::Default => (Method::Percentile(99.0), 4),
-        };
+        let steps = steps.unwrap_or(match preset {
+            Preset::Published => 1000,
+            Preset::Default => 4,
+        });
         if preset == Preset::Published && method == Some(Method::Fit) {
             return Err(usage(
                 "method fit: thresholds are fitted for the default preset; expected max or percentile:P for the published one",
             ));
         }
-        Ok(Self {
-            preset,
-            method: method.unwrap_or(usual),
-            steps: steps.unwrap_or(usual_steps),
-            scale,
-            readout_gain,
-        })
+        let method = method.unwrap_or(match preset {
+            Preset::Published => Method::Max,
+            Preset::Default => Method::for_steps(steps),
+        });
+        Ok(Self { preset, method, steps, scale, readout_gain })
     }
 
     /// Converts, for input of the kind `encoding`; scale and gain are multiplied into thresholds and weights.

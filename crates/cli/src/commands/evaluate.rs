@@ -1,9 +1,11 @@
 //! `escape-snn evaluate`
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
+use escape_data::archive::Archive;
 use escape_data::npz::{self, Values};
 use escape_data::{CLASS_NAMES, CLASSES, Recordings};
 use escape_model::ann::Ann;
@@ -64,7 +66,10 @@ struct LayerReport {
 pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
     if let Some(path) = &args.logits {
         check_apart(path, &[&args.checkpoint, &args.data])?;
-        check_file(context, path)?;
+        // Logits are made anew by any evaluation, so those of an earlier one are no loss; scripts reuse the name.
+        if !holds_logits(path) {
+            check_file(context, path)?;
+        }
     }
     let checkpoint = super::network(context, &args.checkpoint, &args.selection)?;
     check_kind(&args, &checkpoint)?;
@@ -192,6 +197,12 @@ fn layers(found: &Evaluation, samples: usize) -> Vec<LayerReport> {
         synaptic_operations_per_sample: layer.operations_per_sample(samples),
     });
     each.collect()
+}
+
+/// Whether a file is one that [`write_logits`] wrote.
+fn holds_logits(path: &Path) -> bool {
+    let archive = File::open(path).ok().and_then(|file| Archive::new(file).ok());
+    archive.is_some_and(|archive| archive.names().eq(["labels.npy", "logits.npy"]))
 }
 
 fn write_logits(path: &Path, logits: &[f32], recordings: &Recordings) -> Result<()> {

@@ -41,9 +41,17 @@ pub fn parts(context: &Context, train: &Recordings, test: &Recordings, validatio
         Parts { train, judges, judged_on: "held-out" }
     };
     if parts.train.is_empty() || parts.judges.is_empty() {
-        return Err(usage(
-            "training needs recordings to train on and recordings to judge epochs by; the file has too few",
-        ));
+        let remedy = match validation {
+            0 => "give a file with both splits, or --validation N to judge by training recordings",
+            _ => {
+                "give more (at most a fifth of a class is held out), or --validation 0 to judge by the test recordings"
+            }
+        };
+        return Err(usage(format!(
+            "training needs recordings to train on and recordings to judge epochs by, got {} and {}; {remedy}",
+            parts.train.len(),
+            parts.judges.len()
+        )));
     }
     Ok(parts)
 }
