@@ -690,8 +690,9 @@ mod tests {
             assert!(largest > 0.0, "layer {k}: no gradient, so this would test nothing");
             for (n, got) in got.iter().enumerate() {
                 let want: f64 = (0..3).map(|i| share(i) * f64::from(each[i][n])).sum();
+                // The bound of the comparison with PyTorch: batches of other sizes are summed in another order.
                 assert!(
-                    (f64::from(*got) - want).abs() < 1e-5 * f64::from(largest),
+                    (f64::from(*got) - want).abs() < 1e-4 * f64::from(largest),
                     "layer {k}: {got}, {want}"
                 );
             }
