@@ -278,8 +278,8 @@ report: false
     std::fs::write(files.path().join("run.yaml"), config).unwrap();
     let run_of = |out: &str| vec!["run".to_string(), files.at("run.yaml"), "--out".into(), files.at(out)];
     let tune_of = |out: &str| tune(&files, out, &["--timesteps", "2", "--batch-size", "9", "--epochs", "3"]);
-    let works: [(&str, &dyn Fn(&str) -> Vec<String>); 2] = [("run", &run_of), ("tune", &tune_of)];
-    for (name, arguments) in works {
+    type Arguments<'a> = &'a dyn Fn(&str) -> Vec<String>;
+    for (name, arguments) in [("run", &run_of as Arguments), ("tune", &tune_of)] {
         let whole = format!("{name}-whole");
         let start = std::time::Instant::now();
         run(&arguments(&whole));
