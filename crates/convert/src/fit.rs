@@ -15,7 +15,6 @@
 use escape_data::Recordings;
 use escape_model::ModelError;
 use escape_model::ann::{Ann, to_tensor, to_vec};
-use escape_model::arch::Layer;
 use escape_model::train::batch_tensor;
 use escape_snn_core::dense::{Dense, synapses};
 use escape_snn_core::encode::Encoding;
@@ -92,7 +91,7 @@ fn errors(
     let (layer, above) = (&ann.layers()[k], &ann.layers()[k + 1]);
     let weight = &ann.parameters()[k + 1].1;
     let into_next = |activations: &Tensor| -> Result<Tensor, ModelError> {
-        tch::no_grad(|| synapses(above, weight, &pooled(layer, activations)?, false))
+        tch::no_grad(|| synapses(above, weight, &ann.pool(layer, activations)?, false))
     };
     let mut errors = vec![0f64; candidates.len()];
     let indices: Vec<usize> = (0..calibration.len()).collect();
@@ -141,6 +140,7 @@ fn counts(
             dynamics: Dynamics { threshold, ..network.dynamics(k) },
             u: vec![start * threshold; batch * neurons],
             counts: vec![0.0; batch * neurons],
+            spikes: vec![0.0; neurons],
         })
         .collect();
     // The first layer's input from a recording that is itself the current is the same at every step.
@@ -169,25 +169,17 @@ struct Running {
     u: Vec<f32>,
     /// Spikes so far, likewise.
     counts: Vec<f32>,
+    /// Those of one step and recording.
+    spikes: Vec<f32>,
 }
 
 impl Running {
     /// One step of the neurons of recording `b`.
     fn step(&mut self, b: usize, current: &[f32]) {
         let here = b * current.len()..(b + 1) * current.len();
-        let mut spikes = vec![0f32; current.len()];
-        step_all(self.dynamics, &mut self.u[here.clone()], current, &mut spikes);
-        self.counts[here].iter_mut().zip(&spikes).for_each(|(n, s)| *n += s);
+        step_all(self.dynamics, &mut self.u[here.clone()], current, &mut self.spikes);
+        self.counts[here].iter_mut().zip(&self.spikes).for_each(|(n, s)| *n += s);
     }
-}
-
-/// What the layer above sees of a layer's activations.
-fn pooled(layer: &Layer, activations: &Tensor) -> Result<Tensor, ModelError> {
-    if layer.pool == 1 {
-        return Ok(activations.shallow_clone());
-    }
-    let size = [layer.pool as i64; 2];
-    Ok(activations.f_avg_pool2d(size, size, [0, 0], false, true, None::<i64>)?)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::budget::Budget;
 use crate::error::{DataError, shape};
 use crate::recordings::Split;
-use crate::scalar::{Element, Endian, Scalar, stream_values};
+use crate::scalar::{Endian, Scalar, stream_values};
 
 /// In what program's terms a file speaks: how arrays are called, where labels start, which dimension comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,47 +123,11 @@ pub struct NamedArray {
 #[derive(Debug, Clone, PartialEq)]
 pub enum ArrayValues {
     /// Little-endian numbers of a type.
-    Numbers(NumberType, Vec<u8>),
+    Numbers(Scalar, Vec<u8>),
     /// Texts.
     Texts(Vec<String>),
     /// Something that is neither, in words.
     Other(String),
-}
-
-/// Element types of an [`ArrayValues`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum NumberType {
-    F16,
-    F32,
-    F64,
-    I8,
-    I16,
-    I32,
-    I64,
-    U8,
-    U16,
-    U32,
-    U64,
-}
-
-impl From<NumberType> for Element {
-    fn from(kind: NumberType) -> Self {
-        let scalar = match kind {
-            NumberType::F16 => Scalar::F16,
-            NumberType::F32 => Scalar::F32,
-            NumberType::F64 => Scalar::F64,
-            NumberType::I8 => Scalar::I8,
-            NumberType::I16 => Scalar::I16,
-            NumberType::I32 => Scalar::I32,
-            NumberType::I64 => Scalar::I64,
-            NumberType::U8 => Scalar::U8,
-            NumberType::U16 => Scalar::U16,
-            NumberType::U32 => Scalar::U32,
-            NumberType::U64 => Scalar::U64,
-        };
-        (scalar, Endian::Little)
-    }
 }
 
 /// Arrays in memory. Each can be read once; its memory is freed then.
@@ -229,7 +193,7 @@ impl Source for Memory<'_> {
         let count = array.described().count();
         match taken {
             ArrayValues::Numbers(kind, bytes) => {
-                let element = Element::from(kind);
+                let element = (kind, Endian::Little);
                 if count.and_then(|n| n.checked_mul(element.0.bytes())) != Some(bytes.len()) {
                     return Err(DataError::malformed(path, format!("{name} does not fit its shape")));
                 }

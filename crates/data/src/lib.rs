@@ -40,7 +40,7 @@ use arrays::{Memory, Source};
 use budget::Budget;
 use reading::Reading;
 
-pub use arrays::{ArrayValues, NamedArray, NumberType};
+pub use arrays::{ArrayValues, NamedArray};
 pub use atomic::{remove_leftovers, write_atomically};
 pub use budget::{COMPRESSED, COMPRESSED_LIMIT, memory_limit};
 pub use error::{DataError, Position, shown};
@@ -48,6 +48,7 @@ pub use layout::Axes;
 pub use options::{BadContacts, LabelForm, Neighbours, Note, ReadOptions, Reason, Rescale};
 pub use reading::Origin;
 pub use recordings::{Dataset, Inconsistent, Nerve, ParseSplitError, Recordings, Split};
+pub use scalar::Scalar;
 pub use summary::{DatasetSummary, SplitSummary};
 pub use typical::{mean_recording, mean_spectrum};
 

@@ -13,7 +13,8 @@ pub(crate) enum Endian {
 
 /// Element type of a stored array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scalar {
+#[allow(missing_docs)]
+pub enum Scalar {
     F16,
     F32,
     F64,

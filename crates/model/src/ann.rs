@@ -171,16 +171,22 @@ impl Ann {
                 x = x.f_relu()?;
             }
             look(i, &x)?;
-            if layer.pool > 1 {
-                let size = [layer.pool as i64; 2];
-                x = if self.arch.max_pooling() {
-                    x.f_max_pool2d(size, size, [0, 0], [1, 1], false)?
-                } else {
-                    x.f_avg_pool2d(size, size, [0, 0], false, true, None::<i64>)?
-                };
-            }
+            x = self.pool(layer, &x)?;
         }
         Ok(x)
+    }
+
+    /// What the layer above sees of a layer's activations: their maximum or mean over its pooling windows, or themselves.
+    ///
+    /// # Errors
+    /// [`ModelError`] if the activations are not B x C x H x W where there is something to pool.
+    pub fn pool(&self, layer: &Layer, activations: &Tensor) -> Result<Tensor, ModelError> {
+        let size = [layer.pool as i64; 2];
+        Ok(match layer.pool {
+            1 => activations.shallow_clone(),
+            _ if self.arch.max_pooling() => activations.f_max_pool2d(size, size, [0, 0], [1, 1], false)?,
+            _ => activations.f_avg_pool2d(size, size, [0, 0], false, true, None::<i64>)?,
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use escape_data::archive::{Archive, LOCAL};
 use escape_data::{
-    ArrayValues, DataError, Dataset, NamedArray, Note, NumberType, Origin, ReadOptions, Recordings, Split,
+    ArrayValues, DataError, Dataset, NamedArray, Note, Origin, ReadOptions, Recordings, Scalar, Split,
 };
 
 use crate::checkpoint::{self, Checkpoint, CheckpointError, DType, Format, TensorData, Value};
@@ -154,7 +154,7 @@ fn collect(name: String, value: Value, arrays: &mut Vec<NamedArray>) {
     let named = || if name.is_empty() { "tensor".to_owned() } else { name.clone() };
     let numbers = |values: Vec<f64>, shape: Vec<usize>| {
         let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        NamedArray { name: named(), shape, values: ArrayValues::Numbers(NumberType::F64, bytes) }
+        NamedArray { name: named(), shape, values: ArrayValues::Numbers(Scalar::F64, bytes) }
     };
     match value {
         Value::Dict(entries) | Value::OrderedDict(entries) => {
@@ -205,17 +205,17 @@ fn collect(name: String, value: Value, arrays: &mut Vec<NamedArray>) {
 
 fn of_tensor(name: String, tensor: TensorData) -> NamedArray {
     let kind = match tensor.dtype {
-        DType::F64 => NumberType::F64,
-        DType::F32 => NumberType::F32,
-        DType::F16 => NumberType::F16,
-        DType::I64 => NumberType::I64,
-        DType::I32 => NumberType::I32,
-        DType::I16 => NumberType::I16,
-        DType::I8 => NumberType::I8,
-        DType::U64 => NumberType::U64,
-        DType::U32 => NumberType::U32,
-        DType::U16 => NumberType::U16,
-        DType::U8 | DType::Bool => NumberType::U8,
+        DType::F64 => Scalar::F64,
+        DType::F32 => Scalar::F32,
+        DType::F16 => Scalar::F16,
+        DType::I64 => Scalar::I64,
+        DType::I32 => Scalar::I32,
+        DType::I16 => Scalar::I16,
+        DType::I8 => Scalar::I8,
+        DType::U64 => Scalar::U64,
+        DType::U32 => Scalar::U32,
+        DType::U16 => Scalar::U16,
+        DType::U8 | DType::Bool => Scalar::U8,
         DType::BF16 => {
             let wide = TensorData::from_f32(&tensor.shape, &tensor.to_f32());
             return of_tensor(name, wide);
