@@ -21,6 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_yaml::Value;
 
 use crate::args::{OptimizerName, ScheduleName, SurrogateName};
+use crate::commands::convert::Conversion;
 use crate::commands::finetune::{adam, check_order, held_out, schedule, surrogate};
 use crate::commands::train::Recipe;
 use crate::context::usage;
@@ -209,12 +210,17 @@ pub struct Convert {
 }
 
 impl Convert {
-    /// Steps that the conversion itself works with: those to balance over, or those to fit thresholds to.
-    pub fn steps(&self) -> Option<usize> {
-        match self.preset {
+    /// How the ANN is converted, with every default filled in.
+    ///
+    /// # Errors
+    /// Settings that do not fit each other.
+    pub fn conversion(&self) -> Result<Conversion> {
+        // Steps that the conversion itself works with: those to balance over, or those to fit thresholds to.
+        let steps = match self.preset {
             Preset::Published => self.balance_timesteps,
             Preset::Default => Some(self.timesteps),
-        }
+        };
+        Conversion::new(self.preset, self.method, steps, self.scale, self.readout_gain)
     }
 }
 
@@ -405,7 +411,12 @@ impl Config {
             train.validation.get_or_insert(recipe.held_out());
         }
         for convert in &mut self.convert {
+            let conversion = convert.conversion()?;
             convert.encoder.get_or_insert(convert.preset.encoding());
+            convert.method.get_or_insert(conversion.method);
+            if convert.preset == Preset::Published {
+                convert.balance_timesteps.get_or_insert(conversion.steps);
+            }
         }
         for job in &mut self.finetune {
             let Some(from) = self.convert.iter().find(|c| c.name == job.from) else { continue };
@@ -657,6 +668,23 @@ finetune:
         let text = serde_yaml::to_string(&config).unwrap();
         let again = Config::parse("again", &text, Path::new(""), &[]).unwrap();
         assert_eq!(text, serde_yaml::to_string(&again).unwrap());
+    }
+
+    #[test]
+    fn how_to_convert_is_resolved() {
+        let published = "convert.0={name: direct, preset: published, timesteps: 4}".to_string();
+        let text = |set: &[String]| {
+            serde_yaml::to_string(&Config::parse("x.yaml", SMALL, Path::new(""), set).unwrap()).unwrap()
+        };
+        assert!(text(&[]).contains("method: percentile:99.9"));
+        assert!(text(&["convert.0.timesteps=1".into()]).contains("method: fit"));
+        let resolved = text(std::slice::from_ref(&published));
+        assert!(
+            resolved.contains("method: max") && resolved.contains("balance_timesteps: 1000"),
+            "{resolved}"
+        );
+        // What does not fit is refused before anything starts.
+        assert!(error(&[&published, "convert.0.method=fit"]).contains("expected max or percentile:P"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use escape_snn_core::network::SpikingNetwork;
 use serde_json::{Map, Value};
 
 use crate::args::WeightsArgs;
-use crate::commands::convert::{Conversion, converted};
+use crate::commands::convert::converted;
 use crate::commands::finetune::{Job, finetune, held_out};
 use crate::commands::train::train_into;
 use crate::commands::{Simulation, checkpoint, data, dataset, energy, network, report, spikes, tell_remarks};
@@ -239,8 +239,7 @@ impl Run<'_> {
         let path = self.checkpoint_of(&route.name);
         let encoding = route.encoder.unwrap_or(route.preset.encoding());
         if !path.exists() {
-            let conversion =
-                Conversion::new(route.preset, route.method, route.steps(), route.scale, route.readout_gain)?;
+            let conversion = route.conversion()?;
             let calibration = self.data.train.head(route.samples.min(self.data.train.len()));
             if let Some(note) = notes::on_calibration(route.samples, calibration.len()) {
                 self.context.note(format!("{}: {note}", route.name));
