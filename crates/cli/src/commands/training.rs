@@ -48,7 +48,7 @@ pub fn parts(context: &Context, train: &Recordings, test: &Recordings, validatio
             }
         };
         return Err(usage(format!(
-            "training needs recordings to train on and recordings to judge epochs by, got {} and {}; {remedy}",
+            "too few recordings: {} to train on and {} to judge epochs by, at least 1 of each is needed; {remedy}",
             parts.train.len(),
             parts.judges.len()
         )));
