@@ -1,8 +1,8 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use escape_model::arch::Architecture;
-use escape_model::checkpoint::{Checkpoint, DType, TensorData, Value, write};
+use escape_checkpoint::{Checkpoint, DType, TensorData, Value, write};
+use escape_network::arch::Architecture;
 
 use crate::support::{Files, escape, failure, json};
 

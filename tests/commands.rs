@@ -202,12 +202,13 @@ fn nothing_is_overwritten_unless_asked() {
         ("tuned/last.pth", "finetune --checkpoint @snn.pth --data @small.npz --timesteps 1 --out @tuned"),
     ] {
         let path = files.path().join(file);
-        let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap());
-        let before = (std::fs::read(&path).unwrap(), inode(&path));
+        // Not the inode, whose number a new file may take over from a removed one.
+        let written = |path: &Path| std::fs::metadata(path).unwrap().modified().unwrap();
+        let before = (std::fs::read(&path).unwrap(), written(&path));
         refused(&files, command, &["already", "--force"]);
-        assert!((std::fs::read(&path).unwrap(), inode(&path)) == before, "{command}");
+        assert!((std::fs::read(&path).unwrap(), written(&path)) == before, "{command}");
         go(&files, &format!("{command} --force"));
-        assert!(path.is_file() && inode(&path) != before.1, "{command} --force");
+        assert!(path.is_file() && written(&path) > before.1, "{command} --force");
     }
     refused(&files, "run @run.yaml --out @run --resume --force", &["--resume", "--force"]);
     // Files that are not a run's stay.

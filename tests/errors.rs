@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
-use escape_model::arch::Architecture;
-use escape_model::checkpoint::Checkpoint;
+use escape_checkpoint::Checkpoint;
+use escape_network::arch::Architecture;
 
 use crate::support::{Files, escape, failure, json};
 

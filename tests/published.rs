@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use escape_model::checkpoint::{Checkpoint, Value, read};
+use escape_checkpoint::{Checkpoint, Value, read};
 use serde_json::Value as Json;
 
 use crate::parity::reference;

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use escape_checkpoint::input::KnownInput;
+use escape_checkpoint::{Checkpoint, TensorData, Value as CheckpointValue};
 use escape_data::npz::{Values, write};
-use escape_model::checkpoint::{Checkpoint, TensorData, Value as CheckpointValue};
-use escape_model::input::KnownInput;
 use serde_json::Value;
 
 use crate::support::{Files, escape, failure, json, lines};
@@ -397,8 +397,7 @@ fn tensors_of_torch_are_data_files() {
     let x = TensorData::from_f32(&[data.test.len(), 1, 56, 100], &data.test.x);
     let keep = |name: &str, keys: [&str; 2]| {
         let entries = [(keys[0].into(), x.clone().into()), (keys[1].into(), labels.clone())];
-        escape_model::checkpoint::write(&files.path().join(name), &CheckpointValue::Dict(entries.to_vec()))
-            .unwrap();
+        escape_checkpoint::write(&files.path().join(name), &CheckpointValue::Dict(entries.to_vec())).unwrap();
         files.at(name)
     };
     let usual = keep("usual.pt", ["test_x", "test_y"]);

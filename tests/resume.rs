@@ -2,7 +2,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use escape_model::checkpoint::Checkpoint;
+use escape_checkpoint::Checkpoint;
 use serde_json::Value;
 
 use crate::support::{Files, failure, json, lines};

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use escape_checkpoint::Checkpoint;
 use escape_model::ann::Ann;
-use escape_model::arch::Architecture;
-use escape_model::checkpoint::Checkpoint;
+use escape_network::arch::Architecture;
 use serde_json::Value;
 use tch::Device;
 

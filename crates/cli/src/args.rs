@@ -4,13 +4,13 @@ use std::any::TypeId;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use escape_checkpoint::Selection;
 use escape_convert::Method;
 use escape_convert::readout::Gain;
 use escape_data::{Axes, BadContacts, ReadOptions, Rescale, Split};
-use escape_model::arch::Architecture;
-use escape_model::checkpoint::Selection;
 use escape_model::device::Request;
 use escape_model::train::Balance;
+use escape_network::arch::Architecture;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::network::Preset;
 use serde::{Deserialize, Serialize};

@@ -3,15 +3,16 @@
 use std::path::Path;
 
 use anyhow::Result;
-use escape_data::{CLASSES, Recordings};
+use escape_data::Recordings;
+use escape_dense::Dense;
+use escape_dense::evaluate::{self, evaluate};
 use escape_model::ann::Ann;
-use escape_model::arch::{Layer, Op};
-use escape_model::metrics::{Loss, Metrics};
 use escape_model::train;
+use escape_network::arch::CLASSES;
+use escape_network::arch::{Layer, Op};
+use escape_network::metrics::{Loss, Metrics};
 use escape_report::rows::{Activity, Confusion, Evaluation, Kind, LayerKind, Row, Step, read_csv};
-use escape_snn_core::dense::Dense;
 use escape_snn_core::encode::Encoding;
-use escape_snn_core::evaluate::{self, evaluate};
 use escape_snn_core::network::Preset;
 
 use crate::commands::Simulation;

@@ -1,7 +1,7 @@
 //! What a reader should know about a result that its numbers alone do not say; one place for every command.
 
-use escape_data::CLASS_NAMES;
-use escape_model::metrics::Metrics;
+use escape_network::arch::CLASS_NAMES;
+use escape_network::metrics::Metrics;
 
 /// The notes on how a network did over some recordings; none if there is nothing to remark. `what` names the network
 /// or the stage it is in.
@@ -51,7 +51,7 @@ pub fn on_silence<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use escape_model::metrics::Loss;
+    use escape_network::metrics::Loss;
 
     fn metrics(pairs: &[(usize, usize, usize)]) -> Metrics {
         let mut metrics = Metrics::default();

@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use escape_checkpoint::input::KnownInput;
 use escape_data::{Dataset, Origin, Recordings};
 use escape_model::ann::Ann;
-use escape_model::input::KnownInput;
-use escape_model::metrics::Loss;
+use escape_network::metrics::Loss;
 use escape_report::rows::{Activity, Evaluation, Finetune, Kind, Raster, Row, Training, read_csv};
-use escape_snn_core::network::SpikingNetwork;
+use escape_snn_core::stored;
 use serde_json::{Map, Value};
 
 use crate::args::WeightsArgs;
@@ -247,7 +247,7 @@ impl Run<'_> {
             let made = conversion.convert(self.context, &self.ann, &calibration, encoding)?;
             let ann = checkpoint(&self.ann_path)?;
             let origin = Origin { sample_rate_hz: self.data.sample_rate_hz, nerve: self.data.nerve };
-            let input = KnownInput::of(&ann).converted_with(&calibration, &origin);
+            let input = KnownInput::of(&ann).converted_with(&origin.known_input(&calibration));
             converted(&ann, &made, encoding, route.timesteps, &input).save(&path)?;
             let thresholds: Vec<String> =
                 made.network.layers.iter().map(|l| format!("{:.4}", l.threshold)).collect();
@@ -272,7 +272,7 @@ impl Run<'_> {
                 max_steps: job.max_steps,
                 validation: job.validation.unwrap_or(held_out(preset)),
                 folder: folder.clone(),
-                input: KnownInput::trained_on(&self.data),
+                input: self.data.origin().known_input(&self.data.train),
                 // The folder is the run's: what is in it was begun by this run.
                 resume: true,
             };
@@ -293,7 +293,7 @@ impl Run<'_> {
     fn simulation(&self, path: &Path, steps: usize) -> Result<Simulation> {
         let found = checkpoint(path)?;
         let (contacts, samples) = (self.test.contacts, self.test.samples);
-        let loaded = SpikingNetwork::load(&found, path, None, contacts, samples)?;
+        let loaded = stored::load(&found, path, None, contacts, samples)?;
         Ok(Simulation { network: loaded.network, encoding: loaded.encoding, steps })
     }
 

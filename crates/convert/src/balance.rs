@@ -2,9 +2,9 @@
 //! Neurosci. 2019, as the study applies it): layer by layer, the largest single-step input that a layer
 //! sees while the layers below it already spike becomes its threshold.
 
+use escape_dense::Dense;
 use escape_model::ModelError;
 use escape_model::ann::{Ann, to_vec};
-use escape_snn_core::dense::Dense;
 use escape_snn_core::encode::{Encoder, Encoding};
 use escape_snn_core::network::{Preset, SpikingNetwork};
 use tch::Kind;

@@ -13,10 +13,10 @@
 //! Letters: B batch, T timesteps, C channels, H rows, W columns.
 
 use escape_data::Recordings;
+use escape_dense::{Dense, synapses};
 use escape_model::ModelError;
 use escape_model::ann::{Ann, to_tensor, to_vec};
 use escape_model::train::batch_tensor;
-use escape_snn_core::dense::{Dense, synapses};
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::network::SpikingNetwork;
 use escape_snn_core::neuron::{Dynamics, step_all};
@@ -186,9 +186,9 @@ impl Running {
 mod tests {
     use super::*;
     use crate::{Method, activations};
-    use escape_data::CLASSES;
-    use escape_data::rng::Stream;
-    use escape_model::arch::Architecture;
+    use escape_network::arch::Architecture;
+    use escape_network::arch::CLASSES;
+    use escape_network::rng::Stream;
     use tch::Device;
 
     fn recordings(n: usize) -> Recordings {

@@ -17,7 +17,7 @@ use std::str::FromStr;
 
 use escape_model::ModelError;
 use escape_model::ann::{Ann, to_vec};
-use escape_model::arch::Architecture;
+use escape_network::arch::Architecture;
 use escape_snn_core::network::{Preset, SpikingLayer, SpikingNetwork};
 
 /// Which of the observed values becomes a layer's threshold.

@@ -58,7 +58,7 @@ impl Quantiles {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use escape_data::rng::Stream;
+    use escape_network::rng::Stream;
 
     #[test]
     fn percentiles_agree_with_sorting() {

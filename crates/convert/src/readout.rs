@@ -11,7 +11,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use escape_data::CLASSES;
+use escape_network::arch::CLASSES;
 use escape_snn_core::network::SpikingNetwork;
 
 /// What a potential of the published readout gains from the softmax in a step, averaged over the classes.

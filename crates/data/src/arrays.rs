@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use crate::budget::Budget;
 use crate::error::{DataError, shape};
 use crate::recordings::Split;
-use crate::scalar::{Endian, Scalar, stream_values};
+use escape_files::budget::Budget;
+use escape_files::scalar::{Endian, Scalar, stream_values};
 
 /// In what program's terms a file speaks: how arrays are called, where labels start, which dimension comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,18 +110,18 @@ pub(crate) trait Source {
 
 /// An array that something else has read, to be taken for recordings or labels.
 #[derive(Debug, Clone, PartialEq)]
-pub struct NamedArray {
+pub(crate) struct NamedArray {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// Size of each dimension, the slowest first.
-    pub shape: Vec<usize>,
+    pub(crate) shape: Vec<usize>,
     /// Its elements.
-    pub values: ArrayValues,
+    pub(crate) values: ArrayValues,
 }
 
 /// The elements of a [`NamedArray`], row-major.
 #[derive(Debug, Clone, PartialEq)]
-pub enum ArrayValues {
+pub(crate) enum ArrayValues {
     /// Little-endian numbers of a type.
     Numbers(Scalar, Vec<u8>),
     /// Texts.

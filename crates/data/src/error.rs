@@ -1,13 +1,17 @@
 //! The errors of this crate: what, in which file and where, expected against got, what to do.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::archive::ArchiveError;
+use escape_checkpoint::CheckpointError;
+use escape_files::archive::ArchiveError;
+use escape_files::budget::MemoryError;
+use escape_files::text::{self, shown};
+
 use crate::options::contacts_named;
 use crate::recordings::{Inconsistent, Split};
-use crate::{CLASS_NAMES, CLASSES};
+use escape_network::arch::{CLASS_NAMES, CLASSES};
 
 /// Where in a split a value stands; all counts start at 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +39,19 @@ pub enum DataError {
     Missing {
         /// The file asked for.
         path: PathBuf,
+    },
+    /// A torch or safetensors file could not be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The file holds a network.
+    #[error(
+        "{path}: this is a checkpoint ({what}), expected recordings; have --data and --checkpoint changed places?"
+    )]
+    Network {
+        /// The file.
+        path: PathBuf,
+        /// Which network.
+        what: String,
     },
     /// The operating system refused.
     #[error("could not {operation} {path}")]
@@ -370,6 +387,15 @@ impl DataError {
         }
     }
 
+    pub(crate) fn memory(path: &Path, error: MemoryError) -> Self {
+        match error {
+            MemoryError::Limit { what, bytes, file } => {
+                Self::TooLarge { path: path.to_owned(), what, bytes, file }
+            }
+            MemoryError::System { .. } => Self::unsupported(path, error.to_string()),
+        }
+    }
+
     /// An error while reading `what`: of the file's content, or of the system below.
     pub(crate) fn reading(path: &Path, what: &str, source: io::Error) -> Self {
         match source.kind() {
@@ -382,32 +408,6 @@ impl DataError {
             _ => Self::io(path, "read", source),
         }
     }
-}
-
-/// An error about the content of a file, for [`DataError::reading`].
-pub(crate) fn invalid(problem: impl Into<String>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, problem.into())
-}
-
-/// Text from a file, fit for a terminal: control characters escaped, cut at 100 characters.
-pub fn shown(text: &str) -> String {
-    const LIMIT: usize = 100;
-    let mut out = String::new();
-    for (i, c) in text.chars().enumerate() {
-        if i == LIMIT {
-            out.push('…');
-            break;
-        }
-        // Also the invisible formatting characters that reorder text on a terminal.
-        if c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        {
-            let _ = write!(out, "{}", c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out
 }
 
 /// So many of a file's arrays are listed.
@@ -425,7 +425,7 @@ fn list(names: &[String]) -> String {
 pub(crate) fn shape(dims: &[u64]) -> String {
     match dims {
         [] => "a scalar".to_owned(),
-        _ => dims.iter().map(u64::to_string).collect::<Vec<_>>().join(" x "),
+        _ => text::dims(dims),
     }
 }
 

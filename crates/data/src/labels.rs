@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use crate::arrays::{Array, Kind, Source};
-use crate::budget::Budget;
-use crate::error::{DataError, shown};
+use crate::budget::take;
+use crate::error::DataError;
 use crate::options::{LabelForm, Note, ReadOptions};
 use crate::recordings::Split;
-use crate::{CLASS_NAMES, CLASSES};
+use escape_files::budget::Budget;
+use escape_files::text::shown;
+use escape_network::arch::{CLASS_NAMES, CLASSES};
 
 /// The labels of a split as they were found.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,7 +77,7 @@ fn numbers(
         _ => return Err(wrong()),
     };
     let count = array.count().ok_or_else(wrong)?;
-    budget.take(path, name, count, size_of::<f64>())?;
+    take(budget, path, name, count, size_of::<f64>())?;
     let mut values = vec![0.0; count];
     source.numbers(name, budget, &mut |start, run| values[start..start + run.len()].copy_from_slice(run))?;
     let Some(along) = one_hot else {
@@ -87,7 +89,7 @@ fn numbers(
         false => values[class * n + i],
     };
     let mut found = Vec::new();
-    budget.take(path, name, n, size_of::<f64>())?;
+    take(budget, path, name, n, size_of::<f64>())?;
     found.reserve_exact(n);
     for i in 0..n {
         let row: [f64; CLASSES] = std::array::from_fn(|class| at(i, class));

@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::SAMPLES;
 use crate::arrays::{Array, Convention};
-use crate::scalar::narrow;
+use escape_files::scalar::narrow;
+use escape_network::arch::SAMPLES;
 
 /// What a dimension counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,22 +2,17 @@
 //!
 //! A recording is one detected compound action potential: H contacts of a nerve cuff, W samples of time,
 //! scaled to [-1, 1], and the class of the movement or touch that evoked it. Files are `.npz` (this project's
-//! own layout, see [`npz`]), the same arrays as `.npy`, or MATLAB `.mat` of level 4 (see [`mat4`]), 5 (see [`mat`]) or 7.3
-//! (see [`hdf5`], which has Octave's and h5py's files, too); arrays that something else read are taken as well, see
-//! [`read_arrays`]. [`nerve`] makes recordings where no animal is at hand. This crate prints nothing and needs no libtorch.
-//!
-//! Checkpoints, too, are zip archives: [`archive`] reads the directory of either and trusts no size in it, and
-//! [`write_atomically`] writes files of any kind.
+//! own layout, see [`npz`]), the same arrays as `.npy`, MATLAB `.mat` of level 4 (see [`mat4`]), 5 (see [`mat`]) or 7.3
+//! (whose reader has Octave's and h5py's files, too), or tensors that `torch.save` or safetensors kept. [`nerve`] makes
+//! recordings where no animal is at hand. This crate prints nothing and needs no libtorch.
 //!
 //! Letters used for shapes throughout: **N** recordings, **H** contacts, **W** samples.
 
-pub mod archive;
 mod arrays;
-mod atomic;
 mod budget;
 mod contacts;
 mod error;
-pub mod hdf5;
+mod hdf5;
 mod labels;
 mod layout;
 pub mod mat;
@@ -27,39 +22,29 @@ pub mod npz;
 mod options;
 mod reading;
 mod recordings;
-pub mod rng;
-mod scalar;
 mod summary;
+mod torch;
 mod typical;
 
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use arrays::{Memory, Source};
-use budget::Budget;
+use escape_files::archive::{Archive, END, LOCAL};
+
+use arrays::Source;
 use reading::Reading;
 
-pub use arrays::{ArrayValues, NamedArray};
-pub use atomic::{remove_leftovers, write_atomically};
-pub use budget::{COMPRESSED, COMPRESSED_LIMIT, memory_limit};
-pub use error::{DataError, Position, shown};
+pub use budget::{COMPRESSED, COMPRESSED_LIMIT, SLACK, memory_limit};
+pub use error::{DataError, Position};
 pub use layout::Axes;
 pub use options::{BadContacts, LabelForm, Neighbours, Note, ReadOptions, Reason, Rescale};
 pub use reading::Origin;
 pub use recordings::{Dataset, Inconsistent, Nerve, ParseSplitError, Recordings, Split};
-pub use scalar::Scalar;
 pub use summary::{DatasetSummary, SplitSummary};
+pub use torch::{are_recordings, holds_recordings};
 pub use typical::{mean_recording, mean_spectrum};
 
-/// Number of classes.
-pub const CLASSES: usize = 3;
-/// Name of each class, in the order of the labels 0, 1, 2.
-pub const CLASS_NAMES: [&str; CLASSES] = ["dorsiflexion", "plantarflexion", "pricking"];
-/// Contacts (H) of the cuff the published networks were made for: 7 rings of 8, row = ring * 8 + angle.
-pub const CONTACTS: usize = 56;
-/// Samples (W) of one recording: 3.33 ms at 30 kHz.
-pub const SAMPLES: usize = 100;
 /// Sampling rate of the recordings, in hertz.
 pub const SAMPLE_RATE_HZ: f64 = 30_000.0;
 
@@ -97,47 +82,6 @@ pub fn read_split(
     Ok((recordings, origin, reading.notes))
 }
 
-/// As [`read`], for arrays that something else has read from a file of so many bytes, in a format described in words.
-///
-/// # Errors
-/// As [`read`].
-pub fn read_arrays(
-    (path, length, format): (&Path, u64, &str),
-    arrays: Vec<NamedArray>,
-    options: &ReadOptions,
-) -> Result<(Dataset, Vec<Note>), DataError> {
-    let mut reading = open_arrays((path, length, format), arrays, &Split::ALL, options)?;
-    let dataset = reading.dataset()?;
-    Ok((dataset, reading.notes))
-}
-
-/// As [`read_split`], for arrays that something else has read.
-///
-/// # Errors
-/// As [`read`].
-pub fn read_arrays_split(
-    (path, length, format): (&Path, u64, &str),
-    arrays: Vec<NamedArray>,
-    split: Split,
-    options: &ReadOptions,
-) -> Result<(Recordings, Origin, Vec<Note>), DataError> {
-    let mut reading = open_arrays((path, length, format), arrays, &[split], options)?;
-    let recordings = reading.split(split)?;
-    let origin = reading.origin()?;
-    Ok((recordings, origin, reading.notes))
-}
-
-fn open_arrays<'a>(
-    (path, length, format): (&'a Path, u64, &'a str),
-    arrays: Vec<NamedArray>,
-    wanted: &[Split],
-    options: &'a ReadOptions,
-) -> Result<Reading<'a>, DataError> {
-    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    let source = Box::new(Memory { path, format, arrays });
-    Reading::new(source, path, is_raw(stem), wanted, options, Budget::new(length))
-}
-
 /// The files that a path of recordings stands for: itself, or the `.npy` files of a folder or beside the one named.
 ///
 /// # Errors
@@ -157,7 +101,7 @@ pub fn recordings_format(path: &Path) -> Option<&'static str> {
         Magic::Npy | Magic::Mat4 | Magic::Mat5 => true,
         Magic::Hdf5 => extension(path) == "mat",
         Magic::Zip => {
-            let archive = archive::Archive::new(file).ok()?;
+            let archive = Archive::new(file).ok()?;
             archive.names().next().is_some() && archive.names().all(|name| name.ends_with(".npy"))
         }
         _ => false,
@@ -184,7 +128,7 @@ pub fn read_bytes(
 /// column (see [`mat`]); also the scalars `samples` (W), `sample_rate_hz` where it is not 30,000, and `nerve_seed` and
 /// `nerve_animal` where the nerve is known.
 ///
-/// The file appears whole or not at all, see [`write_atomically`]. Equal data give equal bytes.
+/// The file appears whole or not at all, see [`escape_files::write_atomically`]. Equal data give equal bytes.
 ///
 /// # Errors
 /// [`DataError::Inconsistent`] when the arrays of a split do not fit each other, [`DataError::Unwritable`] when the
@@ -197,7 +141,7 @@ pub fn write_mat(path: &Path, dataset: &Dataset) -> Result<(), DataError> {
 /// and the scalars `contacts` (int64), `sample_rate_hz` (float64), and `nerve_seed` and `nerve_animal` (int64) where the
 /// nerve is known.
 ///
-/// The file appears whole or not at all, see [`write_atomically`]. Equal data give equal bytes.
+/// The file appears whole or not at all, see [`escape_files::write_atomically`]. Equal data give equal bytes.
 ///
 /// # Errors
 /// [`DataError::Inconsistent`] when the arrays of a split do not fit each other, [`DataError::Io`] when
@@ -213,7 +157,11 @@ fn open<'a>(path: &'a Path, wanted: &[Split], options: &'a ReadOptions) -> Resul
             return Err(DataError::Missing { path: path.to_owned() });
         }
         let (files, bytes, title) = npz::open_files(path, options)?;
-        return Reading::new(Box::new(files), path, is_raw(&title), wanted, options, Budget::new(bytes));
+        return Reading::new(Box::new(files), path, is_raw(&title), wanted, options, budget::of_file(bytes));
+    }
+    if let Some((arrays, length)) = torch::open(path, options)? {
+        let raw = is_raw(stem(path));
+        return Reading::new(Box::new(arrays), path, raw, wanted, options, budget::of_file(length));
     }
     open_stream(path, File::open(path).map_err(|e| DataError::open(path, e))?, wanted, options)
 }
@@ -226,7 +174,7 @@ fn open_stream<'a, R: Read + Seek + 'a>(
     options: &'a ReadOptions,
 ) -> Result<Reading<'a>, DataError> {
     let (looks_like, length) = looks_like(&mut file).map_err(|e| DataError::io(path, "read", e))?;
-    let mut budget = Budget::new(length);
+    let mut budget = budget::of_file(length);
     let wrong = |expected, hint| DataError::WrongFormat {
         path: path.to_owned(),
         expected,
@@ -250,8 +198,12 @@ fn open_stream<'a, R: Read + Seek + 'a>(
             return Err(DataError::UnknownFormat { path: path.to_owned(), looks_like: other.describe() });
         }
     };
-    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    Reading::new(source, path, is_raw(stem), wanted, options, budget)
+    Reading::new(source, path, is_raw(stem(path)), wanted, options, budget)
+}
+
+/// The name of a file without its extension.
+fn stem(path: &Path) -> &str {
+    path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default()
 }
 
 /// The extension in lower case.
@@ -311,7 +263,7 @@ fn looks_like(file: &mut (impl Read + Seek)) -> io::Result<(Magic, u64)> {
         Magic::Empty
     } else if hdf5 || head.starts_with(b"MATLAB 7.3 MAT-file") || level(&[0, 2], &[2, 0]) {
         Magic::Hdf5
-    } else if head.starts_with(archive::LOCAL) || head.starts_with(archive::END) {
+    } else if head.starts_with(LOCAL) || head.starts_with(END) {
         Magic::Zip
     } else if head.starts_with(b"\x93NUMPY") {
         Magic::Npy

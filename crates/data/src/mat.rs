@@ -19,12 +19,16 @@ use std::path::Path;
 
 use flate2::bufread::ZlibDecoder;
 
+use crate::SAMPLE_RATE_HZ;
 use crate::arrays::{Array, Convention, Kind, SCALARS, Sink, Source};
-use crate::budget::Budget;
-use crate::error::{DataError, LISTED, invalid, shape, shown};
+use crate::budget::take;
+use crate::error::{DataError, LISTED, shape};
 use crate::recordings::{Dataset, Nerve, Recordings, Split};
-use crate::scalar::{Element, Endian, Scalar, stream_values};
-use crate::{SAMPLE_RATE_HZ, write_atomically};
+use escape_files::budget::Budget;
+use escape_files::invalid;
+use escape_files::scalar::{Element, Endian, Scalar, stream_values};
+use escape_files::text::shown;
+use escape_files::write_atomically;
 
 const MI_INT8: u32 = 1;
 const MI_UINT8: u32 = 2;
@@ -226,7 +230,7 @@ impl<'p, R: Read + Seek> Mat<'p, R> {
         }
         // Twice, for the list may be grown by doubling it.
         let bytes = 2 * size_of::<(String, u64)>() + matrix.name.len();
-        budget.take(self.path, "the names of the variables", bytes, 1)?;
+        take(budget, self.path, "the names of the variables", bytes, 1)?;
         self.variables.push((matrix.name, at));
         Ok(())
     }
@@ -334,7 +338,7 @@ impl<R: Read + Seek> Source for Mat<'_, R> {
         }
         let count = matrix.dims.iter().try_fold(1u64, |n, &dim| n.checked_mul(dim)).unwrap_or(u64::MAX);
         let count = usize::try_from(count).unwrap_or(usize::MAX);
-        budget.take(path, name, count, size_of::<String>())?;
+        take(budget, path, name, count, size_of::<String>())?;
         let mut texts = Vec::with_capacity(count);
         for i in 0..count {
             let wrong = |got: &str| {
@@ -472,8 +476,8 @@ pub(crate) fn texts_of(
         return Ok(Vec::new());
     }
     // A code and up to four bytes of text a character.
-    budget.take(path, name, count, 2 * size_of::<u32>())?;
-    budget.take(path, name, rows, size_of::<String>())?;
+    take(budget, path, name, count, 2 * size_of::<u32>())?;
+    take(budget, path, name, rows, size_of::<String>())?;
     let mut codes = vec![0u32; count];
     read(budget, &mut |start, run| {
         codes[start..].iter_mut().zip(run).for_each(|(code, &value)| *code = value as u32);

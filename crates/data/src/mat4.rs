@@ -10,10 +10,11 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use crate::arrays::{Array, Convention, Kind, Sink, Source};
-use crate::budget::Budget;
+use crate::budget::take;
 use crate::error::DataError;
 use crate::mat::texts_of;
-use crate::scalar::{Element, Endian, Scalar, stream_values};
+use escape_files::budget::Budget;
+use escape_files::scalar::{Element, Endian, Scalar, stream_values};
 
 const HEADER: usize = 20;
 /// The longest name, with its zero.
@@ -152,7 +153,7 @@ pub(crate) fn open<'a, R: Read + Seek>(
         }
         // Twice, for the list may be grown by doubling it.
         let bytes = 2 * size_of::<(String, Head, u64)>() + name.len();
-        budget.take(path, "the names of the variables", bytes, 1)?;
+        take(budget, path, "the names of the variables", bytes, 1)?;
         variables.push((name, head, start));
         if variables.len() > MOST {
             return Err(DataError::unsupported(

@@ -14,15 +14,18 @@ use npyz::WriterBuilder;
 use npyz::npz::NpzWriter;
 use npyz::zip::{CompressionMethod, DateTime, write::FileOptions};
 
-use crate::archive::{Archive, EntryReader};
 use crate::arrays::{Array, Convention, Kind, SCALARS, Sink, Source};
-use crate::budget::Budget;
-use crate::error::{DataError, LISTED, invalid, shown};
+use crate::budget::take;
+use crate::error::{DataError, LISTED};
 use crate::mat::texts_of;
 use crate::options::ReadOptions;
 use crate::recordings::{Dataset, Recordings, Split};
-use crate::scalar::{Element, Endian, Scalar, stream_values};
-use crate::write_atomically;
+use escape_files::archive::{Archive, EntryReader};
+use escape_files::budget::Budget;
+use escape_files::invalid;
+use escape_files::scalar::{Element, Endian, Scalar, stream_values};
+use escape_files::text::shown;
+use escape_files::write_atomically;
 
 /// The arrays that are looked at where nothing else is said.
 fn names() -> impl Iterator<Item = &'static str> {
@@ -37,7 +40,7 @@ pub(crate) fn open<R: Read + Seek>(
     budget: &mut Budget,
 ) -> Result<Numpy<Entries<R>>, DataError> {
     let archive = Archive::new(reader).map_err(|e| DataError::archive(path, e))?;
-    budget.take(path, "the archive's directory", archive.overhead(), 1)?;
+    take(budget, path, "the archive's directory", archive.overhead(), 1)?;
     Ok(Numpy(Entries { path: path.to_owned(), archive }))
 }
 
@@ -279,7 +282,7 @@ impl<A: Arrays> Source for Numpy<A> {
         let each = length.saturating_mul(element.0.bytes());
         let texts = opened.count(each)?;
         if each == 0 {
-            budget.take(&opened.path, name, texts, size_of::<String>())?;
+            take(budget, &opened.path, name, texts, size_of::<String>())?;
             return Ok(vec![String::new(); texts]);
         }
         let path = opened.path.clone();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::layout::Axes;
 use crate::recordings::Split;
-use crate::{CLASS_NAMES, CLASSES, SAMPLES};
+use escape_network::arch::{CLASS_NAMES, CLASSES, SAMPLES};
 
 /// How a file of recordings is to be understood. The default decides by what is in the file and refuses what is
 /// wrong with it.

@@ -4,15 +4,19 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
+use crate::SAMPLE_RATE_HZ;
 use crate::arrays::{Array, Convention, Kind, SCALARS, Source};
-use crate::budget::Budget;
+use crate::budget::take;
 use crate::contacts::{Odd, Rows, neighbours, odd, other_fits_better, repair};
-use crate::error::{DataError, Position, shown};
+use crate::error::{DataError, Position};
 use crate::labels::{self, Labels, first_label};
 use crate::layout::{Layout, Misfit, Window};
 use crate::options::{BadContacts, LabelForm, Note, ReadOptions, Reason, Rescale};
 use crate::recordings::{Dataset, Nerve, Recordings, Split};
-use crate::{CLASSES, SAMPLE_RATE_HZ, SAMPLES};
+use escape_checkpoint::input::KnownInput;
+use escape_files::budget::Budget;
+use escape_files::text::shown;
+use escape_network::arch::{CLASSES, SAMPLES};
 
 /// Values this far outside [-1, 1] are taken for rounding of the scaling and clamped.
 const ROUNDING: f32 = 1e-5;
@@ -252,7 +256,7 @@ impl<'a> Reading<'a> {
         if array.count() != Some(count) {
             return Err(DataError::malformed(self.path, format!("{x_name} is too large to be counted")));
         }
-        self.budget.take(self.path, &x_name, count, size_of::<f32>())?;
+        take(&mut self.budget, self.path, &x_name, count, size_of::<f32>())?;
         let mut x = Vec::new();
         x.try_reserve_exact(count)
             .map_err(|_| DataError::unsupported(self.path, format!("not enough memory for {x_name}")))?;
@@ -278,7 +282,7 @@ impl<'a> Reading<'a> {
             let (path, value) = (self.path.to_owned(), labels[index]);
             return Err(DataError::Label { path, split, index, value, first, last });
         }
-        self.budget.take(self.path, "the labels", labels.len(), size_of::<i64>())?;
+        take(&mut self.budget, self.path, "the labels", labels.len(), size_of::<i64>())?;
         Ok(labels.into_iter().map(|value| class(value).unwrap_or(NO_CLASS)).collect())
     }
 
@@ -291,7 +295,7 @@ impl<'a> Reading<'a> {
         }
         // Not worth a file's last memory.
         let each = size_of::<f64>();
-        if r.len() < ENOUGH || self.budget.take(self.path, "a recording", r.size(), each).is_err() {
+        if r.len() < ENOUGH || take(&mut self.budget, self.path, "a recording", r.size(), each).is_err() {
             return;
         }
         if let Some(found @ [read, other]) = neighbours(r)
@@ -320,7 +324,7 @@ impl<'a> Reading<'a> {
         let (mut outside, mut small, mut first_outside, mut total) = (0, 0, None, Range::EMPTY);
         let mut dropped = Vec::new();
         let mut kept = 0;
-        self.budget.take(path, "the ranges of the recordings", of, size_of::<Range>())?;
+        take(&mut self.budget, path, "the ranges of the recordings", of, size_of::<Range>())?;
         let ranges: Vec<Range> = r.x.par_chunks_exact(size).map(Range::of).collect();
         for (i, &range) in ranges.iter().enumerate() {
             let recording = &r.x[i * size..(i + 1) * size];
@@ -419,7 +423,7 @@ impl<'a> Reading<'a> {
         }
         // A list for each thread, besides.
         let each = Rows::EACH + rayon::current_num_threads() * 2 * size_of::<usize>();
-        self.budget.take(self.path, "what is known of the contacts", r.contacts, each)?;
+        take(&mut self.budget, self.path, "what is known of the contacts", r.contacts, each)?;
         let contacts = Rows::of(r).broken();
         // With no sound contact at all there is nothing to take a mean of.
         let contacts = if contacts.len() == r.contacts { Vec::new() } else { contacts };
@@ -438,7 +442,7 @@ impl<'a> Reading<'a> {
         at: Position,
         value: f32,
     ) -> Result<DataError, DataError> {
-        self.budget.take(self.path, "what is known of the contacts", r.contacts, Rows::EACH)?;
+        take(&mut self.budget, self.path, "what is known of the contacts", r.contacts, Rows::EACH)?;
         let (path, of) = (self.path.to_owned(), r.len());
         let contacts = Rows::of(r).mostly_not_finite();
         // One recording says nothing about a contact.
@@ -456,6 +460,17 @@ pub struct Origin {
     pub sample_rate_hz: f64,
     /// The simulated nerve, if the file names one.
     pub nerve: Option<Nerve>,
+}
+
+impl Origin {
+    /// What a network knows that was trained on `recordings` of this origin.
+    pub fn known_input(&self, recordings: &Recordings) -> KnownInput {
+        KnownInput {
+            shape: Some((recordings.contacts, recordings.samples)),
+            sample_rate_hz: Some(self.sample_rate_hz),
+            nerve: self.nerve.map(|nerve| nerve.to_string()),
+        }
+    }
 }
 
 /// What the values and labels of each split are called.

@@ -1,13 +1,14 @@
 //! Recordings in memory, and their two splits. N recordings, H contacts, W samples.
 
+use crate::Origin;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::CLASSES;
 use crate::error::DataError;
+use escape_network::arch::CLASSES;
 
 /// The recordings of one split.
 ///
@@ -173,6 +174,11 @@ impl fmt::Display for Nerve {
 }
 
 impl Dataset {
+    /// Sampling rate and nerve of its recordings.
+    pub fn origin(&self) -> Origin {
+        Origin { sample_rate_hz: self.sample_rate_hz, nerve: self.nerve }
+    }
+
     /// The recordings of one split.
     pub fn split(&self, split: Split) -> &Recordings {
         match split {

@@ -7,7 +7,7 @@ use crate::contacts::neighbours;
 use crate::options::Neighbours;
 use crate::reading::Range;
 use crate::recordings::{Dataset, Recordings};
-use crate::{CLASS_NAMES, CLASSES};
+use escape_network::arch::{CLASS_NAMES, CLASSES};
 
 /// A [`Dataset`] in numbers.
 #[derive(Debug, Clone, PartialEq, Serialize)]

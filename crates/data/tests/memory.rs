@@ -6,8 +6,8 @@ use std::io::{Cursor, Write};
 use std::path::Path;
 use std::sync::Mutex;
 
-use escape_data::rng::Stream;
 use escape_data::{Dataset, ReadOptions, Recordings, Split, memory_limit, read_bytes, write_mat, write_npz};
+use escape_network::rng::Stream;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use npyz::zip::{CompressionMethod, ZipWriter, write::FileOptions};

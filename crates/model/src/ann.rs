@@ -4,15 +4,12 @@
 
 use std::path::Path;
 
-use escape_data::rng::Stream;
-use escape_data::{CONTACTS, SAMPLES};
+use escape_network::rng::Stream;
 use tch::{Device, Kind, Tensor};
 
 use crate::ModelError;
-use crate::arch::{Architecture, HIDDEN, Layer, nearest};
-use crate::checkpoint::{Checkpoint, TensorData, match_weights};
-use crate::identify::Identity;
-use crate::input::KnownInput;
+use escape_checkpoint::{Checkpoint, TensorData, detect, matched_weights};
+use escape_network::arch::{Architecture, Layer};
 
 /// A network of the family with its parameters, float32, on one device.
 #[derive(Debug)]
@@ -201,97 +198,6 @@ pub fn convolve(
     let (before, after) = layer.padding();
     let border = [before, after, before, after].map(|n| n as i64);
     Ok(x.f_constant_pad_nd(border)?.f_conv2d(weight, bias, [1, 1], [0, 0], [1, 1], 1)?)
-}
-
-/// The member of the family whose names a checkpoint has; where none fits, the nearest one, so that the
-/// load report has something to compare with.
-pub fn detect(checkpoint: &Checkpoint) -> Architecture {
-    let names = || checkpoint.weights.iter().map(|w| w.0.as_str());
-    Architecture::detect(names()).unwrap_or_else(|| {
-        let found: Vec<_> =
-            checkpoint.weights.iter().map(|(n, t)| (n.as_str(), t.shape.as_slice())).collect();
-        nearest(&found)
-    })
-}
-
-/// The checkpoint's weights in the network's own order, every key accounted for.
-///
-/// # Errors
-/// Anything but a clean match, with the load report.
-pub fn matched_weights(
-    checkpoint: &Checkpoint,
-    path: &Path,
-    arch: Architecture,
-    contacts: usize,
-    samples: usize,
-) -> Result<Vec<(String, TensorData)>, ModelError> {
-    let known = KnownInput::of(checkpoint);
-    let misfit = known.misfit(path, contacts, samples);
-    let expected = arch.parameters(contacts, samples);
-    let report = match_weights(&expected, &checkpoint.weights);
-    if let [(name, _, found)] = &report.mismatched[..]
-        && report.missing.is_empty()
-        && report.unused.is_empty()
-        && let Some(takes) = made_for(arch, name, found, contacts, samples)
-    {
-        if let Some(misfit) = misfit.filter(|_| known.other_reading(contacts, samples)) {
-            return Err(ModelError::Input(misfit));
-        }
-        let (path, report) = (path.to_path_buf(), Box::new(report));
-        return Err(ModelError::OtherRecordings { path, takes, contacts, samples, report });
-    }
-    let network = format!("the {arch} network for recordings of {contacts} contacts x {samples} samples");
-    report.into_result(path, &network, &Identity::of(&checkpoint.weights).to_string())?;
-    if let Some(misfit) = misfit {
-        return Err(ModelError::Input(misfit));
-    }
-    for (name, data) in &checkpoint.weights {
-        if let Some(i) = data.to_f32().iter().position(|v| !v.is_finite()) {
-            return Err(ModelError::Data(format!(
-                "{}: {name} holds a value that is no finite number (at position {i}); its training diverged, take an earlier checkpoint",
-                path.display()
-            )));
-        }
-    }
-    Ok(expected
-        .iter()
-        .filter_map(|(name, _)| checkpoint.weights.iter().find(|w| w.0 == *name).cloned())
-        .collect())
-}
-
-/// For what recordings a network of the family is, in words, if the weight that does not fit is the one whose shape
-/// depends on them: the first linear layer has an input for each channel and pixel that pooling leaves.
-fn made_for(
-    arch: Architecture,
-    name: &str,
-    found: &[usize],
-    contacts: usize,
-    samples: usize,
-) -> Option<String> {
-    let &[HIDDEN, inputs] = found else { return None };
-    // Channels, rows and columns before the first linear layer.
-    let pooled = |contacts: usize, samples: usize| {
-        let layers = arch.layers(contacts, samples);
-        layers.get(arch.convolutions() - 1).map(Layer::pooled)
-    };
-    let layers = arch.layers(contacts, samples);
-    let layer = layers.get(arch.convolutions()).filter(|layer| name == format!("{}.weight", layer.key))?;
-    // Pooling drops a remainder, so several shapes give the same number; the usual one is the best guess.
-    let shapes = [(CONTACTS, SAMPLES), (contacts, SAMPLES), (CONTACTS, samples)];
-    let more = (1..=4096).flat_map(|contacts| [(contacts, SAMPLES), (contacts, samples)]);
-    let fits = |&(contacts, samples): &(usize, usize)| {
-        pooled(contacts, samples).is_some_and(|(c, h, w)| c * h * w == inputs)
-    };
-    let shape = shapes.into_iter().chain(more).find(fits);
-    Some(
-        match shape.and_then(|(contacts, samples)| Some(((contacts, samples), pooled(contacts, samples)?))) {
-            Some(((contacts, samples), (c, h, w))) => format!(
-                "of {contacts} contacts x {samples} samples ({} has {inputs} inputs = {c} x {h} x {w})",
-                layer.key
-            ),
-            None => format!("of another shape ({} has {inputs} inputs)", layer.key),
-        },
-    )
 }
 
 /// A float32 tensor on `device` from row-major values.

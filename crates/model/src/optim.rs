@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::ModelError;
 use crate::ann::{from_tensor, to_tensor};
-use crate::checkpoint::Value;
+use escape_checkpoint::Value;
 
 /// An update rule with its settings.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -6,16 +6,17 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::str::FromStr;
 use std::time::Instant;
 
-use escape_data::{CLASSES, Recordings};
+use escape_data::Recordings;
+use escape_network::arch::CLASSES;
 use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::ModelError;
 use crate::ann::{Ann, to_tensor, to_vec};
-use crate::checkpoint::{Checkpoint, Value};
-use crate::metrics::{Loss, Metrics};
 use crate::optim::{Optimizer, Rule};
-use crate::shuffle::{balanced, permutation};
 use crate::watch::{Trouble, Watch};
+use escape_checkpoint::{Checkpoint, Value};
+use escape_network::metrics::{Loss, Metrics};
+use escape_network::shuffle::{balanced, permutation};
 
 /// How a training makes up for classes of different frequency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

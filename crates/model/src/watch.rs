@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use escape_data::{CLASS_NAMES, CLASSES};
+use escape_network::arch::{CLASS_NAMES, CLASSES};
 
-use crate::metrics::predicted;
+use escape_network::metrics::predicted;
 
 /// Recordings that the last batches must hold before anything is made of them.
 const WINDOW: usize = 128;

@@ -6,8 +6,8 @@
 #[path = "../../../tests/parity/mod.rs"]
 mod parity;
 
+use escape_checkpoint::{Value, read};
 use escape_model::ann::to_vec;
-use escape_model::checkpoint::{Value, read};
 use escape_model::optim::{Optimizer, Rule};
 use tch::{Device, Tensor};
 

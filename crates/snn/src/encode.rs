@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use escape_data::rng::philox4x32;
+use escape_network::rng::philox4x32;
 use rayon::prelude::*;
 
 use crate::random::{TorchGenerator, unit};

@@ -47,8 +47,8 @@ pub fn snap_recording(x: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use escape_data::rng::Stream;
-    use escape_model::shuffle::permutation;
+    use escape_network::rng::Stream;
+    use escape_network::shuffle::permutation;
 
     fn random_row(n: usize, seed: u64) -> Vec<f32> {
         let mut r = Stream::new(seed, 0);

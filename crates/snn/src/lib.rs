@@ -1,16 +1,16 @@
-//! Spiking networks: description, encoders, neurons, engines and spike recorders.
+//! Spiking networks: description, rules, neurons, encoders. Plain numbers, no tensors.
 //!
-//! * [`network`]: layers, thresholds and rules of a spiking network; no tensors.
+//! * [`network`]: layers, thresholds and rules of a spiking network. [`stored`]: the same in a checkpoint.
 //! * [`neuron`]: what one neuron does in one timestep, and the same for a whole plane of them.
-//! * [`encode`]: from a recording to input spikes or currents.
+//! * [`encode`]: from a recording to input spikes or currents. [`random`]: PyTorch's random numbers.
 //! * [`exact`]: weights on a grid on which every order of summation gives the same result.
-//! * [`dense`]: the engine that computes every synapse, layer by layer over blocks of timesteps.
-//! * [`evaluate`]: accuracy and activity over a set of recordings.
 
-pub mod dense;
 pub mod encode;
-pub mod evaluate;
+mod error;
 pub mod exact;
 pub mod network;
 pub mod neuron;
 pub mod random;
+pub mod stored;
+
+pub use error::SnnError;

@@ -7,10 +7,10 @@
 //!
 //! Letters: B batch, T timesteps, C channels, H rows, W columns, K classes. Frames are in the order B x T.
 
-use escape_data::CLASSES;
+use escape_dense::{slice, slice_mut, synapses};
 use escape_model::ModelError;
 use escape_model::ann::{to_tensor, to_vec};
-use escape_snn_core::dense::{slice, slice_mut, synapses};
+use escape_network::arch::CLASSES;
 use escape_snn_core::encode::Encoder;
 use escape_snn_core::network::SpikingNetwork;
 use escape_snn_core::neuron::{Dynamics, Firing, published_readout_step, step_all, step_all_traced};
@@ -624,7 +624,7 @@ fn unpool(to_frames: &Tensor, pool: usize, shape: [i64; 5]) -> Result<Tensor, Mo
 mod tests {
     use super::*;
     use escape_model::ann::Ann;
-    use escape_model::arch::Architecture;
+    use escape_network::arch::Architecture;
     use escape_snn_core::encode::Encoding;
     use escape_snn_core::network::{Preset, SpikingLayer};
 

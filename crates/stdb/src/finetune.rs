@@ -4,21 +4,23 @@
 
 use std::time::Instant;
 
-use escape_data::{CLASSES, Recordings};
+use escape_checkpoint::{Checkpoint, Value};
+use escape_data::Recordings;
+use escape_dense::Dense;
+use escape_dense::evaluate::{Evaluation, evaluate};
 use escape_model::ModelError;
 use escape_model::ann::{to_tensor, to_vec};
-use escape_model::checkpoint::{Checkpoint, Value};
-use escape_model::metrics::{Loss, Metrics};
 use escape_model::optim::{Optimizer, Rule};
 use escape_model::train::{
     Balance, EpochResult, Event, History, check_loss, class_weights, order, tell_one_class,
 };
 use escape_model::watch::Watch;
-use escape_snn_core::dense::Dense;
+use escape_network::arch::CLASSES;
+use escape_network::metrics::{Loss, Metrics};
 use escape_snn_core::encode::{Encoder, Encoding};
-use escape_snn_core::evaluate::{Evaluation, evaluate};
 use escape_snn_core::network::SpikingNetwork;
 use escape_snn_core::random::TorchGenerator;
+use escape_snn_core::stored;
 use tch::{Device, Tensor};
 
 use crate::bptt::Trainable;
@@ -338,7 +340,8 @@ impl FineTuner {
 
     /// The study's dictionary as of now; with the optimiser's state it can be resumed from.
     pub fn checkpoint(&self, with_optimizer: bool) -> Result<Checkpoint, ModelError> {
-        let mut checkpoint = self.network()?.to_checkpoint(self.options.encoding, self.options.steps);
+        let mut checkpoint =
+            stored::to_checkpoint(&self.network()?, self.options.encoding, self.options.steps);
         checkpoint.accuracy = self.history.epochs().last().map(|e| e.test_accuracy);
         checkpoint.epoch = Some(self.epoch as i64);
         checkpoint.activation = Some(self.options.surrogate.activation().into());

@@ -210,7 +210,7 @@ fn constants_step(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use escape_data::rng::Stream;
+    use escape_network::rng::Stream;
     use escape_snn_core::neuron::step;
 
     /// The smooth step whose derivative is the linear surrogate at gamma = 1.

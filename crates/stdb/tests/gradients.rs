@@ -9,11 +9,12 @@ mod parity;
 
 use std::path::Path;
 
+use escape_checkpoint::{Checkpoint, Leak, Value, read};
 use escape_data::{ReadOptions, Recordings, Split, read_split};
 use escape_model::ann::to_vec;
-use escape_model::checkpoint::{Checkpoint, Leak, Value, read};
 use escape_snn_core::encode::{Encoder, Encoding};
-use escape_snn_core::network::{Preset, SpikingNetwork};
+use escape_snn_core::network::Preset;
+use escape_snn_core::stored;
 use escape_stdb::bptt::{Gradients, Trainable};
 use escape_stdb::surrogate::Surrogate;
 use tch::Device;
@@ -30,7 +31,7 @@ fn trainable(folder: &Path, preset: Preset, surrogate: Surrogate, leaks: Vec<f64
     let path = folder.join("snn.pth");
     let mut checkpoint = Checkpoint::load(&path).unwrap();
     checkpoint.leak = Some(Leak::PerLayer(leaks));
-    let network = SpikingNetwork::load(&checkpoint, &path, Some(preset), 56, 100).unwrap().network;
+    let network = stored::load(&checkpoint, &path, Some(preset), 56, 100).unwrap().network;
     Trainable::new(network, surrogate, true, Device::Cpu).unwrap()
 }
 

@@ -1,18 +1,18 @@
 //! What each fuzz target does with its bytes. A target fails by a panic, by hanging, or by taking more memory than
 //! the readers promise; what it answers is of no interest.
 //!
-//! `crates/model/tests/memory.rs` includes this file and runs every seed and regression through its target.
+//! `crates/checkpoint/tests/memory.rs` includes this file and runs every seed and regression through its target.
 
 #[path = "../../counting.rs"]
 mod counting;
 
 use std::path::Path;
 
-use escape_data::{BadContacts, ReadOptions};
-use escape_model::checkpoint::{
+use escape_checkpoint::identify::Identity;
+use escape_checkpoint::{
     Checkpoint, CheckpointError, Contents, Selection, memory_limit, read, read_bytes, write,
 };
-use escape_model::identify::Identity;
+use escape_data::{BadContacts, ReadOptions};
 
 #[global_allocator]
 static ALLOCATOR: counting::Counting = counting::Counting;

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use anyhow::Result;
 use escape_data::{Recordings, Split};
+use escape_dense::Dense;
+use escape_dense::evaluate::evaluate;
 use escape_model::optim::Rule;
-use escape_snn_core::dense::Dense;
-use escape_snn_core::evaluate::evaluate;
 use escape_stdb::finetune::{FineTuner, Options, Schedule};
 use escape_stdb::surrogate::Surrogate;
 use serde::Serialize;

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use anyhow::Result;
-use escape_data::shown;
-use escape_model::checkpoint::{self, Checkpoint, CheckpointError, DType, Opaque, TensorData, Value};
-use escape_model::identify::Identity;
-use escape_snn_core::network::PRESET_KEY;
+use escape_checkpoint::identify::Identity;
+use escape_checkpoint::{self, Checkpoint, CheckpointError, DType, Opaque, TensorData, Value};
+use escape_files::text::shown;
+use escape_snn_core::stored::PRESET_KEY;
 use serde::Serialize;
 use serde_json::{Map, json};
 
@@ -72,7 +72,7 @@ fn check_extension(context: &Context, path: &Path) -> Result<()> {
 fn inspect(context: &Context, path: &Path, selection: &WeightsArgs) -> Result<()> {
     // The reader itself says what a folder may be.
     let path = if path.is_dir() { path.to_path_buf() } else { existing(path)? };
-    let contents = checkpoint::open(&path)?;
+    let contents = escape_checkpoint::open(&path)?;
     let file = Input::of(&path)?;
     let (tree, outline) = match context.json {
         true => (tree(&contents.value), String::new()),

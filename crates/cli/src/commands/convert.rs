@@ -3,16 +3,17 @@
 use std::path::Path;
 
 use anyhow::Result;
+use escape_checkpoint::input::KnownInput;
+use escape_checkpoint::{Checkpoint, Value};
 use escape_convert::Method;
 use escape_convert::activations;
 use escape_convert::balance::{Balanced, balance};
 use escape_convert::readout::{Gain, SOFTMAX_DRIVE, amplify, is_swamped};
 use escape_data::Recordings;
 use escape_model::ann::Ann;
-use escape_model::checkpoint::{Checkpoint, Value};
-use escape_model::input::KnownInput;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::network::{Preset, SpikingNetwork};
+use escape_snn_core::stored;
 use serde::Serialize;
 
 use super::{recordings, table};
@@ -166,7 +167,7 @@ pub fn converted(
     steps: usize,
     input: &KnownInput,
 ) -> Checkpoint {
-    let mut out = made.network.to_checkpoint(encoding, steps);
+    let mut out = stored::to_checkpoint(&made.network, encoding, steps);
     input.store(&mut out);
     if let Some(Readout { readout_gain, .. }) = made.readout.filter(|r| r.readout_gain != 1.0) {
         out.extra.push(("readout_gain".into(), Value::Float(f64::from(readout_gain))));
@@ -200,7 +201,7 @@ pub fn run(context: &Context, args: ConvertArgs) -> Result<()> {
     let ann = Ann::from_checkpoint(&checkpoint, &args.checkpoint, contacts, samples, context.device()?)?;
     let made = conversion.convert(context, &ann, &calibration, conversion.preset.encoding())?;
     let network = &made.network;
-    let input = KnownInput::of(&checkpoint).converted_with(&calibration, &origin);
+    let input = KnownInput::of(&checkpoint).converted_with(&origin.known_input(&calibration));
     converted(&checkpoint, &made, conversion.preset.encoding(), conversion.steps, &input).save(&args.out)?;
     let report = Report {
         thresholds: network.layers.iter().map(|l| f64::from(l.threshold)).collect(),

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use escape_data::nerve::{NerveConfig, simulate};
 use escape_data::{
-    CLASS_NAMES, Dataset, DatasetSummary, Note, ReadOptions, Rescale, Split, SplitSummary, write_mat,
-    write_npz,
+    Dataset, DatasetSummary, Note, ReadOptions, Rescale, Split, SplitSummary, write_mat, write_npz,
 };
+use escape_network::arch::CLASS_NAMES;
 use escape_report::{Shown, picture};
 use serde::Serialize;
 

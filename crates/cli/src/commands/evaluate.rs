@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use escape_data::archive::Archive;
+use escape_checkpoint::Checkpoint;
+use escape_data::Recordings;
 use escape_data::npz::{self, Values};
-use escape_data::{CLASS_NAMES, CLASSES, Recordings};
+use escape_dense::evaluate::Evaluation;
+use escape_files::archive::Archive;
 use escape_model::ann::Ann;
-use escape_model::checkpoint::Checkpoint;
-use escape_model::metrics::{Loss, Metrics};
+use escape_network::arch::{CLASS_NAMES, CLASSES};
+use escape_network::metrics::{Loss, Metrics};
 use escape_report::rows::Kind;
-use escape_snn_core::evaluate::Evaluation;
 use escape_snn_core::network::Preset;
 use serde::Serialize;
 

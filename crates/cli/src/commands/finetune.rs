@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use escape_checkpoint::Checkpoint;
+use escape_checkpoint::input::KnownInput;
 use escape_data::{Recordings, Split};
 use escape_model::ModelError;
-use escape_model::checkpoint::Checkpoint;
-use escape_model::input::KnownInput;
 use escape_model::optim::Rule;
 use escape_model::train::Balance;
 use escape_report::rows::{Finetune, Kind};
 use escape_snn_core::network::{Preset, SpikingNetwork};
+use escape_snn_core::stored;
 use escape_stdb::finetune::{FineTuner, Options, Schedule};
 use escape_stdb::surrogate::Surrogate;
 use serde::Serialize;
@@ -199,7 +200,7 @@ pub fn run(context: &Context, args: FinetuneArgs) -> Result<()> {
         validation: args.validation.unwrap_or(held_out(preset)),
         folder: args.out,
         resume: args.resume,
-        input: KnownInput::trained_on_split(&train, &origin),
+        input: origin.known_input(&train),
     };
     let report = finetune(context, job, chosen, &train, &test, true)?;
     context.result(&report, || report.text())
@@ -228,7 +229,7 @@ pub fn finetune(
     };
     let load = |path: &PathBuf| -> Result<_> {
         let saved = super::checkpoint(path)?;
-        let network = SpikingNetwork::load(&saved, path, Some(preset), contacts, samples)?.network;
+        let network = stored::load(&saved, path, Some(preset), contacts, samples)?.network;
         Ok((saved, network))
     };
     let mut tuner = if last.exists() {

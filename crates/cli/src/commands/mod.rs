@@ -16,12 +16,13 @@ pub mod training;
 use std::path::Path;
 
 use anyhow::Result;
+use escape_checkpoint::input::KnownInput;
+use escape_checkpoint::{Checkpoint, CheckpointError, Note as Finding};
 use escape_data::{Dataset, Note, Origin, ReadOptions, Recordings, Split};
-use escape_model::checkpoint::{Checkpoint, CheckpointError, Note as Finding};
-use escape_model::input::KnownInput;
-use escape_model::recordings::{are_recordings, holds_recordings};
+use escape_data::{are_recordings, holds_recordings};
 use escape_snn_core::encode::Encoding;
-use escape_snn_core::network::{Loaded, SpikingNetwork};
+use escape_snn_core::network::SpikingNetwork;
+use escape_snn_core::stored::{self, Loaded};
 
 use crate::args::{SimulationArgs, WeightsArgs};
 use crate::context::{Context, existing, existing_data, usage};
@@ -35,7 +36,7 @@ pub fn dataset(context: &Context, path: &Path, options: &ReadOptions) -> Result<
 
 /// Both splits of a file of recordings, and what its reader found and decided.
 pub fn read_dataset(path: &Path, options: &ReadOptions) -> Result<(Dataset, Vec<Note>)> {
-    Ok(escape_model::recordings::read(&existing_data(path)?, options)?)
+    Ok(escape_data::read(&existing_data(path)?, options)?)
 }
 
 /// Says what a reader found and decided, but for the format, which surprises nobody.
@@ -47,7 +48,8 @@ pub fn tell(context: &Context, path: &Path, notes: &[Note]) {
 
 /// Says what somebody should know who gives a network recordings of an origin.
 pub fn tell_remarks(context: &Context, network: &Path, input: &KnownInput, origin: &Origin) {
-    for remark in input.remarks(origin) {
+    for remark in input.remarks(origin.sample_rate_hz, origin.nerve.map(|nerve| nerve.to_string()).as_deref())
+    {
         context.note(format!("note: {}: {remark}", network.display()));
     }
 }
@@ -61,7 +63,7 @@ pub fn recordings(
     limit: Option<usize>,
     (network, network_path): (&Checkpoint, &Path),
 ) -> Result<(Recordings, Origin)> {
-    let (all, origin, notes) = escape_model::recordings::read_split(&existing_data(path)?, split, options)?;
+    let (all, origin, notes) = escape_data::read_split(&existing_data(path)?, split, options)?;
     tell(context, path, &notes);
     if all.is_empty() || limit == Some(0) {
         return Err(usage(format!("{}: no recordings to work on in the {split} split", path.display())));
@@ -126,7 +128,7 @@ pub fn simulation(
     recordings: &Recordings,
 ) -> Result<Simulation> {
     let Loaded { network, encoding, timesteps, stored_preset } =
-        SpikingNetwork::load(checkpoint, path, args.preset, recordings.contacts, recordings.samples)?;
+        stored::load(checkpoint, path, args.preset, recordings.contacts, recordings.samples)?;
     if let (Some(asked), Some(stored)) = (args.preset, stored_preset)
         && asked != stored
     {

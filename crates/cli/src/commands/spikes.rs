@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use escape_data::Recordings;
+use escape_dense::{Dense, Outcome};
 use escape_report::rows::{InputSpike, Raster, Recording, Row, read_csv};
-use escape_snn_core::dense::{Dense, Outcome};
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::network::Preset;
 use serde::Serialize;

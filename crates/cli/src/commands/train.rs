@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use escape_checkpoint::Checkpoint;
+use escape_checkpoint::input::KnownInput;
 use escape_data::{Dataset, Origin};
 use escape_model::ModelError;
 use escape_model::ann::{Ann, to_vec};
-use escape_model::arch::Architecture;
-use escape_model::checkpoint::Checkpoint;
-use escape_model::input::KnownInput;
-use escape_model::metrics::{Loss, Metrics};
 use escape_model::optim::Rule;
 use escape_model::train::{Balance, Options, Trainer, evaluate};
+use escape_network::arch::Architecture;
+use escape_network::metrics::{Loss, Metrics};
 use escape_report::rows::Training;
 use escape_snn_core::network::Preset;
 use serde::Serialize;
@@ -235,7 +235,7 @@ fn train(
     });
     let _held = begin(context, folder, &settings, LOG, resume)?;
     let (last, best) = (folder.join(LAST), folder.join(BEST));
-    let known_input = KnownInput::trained_on(data);
+    let known_input = data.origin().known_input(&data.train);
     let save = |mut checkpoint: Checkpoint, path: &Path| {
         known_input.store(&mut checkpoint);
         checkpoint.save(path)
@@ -318,7 +318,7 @@ fn train(
     let ann = load(&best)?;
     let mut progress = context.progress(&format!("{name}, tested"), data.test.len());
     let test: Metrics = evaluate(&ann, &data.test, 256, options.loss, &mut |_, logits| {
-        progress.tick(logits.len() / escape_data::CLASSES)
+        progress.tick(logits.len() / escape_network::arch::CLASSES)
     })
     .context("the training is complete; --resume tests it again")?;
     drop(progress);

@@ -6,7 +6,7 @@ use super::animal::{Purpose, stream};
 use super::config::NerveConfig;
 use super::fibre::Fibre;
 use super::leadfield::MAX_DEPTH;
-use crate::CLASSES;
+use escape_network::arch::CLASSES;
 
 /// One animal's nerve. Positions are relative to the cuff's inner radius, angles in radians.
 #[derive(Debug, Clone, PartialEq)]

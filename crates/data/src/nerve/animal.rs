@@ -14,8 +14,9 @@ use super::config::{NerveConfig, RowOrder, Scaling};
 use super::fibre::{PHASES, Surroundings, Template};
 use super::leadfield::{LeadField, ORDERS};
 use super::session::Take;
-use crate::rng::Stream;
-use crate::{CLASSES, SAMPLE_RATE_HZ, SAMPLES};
+use crate::SAMPLE_RATE_HZ;
+use escape_network::arch::{CLASSES, SAMPLES};
+use escape_network::rng::Stream;
 
 /// Sample at which a compound action potential peaks, before jitter.
 const PEAK_SAMPLE: f64 = 49.0;

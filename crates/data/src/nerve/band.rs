@@ -80,7 +80,7 @@ impl BandPass {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::Stream;
+    use escape_network::rng::Stream;
 
     /// Gain at a frequency, from the response to a long sine.
     fn gain(run: impl Fn(&mut [f32]), hz: f64) -> f64 {

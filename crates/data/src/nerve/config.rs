@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::fibre::node_spacing;
 use super::leadfield::{Cylinder, MAX_DEPTH};
 use super::session::{FOLDS, largest_test_fraction};
+use crate::SAMPLE_RATE_HZ;
 use crate::error::DataError;
-use crate::{CLASSES, SAMPLE_RATE_HZ};
+use escape_network::arch::CLASSES;
 
 /// Distance of the outer rings from the cuff's ends, in lengths in which the first angular order falls by e: the lead
 /// field takes the cuff for infinite, and is then off by exp(-3), 5 percent, at most.

@@ -26,10 +26,11 @@ use self::animal::{Animal, Purpose, Scratch, stream};
 pub use self::config::{Fascicle, NerveConfig, RowOrder, Scaling};
 pub use self::fibre::Fibre;
 use self::session::{Session, Take};
+use crate::SAMPLE_RATE_HZ;
 use crate::error::DataError;
 use crate::recordings::{Dataset, Nerve, Recordings};
-use crate::rng::Stream;
-use crate::{CLASSES, SAMPLE_RATE_HZ, SAMPLES};
+use escape_network::arch::{CLASSES, SAMPLES};
+use escape_network::rng::Stream;
 
 /// Recordings that a thread simulates at a time: few enough to share out evenly, enough that its memory is reused.
 const BATCH: usize = 16;

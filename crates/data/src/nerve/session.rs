@@ -5,8 +5,8 @@
 //! has the classes as often as they occur; in the training split recordings of the rarer classes are repeated until
 //! all classes are equally frequent.
 
-use crate::CLASSES;
-use crate::rng::Stream;
+use escape_network::arch::CLASSES;
+use escape_network::rng::Stream;
 
 /// Folds, and parts of a session.
 pub(super) const FOLDS: usize = 3;

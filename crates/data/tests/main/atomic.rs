@@ -2,7 +2,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use escape_data::{write_atomically, write_npz};
+use escape_data::write_npz;
+use escape_files::write_atomically;
 use tempfile::TempDir;
 
 use crate::{contains, dataset, message, read};

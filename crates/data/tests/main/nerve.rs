@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use escape_data::nerve::{Anatomy, NerveConfig, RowOrder, Scaling, examples, simulate};
-use escape_data::{CONTACTS, DataError, Dataset, Recordings, SAMPLE_RATE_HZ, SAMPLES};
+use escape_data::{DataError, Dataset, Recordings, SAMPLE_RATE_HZ};
+use escape_network::arch::{CONTACTS, SAMPLES};
 
 use crate::{contains, message};
 

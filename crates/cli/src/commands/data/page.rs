@@ -5,7 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use escape_data::nerve::{Anatomy, NerveConfig, RowOrder, examples};
-use escape_data::{CLASS_NAMES, Dataset, Recordings, Split, mean_recording, mean_spectrum};
+use escape_data::{Dataset, Recordings, Split, mean_recording, mean_spectrum};
+use escape_network::arch::CLASS_NAMES;
 use escape_report::{Image, Images, NervePart, Part, RecordingsPage, Spectrum, recordings_page};
 use serde_json::Map;
 

@@ -1,0 +1,42 @@
+//! How much memory reading a checkpoint may take.
+
+use std::io::{Read, Seek};
+
+use escape_files::budget::{self, EXPANSION};
+pub(super) use escape_files::budget::{Budget, size};
+
+use super::error::Fault;
+
+/// What reading may take beyond [`EXPANSION`] times the file's size, in bytes: a small tensor takes about five times
+/// more memory than room in a file, and a file of ten thousand of them is nothing unusual. For the fuzzer, whose
+/// inputs are small, it is less, so that it sees what grows too fast.
+pub(super) const SLACK: u64 = if cfg!(fuzzing) { 1 << 18 } else { 16 << 20 };
+
+/// Set aside for what does not grow with the file: read buffers, the state of a decompressor, error messages.
+const FIXED: u64 = 1 << 17;
+
+/// Most memory that reading a file of `length` bytes takes, in bytes.
+pub fn memory_limit(length: u64) -> u64 {
+    length.saturating_mul(EXPANSION).saturating_add(SLACK)
+}
+
+/// The memory that is left for a file of `length` bytes: whatever a reader allocates in proportion to anything the file
+/// says is charged here first, so that no file takes more than its size warrants.
+pub(super) fn of_file(length: u64) -> Budget {
+    Budget::new(memory_limit(length) - FIXED, length)
+}
+
+/// An empty vector with room for so many bytes, which were paid for.
+pub(super) fn room(bytes: u64, what: &str) -> Result<Vec<u8>, Fault> {
+    Ok(budget::room(bytes, what)?)
+}
+
+/// So many bytes from `at` on, which lie within the file and were paid for.
+pub(super) fn read_at(
+    input: &mut (impl Read + Seek),
+    at: u64,
+    bytes: u64,
+    what: &str,
+) -> Result<Vec<u8>, Fault> {
+    budget::read_at(input, at, bytes, what).map_err(Fault::Io)
+}

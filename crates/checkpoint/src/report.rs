@@ -1,0 +1,245 @@
+//! Comparing a network's parameters with the tensors of a file.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::path::Path;
+
+use escape_files::text::shown;
+
+use super::error::CheckpointError;
+use super::value::TensorData;
+use escape_files::text::dims;
+
+/// What became of every parameter of a network and of every tensor of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LoadReport {
+    /// Parameters whose name and shape the file has.
+    pub applied: Vec<String>,
+    /// Name and shape of parameters whose name the file does not have.
+    pub missing: Vec<(String, Vec<usize>)>,
+    /// Name and shape of tensors that are no parameter of the network.
+    pub unused: Vec<(String, Vec<usize>)>,
+    /// Name, expected and found shape where the shapes differ.
+    pub mismatched: Vec<(String, Vec<usize>, Vec<usize>)>,
+    /// For missing parameters the nearest unused name, if one is near.
+    pub suggestions: Vec<(String, String)>,
+}
+
+/// Compares the parameters that a network expects (name and shape) with the tensors found in a file.
+///
+/// Every name of either side appears in exactly one of `applied`, `missing`, `unused` and `mismatched`, in the order
+/// of its side; of tensors with the same name the first counts and the others are unused. Element types do not
+/// matter.
+pub fn match_weights(expected: &[(String, Vec<usize>)], found: &[(String, TensorData)]) -> LoadReport {
+    let mut report = LoadReport::default();
+    let mut by_name: HashMap<&str, (usize, &TensorData)> = HashMap::new();
+    for (i, (name, tensor)) in found.iter().enumerate() {
+        by_name.entry(name).or_insert((i, tensor));
+    }
+    let mut used = HashSet::new();
+    for (name, shape) in expected {
+        match by_name.get(name.as_str()) {
+            None => report.missing.push((name.clone(), shape.clone())),
+            Some((i, tensor)) => {
+                used.insert(*i);
+                if tensor.shape == *shape {
+                    report.applied.push(name.clone());
+                } else {
+                    report.mismatched.push((name.clone(), shape.clone(), tensor.shape.clone()));
+                }
+            }
+        }
+    }
+    for (i, (name, tensor)) in found.iter().enumerate() {
+        if !used.contains(&i) {
+            report.unused.push((name.clone(), tensor.shape.clone()));
+        }
+    }
+    for (name, shape) in &report.missing {
+        let near = only_one(shape, &report).or_else(|| nearest(name, shape, &report.unused));
+        if let Some(near) = near {
+            report.suggestions.push((name.clone(), near.to_owned()));
+        }
+    }
+    report
+}
+
+impl LoadReport {
+    /// Whether every parameter was found with its shape, and nothing was left over.
+    pub fn is_clean(&self) -> bool {
+        self.missing.is_empty() && self.unused.is_empty() && self.mismatched.is_empty()
+    }
+
+    /// What to do about a file that does not fit.
+    pub(super) fn remedy(&self) -> String {
+        let rules = self.renames();
+        let mut remedy = match rules.is_empty() {
+            true => "take another file, or rename its keys with --rename OLD=NEW".to_owned(),
+            false => format!("take another file, or rename its keys: {}", rules.join(" ")),
+        };
+        if self.missing.is_empty() && self.mismatched.is_empty() {
+            // The network is whole; what is left over may be something else.
+            const SHOWN: usize = 4;
+            let mut parts: Vec<&str> =
+                self.unused.iter().map(|(name, _)| name.split('.').next().unwrap_or(name)).collect();
+            parts.dedup();
+            let mut options: Vec<String> =
+                self.unused.iter().map(|(name, _)| format!("--ignore {}", shown(name))).collect();
+            if options.len() > SHOWN && parts.len() <= SHOWN {
+                let taken = |part: &str| self.applied.iter().any(|name| name.split('.').next() == Some(part));
+                if !parts.iter().any(|part| taken(part)) {
+                    options = parts.iter().map(|part| format!("--ignore {}", shown(part))).collect();
+                }
+            }
+            options.truncate(SHOWN);
+            remedy = format!(
+                "the network is whole, and these tensors are none of its: if they are not needed, leave them out with {}",
+                options.join(" ")
+            );
+        }
+        remedy
+    }
+
+    /// The suggestions as options, several names at once where only what stands before them differs.
+    fn renames(&self) -> Vec<String> {
+        const SHOWN: usize = 8;
+        let mut rules: Vec<(&str, &str)> = Vec::new();
+        for (name, near) in &self.suggestions {
+            let (mut old, mut new) = (near.as_str(), name.as_str());
+            // The same last parts: `conv1.weight` and `features.0.weight`.
+            while let (Some((left, end)), Some((right, other))) = (old.rsplit_once('.'), new.rsplit_once('.'))
+                && end == other
+            {
+                (old, new) = (left, right);
+            }
+            // A prefix only: `net.classifier` and `classifier`.
+            if let Some(prefix) = old.strip_suffix(new).filter(|prefix| prefix.ends_with('.')) {
+                (old, new) = (prefix, "");
+            }
+            if !rules.contains(&(old, new)) {
+                rules.push((old, new));
+            }
+        }
+        // One old name for two new ones leaves a choice that is not ours.
+        let clear = |rule: &&(&str, &str)| rules.iter().filter(|other| other.0 == rule.0).count() == 1;
+        let option = |&(old, new): &(&str, &str)| format!("--rename {}={}", shown(old), shown(new));
+        rules.iter().filter(clear).take(SHOWN).map(option).collect()
+    }
+
+    /// The report itself if it is clean; `path` is the file to name, `network` and `holds` say in words what was
+    /// expected and what is there.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Mismatch`] with the report if it is not.
+    pub fn into_result(self, path: &Path, network: &str, holds: &str) -> Result<Self, CheckpointError> {
+        if self.is_clean() {
+            return Ok(self);
+        }
+        let (path, report) = (path.to_owned(), Box::new(self));
+        Err(CheckpointError::Mismatch { path, network: network.to_owned(), holds: holds.to_owned(), report })
+    }
+}
+
+/// So many keys are shown under a heading; no network of the family has more.
+const SHOWN: usize = 30;
+
+/// Five lines, each a heading with its count and the keys under it.
+impl fmt::Display for LoadReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shaped = |list: &[(String, Vec<usize>)]| {
+            list.iter().map(|(name, shape)| format!("{} ({})", shown(name), dims(shape))).collect()
+        };
+        let mismatched = self.mismatched.iter().map(|(name, expected, found)| {
+            format!("{} (expected {}, got {})", shown(name), dims(expected), dims(found))
+        });
+        let suggestions =
+            self.suggestions.iter().map(|(name, near)| format!("{} for {}", shown(near), shown(name)));
+        let lines: [(&str, Vec<String>); 5] = [
+            ("applied", self.applied.iter().map(|name| shown(name)).collect()),
+            ("missing", shaped(&self.missing)),
+            ("unused", shaped(&self.unused)),
+            ("mismatched", mismatched.collect()),
+            ("did you mean", suggestions.collect()),
+        ];
+        for (i, (heading, keys)) in lines.iter().enumerate() {
+            let newline = if i == 0 { "" } else { "\n" };
+            let mut list = keys.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+            if keys.is_empty() {
+                list.push_str("none");
+            } else if keys.len() > SHOWN {
+                list.push_str(&format!(" and {} more", keys.len() - SHOWN));
+            }
+            write!(f, "{newline}  {heading} ({}): {list}", keys.len())?;
+        }
+        Ok(())
+    }
+}
+
+/// The one unused tensor of a shape that one missing parameter has, whatever it is called.
+fn only_one<'r>(shape: &[usize], report: &'r LoadReport) -> Option<&'r str> {
+    let mut unused = report.unused.iter().filter(|(_, found)| found == shape);
+    let (first, second) = (unused.next(), unused.next());
+    let missing = report.missing.iter().filter(|(_, other)| other == shape).count();
+    first.filter(|_| second.is_none() && missing == 1 && !shape.is_empty()).map(|(name, _)| name.as_str())
+}
+
+/// The candidate of the same shape that only has a prefix before the name, else the one that differs least; one of the
+/// same shape may differ more.
+pub(super) fn nearest<'a>(
+    name: &str,
+    shape: &[usize],
+    candidates: &'a [(String, Vec<usize>)],
+) -> Option<&'a str> {
+    // A file with very many or very long names must not take long to refuse.
+    const CANDIDATES: usize = 500;
+    const LENGTH: usize = 200;
+    let prefixed = |(candidate, found): &&'a (String, Vec<usize>)| {
+        found == shape && candidate.strip_suffix(name).is_some_and(|prefix| prefix.ends_with('.'))
+    };
+    if let Some((candidate, _)) = candidates.iter().find(prefixed) {
+        return Some(candidate);
+    }
+    let name: Vec<char> = name.chars().collect();
+    let near = |(candidate, found): &'a (String, Vec<usize>)| {
+        if candidate.len().max(name.len()) > LENGTH {
+            return None;
+        }
+        let (distance, same) = (edit_distance(&name, candidate), found == shape);
+        let limit = if same { name.len() / 2 } else { (name.len() / 4).max(2) };
+        (distance <= limit).then_some((distance, !same, candidate.as_str()))
+    };
+    candidates.iter().take(CANDIDATES).filter_map(near).min().map(|(.., candidate)| candidate)
+}
+
+/// Fewest insertions, deletions and substitutions of characters (Wagner and Fischer, 1974).
+fn edit_distance(a: &[char], b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=a.len()).collect();
+    for (i, y) in b.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        let mut next = vec![left];
+        for (x, &above) in a.iter().zip(row.iter().skip(1)) {
+            left = (diagonal + usize::from(*x != y)).min(left + 1).min(above + 1);
+            diagonal = above;
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edit_distances_worked_by_hand() {
+        let distance = |a: &str, b: &str| edit_distance(&a.chars().collect::<Vec<_>>(), b);
+        assert_eq!(distance("", ""), 0);
+        assert_eq!(distance("abc", ""), 3);
+        assert_eq!(distance("", "ab"), 2);
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("flaw", "lawn"), 2);
+        assert_eq!(distance("features.0.weight", "feature.0.weight"), 1);
+    }
+}

@@ -1,0 +1,112 @@
+//! Neurons on the CPU: one pass over memory, plane by plane, so that a membrane stays in cache while its
+//! plane runs through all steps of the block.
+
+use escape_model::ModelError;
+use rayon::prelude::*;
+use tch::{Device, Kind, Tensor};
+
+use crate::{Scan, Tally};
+use escape_snn_core::neuron::{count_nonzero, step_all, weigh_nonzero};
+
+/// The values of a contiguous float32 tensor on the CPU.
+///
+/// # Errors
+/// The tensor is of another kind, elsewhere, or not contiguous.
+pub fn slice(tensor: &Tensor) -> Result<&[f32], ModelError> {
+    check(tensor)?;
+    // SAFETY: checked above; the tensor outlives the borrow and nobody writes it meanwhile.
+    Ok(unsafe { std::slice::from_raw_parts(tensor.data_ptr() as *const f32, tensor.numel()) })
+}
+
+/// As [`slice()`], for writing. The caller must hold the only handle in use on this storage.
+pub fn slice_mut(tensor: &mut Tensor) -> Result<&mut [f32], ModelError> {
+    check(tensor)?;
+    // SAFETY: checked above; by contract no other handle reads or writes the storage during the borrow.
+    Ok(unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr() as *mut f32, tensor.numel()) })
+}
+
+fn check(tensor: &Tensor) -> Result<(), ModelError> {
+    let fits = tensor.f_kind()? == Kind::Float && tensor.device() == Device::Cpu && tensor.is_contiguous();
+    if fits && tensor.numel() > 0 {
+        Ok(())
+    } else {
+        Err(ModelError::Data(format!("expected a contiguous float32 CPU tensor, got {tensor:?}")))
+    }
+}
+
+impl Scan<'_> {
+    /// Runs the block on the host: membranes B x C x H x W, currents of B x T frames (B if held), into
+    /// frames B x T x C x padded plane. `events` gets (step, neuron) of the first recording's spikes.
+    pub(super) fn on_host(
+        &self,
+        u: &mut [f32],
+        current: &Tensor,
+        frames: &Tensor,
+        events: Option<&mut Vec<(usize, usize)>>,
+    ) -> Result<Tally, ModelError> {
+        let current = current.f_contiguous()?;
+        let current = slice(&current)?;
+        let mut frames = frames.shallow_clone();
+        let frames = slice_mut(&mut frames)?;
+        let neurons = self.channels * self.plane.neurons();
+        let frame = self.channels * self.plane.padded_len();
+        let per_recording = if self.held { neurons } else { neurons * self.steps };
+        // Only the first recording's spikes are asked for.
+        let sinks: Vec<_> =
+            std::iter::once(events).chain(std::iter::repeat_with(|| None)).take(self.batch).collect();
+        let tallies: Vec<Tally> = u
+            .par_chunks_mut(neurons)
+            .zip(frames.par_chunks_mut(frame * self.steps))
+            .zip(current.par_chunks(per_recording))
+            .zip(sinks)
+            .map(|(((u, frames), current), events)| self.recording(u, current, frames, events))
+            .collect();
+        let mut total = Tally { spikes: vec![0; self.steps], sent: vec![0; self.steps] };
+        for tally in tallies {
+            total.spikes.iter_mut().zip(tally.spikes).for_each(|(a, b)| *a += b);
+            total.sent.iter_mut().zip(tally.sent).for_each(|(a, b)| *a += b);
+        }
+        Ok(total)
+    }
+
+    /// One recording's neurons.
+    fn recording(
+        &self,
+        u: &mut [f32],
+        current: &[f32],
+        frames: &mut [f32],
+        mut events: Option<&mut Vec<(usize, usize)>>,
+    ) -> Tally {
+        let size = self.plane.neurons();
+        let (neurons, padded) = (self.channels * size, self.plane.padded_len());
+        let mut tally = Tally { spikes: vec![0; self.steps], sent: vec![0; self.steps] };
+        let mut spikes = vec![0f32; size];
+        for (c, u) in u.chunks_exact_mut(size).enumerate() {
+            for t in 0..self.steps {
+                let start = if self.held { 0 } else { t * neurons } + c * size;
+                step_all(self.dynamics, u, &current[start..start + size], &mut spikes);
+                let out = &mut frames[(t * self.channels + c) * padded..][..padded];
+                self.plane.pool_into(&spikes, out);
+                tally.spikes[t] += u64::from(count_nonzero(&spikes));
+                tally.sent[t] += match self.fan_out {
+                    [everywhere] => u64::from(count_nonzero(out)) * u64::from(*everywhere),
+                    by_pixel => self.sent(out, by_pixel),
+                };
+                if let Some(events) = events.as_deref_mut() {
+                    events.extend((0..size).filter(|&i| spikes[i] > 0.0).map(|i| (t, c * size + i)));
+                }
+            }
+        }
+        tally
+    }
+
+    /// Operations that a padded frame causes in the next layer.
+    fn sent(&self, frame: &[f32], fan_out: &[u32]) -> u64 {
+        let width = self.plane.pooled().1;
+        fan_out
+            .chunks_exact(width)
+            .enumerate()
+            .map(|(r, weights)| u64::from(weigh_nonzero(&frame[self.plane.row(r)], weights)))
+            .sum()
+    }
+}
