@@ -135,6 +135,12 @@ fn sniff_entries<R: Read + Seek>(zip: &zip::Archive<R>) -> (String, &'static str
     let inner = |ending: &str| names.iter().any(|name| name.ends_with(ending));
     if names.is_empty() {
         ("an empty zip archive".to_owned(), "download or copy the file again")
+    } else if names.iter().all(|name| name.ends_with(".npy")) && inner("weight.npy") {
+        (
+            "a NumPy archive (.npz) of weights".to_owned(),
+            "save them in Python with torch.save({name: torch.from_numpy(value) for name, value in numpy.load(\
+             'old.npz').items()}, 'new.pth')",
+        )
     } else if names.iter().all(|name| name.ends_with(".npy")) {
         (
             "a NumPy archive (.npz)".to_owned(),

@@ -7,6 +7,8 @@ use escape_files::budget::{EXPANSION, MemoryError};
 
 use super::budget::SLACK;
 use super::report::LoadReport;
+use super::value::DType;
+use escape_files::text::shown;
 
 /// Why a checkpoint could not be read, written or used.
 #[derive(Debug, thiserror::Error)]
@@ -142,6 +144,21 @@ pub enum CheckpointError {
     /// Recordings that a network's weights may fit, but not what it knows of them; see [`escape_checkpoint::input`].
     #[error("{0}")]
     OtherInput(String),
+    /// A weight is kept as whole numbers.
+    #[error(
+        "{path}: {name} holds whole numbers ({dtype}), as a quantised layer does, and not the weights that they stand for; \
+         save those in Python: tensor.dequantize() of a quantised tensor{}", scaled(name, scale.as_deref())
+    )]
+    WholeNumbers {
+        /// The file.
+        path: PathBuf,
+        /// The parameter.
+        name: String,
+        /// Its element type.
+        dtype: DType,
+        /// The file's tensor that seems to hold its scale.
+        scale: Option<String>,
+    },
     /// A weight is NaN or infinite.
     #[error(
         "{path}: {name} holds a value that is no finite number (at position {at}); its training diverged, take an \
@@ -190,6 +207,15 @@ impl CheckpointError {
             *got = got.replace("'FILE'", &format!("'{}'", file.display()));
         }
         self
+    }
+}
+
+/// The line of Python that makes weights of whole numbers.
+fn scaled(name: &str, scale: Option<&str>) -> String {
+    let name = shown(name);
+    match scale {
+        Some(scale) => format!(", here perhaps state['{name}'].float() * state['{}']", shown(scale)),
+        None => format!(", or state['{name}'].float() * scale with the scale that they were divided by"),
     }
 }
 

@@ -39,7 +39,9 @@ impl KnownInput {
         };
         Self {
             shape,
-            sample_rate_hz: extra(RATE_KEY).and_then(Value::as_f64),
+            sample_rate_hz: extra(RATE_KEY)
+                .and_then(Value::as_f64)
+                .filter(|rate| rate.is_finite() && *rate > 0.0),
             nerve: extra(NERVE_KEY).and_then(Value::as_str).map(str::to_owned),
         }
     }
@@ -165,6 +167,7 @@ mod tests {
         assert_eq!(checkpoint.extra.len(), 1);
         // Somebody else's keys.
         checkpoint.extra.push((SHAPE_KEY.to_owned(), "56x100".into()));
+        checkpoint.extra.push((RATE_KEY.to_owned(), Value::Float(-1.0)));
         assert_eq!(KnownInput::of(&checkpoint), KnownInput::default());
     }
 

@@ -5,6 +5,7 @@ use escape_files::text::shown;
 use super::error::CheckpointError;
 use super::graph::place;
 use super::value::Value;
+use crate::identify::prefixes;
 
 /// The weights of a file, as they lie there.
 pub(super) struct Located {
@@ -49,6 +50,8 @@ pub(super) const NAMES: [&str; 24] = [
 const EXPECTED: &str = "a dictionary with 'state_dict', or a state dict of tensors only";
 /// So deep weights are looked for; a file of Lightning or of a toolbox has them one or two levels down.
 const DEPTH: usize = 4;
+/// So deep they can be named.
+const DEEPEST: usize = 64;
 /// So many dictionaries are told of.
 const SHOWN: usize = 12;
 
@@ -94,7 +97,15 @@ pub(super) fn locate(value: Value, wanted: Option<&str>) -> Result<Located, Chec
         }
     };
     let candidates;
-    if let Some(i) = top.iter().position(|(key, _)| key.as_str() == Some("state_dict")) {
+    let empty = |value: &Value| *value == Value::None || value.entries().is_some_and(<[_]>::is_empty);
+    // An empty place for weights does not hide those that lie elsewhere.
+    let mut there = top.iter().position(|(key, _)| key.as_str() == Some("state_dict"));
+    if there.is_some_and(|i| top.get(i).is_some_and(|(_, value)| empty(value)))
+        && !search(&value, &is_weights, false).is_empty()
+    {
+        there = None;
+    }
+    if let Some(i) = there {
         let found = top.get(i).map(|(_, found)| found).and_then(Value::entries);
         let Some(entries) = found else {
             let got = top.get(i).map(|(_, found)| found);
@@ -126,6 +137,9 @@ pub(super) fn locate(value: Value, wanted: Option<&str>) -> Result<Located, Chec
     let mut first = (0..candidates.len()).filter(|&i| candidates.get(i).is_some_and(|c| c.rank == best));
     match (first.next(), first.next()) {
         (Some(at), None) => Ok(taken(value, candidates, at)),
+        (Some(_), Some(_)) if best.is_none() && parts_of_one(&value, &candidates) => {
+            Ok(joined(value, &candidates))
+        }
         (Some(_), Some(_)) => {
             let list = candidates.iter().take(SHOWN).map(|c| c.place.clone()).collect::<Vec<_>>().join(", ");
             let example = candidates.first().map(|c| shown(&c.dotted)).unwrap_or_default();
@@ -194,7 +208,8 @@ fn walk(
     everywhere: bool,
 ) {
     const MANY: usize = 1000;
-    if path.len() >= DEPTH {
+    // What somebody names may lie anywhere.
+    if path.len() >= if everywhere { DEEPEST } else { DEPTH } {
         return;
     }
     let mut visit = |i: usize, rank: Option<usize>, value: &Value| {
@@ -260,6 +275,41 @@ fn is_weights(rank: Option<usize>, entries: &[(Value, Value)]) -> bool {
                     && 2 * objects <= entries.len()
             }
         }
+}
+
+/// Whether dictionaries at the top are those of the modules of one network that this program knows.
+fn parts_of_one(value: &Value, candidates: &[Candidate]) -> bool {
+    let mut names = Vec::new();
+    for candidate in candidates {
+        let [i] = candidate.path[..] else { return false };
+        let Some((Value::Str(module), part)) = value.entries().and_then(|entries| entries.get(i)) else {
+            return false;
+        };
+        let keys = part.entries().unwrap_or_default().iter().filter_map(|(key, _)| key.as_str());
+        names.extend(keys.map(|key| format!("{module}.{key}")));
+    }
+    prefixes(&names).iter().any(String::is_empty)
+}
+
+/// A file whose weights lie in several dictionaries at the top, one a module.
+fn joined(value: Value, candidates: &[Candidate]) -> Located {
+    let (mut weights, mut beside) = (Vec::new(), Vec::new());
+    let entries = match value {
+        Value::Dict(entries) | Value::OrderedDict(entries) => entries,
+        _ => Vec::new(),
+    };
+    for (i, (key, value)) in entries.into_iter().enumerate() {
+        match (key, value) {
+            (Value::Str(module), Value::Dict(part) | Value::OrderedDict(part))
+                if candidates.iter().any(|candidate| candidate.path == [i]) =>
+            {
+                let named = |key: &Value| key.as_str().map(|key| Value::Str(format!("{module}.{key}")));
+                weights.extend(part.into_iter().filter_map(|(key, value)| Some((named(&key)?, value))));
+            }
+            (key, value) => beside.push((key, value)),
+        }
+    }
+    Located { place: String::new(), usual: false, weights, beside, others: Vec::new() }
 }
 
 /// Takes a candidate out of the file.

@@ -81,15 +81,18 @@ pub(super) fn rename(weights: &mut Weights, old: &str, new: &str) -> Result<usiz
     Ok(changed)
 }
 
+/// Whether a rule for names means this one: the whole of it, or a part up to a dot.
+pub(super) fn is_meant(name: &str, rule: &str) -> bool {
+    [rule, &unwrapped(rule).0].iter().any(|rule| replaced(name, rule, "").is_some())
+}
+
 /// Leaves tensors out; says how many.
 ///
 /// # Errors
 /// [`CheckpointError::Choice`] if no name is, or begins with, `ignored`.
 pub(super) fn ignore(weights: &mut Weights, ignored: &str) -> Result<usize, CheckpointError> {
     let before = weights.len();
-    for ignored in [ignored.to_owned(), unwrapped(ignored).0] {
-        weights.retain(|(name, _)| replaced(name, &ignored, "").is_none());
-    }
+    weights.retain(|(name, _)| !is_meant(name, ignored));
     if weights.len() == before {
         return Err(no_such("--ignore", ignored, weights));
     }

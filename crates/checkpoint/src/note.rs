@@ -32,7 +32,11 @@ pub enum Note {
         name: String,
         /// How many tensors it left out.
         tensors: usize,
+        /// How many things that are no tensors.
+        others: usize,
     },
+    /// What another program's metadata say of fields that this one has, and was not taken.
+    Metadata(Vec<(String, String)>),
     /// Parts of a loss or measure, which are none of the network.
     Losses(Vec<String>),
     /// Entries of a state dict that modules added themselves and no network here has.
@@ -71,8 +75,24 @@ impl fmt::Display for Note {
             }
             Self::Prefix(prefix) => write!(f, "'{}' was taken off the weights' names", shown(prefix)),
             Self::Renamed { rule, names } => write!(f, "--rename {} changed {names} names", shown(rule)),
-            Self::Ignored { name, tensors } => {
-                write!(f, "--ignore {} left {tensors} tensors out", shown(name))
+            Self::Ignored { name, tensors, others } => {
+                let name = shown(name);
+                match others {
+                    0 => write!(f, "--ignore {name} left {tensors} tensors out"),
+                    others => {
+                        write!(f, "--ignore {name} left out {tensors} tensors and {others} other things")
+                    }
+                }
+            }
+            Self::Metadata(fields) => {
+                let fields: Vec<String> =
+                    fields.iter().map(|(key, text)| format!("{} = '{}'", shown(key), shown(text))).collect();
+                write!(
+                    f,
+                    "not taken from the file's metadata, which are texts of another program: {}; a .pth file has them as \
+                     numbers beside 'state_dict'",
+                    fields.join(", ")
+                )
             }
             Self::Losses(names) => {
                 write!(f, "left out, as parts of a loss or measure and not of the network: {}", list(names))

@@ -1,8 +1,8 @@
 //! Weights that are kept in parts, put together as PyTorch does it before each use: pruned ones and their masks,
 //! `weight_norm` (old and as a parametrization) and `spectral_norm` in evaluation.
 //!
-//! Sources: `torch/nn/utils/{prune,weight_norm,spectral_norm,parametrizations}.py` of PyTorch 2.11. The first dimension
-//! is the one that norms are taken for, which is the default there.
+//! Sources: `torch/nn/utils/{prune,weight_norm,spectral_norm,parametrizations}.py` of PyTorch 2.11. Lengths can be those
+//! along any one dimension, or of the whole weight; singular vectors are those for the first, which is the default there.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -66,8 +66,7 @@ pub(super) fn put_together(mut weights: Weights) -> Result<(Weights, Vec<(String
             })
             .collect();
         let Some((old, weight)) = weights.get_mut(main) else { continue };
-        let fits = matches!(weight.dtype, DType::F64 | DType::F32 | DType::F16 | DType::BF16)
-            && combine(kind, weight, &taken);
+        let fits = weight.dtype.is_floating() && combine(kind, weight, &taken);
         if !fits {
             let at = format!("['{}']", shown(old));
             let expected = format!("parts that fit each other ({kind})");
@@ -153,13 +152,14 @@ fn remedy(name: &str) -> String {
     )
 }
 
-/// Whether these can be the lengths of a weight's rows, or of all of it.
+/// Whether these can be the lengths of a weight's parts along one dimension, or of all of it.
 fn lengths(lengths: &TensorData, directions: &TensorData) -> bool {
-    let all_of_it = lengths.len() == 1 && (lengths.shape.is_empty() || directions.shape.first() == Some(&1));
-    let by_row = lengths.shape.len() == directions.shape.len()
-        && lengths.shape.first() == directions.shape.first()
-        && lengths.shape.iter().skip(1).all(|&d| d == 1);
-    all_of_it || by_row
+    let along = |axis: usize| {
+        let rest = lengths.shape.iter().enumerate().filter(|(other, _)| *other != axis);
+        lengths.shape.get(axis) == directions.shape.get(axis) && rest.into_iter().all(|(_, &dim)| dim == 1)
+    };
+    let rank = directions.shape.len();
+    lengths.shape.is_empty() || lengths.shape.len() == rank && (0..rank).any(along)
 }
 
 /// Makes the weight out of its main part; false if the parts do not fit.
@@ -175,16 +175,16 @@ fn combine(kind: Parts, weight: &mut TensorData, others: &[TensorData]) -> bool 
             }
         }
         (Parts::WeightNorm, [g]) if lengths(g, weight) => {
+            // Which length an element has: that of its place along the one dimension that has several.
+            let axis = g.shape.iter().position(|&dim| dim != 1);
+            let inner: usize = axis.map_or(1, |axis| weight.shape.iter().skip(axis + 1).product());
             let groups = g.len().max(1);
-            let each = n / groups;
-            for group in 0..groups {
-                let squares: f64 =
-                    (group * each..(group + 1) * each).map(|i| weight.element(i).powi(2)).sum();
-                let factor = g.element(group) / squares.sqrt();
-                for i in group * each..(group + 1) * each {
-                    let value = weight.element(i) * factor;
-                    weight.set_element(i, value);
-                }
+            let group = |i: usize| i / inner % groups;
+            let mut squares = vec![0.0; groups];
+            (0..n).for_each(|i| squares[group(i)] += weight.element(i).powi(2));
+            for i in 0..n {
+                let value = weight.element(i) * (g.element(group(i)) / squares[group(i)].sqrt());
+                weight.set_element(i, value);
             }
         }
         (Parts::SpectralNorm, [u, v]) if u.len() == rows && v.len() == columns => {
@@ -222,6 +222,10 @@ mod tests {
             named("c.weight_v", &[2], &[1.0, 0.0]),
             named("d.parametrizations.weight.original0", &[1, 1], &[2.0]),
             named("d.parametrizations.weight.original1", &[1, 2], &[0.0, 5.0]),
+            named("e.weight_g", &[1, 3], &[5.0, 1.0, 2.0]),
+            named("e.weight_v", &[2, 3], &[3.0, 0.0, 1.0, 4.0, 2.0, 0.0]),
+            named("f.weight_g", &[1, 1, 1], &[10.0]),
+            named("f.weight_v", &[2, 1, 2], &[1.0, 1.0, 1.0, 1.0]),
         ])
         .unwrap();
         let expected = [
@@ -230,6 +234,8 @@ mod tests {
             named("b.weight", &[2, 2], &[6.0, 8.0, 0.0, 1.0]),
             named("c.weight", &[2, 2], &[1.0, 0.0, 0.0, 0.5]),
             named("d.weight", &[1, 2], &[0.0, 2.0]),
+            named("e.weight", &[2, 3], &[3.0, 0.0, 2.0, 4.0, 1.0, 0.0]),
+            named("f.weight", &[2, 1, 2], &[5.0; 4]),
         ];
         assert_eq!(weights, expected);
         let kinds: Vec<_> = made.iter().map(|(name, kind)| (name.as_str(), *kind)).collect();
@@ -238,6 +244,8 @@ mod tests {
             ("b.weight", Parts::WeightNorm),
             ("c.weight", Parts::SpectralNorm),
             ("d.weight", Parts::WeightNorm),
+            ("e.weight", Parts::WeightNorm),
+            ("f.weight", Parts::WeightNorm),
         ];
         assert_eq!(kinds, expected);
     }

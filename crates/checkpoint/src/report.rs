@@ -23,6 +23,8 @@ pub struct LoadReport {
     pub mismatched: Vec<(String, Vec<usize>, Vec<usize>)>,
     /// For missing parameters the nearest unused name, if one is near.
     pub suggestions: Vec<(String, String)>,
+    /// Unused biases of layers whose weights the network has, if they are not zero.
+    pub biases: Vec<String>,
 }
 
 /// Compares the parameters that a network expects (name and shape) with the tensors found in a file.
@@ -55,8 +57,18 @@ pub fn match_weights(expected: &[(String, Vec<usize>)], found: &[(String, Tensor
             report.unused.push((name.clone(), tensor.shape.clone()));
         }
     }
+    let layer_has_weights = |name: &str| {
+        name.strip_suffix("bias")
+            .is_some_and(|layer| expected.iter().any(|(n, _)| *n == format!("{layer}weight")))
+    };
+    let biases = found.iter().enumerate().filter(|(i, (name, tensor))| {
+        !used.contains(i) && layer_has_weights(name) && (0..tensor.len()).any(|i| tensor.element(i) != 0.0)
+    });
+    report.biases = biases.map(|(_, (name, _))| name.clone()).collect();
+    // A part of a weight is no weight under another name.
+    let whole: Vec<_> = report.unused.iter().filter(|(name, _)| part_of(name).is_none()).cloned().collect();
     for (name, shape) in &report.missing {
-        let near = only_one(shape, &report).or_else(|| nearest(name, shape, &report.unused));
+        let near = only_one(shape, &report.missing, &whole).or_else(|| nearest(name, shape, &whole));
         if let Some(near) = near {
             report.suggestions.push((name.clone(), near.to_owned()));
         }
@@ -72,6 +84,9 @@ impl LoadReport {
 
     /// What to do about a file that does not fit.
     pub(super) fn remedy(&self) -> String {
+        if let Some(other) = self.other_network() {
+            return other;
+        }
         let rules = self.renames();
         let mut remedy = match rules.is_empty() {
             true => "take another file, or rename its keys with --rename OLD=NEW".to_owned(),
@@ -98,6 +113,53 @@ impl LoadReport {
             );
         }
         remedy
+    }
+
+    /// What to do about a file whose network computes something else than its tensors under other names, or without some
+    /// of them, would.
+    fn other_network(&self) -> Option<String> {
+        let names = || self.unused.iter().map(|(name, _)| name.as_str());
+        let missing = |name: &str| self.missing.iter().any(|(other, _)| other == name);
+        if let Some(name) = names().find(|name| name.ends_with(".scale") || name.ends_with(".zero_point")) {
+            return Some(format!(
+                "{} is a quantised layer's, without which the weights mean something else: save those that they stand for, \
+                 weight.dequantize() in Python, or the state dict of the network that was quantised",
+                shown(name)
+            ));
+        }
+        if let Some(name) = names().find(|name| part_of(name).is_some_and(missing)) {
+            return Some(format!(
+                "{} is a part of a weight, as weight_norm, spectral_norm or pruning keep it, and the other parts do not fit \
+                 it or are not there: put them together in Python before saving, with torch.nn.utils.remove_weight_norm(\
+                 module), torch.nn.utils.remove_spectral_norm(module) or torch.nn.utils.prune.remove(module, 'weight')",
+                shown(name)
+            ));
+        }
+        if let Some(name) = self.biases.first() {
+            return Some(format!(
+                "it is of a network with biases ({} is not zero), which this one has none of; without them it would compute \
+                 something else: take a network whose layers have bias=False",
+                shown(name)
+            ));
+        }
+        self.mismatched.iter().find_map(|(name, expected, found)| {
+            let name = shown(name);
+            if found.len() == 2 && found.iter().rev().eq(expected) {
+                return Some(format!(
+                    "{name} is transposed: turn it round in Python before saving, state['{name}'] = \
+                     state['{name}'].T.contiguous()"
+                ));
+            }
+            let without =
+                |at: usize| expected.iter().enumerate().filter(move |(i, _)| *i != at).map(|(_, dim)| dim);
+            let lost = (0..expected.len()).find(|&at| expected.get(at) == Some(&1) && without(at).eq(found));
+            lost.map(|at| {
+                format!(
+                    "{name} lacks a dimension of 1: put it in in Python before saving, state['{name}'] = \
+                     state['{name}'].unsqueeze({at})"
+                )
+            })
+        })
     }
 
     /// The suggestions as options, several names at once where only what stands before them differs.
@@ -175,11 +237,20 @@ impl fmt::Display for LoadReport {
     }
 }
 
+/// Of which weight a tensor is a part by its name: `a.weight` of `a.weight_v`.
+fn part_of(name: &str) -> Option<&str> {
+    ["_orig", "_mask", "_g", "_u", "_v"].iter().find_map(|end| name.strip_suffix(end))
+}
+
 /// The one unused tensor of a shape that one missing parameter has, whatever it is called.
-fn only_one<'r>(shape: &[usize], report: &'r LoadReport) -> Option<&'r str> {
-    let mut unused = report.unused.iter().filter(|(_, found)| found == shape);
+fn only_one<'r>(
+    shape: &[usize],
+    missing: &[(String, Vec<usize>)],
+    unused: &'r [(String, Vec<usize>)],
+) -> Option<&'r str> {
+    let mut unused = unused.iter().filter(|(_, found)| found == shape);
     let (first, second) = (unused.next(), unused.next());
-    let missing = report.missing.iter().filter(|(_, other)| other == shape).count();
+    let missing = missing.iter().filter(|(_, other)| other == shape).count();
     first.filter(|_| second.is_none() && missing == 1 && !shape.is_empty()).map(|(name, _)| name.as_str())
 }
 

@@ -123,7 +123,7 @@ impl Checkpoint {
     /// another type; something else than tensors among the weights; a weight that is there twice; or two statements
     /// about thresholds or leak that disagree. [`CheckpointError::Choice`] if the selection names what is not there.
     pub fn select(contents: Contents, selection: &Selection) -> Result<(Self, Vec<Note>), CheckpointError> {
-        let Contents { value, foreign, dequantised, densified, .. } = contents;
+        let Contents { format, value, foreign, dequantised, densified } = contents;
         let mut notes: Vec<Note> = foreign
             .iter()
             .filter(|f| f.would_run())
@@ -142,8 +142,15 @@ impl Checkpoint {
         notes.extend((count > 0).then_some(Note::Opaque { objects, count }));
 
         let mut checkpoint = Self::default();
-        let weights = checkpoint.named(weights, &place, &mut notes)?;
-        let (weights, constants) = chosen(weights, selection, &place, &mut notes)?;
+        if let Some((key, value)) = weights.iter().chain(&beside).find(|(key, _)| is_packed(key)) {
+            let at = format!("{place}{}", super::graph::place(key));
+            return Err(CheckpointError::content(at, "a tensor", format!("{}; {PACKED}", value.describe())));
+        }
+        if format == Format::Safetensors {
+            notes.extend(unread_metadata(&beside).map(Note::Metadata));
+        }
+        let (weights, left) = checkpoint.named(weights, selection, &place, &mut notes)?;
+        let (weights, constants) = chosen(weights, selection, left, &place, &mut notes)?;
         checkpoint.weights = weights;
         let layers = Layers::of(&checkpoint.weights);
         checkpoint.set_fields(beside, &layers)?;
@@ -197,7 +204,7 @@ impl Checkpoint {
         }
         let mut seen = std::collections::HashSet::new();
         self.extra.retain(|(key, _)| seen.insert(key.clone()));
-        self.leak = agree("['leak'] and ['leak_mem']", self.leak.take(), old_leak, same_leak)?;
+        self.leak = agree("['leak'] and ['leak_mem']", self.leak.take(), old_leak, same_leak, numbers_of)?;
         Ok(())
     }
 
@@ -231,16 +238,18 @@ impl Checkpoint {
         Value::Dict(entries)
     }
 
-    /// The weights by name, without what wrappers put before them.
+    /// The weights by name, without what wrappers put before them; and the names of what is no tensor and was left out
+    /// as asked.
     fn named(
         &mut self,
         entries: Vec<(Value, Value)>,
+        selection: &Selection,
         place: &str,
         notes: &mut Vec<Note>,
-    ) -> Result<Vec<(String, TensorData)>, CheckpointError> {
+    ) -> Result<(Weights, Vec<String>), CheckpointError> {
         let here = if place.is_empty() { "top level" } else { place };
         let mut weights = Vec::with_capacity(entries.len());
-        let mut states = Vec::new();
+        let (mut states, mut left) = (Vec::new(), Vec::new());
         for (key, value) in entries {
             let Value::Str(key) = key else {
                 return Err(CheckpointError::content(here, "names as keys", key.describe()));
@@ -251,13 +260,13 @@ impl Checkpoint {
                 Value::Tensor(tensor) => weights.push((name, *tensor)),
                 // What a module gives beside its tensors (`get_extra_state`); no layer here has such a thing.
                 _ if name.ends_with("_extra_state") => states.push(name),
+                _ if selection.ignore.iter().any(|rule| names::is_meant(&name, rule)) => left.push(name),
                 other => {
                     let at = format!("{place}['{}']", shown(&key));
                     let remedy = match &other {
                         Value::Opaque(opaque) if !opaque.remedy.is_empty() => opaque.remedy.clone(),
                         Value::Opaque(_) => TENSORS_ONLY.to_owned(),
-                        _ if name.ends_with("_packed_params") => PACKED.to_owned(),
-                        _ => return Err(CheckpointError::content(at, "a tensor", other.describe())),
+                        _ => format!("leave it out with --ignore {}", shown(&name)),
                     };
                     let got = format!("{}; {remedy}", other.describe());
                     return Err(CheckpointError::content(at, "a tensor", got));
@@ -269,7 +278,7 @@ impl Checkpoint {
             let got = format!("'{}' with and without '{}'; remove one", shown(&twice), names::MODULE);
             return Err(CheckpointError::content(here, "every weight once", got));
         }
-        Ok(weights)
+        Ok((weights, left))
     }
 
     /// Takes over thresholds and leaks that stood among the weights.
@@ -277,12 +286,17 @@ impl Checkpoint {
         if !constants.thresholds.is_empty() {
             let trained = thresholds(&flat(constants.thresholds), "state_dict']['threshold", layers)?;
             let two = "['thresholds'] and the thresholds in ['state_dict']";
-            self.thresholds = agree(two, self.thresholds.take(), trained, |a, b| near(a, b))?;
+            self.thresholds = agree(two, self.thresholds.take(), trained, |a, b| near(a, b), |t| t)?;
         }
         if !constants.leaks.is_empty() {
             let trained = leak(&flat(constants.leaks), "state_dict']['leak", layers)?;
-            self.leak =
-                agree("['leak'] and the leaks in ['state_dict']", self.leak.take(), trained, same_leak)?;
+            self.leak = agree(
+                "['leak'] and the leaks in ['state_dict']",
+                self.leak.take(),
+                trained,
+                same_leak,
+                numbers_of,
+            )?;
         }
         Ok(())
     }
@@ -301,6 +315,7 @@ type Weights = Vec<(String, TensorData)>;
 fn chosen(
     mut weights: Weights,
     selection: &Selection,
+    left: Vec<String>,
     place: &str,
     notes: &mut Vec<Note>,
 ) -> Result<(Weights, Constants), CheckpointError> {
@@ -309,8 +324,17 @@ fn chosen(
         notes.push(Note::Renamed { rule: format!("{old}={new}"), names });
     }
     for name in &selection.ignore {
-        let tensors = names::ignore(&mut weights, name)?;
-        notes.push(Note::Ignored { name: name.clone(), tensors });
+        let others = left.iter().filter(|left| names::is_meant(left, name)).count();
+        let tensors = match names::ignore(&mut weights, name) {
+            Err(error) if others == 0 => return Err(error),
+            ignored => ignored.unwrap_or(0),
+        };
+        notes.push(Note::Ignored { name: name.clone(), tensors, others });
+    }
+    // How many networks PyTorch's `AveragedModel` is the mean of.
+    let averaged = |(name, tensor): &(String, TensorData)| name == "n_averaged" && tensor.len() == 1;
+    if let Some(at) = weights.iter().position(averaged) {
+        notes.push(Note::ExtraState(vec![weights.remove(at).0]));
     }
     let (mut weights, made) = parts::put_together(weights)?;
     for kind in [Parts::Pruned, Parts::WeightNorm, Parts::SpectralNorm] {
@@ -340,6 +364,24 @@ fn chosen(
         }
     }
     Ok((kept, constants))
+}
+
+/// Whether a key is that of the weights of a quantised module.
+fn is_packed(key: &Value) -> bool {
+    key.as_str().is_some_and(|key| key.ends_with("_packed_params"))
+}
+
+/// Fields of the study among the metadata that other programs wrote into a safetensors file, which are texts, and what
+/// they say.
+fn unread_metadata(beside: &[(Value, Value)]) -> Option<Vec<(String, String)>> {
+    const FIELDS: [&str; 4] = ["thresholds", "timesteps", "leak", "scaling_threshold"];
+    let (_, metadata) = beside.iter().find(|(key, _)| key.as_str() == Some("metadata"))?;
+    let field = |(key, value): &(Value, Value)| {
+        let key = key.as_str().filter(|key| FIELDS.contains(key))?;
+        Some((key.to_owned(), value.as_str()?.chars().take(60).collect()))
+    };
+    let found: Vec<_> = metadata.entries()?.iter().filter_map(field).collect();
+    (!found.is_empty()).then_some(found)
 }
 
 /// What is no plain data, and was left out.
@@ -489,7 +531,7 @@ impl Layers {
 
     /// Which layer a name means: `conv1`, `features.0`, either with the network's prefix or a parameter's name.
     fn find(&self, name: &str) -> Option<usize> {
-        let name = names::unwrapped(name).0;
+        let name = names::unwrapped(name).0.to_lowercase();
         let name = ["threshold.", "thresholds.", "leak.", "leak_mem."]
             .iter()
             .find_map(|start| name.strip_prefix(start))
@@ -596,29 +638,35 @@ fn layer_number(key: &Value) -> Option<(String, i64)> {
 }
 
 /// One of two statements about the same thing, if they do not contradict each other.
-fn agree<T: std::fmt::Debug>(
+fn agree<T>(
     at: &str,
     first: Option<T>,
     second: Option<T>,
     same: impl Fn(&T, &T) -> bool,
+    numbers: fn(&T) -> &[f64],
 ) -> Result<Option<T>, CheckpointError> {
     match (first, second) {
         (Some(a), Some(b)) if !same(&a, &b) => {
-            let got = format!("{} and {}; remove the wrong one", brief(&a), brief(&b));
+            let got = format!("{} and {}; remove the wrong one", brief(numbers(&a)), brief(numbers(&b)));
             Err(CheckpointError::content(at, "the same numbers", got))
         }
         (a, b) => Ok(a.or(b)),
     }
 }
 
-/// The beginning of a list of numbers.
-fn brief(numbers: &impl std::fmt::Debug) -> String {
-    const SHOWN: usize = 200;
-    let text = format!("{numbers:?}");
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
-        None => text,
+fn numbers_of(leak: &Leak) -> &[f64] {
+    match leak {
+        Leak::Same(leak) => std::slice::from_ref(leak),
+        Leak::PerLayer(leaks) => leaks,
     }
+}
+
+/// The beginning of a list of numbers.
+fn brief(numbers: &[f64]) -> String {
+    const SHOWN: usize = 12;
+    let some: Vec<String> = numbers.iter().take(SHOWN).map(|number| format!("{number:?}")).collect();
+    let more = if numbers.len() > SHOWN { ", ..." } else { "" };
+    format!("[{}{more}]", some.join(", "))
 }
 
 /// Equal to the precision of a float32, in which trained values are kept.

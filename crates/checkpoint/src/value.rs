@@ -57,6 +57,11 @@ impl DType {
         Self::Bool,
     ];
 
+    /// Whether it holds floating-point numbers.
+    pub fn is_floating(self) -> bool {
+        matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::BF16)
+    }
+
     /// Bytes per element.
     pub fn size(self) -> usize {
         match self {

@@ -33,6 +33,17 @@ pub fn matched_weights(
     let known = KnownInput::of(checkpoint);
     let misfit = known.misfit(path, contacts, samples);
     let expected = arch.parameters(contacts, samples);
+    let parameter = |name: &str| expected.iter().any(|(other, _)| other == name);
+    if let Some((name, data)) =
+        checkpoint.weights.iter().find(|(name, data)| parameter(name) && !data.dtype.is_floating())
+    {
+        let base = name.rsplit_once('.').map_or(name.as_str(), |(base, _)| base);
+        let scales = [format!("{base}.scale"), format!("{base}.weight_scale"), format!("{name}.scale")];
+        let scale =
+            scales.into_iter().find(|scale| checkpoint.weights.iter().any(|(other, _)| other == scale));
+        let (path, name, dtype) = (path.to_path_buf(), name.clone(), data.dtype);
+        return Err(CheckpointError::WholeNumbers { path, name, dtype, scale });
+    }
     let report = match_weights(&expected, &checkpoint.weights);
     if let [(name, _, found)] = &report.mismatched[..]
         && report.missing.is_empty()

@@ -8,8 +8,8 @@ use std::io::Write;
 use std::path::Path;
 
 use escape_checkpoint::{
-    Checkpoint, CheckpointError, DType, Leak, Note, Parts, Selection, TensorData, Value, match_weights, read,
-    read_bytes, write,
+    Checkpoint, CheckpointError, DType, Leak, Note, Parts, Selection, TensorData, Value, match_weights,
+    matched_weights, read, read_bytes, write,
 };
 use escape_network::arch::Architecture;
 use flate2::{Compression, Crc, write::DeflateEncoder};
@@ -787,6 +787,8 @@ fn thresholds_follow_the_names_of_the_layers() {
         message.contains("['thresholds']") && message.contains("none for conv2 (features.3)"),
         "{message}"
     );
+    let capital = [("Linear2", 5.0), ("Conv1", 1.0), ("CONV3", 3.0), ("Linear1", 4.0), ("Conv2", 2.0)];
+    assert_eq!(text(with(&capital)), five);
     let unknown = [by_name.as_slice(), &[("conv4", 1.0)]].concat();
     assert!(text(with(&unknown)).unwrap_err().contains("'conv4', which is none of these layers"));
     let twice = [by_name.as_slice(), &[("features.0", 1.0)]].concat();
@@ -814,6 +816,122 @@ fn what_fits_but_for_names_is_told_how_to_rename_it() {
         text.contains("the network is whole") && text.contains("leave them out with --ignore aux.weight"),
         "{text}"
     );
+}
+
+/// Advice must not lead to a network that computes something else.
+#[test]
+fn what_changes_the_network_is_not_advised() {
+    let expected = Architecture::Modified.parameters(8, 8);
+    let message = |change: &dyn Fn(&mut Vec<(String, TensorData)>)| {
+        let of = |(name, value): (Value, Value)| {
+            (name.as_str().unwrap().to_owned(), value.as_tensor().unwrap().clone())
+        };
+        let mut weights: Vec<_> = modified("").into_iter().map(of).collect();
+        change(&mut weights);
+        refusal(match_weights(&expected, &weights).into_result(Path::new("a.pth"), "a network", "another"))
+    };
+    let named = |name: &str, shape: &[usize], value: f32| {
+        (name.to_owned(), TensorData::from_f32(shape, &vec![value; shape.iter().product()]))
+    };
+    let text = message(&|weights| weights.push(named("features.0.bias", &[64], 0.5)));
+    assert!(
+        text.contains("a network with biases (features.0.bias is not zero)") && !text.contains("--ignore"),
+        "{text}"
+    );
+    // Zeros change nothing.
+    let text = message(&|weights| weights.push(named("features.0.bias", &[64], 0.0)));
+    assert!(text.contains("--ignore features.0.bias"), "{text}");
+    for name in ["classifier.2.scale", "classifier.2.zero_point"] {
+        let text = message(&|weights| weights.push(named(name, &[], 1.0)));
+        assert!(text.contains(name) && text.contains("dequantize()") && !text.contains("--ignore"), "{text}");
+    }
+    for end in ["v", "g", "orig"] {
+        let part = format!("classifier.2.weight_{end}");
+        let text = message(&|weights| weights[4].0 = part.clone());
+        assert!(
+            text.contains(&format!("{part} is a part of a weight")) && !text.contains("--rename"),
+            "{text}"
+        );
+        assert!(text.contains("did you mean (0)"), "{text}");
+    }
+    let text = message(&|weights| weights[4] = named("classifier.2.weight", &[256, 3], 0.0));
+    assert!(text.contains("state['classifier.2.weight'].T.contiguous()"), "{text}");
+    let text = message(&|weights| weights[0] = named("features.0.weight", &[64, 8, 8], 0.0));
+    assert!(text.contains("state['features.0.weight'].unsqueeze(1)"), "{text}");
+}
+
+#[test]
+fn whole_numbers_are_no_weights() {
+    for (dtype, scale) in [(DType::I8, true), (DType::I64, false), (DType::Bool, false)] {
+        let mut weights = modified("");
+        let bytes = vec![1; 3 * 256 * dtype.size()];
+        weights[4].1 = TensorData { dtype, shape: vec![3, 256], bytes }.into();
+        if scale {
+            weights.push((s("classifier.2.scale"), scalar(0.1)));
+        }
+        let (checkpoint, _) = found(Value::OrderedDict(weights));
+        let matched = matched_weights(&checkpoint, Path::new("a.pth"), Architecture::Modified, 8, 8);
+        let text = refusal(matched);
+        let named = format!("a.pth: classifier.2.weight holds whole numbers ({dtype})");
+        assert!(text.starts_with(&named) && text.contains("dequantize()"), "{text}");
+        let by_scale = "state['classifier.2.weight'].float() * state['classifier.2.scale']";
+        assert_eq!(text.contains(by_scale), scale, "{text}");
+    }
+}
+
+#[test]
+fn what_stands_among_the_weights_is_left_out_or_named() {
+    let among = |more: Vec<(&str, Value)>, ignore: &[&str]| {
+        let mut weights = modified("module.");
+        weights.extend(more.into_iter().map(|(key, value)| (s(key), value)));
+        let ignore = ignore.iter().map(|name| name.to_string()).collect();
+        let file = dictionary(vec![("state_dict", Value::OrderedDict(weights))]);
+        select(file, &Selection { ignore, ..Selection::default() })
+    };
+    let text = refusal(among(vec![("note", s("hello"))], &[]));
+    assert!(text.contains("['state_dict']['note']") && text.contains("--ignore note"), "{text}");
+    let (checkpoint, notes) =
+        among(vec![("note", s("hello")), ("x.epoch", Value::Int(3))], &["note", "x"]).unwrap();
+    assert_eq!(checkpoint.weights.len(), 5);
+    assert_eq!(notes[0].to_string(), "--ignore note left out 0 tensors and 1 other things");
+    let averaged = TensorData { dtype: DType::I64, shape: vec![], bytes: vec![5, 0, 0, 0, 0, 0, 0, 0] };
+    let (checkpoint, notes) = among(vec![("n_averaged", averaged.into())], &[]).unwrap();
+    assert_eq!((checkpoint.weights.len(), notes), (5, vec![Note::ExtraState(vec!["n_averaged".into()])]));
+    let packed =
+        vec![("classifier.0._packed_params._packed_params", Value::Tuple(vec![scalar(1.0), Value::None]))];
+    let text = refusal(among(packed, &[]));
+    assert!(
+        text.contains("_packed_params']") && text.contains("packed weights of a quantised module"),
+        "{text}"
+    );
+}
+
+#[test]
+fn weights_beside_an_empty_place_and_in_parts_are_found() {
+    for empty in [Value::None, dictionary(vec![])] {
+        let (checkpoint, notes) = found(dictionary(vec![("state_dict", empty), ("model", network())]));
+        assert_eq!((checkpoint.weights.len(), notes), (5, vec![at("['model']", &[])]));
+    }
+    let (mut features, mut classifier) = (Vec::new(), Vec::new());
+    for (name, value) in modified("") {
+        match name.as_str().and_then(|name| name.split_once('.')) {
+            Some(("features", rest)) => features.push((s(rest), value)),
+            Some((_, rest)) => classifier.push((s(rest), value)),
+            None => {}
+        }
+    }
+    let parts = vec![
+        ("features", Value::Dict(features)),
+        ("classifier", Value::Dict(classifier)),
+        ("epoch", Value::Int(3)),
+    ];
+    let (checkpoint, _) = found(dictionary(parts));
+    assert_eq!((checkpoint.weights[4].0.as_str(), checkpoint.epoch), ("classifier.2.weight", Some(3)));
+    // As deep as it is named.
+    let deep =
+        ["f", "e", "d", "c", "b", "a"].iter().fold(network(), |inner, key| dictionary(vec![(key, inner)]));
+    let wanted = Selection { weights: Some("a.b.c.d.e.f".to_owned()), ..Selection::default() };
+    assert_eq!(select(deep, &wanted).unwrap().0.weights.len(), 5);
 }
 
 // ---- the load report ----

@@ -7,7 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use escape_checkpoint::{
-    Checkpoint, CheckpointError, DType, Format, Leak, TensorData, Value, open, read, read_bytes, write,
+    Checkpoint, CheckpointError, DType, Format, Leak, Selection, TensorData, Value, open, read, read_bytes,
+    write,
 };
 use tempfile::TempDir;
 
@@ -204,6 +205,7 @@ fn safetensors_that_lie_are_refused() {
         (format!("{{{w}"), "EOF"),
         (r#"{"w":[]}"#.to_owned(), "the directory"),
         (r#"{"__metadata__":{"a":1}}"#.to_owned(), "expected a string"),
+        (r#"{"__metadata__":{"b":"","a":[{}]}}"#.to_owned(), "__metadata__ a is no text"),
         (r#"{"__metadata__":{"checkpoint.a":"[1"}}"#.to_owned(), "metadata checkpoint.a: EOF"),
         (r#"{"__metadata__":{"checkpoint.a":"{\"$tensor\":\"t\"}"}}"#.to_owned(), "expected one tensor t"),
         (
@@ -250,6 +252,13 @@ fn other_programs_metadata_stay_where_they_were() {
     let text = String::from_utf8_lossy(&bytes);
     assert!(text.contains(r#"{"__metadata__":{"format":"pt","by":"hand"},"w""#), "{text}");
     assert_eq!(Checkpoint::load(&path).unwrap(), checkpoint);
+    // Fields of the study as texts of another program are not taken, and that is said.
+    let directory =
+        r#"{"__metadata__":{"timesteps":"8"},"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#;
+    fs::write(&path, safetensors(directory, &[7])).unwrap();
+    let (checkpoint, notes) = Checkpoint::load_as(&path, &Selection::default()).unwrap();
+    let said = notes.iter().map(ToString::to_string).collect::<String>();
+    assert!(checkpoint.timesteps.is_none() && said.contains("timesteps = '8'"), "{said}");
 }
 
 // ---- any value, any format ----
