@@ -12,7 +12,7 @@ use escape_model::device::Request;
 use escape_model::train::Balance;
 use escape_network::arch::Architecture;
 use escape_snn_core::encode::Encoding;
-use escape_snn_core::network::Preset;
+use escape_snn_core::rules::Preset;
 use serde::{Deserialize, Serialize};
 
 /// Turn ESCAPE-NET, a CNN that classifies nerve-cuff recordings, into a spiking network: convert a PyTorch

@@ -13,7 +13,7 @@ use escape_model::optim::Rule;
 use escape_model::train::Balance;
 use escape_network::arch::Architecture;
 use escape_snn_core::encode::Encoding;
-use escape_snn_core::network::Preset;
+use escape_snn_core::rules::{Preset, Readout};
 use escape_stdb::finetune::{Options, Schedule};
 use escape_stdb::surrogate::Surrogate;
 use serde::de::Error as _;
@@ -292,7 +292,7 @@ impl Finetune {
             encoding,
             surrogate: surrogate(self.surrogate, self.gamma, preset)?,
             learn_thresholds: self.learn_threshold.unwrap_or(by_default),
-            learn_leaks: self.learn_leak.unwrap_or(by_default),
+            learn_decays: self.learn_leak.unwrap_or(by_default),
             shuffle: self.shuffle,
             balance: self.balance,
             schedule: schedule(self.schedule, preset, self.epochs),
@@ -412,7 +412,7 @@ impl Config {
         }
         for convert in &mut self.convert {
             let conversion = convert.conversion()?;
-            convert.encoder.get_or_insert(convert.preset.encoding());
+            convert.encoder.get_or_insert(convert.preset.rules().encoding);
             convert.method.get_or_insert(conversion.method);
             if convert.preset == Preset::Published {
                 convert.balance_timesteps.get_or_insert(conversion.steps);
@@ -420,13 +420,13 @@ impl Config {
         }
         for job in &mut self.finetune {
             let Some(from) = self.convert.iter().find(|c| c.name == job.from) else { continue };
-            let encoding = from.encoder.unwrap_or(from.preset.encoding());
+            let encoding = from.encoder.unwrap_or(from.preset.rules().encoding);
             let options = job.options(from.preset, encoding, 0)?;
             if let Surrogate::Linear { gamma } = options.surrogate {
                 job.gamma.get_or_insert(gamma);
             }
             job.learn_threshold.get_or_insert(options.learn_thresholds);
-            job.learn_leak.get_or_insert(options.learn_leaks);
+            job.learn_leak.get_or_insert(options.learn_decays);
             job.schedule.get_or_insert(match options.schedule {
                 Schedule::Constant => ScheduleName::Constant,
                 Schedule::Linear { .. } => ScheduleName::Linear,
@@ -493,7 +493,7 @@ impl Config {
             check(c.balance_timesteps != Some(0), &at("balance_timesteps"), "expected at least 1");
             check(c.scale > 0.0 && c.scale.is_finite(), &at("scale"), "expected a positive number");
             check(c.test_samples != Some(0), &at("test_samples"), "expected at least 1");
-            let plain = c.readout_gain.is_none() || c.preset.spiking_readout();
+            let plain = c.readout_gain.is_none() || c.preset.rules().readout == Readout::Spiking;
             check(plain, &at("readout_gain"), "the published preset's; leave it out");
             names.push(&c.name);
         }

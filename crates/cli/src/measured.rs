@@ -5,7 +5,6 @@ use std::path::Path;
 use anyhow::Result;
 use escape_data::Recordings;
 use escape_dense::Dense;
-use escape_dense::evaluate::{self, evaluate};
 use escape_model::ann::Ann;
 use escape_model::train;
 use escape_network::arch::CLASSES;
@@ -13,7 +12,8 @@ use escape_network::arch::{Layer, Op};
 use escape_network::metrics::{Loss, Metrics};
 use escape_report::rows::{Activity, Confusion, Evaluation, Kind, LayerKind, Row, Step, read_csv};
 use escape_snn_core::encode::Encoding;
-use escape_snn_core::network::Preset;
+use escape_snn_core::evaluate::{self, Labelled, evaluate};
+use escape_snn_core::rules::Preset;
 
 use crate::commands::Simulation;
 use crate::context::Context;
@@ -92,13 +92,15 @@ impl Measured {
         moments.sort_unstable();
         moments.dedup();
         let longest = moments.last().copied().unwrap_or(steps);
-        let preset = description.preset;
-        let layers = description.layers.iter().map(|l| (l.shape.clone(), f64::from(l.leak))).collect();
+        let preset = description.rules.preset;
+        let layers =
+            description.layers.iter().map(|l| (l.shape.clone(), f64::from(l.neuron.decay()))).collect();
         let engine = Dense::new(description, encoding, context.device()?)?;
-        let mut encoder = preset.encoder(encoding, context.seed);
+        let mut encoder = preset.rules().encoder(encoding, context.seed);
         let mut progress = context.progress(&format!("{network}, T up to {longest}"), recordings.len());
+        let labelled = Labelled { x: &recordings.x, y: &recordings.y };
         let found =
-            evaluate(&engine, recordings, &mut encoder, longest, batch_size, &mut |n| progress.part(n))?;
+            evaluate(&engine, labelled, &mut encoder, longest, batch_size, &mut |n| progress.part(n))?;
         let simulated = Simulated { preset, encoding, steps, moments, layers, found };
         Ok(Self { network: network.to_owned(), kind, epoch, result: Judged::Spiking(Box::new(simulated)) })
     }
@@ -147,7 +149,7 @@ impl Measured {
     /// What its numbers alone do not say.
     pub fn notes(&self) -> Vec<String> {
         let silent = self.simulated().and_then(|simulated| {
-            let firing = simulated.found.layers.len() - usize::from(!simulated.preset.spiking_readout());
+            let firing = simulated.preset.rules().firing_layers(simulated.found.layers.len());
             let spikes = simulated.found.layers[..firing].iter();
             let spikes = spikes.map(|l| (l.name.as_str(), l.spikes[..simulated.steps].iter().sum()));
             notes::on_silence(&self.network, spikes, simulated.samples())

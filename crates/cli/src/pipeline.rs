@@ -237,7 +237,7 @@ impl Run<'_> {
 
     fn convert(&self, route: &Convert) -> Result<()> {
         let path = self.checkpoint_of(&route.name);
-        let encoding = route.encoder.unwrap_or(route.preset.encoding());
+        let encoding = route.encoder.unwrap_or(route.preset.rules().encoding);
         if !path.exists() {
             let conversion = route.conversion()?;
             let calibration = self.data.train.head(route.samples.min(self.data.train.len()));
@@ -250,7 +250,7 @@ impl Run<'_> {
             let input = KnownInput::of(&ann).converted_with(&origin.known_input(&calibration));
             converted(&ann, &made, encoding, route.timesteps, &input).save(&path)?;
             let thresholds: Vec<String> =
-                made.network.layers.iter().map(|l| format!("{:.4}", l.threshold)).collect();
+                made.network.layers.iter().map(|l| format!("{:.4}", l.neuron.threshold())).collect();
             self.context.note(format!("{}: thresholds {}", route.name, thresholds.join(", ")));
         }
         let test = self.test(route.test_samples);
@@ -262,7 +262,7 @@ impl Run<'_> {
         let path = self.checkpoint_of(&job.name);
         if !path.exists() {
             let start = self.simulation(&self.checkpoint_of(&job.from), job.timesteps)?;
-            let preset = start.network.preset;
+            let preset = start.network.rules.preset;
             let folder = self.folder.join(format!("{}-training", job.name));
             let train = self.data.train.head(job.samples.unwrap_or(usize::MAX).min(self.data.train.len()));
             let into = Job {

@@ -12,11 +12,12 @@ use escape_model::ModelError;
 use escape_model::ann::{Ann, to_vec};
 use escape_model::train::batch_tensor;
 use escape_snn_core::encode::Encoding;
-use escape_snn_core::network::{Preset, SpikingNetwork};
+use escape_snn_core::network::SpikingNetwork;
+use escape_snn_core::rules::Rules;
 
 use crate::fit::fit;
 use crate::quantile::Quantiles;
-use crate::{Method, positive, skeleton};
+use crate::{Method, set_threshold, skeleton};
 
 /// A spiking network of the default preset, each threshold what `method` takes from the layer's activations over the
 /// `calibration` recordings. The readout's, which nothing uses, is that of the logits. [`Method::Fit`] fits to `steps`
@@ -32,7 +33,7 @@ pub fn convert(
     (encoding, steps): (Encoding, usize),
     tick: &mut dyn FnMut(usize) -> bool,
 ) -> Result<SpikingNetwork, ModelError> {
-    let mut network = skeleton(ann, Preset::Default)?;
+    let mut network = skeleton(ann, Rules::DEFAULT)?;
     let mut seen = vec![Quantiles::default(); network.layers.len()];
     let indices: Vec<usize> = (0..calibration.len()).collect();
     for batch in indices.chunks(16) {
@@ -55,8 +56,8 @@ pub fn convert(
     let mut amplitude = 1.0f32;
     for (layer, seen) in network.layers.iter_mut().zip(&seen) {
         layer.weights.iter_mut().for_each(|w| *w *= amplitude);
-        layer.threshold = positive(seen.percentile(percent), &layer.shape.name)?;
-        amplitude = layer.threshold;
+        set_threshold(layer, seen.percentile(percent))?;
+        amplitude = layer.neuron.threshold();
     }
     Ok(network)
 }

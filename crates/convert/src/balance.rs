@@ -6,11 +6,13 @@ use escape_dense::Dense;
 use escape_model::ModelError;
 use escape_model::ann::{Ann, to_vec};
 use escape_snn_core::encode::{Encoder, Encoding};
-use escape_snn_core::network::{Preset, SpikingNetwork};
+use escape_snn_core::engine::Batch;
+use escape_snn_core::network::SpikingNetwork;
+use escape_snn_core::rules::Rules;
 use tch::Kind;
 
 use crate::quantile::Quantiles;
-use crate::{positive, skeleton};
+use crate::{set_threshold, skeleton};
 
 /// A network of the published preset with balanced thresholds.
 #[derive(Clone, Debug)]
@@ -36,7 +38,7 @@ pub fn balance(
     percentile: Option<f64>,
     tick: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Balanced, ModelError> {
-    let mut network = skeleton(ann, Preset::Published)?;
+    let mut network = skeleton(ann, Rules::PUBLISHED)?;
     let count = network.layers.len();
     let (mut magnitude, mut inputs) = (0f64, 0usize);
     for k in 0..count {
@@ -44,7 +46,7 @@ pub fn balance(
         let engine = Dense::new(network.clone(), Encoding::Poisson, ann.device())?;
         let mut seen = Quantiles::default();
         let mut largest = 0f32;
-        engine.look_at_input(x, 0, encoder, steps, k, &mut |current| {
+        engine.synaptic_currents(Batch { x, first: 0 }, encoder, steps, k, &mut |current| {
             if k + 1 == count {
                 magnitude += current.f_abs()?.f_sum(Kind::Double)?.f_double_value(&[])?;
                 inputs += current.numel();
@@ -56,8 +58,7 @@ pub fn balance(
             Ok(())
         })?;
         let threshold = percentile.map_or(largest, |p| seen.percentile(p));
-        let layer = &mut network.layers[k];
-        layer.threshold = positive(threshold, &layer.shape.name)?;
+        set_threshold(&mut network.layers[k], threshold)?;
         if !tick(1) {
             return Err(ModelError::Interrupted);
         }

@@ -13,18 +13,19 @@
 //! Letters: B batch, T timesteps, C channels, H rows, W columns.
 
 use escape_data::Recordings;
-use escape_dense::{Dense, synapses};
+use escape_dense::{Dense, synaptic_current};
 use escape_model::ModelError;
 use escape_model::ann::{Ann, to_tensor, to_vec};
 use escape_model::train::batch_tensor;
 use escape_snn_core::encode::Encoding;
+use escape_snn_core::engine::{Batch, Engine};
 use escape_snn_core::network::SpikingNetwork;
 use escape_snn_core::neuron::{Dynamics, step_all};
 use rayon::prelude::*;
 use tch::{Kind, Tensor};
 
-use crate::positive;
 use crate::quantile::Quantiles;
+use crate::set_threshold;
 
 /// Percentiles of a layer's activations that are tried as its threshold.
 pub const CANDIDATES: [f64; 10] = [97.0, 98.0, 99.0, 99.5, 99.8, 99.9, 99.95, 99.99, 99.997, 100.0];
@@ -60,20 +61,19 @@ pub fn fit(
         let mut candidates: Vec<f32> = CANDIDATES.iter().map(|&p| seen.percentile(p)).collect();
         candidates.retain(|theta| *theta > 0.0);
         candidates.dedup();
-        let name = &network.layers[k].shape.name;
-        positive(candidates.last().copied().unwrap_or(0.0), name)?;
+        // The largest is a threshold, or there is none.
+        set_threshold(&mut network.layers[k], candidates.last().copied().unwrap_or(0.0))?;
         let errors = errors(network, k, ann, calibration, &candidates, (encoding, steps))?;
         let least = errors.iter().copied().fold(f64::INFINITY, f64::min);
         let chosen = (0..candidates.len()).rev().find(|&i| errors[i] <= least * (1.0 + SLACK)).unwrap_or(0);
         let threshold = candidates[chosen];
-        network.layers[k].threshold = threshold;
+        set_threshold(&mut network.layers[k], threshold)?;
         network.layers[k + 1].weights.iter_mut().for_each(|w| *w *= threshold);
         if !tick(1) {
             return Err(ModelError::Interrupted);
         }
     }
-    network.layers[last].threshold = positive(seen[last].largest(), &network.layers[last].shape.name)?;
-    Ok(())
+    set_threshold(&mut network.layers[last], seen[last].largest())
 }
 
 /// For each candidate threshold of layer `k`, the squared difference between the input that the layer above receives,
@@ -91,7 +91,7 @@ fn errors(
     let (layer, above) = (&ann.layers()[k], &ann.layers()[k + 1]);
     let weight = &ann.parameters()[k + 1].1;
     let into_next = |activations: &Tensor| -> Result<Tensor, ModelError> {
-        tch::no_grad(|| synapses(above, weight, &ann.pool(layer, activations)?, false))
+        tch::no_grad(|| synaptic_current(above, weight, &ann.pool(layer, activations)?, false))
     };
     let mut errors = vec![0f64; candidates.len()];
     let indices: Vec<usize> = (0..calibration.len()).collect();
@@ -132,20 +132,24 @@ fn counts(
     let neurons = network.layers[k].shape.neurons();
     let (contacts, samples) = network.input();
     let batch = x.len() / (contacts * samples);
-    let mut encoder = network.preset.encoder(engine.encoding(), 0);
-    let start = network.preset.initial_fraction();
+    let mut encoder = network.rules.encoder(engine.encoding(), 0);
     let mut running: Vec<Running> = candidates
         .iter()
-        .map(|&threshold| Running {
-            dynamics: Dynamics { threshold, ..network.dynamics(k) },
-            u: vec![start * threshold; batch * neurons],
-            counts: vec![0.0; batch * neurons],
-            spikes: vec![0.0; neurons],
+        .map(|&threshold| {
+            let neuron = network.layers[k].neuron.with_threshold(threshold);
+            let neuron = neuron.map_err(|error| ModelError::Data(error.to_string()))?;
+            Ok(Running {
+                dynamics: Dynamics { neuron, ..network.dynamics(k) },
+                u: vec![network.rules.start * threshold; batch * neurons],
+                counts: vec![0.0; batch * neurons],
+                spikes: vec![0.0; neurons],
+            })
         })
-        .collect();
+        .collect::<Result<_, ModelError>>()?;
     // The first layer's input from a recording that is itself the current is the same at every step.
     let constant = k == 0 && encoder.is_direct();
-    engine.look_at_input(x, first, &mut encoder, if constant { 1 } else { steps }, k, &mut |current| {
+    let (input, shown) = (Batch { x, first }, if constant { 1 } else { steps });
+    engine.synaptic_currents(input, &mut encoder, shown, k, &mut |current| {
         let current = to_vec(current)?;
         // Frames are in the order recording, step.
         let here = current.len() / (batch * neurons);
@@ -201,13 +205,13 @@ mod tests {
     fn logit_error(ann: &Ann, r: &Recordings, method: Method, meant_for: usize, steps: usize) -> f64 {
         let spiking = (Encoding::Direct, meant_for);
         let network = activations::convert(ann, r, method, spiking, &mut |_| true).unwrap();
-        let mut encoder = network.preset.encoder(Encoding::Direct, 0);
+        let mut encoder = network.rules.encoder(Encoding::Direct, 0);
         let engine = Dense::new(network, Encoding::Direct, Device::Cpu).unwrap();
-        let outcome = engine.run(&r.x, 0, &mut encoder, steps, false).unwrap();
+        let outcome = engine.run(Batch { x: &r.x, first: 0 }, &mut encoder, steps, &mut ()).unwrap();
         let all: Vec<usize> = (0..r.len()).collect();
         let logits =
             to_vec(&ann.forward(&batch_tensor(r, &all, Device::Cpu).unwrap(), false).unwrap()).unwrap();
-        let got = outcome.logits(r.len());
+        let got = outcome.logits(steps);
         assert_eq!(got.len(), r.len() * CLASSES);
         let error =
             got.iter().zip(&logits).map(|(g, w)| f64::from(g / steps as f32 - w).powi(2)).sum::<f64>();
@@ -222,7 +226,7 @@ mod tests {
             let network =
                 activations::convert(&ann, &r, Method::Fit, (Encoding::Direct, steps), &mut |_| true)
                     .unwrap();
-            network.layers.iter().map(|l| l.threshold).collect::<Vec<_>>()
+            network.layers.iter().map(|l| l.neuron.threshold()).collect::<Vec<_>>()
         };
         let (few, many) = (thresholds(1), thresholds(32));
         assert!((0..4).all(|k| few[k] <= many[k]) && few[0] < many[0], "{few:?} {many:?}");
@@ -242,7 +246,7 @@ mod tests {
             let network =
                 activations::convert(&ann, &r, Method::Fit, (Encoding::Direct, steps), &mut |_| true)
                     .unwrap();
-            network.layers.iter().map(|l| l.threshold).collect::<Vec<_>>()
+            network.layers.iter().map(|l| l.neuron.threshold()).collect::<Vec<_>>()
         };
         assert_eq!(fitted(MOST_STEPS), fitted(1000));
     }

@@ -18,7 +18,9 @@ use std::str::FromStr;
 use escape_model::ModelError;
 use escape_model::ann::{Ann, to_vec};
 use escape_network::arch::Architecture;
-use escape_snn_core::network::{Preset, SpikingLayer, SpikingNetwork};
+use escape_snn_core::network::{SpikingLayer, SpikingNetwork};
+use escape_snn_core::neuron::Neuron;
+use escape_snn_core::rules::Rules;
 
 /// Which of the observed values becomes a layer's threshold.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -72,7 +74,7 @@ impl fmt::Display for Method {
 }
 
 /// The ANN's layers as a spiking network with thresholds still to be set.
-fn skeleton(ann: &Ann, preset: Preset) -> Result<SpikingNetwork, ModelError> {
+fn skeleton(ann: &Ann, rules: Rules) -> Result<SpikingNetwork, ModelError> {
     if ann.architecture() != Architecture::Modified {
         return Err(ModelError::Data(format!(
             "the {} network has biases and maximum pooling, which have no spiking counterpart: expected the modified network; train one with `escape-snn train --arch modified`",
@@ -84,20 +86,22 @@ fn skeleton(ann: &Ann, preset: Preset) -> Result<SpikingNetwork, ModelError> {
         .iter()
         .zip(ann.parameters())
         .map(|(shape, (_, weight))| {
-            Ok(SpikingLayer { shape: shape.clone(), weights: to_vec(weight)?, threshold: 1.0, leak: 1.0 })
+            Ok(SpikingLayer { shape: shape.clone(), weights: to_vec(weight)?, neuron: Neuron::default() })
         })
         .collect::<Result<_, ModelError>>()?;
-    Ok(SpikingNetwork { preset, layers })
+    Ok(SpikingNetwork { rules, layers })
 }
 
-/// A threshold that a neuron can have, or what to do about it.
-fn positive(threshold: f32, layer: &str) -> Result<f32, ModelError> {
-    if threshold > 0.0 && threshold.is_finite() {
-        return Ok(threshold);
-    }
-    Err(ModelError::Data(format!(
-        "{layer}: nothing above 0 arrived during calibration (threshold {threshold}); use more samples or steps, a higher percentile, or check the checkpoint's weights"
-    )))
+/// Gives a layer's neurons a threshold that was found, or says what to do where it cannot be one.
+fn set_threshold(layer: &mut SpikingLayer, threshold: f32) -> Result<(), ModelError> {
+    layer.neuron = layer.neuron.with_threshold(threshold).map_err(|_| {
+        ModelError::Data(format!(
+            "{}: nothing above 0 arrived during calibration (threshold {threshold}); use more samples or steps, a higher \
+             percentile, or check the checkpoint's weights",
+            layer.shape.name
+        ))
+    })?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -127,12 +131,15 @@ mod tests {
     #[test]
     fn only_the_modified_network_converts() {
         let ann = Ann::new(Architecture::Original, 56, 100, 1, tch::Device::Cpu).unwrap();
-        assert!(skeleton(&ann, Preset::Default).unwrap_err().to_string().contains("original network"));
+        assert!(skeleton(&ann, Rules::DEFAULT).unwrap_err().to_string().contains("original network"));
     }
 
     #[test]
     fn a_silent_layer_is_named() {
-        assert!(positive(0.0, "conv2").unwrap_err().to_string().starts_with("conv2"));
-        assert_eq!(positive(0.5, "conv2").unwrap(), 0.5);
+        let ann = Ann::new(Architecture::Modified, 56, 100, 1, tch::Device::Cpu).unwrap();
+        let layer = &mut skeleton(&ann, Rules::DEFAULT).unwrap().layers[1];
+        assert!(set_threshold(layer, 0.0).unwrap_err().to_string().starts_with("conv2: nothing above 0"));
+        set_threshold(layer, 0.5).unwrap();
+        assert_eq!(layer.neuron.threshold(), 0.5);
     }
 }

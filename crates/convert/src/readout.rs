@@ -13,6 +13,7 @@ use std::str::FromStr;
 
 use escape_network::arch::CLASSES;
 use escape_snn_core::network::SpikingNetwork;
+use escape_snn_core::neuron::NeuronError;
 
 /// What a potential of the published readout gains from the softmax in a step, averaged over the classes.
 pub const SOFTMAX_DRIVE: f32 = 1.0 / CLASSES as f32;
@@ -67,11 +68,16 @@ pub fn is_swamped(mean_input: f32) -> bool {
 }
 
 /// Multiplies the weights of the last layer, and with them its input and its threshold.
-pub fn amplify(network: &mut SpikingNetwork, factor: f32) {
+///
+/// # Errors
+/// [`NeuronError`] if the threshold is no positive number any more.
+pub fn amplify(network: &mut SpikingNetwork, factor: f32) -> Result<(), NeuronError> {
     if let Some(readout) = network.layers.last_mut() {
         readout.weights.iter_mut().for_each(|w| *w *= factor);
-        readout.threshold *= factor;
+        let threshold = readout.neuron.threshold() * factor;
+        readout.neuron = readout.neuron.with_threshold(threshold)?;
     }
+    Ok(())
 }
 
 #[cfg(test)]

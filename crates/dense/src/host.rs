@@ -5,7 +5,8 @@ use escape_model::ModelError;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
-use crate::{Scan, Tally};
+use crate::scan::{Scan, Tally};
+use escape_snn_core::engine::Spike;
 use escape_snn_core::neuron::{count_nonzero, step_all, weigh_nonzero};
 
 /// The values of a contiguous float32 tensor on the CPU.
@@ -35,14 +36,13 @@ fn check(tensor: &Tensor) -> Result<(), ModelError> {
 }
 
 impl Scan<'_> {
-    /// Runs the block on the host: membranes B x C x H x W, currents of B x T frames (B if held), into
-    /// frames B x T x C x padded plane. `events` gets (step, neuron) of the first recording's spikes.
-    pub(super) fn on_host(
+    /// Runs the block on the host: membrane potentials B x C x H x W, currents of B x T frames (B if constant), into
+    /// frames B x T x C x padded plane.
+    pub(crate) fn on_host(
         &self,
         u: &mut [f32],
         current: &Tensor,
         frames: &Tensor,
-        events: Option<&mut Vec<(usize, usize)>>,
     ) -> Result<Tally, ModelError> {
         let current = current.f_contiguous()?;
         let current = slice(&current)?;
@@ -50,21 +50,22 @@ impl Scan<'_> {
         let frames = slice_mut(&mut frames)?;
         let neurons = self.channels * self.plane.neurons();
         let frame = self.channels * self.plane.padded_len();
-        let per_recording = if self.held { neurons } else { neurons * self.steps };
-        // Only the first recording's spikes are asked for.
-        let sinks: Vec<_> =
-            std::iter::once(events).chain(std::iter::repeat_with(|| None)).take(self.batch).collect();
+        let per_recording = if self.constant_current { neurons } else { neurons * self.steps };
         let tallies: Vec<Tally> = u
             .par_chunks_mut(neurons)
             .zip(frames.par_chunks_mut(frame * self.steps))
             .zip(current.par_chunks(per_recording))
-            .zip(sinks)
-            .map(|(((u, frames), current), events)| self.recording(u, current, frames, events))
+            .enumerate()
+            // Only the first recording's spikes are asked for.
+            .map(|(b, ((u, frames), current))| {
+                self.recording(u, current, frames, self.record.filter(|_| b == 0))
+            })
             .collect();
-        let mut total = Tally { spikes: vec![0; self.steps], sent: vec![0; self.steps] };
-        for tally in tallies {
+        let mut total = Tally::of(self.steps);
+        for mut tally in tallies {
             total.spikes.iter_mut().zip(tally.spikes).for_each(|(a, b)| *a += b);
             total.sent.iter_mut().zip(tally.sent).for_each(|(a, b)| *a += b);
+            total.recorded.append(&mut tally.recorded);
         }
         Ok(total)
     }
@@ -75,15 +76,15 @@ impl Scan<'_> {
         u: &mut [f32],
         current: &[f32],
         frames: &mut [f32],
-        mut events: Option<&mut Vec<(usize, usize)>>,
+        record: Option<(usize, usize)>,
     ) -> Tally {
         let size = self.plane.neurons();
         let (neurons, padded) = (self.channels * size, self.plane.padded_len());
-        let mut tally = Tally { spikes: vec![0; self.steps], sent: vec![0; self.steps] };
+        let mut tally = Tally::of(self.steps);
         let mut spikes = vec![0f32; size];
         for (c, u) in u.chunks_exact_mut(size).enumerate() {
             for t in 0..self.steps {
-                let start = if self.held { 0 } else { t * neurons } + c * size;
+                let start = if self.constant_current { 0 } else { t * neurons } + c * size;
                 step_all(self.dynamics, u, &current[start..start + size], &mut spikes);
                 let out = &mut frames[(t * self.channels + c) * padded..][..padded];
                 self.plane.pool_into(&spikes, out);
@@ -92,8 +93,10 @@ impl Scan<'_> {
                     [everywhere] => u64::from(count_nonzero(out)) * u64::from(*everywhere),
                     by_pixel => self.sent(out, by_pixel),
                 };
-                if let Some(events) = events.as_deref_mut() {
-                    events.extend((0..size).filter(|&i| spikes[i] > 0.0).map(|i| (t, c * size + i)));
+                if let Some((layer, first)) = record {
+                    let fired = (0..size).filter(|&i| spikes[i] > 0.0);
+                    let spike = |i| Spike { layer, step: first + t, neuron: c * size + i };
+                    tally.recorded.extend(fired.map(spike));
                 }
             }
         }

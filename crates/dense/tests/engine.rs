@@ -6,12 +6,14 @@
 use std::path::Path;
 
 use escape_checkpoint::Checkpoint;
-use escape_dense::{Dense, Outcome};
+use escape_dense::Dense;
 use escape_model::ann::{Ann, to_vec};
 use escape_network::arch::Architecture;
 use escape_network::rng::Stream;
-use escape_snn_core::encode::{Encoder, Encoding};
-use escape_snn_core::network::{Preset, SpikingNetwork};
+use escape_snn_core::encode::Encoding;
+use escape_snn_core::engine::{Batch, Engine, Outcome, Spike, SpikeRecorder};
+use escape_snn_core::network::SpikingNetwork;
+use escape_snn_core::rules::Preset;
 use escape_snn_core::stored;
 use tch::Device;
 
@@ -37,9 +39,20 @@ fn engine(preset: Preset, encoding: Encoding) -> Dense {
     Dense::new(network(preset), encoding, Device::Cpu).unwrap()
 }
 
-fn run(engine: &Dense, x: &[f32], first: usize, steps: usize) -> Outcome {
-    let mut encoder: Encoder = engine.network().preset.encoder(engine.encoding(), 7);
-    engine.run(x, first, &mut encoder, steps, true).unwrap()
+/// What a run gave, and every spike of its first recording.
+struct Found {
+    readout: Vec<f32>,
+    spikes: Vec<Vec<u64>>,
+    operations: Vec<Vec<u64>>,
+    events: Vec<Spike>,
+}
+
+fn run(engine: &Dense, x: &[f32], first: usize, steps: usize) -> Found {
+    let mut encoder = engine.network().rules.encoder(engine.encoding(), 7);
+    let mut recorder = SpikeRecorder::default();
+    let outcome = engine.run(Batch { x, first }, &mut encoder, steps, &mut recorder).unwrap();
+    let Outcome { readout, spikes, operations } = outcome;
+    Found { readout, spikes, operations, events: recorder.into_spikes() }
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub const SPIKE_BITS: i32 = 24;
 pub const ANALOG_BITS: i32 = 29;
 
 /// Rounds each row of `row` weights to its own grid, 2^(ceil(log2(sum of |w|)) - bits).
-pub fn snap_rows(weights: &mut [f32], row: usize, bits: i32) {
+pub fn round_rows(weights: &mut [f32], row: usize, bits: i32) {
     for weights in weights.chunks_mut(row.max(1)) {
         let sum = |w: &[f32]| w.iter().map(|&v| f64::from(v).abs()).sum::<f64>();
         let total = sum(weights);
@@ -38,7 +38,7 @@ pub fn snap_rows(weights: &mut [f32], row: usize, bits: i32) {
 }
 
 /// Rounds recordings to multiples of 2^-24; for values in [-1, 1] every result is a float32 number.
-pub fn snap_recording(x: &mut [f32]) {
+pub fn round_recording(x: &mut [f32]) {
     for v in x {
         *v = ((f64::from(*v) * 16_777_216.0).round() / 16_777_216.0) as f32;
     }
@@ -60,7 +60,7 @@ mod tests {
         for (seed, n) in [(1u64, 64usize), (2, 1024), (3, 22_400)] {
             let raw = random_row(n, seed);
             let mut w = raw.clone();
-            snap_rows(&mut w, n, SPIKE_BITS - 2);
+            round_rows(&mut w, n, SPIKE_BITS - 2);
             let mut r = Stream::new(seed, 1);
             // Pooled spikes: quarters.
             let s: Vec<f32> = (0..n).map(|_| r.whole([0, 4]) as f32 / 4.0).collect();
@@ -79,17 +79,17 @@ mod tests {
     }
 
     #[test]
-    fn snapping_moves_little_and_is_idempotent() {
+    fn rounding_moves_little_and_is_idempotent() {
         let raw = random_row(1024 * 4, 5);
         let mut w = raw.clone();
-        snap_rows(&mut w, 1024, SPIKE_BITS - 2);
+        round_rows(&mut w, 1024, SPIKE_BITS - 2);
         let grid = 2f32.powi(-17);
         assert!(raw.iter().zip(&w).all(|(a, b)| (a - b).abs() <= grid / 2.0));
         let mut again = w.clone();
-        snap_rows(&mut again, 1024, SPIKE_BITS - 2);
+        round_rows(&mut again, 1024, SPIKE_BITS - 2);
         assert_eq!(w, again);
         let mut zeros = vec![0f32; 8];
-        snap_rows(&mut zeros, 4, SPIKE_BITS);
+        round_rows(&mut zeros, 4, SPIKE_BITS);
         assert_eq!(zeros, [0f32; 8]);
     }
 
@@ -97,16 +97,16 @@ mod tests {
     fn a_sum_carried_past_the_power_of_two_gets_a_coarser_grid() {
         // Three bits: the grid is 1/8, and each 0.19 rounds up to 0.25.
         let mut w = vec![0.19f32; 5];
-        snap_rows(&mut w, 5, 3);
+        round_rows(&mut w, 5, 3);
         let total: f32 = w.iter().sum();
         let grid = if total > 1.0 { 0.25 } else { 0.125 };
         assert!(w.iter().all(|v| v % grid == 0.0), "{w:?}");
     }
 
     #[test]
-    fn snapped_recordings_stay_in_range() {
+    fn rounded_recordings_stay_in_range() {
         let mut x = vec![1.0f32, -1.0, 0.0, 1e-9, 0.123_456_79];
-        snap_recording(&mut x);
+        round_recording(&mut x);
         assert_eq!(x[..4], [1.0, -1.0, 0.0, 0.0]);
         assert!((x[4] - 0.123_456_79).abs() <= 2f32.powi(-25));
     }

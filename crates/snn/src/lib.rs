@@ -1,16 +1,21 @@
 //! Spiking networks: description, rules, neurons, encoders. Plain numbers, no tensors.
 //!
-//! * [`network`]: layers, thresholds and rules of a spiking network. [`stored`]: the same in a checkpoint.
+//! * [`rules`]: what a network does, rule by rule, and the presets that name sets of them.
+//! * [`network`]: layers and constants of a spiking network. [`stored`]: the same in a checkpoint.
 //! * [`neuron`]: what one neuron does in one timestep, and the same for a whole plane of them.
 //! * [`encode`]: from a recording to input spikes or currents. [`random`]: PyTorch's random numbers.
+//! * [`engine`]: what simulates a network. [`evaluate`](mod@evaluate): accuracy and activity over a set of recordings.
 //! * [`exact`]: weights on a grid on which every order of summation gives the same result.
 
 pub mod encode;
+pub mod engine;
 mod error;
+pub mod evaluate;
 pub mod exact;
 pub mod network;
 pub mod neuron;
 pub mod random;
+pub mod rules;
 pub mod stored;
 
 pub use error::SnnError;

@@ -1,27 +1,79 @@
 //! What an integrate-and-fire neuron does in one timestep, and the same for a whole plane of neurons.
 //!
 //! Letters: T timesteps, H rows, W columns of one channel's plane.
-//! u membrane potential, I input current, theta threshold, leak the factor that u keeps, s spike (0 or 1),
+//! u membrane potential, I synaptic current, theta threshold, decay the factor that u keeps, s spike (0 or 1),
 //! m = v/theta - 1 the normalised distance of the deciding potential v from the threshold.
 
 /// When in a timestep a neuron decides to fire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Firing {
     /// Before this step's input arrives, as in the study: each layer adds a step of delay.
-    /// v = u; s = \[m > 0\]; u <- leak u + I - theta s.
+    /// v = u; s = \[m > 0\]; u <- decay u + I - theta s.
     BeforeInput,
-    /// After it: v = leak u + I; s = \[m > 0\]; u <- v - theta s.
+    /// After it: v = decay u + I; s = \[m > 0\]; u <- v - theta s.
     AfterInput,
 }
 
 /// The constants of one layer's neurons.
 #[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Neuron {
+    threshold: f32,
+    decay: f32,
+}
+
+/// Why a neuron cannot have such constants, in words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NeuronError(String);
+
+impl Neuron {
+    /// A neuron that fires above `threshold`, a positive number in units of its membrane potential, and keeps the fraction
+    /// `decay` of its potential from step to step, 0 to 1; 1 loses nothing.
+    ///
+    /// # Errors
+    /// [`NeuronError`] for any other number.
+    pub fn new(threshold: f32, decay: f32) -> Result<Self, NeuronError> {
+        if !(threshold > 0.0 && threshold.is_finite()) {
+            return Err(NeuronError(format!("the threshold is {threshold}, expected a positive number")));
+        }
+        if !(0.0..=1.0).contains(&decay) {
+            return Err(NeuronError(format!("the leak is {decay}, expected 0 to 1")));
+        }
+        Ok(Self { threshold, decay })
+    }
+
+    /// Potential above which it fires.
+    pub fn threshold(self) -> f32 {
+        self.threshold
+    }
+
+    /// Fraction of the potential that survives a step.
+    pub fn decay(self) -> f32 {
+        self.decay
+    }
+
+    /// The same with another threshold.
+    ///
+    /// # Errors
+    /// As [`Neuron::new`].
+    pub fn with_threshold(self, threshold: f32) -> Result<Self, NeuronError> {
+        Self::new(threshold, self.decay)
+    }
+}
+
+impl Default for Neuron {
+    /// Threshold 1, nothing lost.
+    fn default() -> Self {
+        Self { threshold: 1.0, decay: 1.0 }
+    }
+}
+
+/// What a layer's neurons do in a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dynamics {
-    /// Potential above which a neuron fires; positive.
-    pub threshold: f32,
-    /// Fraction of the potential that survives a step; 1 for none lost.
-    pub leak: f32,
-    /// When it decides.
+    /// Their constants.
+    pub neuron: Neuron,
+    /// When they decide.
     pub firing: Firing,
 }
 
@@ -29,8 +81,8 @@ pub struct Dynamics {
 /// `leak * u + current - theta * spike` from left to right in float32.
 #[inline(always)]
 pub fn step(dynamics: Dynamics, u: f32, current: f32) -> (f32, f32, f32) {
-    let Dynamics { threshold, leak, firing } = dynamics;
-    let integrated = leak * u + current;
+    let Dynamics { neuron: Neuron { threshold, decay }, firing } = dynamics;
+    let integrated = decay * u + current;
     let deciding = match firing {
         Firing::BeforeInput => u,
         Firing::AfterInput => integrated,
@@ -198,8 +250,33 @@ pub fn softmax(x: &[f32]) -> Vec<f32> {
 mod tests {
     use super::*;
 
-    const BEFORE: Dynamics = Dynamics { threshold: 1.0, leak: 1.0, firing: Firing::BeforeInput };
+    const BEFORE: Dynamics =
+        Dynamics { neuron: Neuron { threshold: 1.0, decay: 1.0 }, firing: Firing::BeforeInput };
     const AFTER: Dynamics = Dynamics { firing: Firing::AfterInput, ..BEFORE };
+
+    fn after(threshold: f32, decay: f32) -> Dynamics {
+        Dynamics { neuron: Neuron::new(threshold, decay).unwrap(), ..AFTER }
+    }
+
+    #[test]
+    fn constants_that_no_neuron_can_have_are_refused() {
+        for (threshold, decay, part) in [
+            (0.0, 1.0, "threshold is 0"),
+            (-1.0, 1.0, "positive"),
+            (f32::NAN, 1.0, "NaN"),
+            (f32::INFINITY, 1.0, "inf"),
+            (1.0, 1.5, "leak is 1.5"),
+            (1.0, -0.1, "0 to 1"),
+            (1.0, f32::NAN, "NaN"),
+        ] {
+            let error = Neuron::new(threshold, decay).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+        let neuron = Neuron::new(2.0, 0.0).unwrap();
+        assert_eq!((neuron.threshold(), neuron.decay()), (2.0, 0.0));
+        assert_eq!(neuron.with_threshold(0.5), Neuron::new(0.5, 0.0));
+        assert_eq!(Neuron::default(), Neuron::new(1.0, 1.0).unwrap());
+    }
 
     fn trajectory(d: Dynamics, mut u: f32, currents: &[f32]) -> (Vec<f32>, Vec<f32>) {
         let (mut us, mut ss) = (Vec::new(), Vec::new());
@@ -229,8 +306,8 @@ mod tests {
     }
 
     #[test]
-    fn leak_and_threshold_act_as_stated() {
-        let d = Dynamics { threshold: 2.0, leak: 0.5, firing: Firing::AfterInput };
+    fn decay_and_threshold_act_as_stated() {
+        let d = after(2.0, 0.5);
         let (u, s) = trajectory(d, 1.0, &[2.0, 0.0, -4.0]);
         assert_eq!(s, [1.0, 0.0, 0.0]);
         assert_eq!(u, [0.5, 0.25, -3.875]);
@@ -249,7 +326,7 @@ mod tests {
 
     #[test]
     fn vector_forms_equal_the_step() {
-        for d in [BEFORE, AFTER, Dynamics { threshold: 0.7, leak: 0.9, ..AFTER }] {
+        for d in [BEFORE, AFTER, after(0.7, 0.9)] {
             let u0: Vec<f32> = (0..101).map(|i| (i as f32 * 0.37).sin() * 2.0).collect();
             let current: Vec<f32> = (0..101).map(|i| (i as f32 * 0.91).cos()).collect();
             let (mut u, mut s) = (u0.clone(), vec![9.0; 101]);

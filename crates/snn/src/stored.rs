@@ -7,7 +7,9 @@ use escape_network::arch::Architecture;
 
 use crate::SnnError;
 use crate::encode::Encoding;
-use crate::network::{Preset, SpikingLayer, SpikingNetwork};
+use crate::network::{SpikingLayer, SpikingNetwork};
+use crate::neuron::Neuron;
+use crate::rules::Preset;
 
 /// Everything of an SNN checkpoint that a simulation needs.
 #[derive(Clone, Debug)]
@@ -67,17 +69,11 @@ pub fn load(
     let scale = checkpoint.scaling_threshold.unwrap_or(1.0);
     let mut layers = Vec::new();
     for (i, (shape, (_, data))) in shapes.into_iter().zip(weights).enumerate() {
-        let (threshold, leak) = ((thresholds[i] * scale) as f32, leaks[i] as f32);
-        if !(threshold > 0.0 && threshold.is_finite()) {
-            return Err(wrong(format!(
-                "the threshold of {} is {threshold}, expected a positive number; convert the ANN again with more samples or steps",
-                shape.name
-            )));
-        }
-        if !(0.0..=1.0).contains(&leak) {
-            return Err(wrong(format!("the leak of {} is {leak}, expected 0 to 1", shape.name)));
-        }
-        layers.push(SpikingLayer { shape, weights: data.to_f32(), threshold, leak });
+        let neuron = Neuron::new((thresholds[i] * scale) as f32, leaks[i] as f32).map_err(|error| {
+            let again = "convert the ANN again with more samples or steps";
+            wrong(format!("{}: {error}; {again}", shape.name))
+        })?;
+        layers.push(SpikingLayer { shape, weights: data.to_f32(), neuron });
     }
     let stored = |key: &str| checkpoint.extra.iter().find(|e| e.0 == key).and_then(|e| e.1.as_str());
     let stored_preset = stored(PRESET_KEY).map(str::parse).transpose().map_err(wrong)?;
@@ -85,19 +81,24 @@ pub fn load(
     // A file's encoder belongs to the preset it was made for.
     let encoding = match stored(ENCODER_KEY) {
         Some(name) if stored_preset == Some(preset) => name.parse().map_err(wrong)?,
-        _ => preset.encoding(),
+        _ => preset.rules().encoding,
     };
     let timesteps = match checkpoint.timesteps {
         None => None,
         Some(t @ 1..=100_000) => Some(t as usize),
         Some(t) => return Err(wrong(format!("its number of timesteps is {t}, expected 1 to 100000"))),
     };
-    Ok(Loaded { network: SpikingNetwork { preset, layers }, encoding, timesteps, stored_preset })
+    Ok(Loaded {
+        network: SpikingNetwork { rules: preset.rules(), layers },
+        encoding,
+        timesteps,
+        stored_preset,
+    })
 }
 
 /// The study's dictionary of this network, with its preset and encoder as extra keys.
 pub fn to_checkpoint(network: &SpikingNetwork, encoding: Encoding, timesteps: usize) -> Checkpoint {
-    let leaks: Vec<f64> = network.layers.iter().map(|l| f64::from(l.leak)).collect();
+    let leaks: Vec<f64> = network.layers.iter().map(|l| f64::from(l.neuron.decay())).collect();
     let same = leaks.iter().all(|&l| l == leaks[0]);
     Checkpoint {
         accuracy: Some(0.0),
@@ -110,12 +111,12 @@ pub fn to_checkpoint(network: &SpikingNetwork, encoding: Encoding, timesteps: us
                 (name, TensorData::from_f32(&l.shape.weight_shape(), &l.weights))
             })
             .collect(),
-        thresholds: Some(network.layers.iter().map(|l| f64::from(l.threshold)).collect()),
+        thresholds: Some(network.layers.iter().map(|l| f64::from(l.neuron.threshold())).collect()),
         timesteps: Some(timesteps as i64),
         leak: Some(if same { Leak::Same(leaks[0]) } else { Leak::PerLayer(leaks) }),
         activation: Some("Linear".into()),
         extra: vec![
-            (PRESET_KEY.into(), Value::Str(network.preset.to_string())),
+            (PRESET_KEY.into(), Value::Str(network.rules.preset.to_string())),
             (ENCODER_KEY.into(), Value::Str(encoding.to_string())),
         ],
         ..Checkpoint::default()
@@ -150,22 +151,22 @@ mod tests {
     fn a_file_without_keys_means_the_preset_asked_for() {
         let c = checkpoint(Architecture::Modified);
         let loaded = load(&c, Some(Preset::Published)).unwrap();
-        assert_eq!((loaded.network.preset, loaded.encoding), (Preset::Published, Encoding::Poisson));
+        assert_eq!((loaded.network.rules.preset, loaded.encoding), (Preset::Published, Encoding::Poisson));
         let loaded = load(&c, None).unwrap();
-        assert_eq!((loaded.network.preset, loaded.encoding), (Preset::Default, Encoding::Direct));
-        assert!(loaded.network.layers.iter().all(|l| l.leak == 1.0));
+        assert_eq!((loaded.network.rules.preset, loaded.encoding), (Preset::Default, Encoding::Direct));
+        assert!(loaded.network.layers.iter().all(|l| l.neuron.decay() == 1.0));
     }
 
     #[test]
     fn what_is_written_is_read_back() {
         let mut network = load(&checkpoint(Architecture::Modified), None).unwrap().network;
-        network.layers[2].leak = 0.5;
+        network.layers[2].neuron = Neuron::new(3.0, 0.5).unwrap();
         let saved = to_checkpoint(&network, Encoding::Poisson, 7);
         let back = load(&saved, None).unwrap();
         assert_eq!((back.timesteps, back.encoding), (Some(7), Encoding::Poisson));
         assert_eq!(back.stored_preset, Some(Preset::Default));
         for (a, b) in network.layers.iter().zip(&back.network.layers) {
-            assert_eq!((a.threshold, a.leak, &a.weights), (b.threshold, b.leak, &b.weights));
+            assert_eq!((a.neuron, &a.weights), (b.neuron, &b.weights));
         }
         // Asked for the other preset, its own encoder comes with it.
         assert_eq!(load(&saved, Some(Preset::Published)).unwrap().encoding, Encoding::Poisson);
@@ -191,7 +192,7 @@ mod tests {
         let mut c = checkpoint(Architecture::Modified);
         c.scaling_threshold = Some(0.5);
         let thresholds: Vec<f32> =
-            load(&c, None).unwrap().network.layers.iter().map(|l| l.threshold).collect();
+            load(&c, None).unwrap().network.layers.iter().map(|l| l.neuron.threshold()).collect();
         assert_eq!(thresholds, [0.5, 1.0, 1.5, 2.0, 2.5]);
     }
 }

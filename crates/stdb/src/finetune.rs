@@ -7,7 +7,6 @@ use std::time::Instant;
 use escape_checkpoint::{Checkpoint, Value};
 use escape_data::Recordings;
 use escape_dense::Dense;
-use escape_dense::evaluate::{Evaluation, evaluate};
 use escape_model::ModelError;
 use escape_model::ann::{to_tensor, to_vec};
 use escape_model::optim::{Optimizer, Rule};
@@ -18,7 +17,9 @@ use escape_model::watch::Watch;
 use escape_network::arch::CLASSES;
 use escape_network::metrics::{Loss, Metrics};
 use escape_snn_core::encode::{Encoder, Encoding};
+use escape_snn_core::evaluate::{Evaluation, Labelled, evaluate};
 use escape_snn_core::network::SpikingNetwork;
+use escape_snn_core::neuron::Neuron;
 use escape_snn_core::random::TorchGenerator;
 use escape_snn_core::stored;
 use tch::{Device, Tensor};
@@ -41,8 +42,8 @@ pub struct Options {
     pub surrogate: Surrogate,
     /// Whether thresholds are learned too.
     pub learn_thresholds: bool,
-    /// Whether leaks are learned too.
-    pub learn_leaks: bool,
+    /// Whether decays are learned too.
+    pub learn_decays: bool,
     /// Whether each epoch has an order of its own; otherwise file order, and no [`Balance::Sampling`].
     pub shuffle: bool,
     /// What is done about classes of different frequency.
@@ -102,10 +103,10 @@ const LOSSES_KEY: &str = "step_losses";
 impl FineTuner {
     /// Starts from a converted network.
     pub fn new(network: SpikingNetwork, options: Options, device: Device) -> Result<Self, ModelError> {
-        let encoder = network.preset.encoder(options.encoding, options.seed);
-        let constants = options.learn_thresholds || options.learn_leaks;
-        let thresholds = network.layers.iter().map(|l| l.threshold).collect();
-        let trainable = Trainable::new(network, options.surrogate, constants, device)?;
+        let encoder = network.rules.encoder(options.encoding, options.seed);
+        let learned = options.learn_thresholds || options.learn_decays;
+        let thresholds = network.layers.iter().map(|l| l.neuron.threshold()).collect();
+        let trainable = Trainable::new(network, options.surrogate, learned, device)?;
         let optimizer = Optimizer::new(options.rule);
         let (history, watch) = (History::default(), Watch::default());
         Ok(Self {
@@ -131,7 +132,7 @@ impl FineTuner {
         saved: &Checkpoint,
     ) -> Result<Self, ModelError> {
         let mut tuner = Self::new(network, options, device)?;
-        tuner.thresholds = start.layers.iter().map(|l| l.threshold).collect();
+        tuner.thresholds = start.layers.iter().map(|l| l.neuron.threshold()).collect();
         let state = saved.optimizer.as_ref().ok_or_else(|| {
             ModelError::Data(
                 "the checkpoint holds no optimiser state to resume from; start afresh without --resume"
@@ -204,8 +205,8 @@ impl FineTuner {
         let mut gradients: Vec<Tensor> = found.weights;
         for (constant, _) in &learned {
             let (k, is_threshold) = *constant;
-            let g = &found.constants[k];
-            let value = if is_threshold { g.threshold } else { g.leak };
+            let g = &found.neuron_parameters[k];
+            let value = if is_threshold { g.threshold } else { g.decay };
             gradients.push(to_tensor(&[value as f32], &[1], Device::Cpu)?);
         }
         let parameters: Vec<&Tensor> =
@@ -214,12 +215,15 @@ impl FineTuner {
         for ((k, is_threshold), value) in learned {
             let value = to_vec(&value)?[0];
             let layer = &mut self.trainable.network.layers[k];
-            if is_threshold {
+            let (threshold, decay) = (layer.neuron.threshold(), layer.neuron.decay());
+            let changed = match is_threshold {
                 // A step too far must not leave a neuron that fires without input.
-                layer.threshold = value.max(layer.threshold * 0.5);
-            } else {
-                layer.leak = value.clamp(0.0, 1.0);
-            }
+                true => Neuron::new(value.max(threshold * 0.5), decay),
+                false => Neuron::new(threshold, value.clamp(0.0, 1.0)),
+            };
+            layer.neuron = changed.map_err(|error| {
+                ModelError::Data(format!("{}: {error}; the training diverged, lower --lr", layer.shape.name))
+            })?;
         }
         self.step_losses.push(found.loss);
         Ok((found.readout, found.loss))
@@ -229,16 +233,16 @@ impl FineTuner {
     #[allow(clippy::type_complexity)]
     fn constants(&self) -> Result<Vec<((usize, bool), Tensor)>, ModelError> {
         let network = &self.trainable.network;
-        let count = network.layers.len() - usize::from(!network.preset.spiking_readout());
+        let count = network.rules.firing_layers(network.layers.len());
         let mut list = Vec::new();
         for (is_threshold, learned) in
-            [(true, self.options.learn_thresholds), (false, self.options.learn_leaks)]
+            [(true, self.options.learn_thresholds), (false, self.options.learn_decays)]
         {
             if !learned {
                 continue;
             }
             for (k, layer) in network.layers[..count].iter().enumerate() {
-                let value = if is_threshold { layer.threshold } else { layer.leak };
+                let value = if is_threshold { layer.neuron.threshold() } else { layer.neuron.decay() };
                 list.push(((k, is_threshold), to_tensor(&[value], &[1], Device::Cpu)?));
             }
         }
@@ -288,7 +292,7 @@ impl FineTuner {
         let mut metrics = Metrics::default();
         // Sum of the losses, and of what each counts.
         let mut loss = (0.0, 0.0);
-        let scale = self.trainable.network.preset.loss_scale(self.options.steps);
+        let scale = self.trainable.network.rules.loss_scale.factor(self.options.steps);
         let batches = order.chunks(self.options.batch_size.max(1));
         let steps = batches.len();
         for (i, batch) in batches.take(limit.unwrap_or(usize::MAX)).enumerate() {
@@ -306,7 +310,7 @@ impl FineTuner {
             }
             let mut troubles = self.watch.batch((epoch, i + 1), batch_loss, &readout, &labels);
             for (layer, &before) in self.trainable.network.layers.iter().zip(&self.thresholds) {
-                let now = layer.threshold;
+                let now = layer.neuron.threshold();
                 troubles.extend(self.watch.threshold((epoch, i + 1), &layer.shape.name, before, now));
             }
             troubles.iter().for_each(|trouble| {
@@ -332,9 +336,10 @@ impl FineTuner {
         tick: &mut dyn FnMut(Event) -> bool,
     ) -> Result<Evaluation, ModelError> {
         let network = self.network()?;
-        let mut encoder = network.preset.encoder(self.options.encoding, self.options.seed);
+        let mut encoder = network.rules.encoder(self.options.encoding, self.options.seed);
         let engine = Dense::new(network, self.options.encoding, self.trainable.weights[0].device())?;
         let Options { steps, batch_size, .. } = self.options;
+        let recordings = Labelled { x: &recordings.x, y: &recordings.y };
         evaluate(&engine, recordings, &mut encoder, steps, batch_size, &mut |n| tick(Event::Judged(n)))
     }
 

@@ -7,31 +7,31 @@
 //! With e\[t\] = dL/dv\[t\], t downwards from T - 1 and e\[T\] the readout's or 0:
 //!
 //! ```text
-//! e[t]     = dL/ds[t] g[t] / theta + leak e[t+1]
+//! e[t]     = dL/ds[t] g[t] / theta + decay e[t+1]
 //! dL/dI[t] = e[t+1]  firing before input,   e[t]  after
 //! dL/dtheta = sum_t -dL/ds[t] g[t] v[t] / theta^2 - dL/du[t+1] s[t]  + fraction dL/du[0]
-//! dL/dleak  = sum_t dL/dI[t] u[t]
+//! dL/ddecay = sum_t dL/dI[t] u[t]
 //! ```
 //!
 //! where u\[t\] is the potential with which step t begins, and fraction theta is where it starts.
 
 use escape_snn_core::neuron::{Dynamics, Firing};
 
-use crate::surrogate::{Clock, Surrogate};
+use crate::surrogate::{StdbTable, Surrogate};
 
-/// What a layer's own constants contribute to the gradient.
+/// What the constants of a layer's neurons contribute to the gradient.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct ConstantGradients {
+pub struct NeuronGradients {
     /// dL/dtheta.
     pub threshold: f64,
-    /// dL/dleak.
-    pub leak: f64,
+    /// dL/ddecay.
+    pub decay: f64,
 }
 
-impl std::ops::AddAssign for ConstantGradients {
+impl std::ops::AddAssign for NeuronGradients {
     fn add_assign(&mut self, other: Self) {
         self.threshold += other.threshold;
-        self.leak += other.leak;
+        self.decay += other.decay;
     }
 }
 
@@ -42,9 +42,9 @@ pub struct Backward {
     /// Where potentials start, as a fraction of the threshold.
     fraction: f32,
     surrogate: Surrogate,
-    clock: Option<Clock>,
-    /// Whether the constants' gradients are wanted.
-    constants: bool,
+    table: Option<StdbTable>,
+    /// Whether gradients of threshold and decay are wanted.
+    parameters: bool,
 }
 
 /// Buffers of [`Backward::plane`], kept between planes.
@@ -54,7 +54,7 @@ pub struct Scratch {
     later: Vec<f32>,
     spike_gradient: Vec<f32>,
     threshold: Vec<f32>,
-    leak: Vec<f32>,
+    decay: Vec<f32>,
     /// The exponential surrogate's values, T x n.
     surrogate: Vec<f32>,
     last_spike: Vec<Option<usize>>,
@@ -66,10 +66,10 @@ impl Backward {
         dynamics: Dynamics,
         fraction: f32,
         surrogate: Surrogate,
-        constants: bool,
+        parameters: bool,
         steps: usize,
     ) -> Self {
-        Self { dynamics, fraction, surrogate, clock: surrogate.clock(steps), constants }
+        Self { dynamics, fraction, surrogate, table: surrogate.table(steps), parameters }
     }
 
     /// Goes back through the `steps` steps of `n` neurons. `trace` holds m\[t\] at `t * stride + offset` and
@@ -81,50 +81,51 @@ impl Backward {
         steps: usize,
         scratch: &mut Scratch,
         mut gradient: impl FnMut(usize, &mut [f32]),
-    ) -> ConstantGradients {
+    ) -> NeuronGradients {
         let at = |t: usize| t * stride + offset..t * stride + offset + n;
-        let Scratch { later, spike_gradient, threshold, leak, surrogate, last_spike } = scratch;
-        for buffer in [&mut *later, &mut *threshold, &mut *leak] {
+        let Scratch { later, spike_gradient, threshold, decay, surrogate, last_spike } = scratch;
+        for buffer in [&mut *later, &mut *threshold, &mut *decay] {
             buffer.clear();
             buffer.resize(n, 0.0);
         }
         spike_gradient.resize(n, 0.0);
-        surrogate.resize(if self.clock.is_some() { steps * n } else { 0 }, 0.0);
-        if let Some(clock) = &self.clock {
-            clock_values(clock, trace, (offset, stride, n), steps, surrogate, last_spike);
+        surrogate.resize(if self.table.is_some() { steps * n } else { 0 }, 0.0);
+        if let Some(table) = &self.table {
+            table_values(table, trace, (offset, stride, n), steps, surrogate, last_spike);
         }
         for t in (0..steps).rev() {
             gradient(t, spike_gradient);
             let m = &mut trace[at(t)];
             let height = self.surrogate.height();
-            match &self.clock {
+            match &self.table {
                 None => through_triangle(height, m, spike_gradient),
                 Some(_) => through_values(height, &surrogate[t * n..][..n], spike_gradient),
             }
-            if self.constants {
-                constants_step(self.dynamics, m, spike_gradient, later, threshold, leak);
+            if self.parameters {
+                parameters_step(self.dynamics, m, spike_gradient, later, threshold, decay);
             }
             back_step(self.dynamics, m, spike_gradient, later);
         }
-        let Dynamics { threshold: theta, leak: kept, firing } = self.dynamics;
+        let Dynamics { neuron, firing } = self.dynamics;
+        let (theta, kept) = (neuron.threshold(), neuron.decay());
         let sum = |values: &[f32]| values.iter().map(|&v| f64::from(v)).sum::<f64>();
         // The first step began at fraction theta.
         let (first, fraction) = (sum(later), f64::from(self.fraction));
-        let (to_start, through_leak) = match firing {
+        let (to_start, through_decay) = match firing {
             Firing::BeforeInput => (1.0, 0.0),
             Firing::AfterInput => (f64::from(kept), 1.0),
         };
-        ConstantGradients {
+        NeuronGradients {
             threshold: sum(threshold) + fraction * to_start * first,
-            leak: sum(leak) + through_leak * fraction * f64::from(theta) * first,
+            decay: sum(decay) + through_decay * fraction * f64::from(theta) * first,
         }
     }
 }
 
 /// The exponential surrogate's values for the `steps` steps of `n` neurons, T x n, from their m at
 /// `t * stride + offset`.
-pub fn clock_values(
-    clock: &Clock,
+pub fn table_values(
+    table: &StdbTable,
     trace: &[f32],
     (offset, stride, n): (usize, usize, usize),
     steps: usize,
@@ -136,7 +137,7 @@ pub fn clock_values(
     for t in 0..steps {
         let m = &trace[t * stride + offset..][..n];
         for ((value, last), &m) in values[t * n..][..n].iter_mut().zip(&mut *last_spike).zip(m) {
-            *value = clock.value(t, *last);
+            *value = table.value(t, *last);
             if m > 0.0 {
                 *last = Some(t);
             }
@@ -147,23 +148,24 @@ pub fn clock_values(
 /// One step back for one neuron: (dL/dI\[t\], e\[t\]) from `through` = dL/ds\[t\] g\[t\].
 #[inline(always)]
 pub fn back(dynamics: Dynamics, through: f32, later: f32) -> (f32, f32) {
-    let e = through / dynamics.threshold + dynamics.leak * later;
+    let e = through / dynamics.neuron.threshold() + dynamics.neuron.decay() * later;
     match dynamics.firing {
         Firing::BeforeInput => (later, e),
         Firing::AfterInput => (e, e),
     }
 }
 
-/// What one step adds to dL/dtheta and dL/dleak. The leak acts on the potential that this step leaves
+/// What one step adds to dL/dtheta and dL/ddecay. The decay acts on the potential that this step leaves
 /// (that it finds, when firing before input).
 #[inline(always)]
-pub fn constants(dynamics: Dynamics, m: f32, through: f32, later: f32) -> (f32, f32) {
-    let Dynamics { threshold, leak, firing } = dynamics;
+pub fn parameters(dynamics: Dynamics, m: f32, through: f32, later: f32) -> (f32, f32) {
+    let Dynamics { neuron, firing } = dynamics;
+    let (threshold, decay) = (neuron.threshold(), neuron.decay());
     let spike = if m > 0.0 { 1.0 } else { 0.0 };
     let through_m = -through * (m + 1.0) / threshold;
     match firing {
         Firing::BeforeInput => (through_m - later * spike, later * threshold * (m + 1.0)),
-        Firing::AfterInput => (through_m - leak * later * spike, later * threshold * (m + 1.0 - spike)),
+        Firing::AfterInput => (through_m - decay * later * spike, later * threshold * (m + 1.0 - spike)),
     }
 }
 
@@ -191,19 +193,19 @@ fn back_step(dynamics: Dynamics, m: &mut [f32], through: &[f32], later: &mut [f3
 }
 
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn constants_step(
+fn parameters_step(
     dynamics: Dynamics,
     m: &[f32],
     through: &[f32],
     later: &[f32],
     threshold: &mut [f32],
-    leak: &mut [f32],
+    decay: &mut [f32],
 ) {
     let inputs = m.iter().zip(through).zip(later);
-    for (((&m, &through), &later), (threshold, leak)) in inputs.zip(threshold.iter_mut().zip(leak)) {
-        let (a, b) = constants(dynamics, m, through, later);
+    for (((&m, &through), &later), (threshold, decay)) in inputs.zip(threshold.iter_mut().zip(decay)) {
+        let (a, b) = parameters(dynamics, m, through, later);
         *threshold += a;
-        *leak += b;
+        *decay += b;
     }
 }
 
@@ -211,7 +213,7 @@ fn constants_step(
 mod tests {
     use super::*;
     use escape_network::rng::Stream;
-    use escape_snn_core::neuron::step;
+    use escape_snn_core::neuron::{Neuron, step};
 
     /// The smooth step whose derivative is the linear surrogate at gamma = 1.
     fn smooth(m: f64) -> f64 {
@@ -234,14 +236,15 @@ mod tests {
         fn random(firing: Firing, seed: u64) -> Self {
             let mut r = Stream::new(seed, 0);
             let mut draw = |low: f64, high: f64| (low + (high - low) * r.uniform()) as f32;
-            let dynamics = Dynamics { threshold: draw(0.5, 2.0), leak: draw(0.6, 1.0), firing };
+            let neuron = Neuron::new(draw(0.5, 2.0), draw(0.6, 1.0)).unwrap();
+            let dynamics = Dynamics { neuron, firing };
             let currents = (0..12).map(|_| draw(-1.0, 2.0)).collect();
             let weights = (0..12).map(|_| draw(-1.0, 1.0)).collect();
             Self { dynamics, fraction: draw(0.0, 0.9), currents, weights }
         }
 
         fn trace(&self) -> Vec<f32> {
-            let mut u = self.dynamics.threshold * self.fraction;
+            let mut u = self.dynamics.neuron.threshold() * self.fraction;
             let mut ms = Vec::new();
             for &current in &self.currents {
                 let (m, _, next) = step(self.dynamics, u, current);
@@ -287,7 +290,8 @@ mod tests {
                 let got = backward.plane(&mut trace, (0, 1, 1), steps, &mut Scratch::default(), |t, out| {
                     out[0] = case.weights[t];
                 });
-                let (theta, leak) = (f64::from(case.dynamics.threshold), f64::from(case.dynamics.leak));
+                let neuron = case.dynamics.neuron;
+                let (theta, leak) = (f64::from(neuron.threshold()), f64::from(neuron.decay()));
                 let currents: Vec<f64> = case.currents.iter().map(|&c| f64::from(c)).collect();
                 let h = 1e-6;
                 let close = |got: f64, up: f64, down: f64, what: &str| {
@@ -308,14 +312,15 @@ mod tests {
                 let by_theta = |by: f64| case.loss(theta + by, leak, &currents);
                 close(got.threshold, by_theta(h), by_theta(-h), "threshold");
                 let by_leak = |by: f64| case.loss(theta, leak + by, &currents);
-                close(got.leak, by_leak(h), by_leak(-h), "leak");
+                close(got.decay, by_leak(h), by_leak(-h), "leak");
             }
         }
     }
 
     #[test]
     fn planes_in_a_larger_trace_do_not_touch_their_neighbours() {
-        let d = Dynamics { threshold: 1.0, leak: 0.9, firing: Firing::AfterInput };
+        let neuron = Neuron::new(1.0, 0.9).unwrap();
+        let d = Dynamics { neuron, firing: Firing::AfterInput };
         let backward = Backward::new(d, 0.5, Surrogate::Exponential { alpha: 0.3, beta: 0.01 }, true, 3);
         let mut trace: Vec<f32> = (0..3 * 10).map(|i| (i as f32 * 0.7).sin()).collect();
         let before = trace.clone();

@@ -57,14 +57,14 @@ impl Surrogate {
     }
 
     /// The exponential surrogate's table for runs of up to `steps` steps; the linear one needs none.
-    pub fn clock(self, steps: usize) -> Option<Clock> {
+    pub fn table(self, steps: usize) -> Option<StdbTable> {
         match self {
-            Self::Exponential { beta, .. } => Some(Clock::new(beta, steps)),
+            Self::Exponential { beta, .. } => Some(StdbTable::new(beta, steps)),
             Self::Linear { .. } => None,
         }
     }
 
-    /// The linear surrogate's value but for its height; see [`Clock`] for the exponential one, which has a
+    /// The linear surrogate's value but for its height; see [`StdbTable`] for the exponential one, which has a
     /// memory.
     #[inline(always)]
     pub fn triangle(m: f32) -> f32 {
@@ -78,12 +78,12 @@ impl Surrogate {
 /// a spike; and it computes (exp(-dt))^beta, which in float32 is 0 once exp(-dt) underflows, so a
 /// neuron that never fired has no gradient.
 #[derive(Clone, Debug)]
-pub struct Clock {
+pub struct StdbTable {
     by_steps_since: Vec<f32>,
     never: f32,
 }
 
-impl Clock {
+impl StdbTable {
     /// A table for runs of up to `steps` steps.
     pub fn new(beta: f32, steps: usize) -> Self {
         let value = |dt: f32| (-dt).exp().powf(beta);
@@ -112,13 +112,13 @@ mod tests {
 
     #[test]
     fn the_exponential_surrogate_follows_the_studys_clock() {
-        let clock = Clock::new(0.01, 200);
+        let table = StdbTable::new(0.01, 200);
         for (now, last) in [(1usize, 0usize), (9, 2), (100, 20)] {
             let want = (-0.01 * (now - last) as f64).exp();
-            assert!((f64::from(clock.value(now, Some(last))) - want).abs() < 1e-6);
+            assert!((f64::from(table.value(now, Some(last))) - want).abs() < 1e-6);
         }
-        assert_eq!(clock.value(5, None), 0.0);
+        assert_eq!(table.value(5, None), 0.0);
         // float32: exp(-104) is 0.
-        assert_eq!(clock.value(150, Some(10)), 0.0);
+        assert_eq!(table.value(150, Some(10)), 0.0);
     }
 }

@@ -13,7 +13,7 @@ use escape_checkpoint::{Checkpoint, Leak, Value, read};
 use escape_data::{ReadOptions, Recordings, Split, read_split};
 use escape_model::ann::to_vec;
 use escape_snn_core::encode::{Encoder, Encoding};
-use escape_snn_core::network::Preset;
+use escape_snn_core::rules::Preset;
 use escape_snn_core::stored;
 use escape_stdb::bptt::{Gradients, Trainable};
 use escape_stdb::surrogate::Surrogate;
@@ -36,8 +36,8 @@ fn trainable(folder: &Path, preset: Preset, surrogate: Surrogate, leaks: Vec<f64
 }
 
 fn gradients(net: &Trainable, data: &Recordings) -> Gradients {
-    let preset = net.network.preset;
-    let mut encoder: Encoder = preset.encoder(preset.encoding(), SEED);
+    let preset = net.network.rules.preset;
+    let mut encoder: Encoder = preset.rules().encoder(preset.rules().encoding, SEED);
     let indices: Vec<usize> = (0..data.len()).collect();
     net.gradients(&data.x, &data.y, &indices, &mut encoder, STEPS).unwrap()
 }
@@ -69,9 +69,10 @@ fn every_gradient_equals_autograd() {
                 let d = distance(&to_vec(&got.weights[k]).unwrap(), &tensor.as_tensor().unwrap().to_f32());
                 assert!(d < 1e-4, "{case}: weights of layer {k} differ by {d:e} of the largest");
             }
-            let constants = [("thresholds", got.constants.iter().map(|c| c.threshold).collect::<Vec<_>>())]
-                .into_iter()
-                .chain([("leaks", got.constants.iter().map(|c| c.leak).collect())]);
+            let constants =
+                [("thresholds", got.neuron_parameters.iter().map(|c| c.threshold).collect::<Vec<_>>())]
+                    .into_iter()
+                    .chain([("leaks", got.neuron_parameters.iter().map(|c| c.decay).collect())]);
             for (name, got) in constants {
                 for (k, (got, want)) in got.iter().zip(numbers(want.get(name).unwrap())).enumerate() {
                     let close = (got - want).abs() <= 2e-3 * want.abs() + 1e-6;
@@ -102,12 +103,12 @@ fn neither_parts_of_a_batch_nor_tensor_neurons_change_gradients() {
             for k in 0..5 {
                 let [a, b] = [&other, &whole].map(|g| to_vec(&g.weights[k]).unwrap());
                 assert!(distance(&a, &b) < 1e-5, "{preset} weights of layer {k}: {:e}", distance(&a, &b));
-                let (a, b) = (other.constants[k], whole.constants[k]);
+                let (a, b) = (other.neuron_parameters[k], whole.neuron_parameters[k]);
                 assert!(
                     (a.threshold - b.threshold).abs() <= 1e-4 * b.threshold.abs() + 1e-7,
                     "{preset} {a:?} {b:?}"
                 );
-                assert!((a.leak - b.leak).abs() <= 1e-4 * b.leak.abs() + 1e-7, "{preset} {a:?} {b:?}");
+                assert!((a.decay - b.decay).abs() <= 1e-4 * b.decay.abs() + 1e-7, "{preset} {a:?} {b:?}");
             }
         }
     }
@@ -118,7 +119,7 @@ fn keyed_poisson_input_does_not_depend_on_the_batch_it_comes_in() {
     let Some(folder) = parity::reference() else { return };
     let (data, ..) = read_split(&folder.join("data.npz"), Split::Train, &ReadOptions::default()).unwrap();
     let net = trainable(&folder, Preset::Default, Surrogate::DEFAULT, vec![1.0; 5]);
-    let mut encoder = Preset::Default.encoder(Encoding::Poisson, 1);
+    let mut encoder = Preset::Default.rules().encoder(Encoding::Poisson, 1);
     let all = net.gradients(&data.x, &data.y, &[4, 9], &mut encoder, 3).unwrap();
     let last = net.gradients(data.get(1), &data.y[1..], &[9], &mut encoder, 3).unwrap();
     assert!(distance(&last.readout, &all.readout[3..]) < 1e-5);

@@ -5,8 +5,8 @@ use std::time::Instant;
 use anyhow::Result;
 use escape_data::{Recordings, Split};
 use escape_dense::Dense;
-use escape_dense::evaluate::evaluate;
 use escape_model::optim::Rule;
+use escape_snn_core::evaluate::{Labelled, evaluate};
 use escape_stdb::finetune::{FineTuner, Options, Schedule};
 use escape_stdb::surrogate::Surrogate;
 use serde::Serialize;
@@ -39,7 +39,7 @@ pub fn run(context: &Context, args: BenchArgs) -> Result<()> {
     let chosen = simulation(context, &checkpoint, &args.checkpoint, &args.simulation, &recordings)?;
     let device = context.device()?;
     let batch_size = args.batch_size as usize;
-    let (preset, encoding, steps) = (chosen.network.preset, chosen.encoding, chosen.steps);
+    let (preset, encoding, steps) = (chosen.network.rules.preset, chosen.encoding, chosen.steps);
     let ms_per_sample = if args.train {
         time_training(chosen, &recordings, batch_size, device)?
     } else {
@@ -81,10 +81,12 @@ fn time_inference(
     batch_size: usize,
     device: Device,
 ) -> Result<f64> {
-    let mut encoder = chosen.network.preset.encoder(chosen.encoding, 0);
+    let mut encoder = chosen.network.rules.encoder(chosen.encoding, 0);
     let engine = Dense::new(chosen.network, chosen.encoding, device)?;
-    let mut go =
-        |set: &Recordings| evaluate(&engine, set, &mut encoder, chosen.steps, batch_size, &mut |_| true);
+    let mut go = |set: &Recordings| {
+        let labelled = Labelled { x: &set.x, y: &set.y };
+        evaluate(&engine, labelled, &mut encoder, chosen.steps, batch_size, &mut |_| true)
+    };
     go(&recordings.head(batch_size))?;
     synchronize(device);
     let start = Instant::now();
@@ -107,7 +109,7 @@ fn time_training(
         encoding: chosen.encoding,
         surrogate: Surrogate::DEFAULT,
         learn_thresholds: false,
-        learn_leaks: false,
+        learn_decays: false,
         balance: None,
         shuffle: false,
         schedule: Schedule::Constant,

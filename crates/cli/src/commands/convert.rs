@@ -12,7 +12,8 @@ use escape_convert::readout::{Gain, SOFTMAX_DRIVE, amplify, is_swamped};
 use escape_data::Recordings;
 use escape_model::ann::Ann;
 use escape_snn_core::encode::Encoding;
-use escape_snn_core::network::{Preset, SpikingNetwork};
+use escape_snn_core::network::SpikingNetwork;
+use escape_snn_core::rules::{self, Preset};
 use escape_snn_core::stored;
 use serde::Serialize;
 
@@ -68,7 +69,7 @@ impl Conversion {
         scale: f64,
         readout_gain: Option<Gain>,
     ) -> Result<Self> {
-        if readout_gain.is_some() && !preset.spiking_readout() {
+        if readout_gain.is_some() && preset.rules().readout == rules::Readout::Accumulate {
             return Err(usage(format!(
                 "readout gain: the {preset} preset's readout adds nothing to its input, so a gain changes nothing; \
                  leave it out, or choose --preset published"
@@ -104,7 +105,7 @@ impl Conversion {
         let mut converted = match self.preset {
             Preset::Published => {
                 let mut progress = context.progress("balancing thresholds", ann.layers().len());
-                let mut encoder = self.preset.encoder(Encoding::Poisson, context.seed);
+                let mut encoder = self.preset.rules().encoder(Encoding::Poisson, context.seed);
                 let percentile = match self.method {
                     Method::Percentile(p) => Some(p),
                     Method::Max | Method::Fit => None,
@@ -115,7 +116,9 @@ impl Conversion {
                     })?;
                 drop(progress);
                 let readout_gain = self.readout_gain.map_or(1.0, |gain| gain.factor(readout_input));
-                amplify(&mut network, readout_gain);
+                amplify(&mut network, readout_gain).map_err(|error| {
+                    usage(format!("readout gain {readout_gain}: of the last layer, {error}"))
+                })?;
                 let readout = Readout { readout_input: readout_input * readout_gain, readout_gain };
                 self.tell(context, &readout);
                 Converted { network, readout: Some(readout) }
@@ -130,13 +133,10 @@ impl Conversion {
             }
         };
         for layer in &mut converted.network.layers {
-            layer.threshold = (f64::from(layer.threshold) * self.scale) as f32;
-            if !(layer.threshold > 0.0 && layer.threshold.is_finite()) {
-                return Err(usage(format!(
-                    "scale {}: leaves {} no threshold it can have",
-                    self.scale, layer.shape.name
-                )));
-            }
+            let threshold = (f64::from(layer.neuron.threshold()) * self.scale) as f32;
+            layer.neuron = layer.neuron.with_threshold(threshold).map_err(|_| {
+                usage(format!("scale {}: leaves {} no threshold it can have", self.scale, layer.shape.name))
+            })?;
         }
         Ok(converted)
     }
@@ -199,12 +199,13 @@ pub fn run(context: &Context, args: ConvertArgs) -> Result<()> {
         recordings(context, &args.data, &args.reading.options(), args.split, Some(args.samples), from)?;
     let (contacts, samples) = (calibration.contacts, calibration.samples);
     let ann = Ann::from_checkpoint(&checkpoint, &args.checkpoint, contacts, samples, context.device()?)?;
-    let made = conversion.convert(context, &ann, &calibration, conversion.preset.encoding())?;
+    let made = conversion.convert(context, &ann, &calibration, conversion.preset.rules().encoding)?;
     let network = &made.network;
     let input = KnownInput::of(&checkpoint).converted_with(&origin.known_input(&calibration));
-    converted(&checkpoint, &made, conversion.preset.encoding(), conversion.steps, &input).save(&args.out)?;
+    converted(&checkpoint, &made, conversion.preset.rules().encoding, conversion.steps, &input)
+        .save(&args.out)?;
     let report = Report {
-        thresholds: network.layers.iter().map(|l| f64::from(l.threshold)).collect(),
+        thresholds: network.layers.iter().map(|l| f64::from(l.neuron.threshold())).collect(),
         preset: conversion.preset.to_string(),
         method: conversion.method.to_string(),
         timesteps: conversion.steps,
@@ -215,7 +216,7 @@ pub fn run(context: &Context, args: ConvertArgs) -> Result<()> {
     context.result(&report, || {
         let mut rows = vec![vec!["layer".to_string(), "threshold".to_string()]];
         for layer in &network.layers {
-            rows.push(vec![layer.shape.name.clone(), format!("{:.4}", layer.threshold)]);
+            rows.push(vec![layer.shape.name.clone(), format!("{:.4}", layer.neuron.threshold())]);
         }
         format!("{}\nwritten to {}", table(&rows), args.out.display())
     })

@@ -8,13 +8,13 @@ use anyhow::{Context as _, Result};
 use escape_checkpoint::Checkpoint;
 use escape_data::Recordings;
 use escape_data::npz::{self, Values};
-use escape_dense::evaluate::Evaluation;
 use escape_files::archive::Archive;
 use escape_model::ann::Ann;
 use escape_network::arch::{CLASS_NAMES, CLASSES};
 use escape_network::metrics::{Loss, Metrics};
 use escape_report::rows::Kind;
-use escape_snn_core::network::Preset;
+use escape_snn_core::evaluate::Evaluation;
+use escape_snn_core::rules::Preset;
 use serde::Serialize;
 
 use super::{Simulation, recordings, simulation, table, thousands};
@@ -171,7 +171,7 @@ fn begin(
     chosen: &Simulation,
     also_at: Option<Vec<usize>>,
 ) -> Result<Vec<usize>> {
-    let (preset, encoder) = (chosen.network.preset.to_string(), chosen.encoding.to_string());
+    let (preset, encoder) = (chosen.network.rules.preset.to_string(), chosen.encoding.to_string());
     let steps = chosen.steps;
     results.check_evaluation(&preset, &encoder, Some(steps as u32))?;
     if let Some(beyond) = also_at.iter().flatten().find(|&&t| t > steps) {

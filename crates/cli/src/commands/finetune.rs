@@ -10,7 +10,8 @@ use escape_model::ModelError;
 use escape_model::optim::Rule;
 use escape_model::train::Balance;
 use escape_report::rows::{Finetune, Kind};
-use escape_snn_core::network::{Preset, SpikingNetwork};
+use escape_snn_core::network::SpikingNetwork;
+use escape_snn_core::rules::Preset;
 use escape_snn_core::stored;
 use escape_stdb::finetune::{FineTuner, Options, Schedule};
 use escape_stdb::surrogate::Surrogate;
@@ -176,7 +177,7 @@ pub fn run(context: &Context, args: FinetuneArgs) -> Result<()> {
     let (train, origin) = recordings(context, &args.data, &reading, Split::Train, args.limit, from)?;
     let (test, _) = recordings(context, &args.data, &reading, Split::Test, args.limit, from)?;
     let chosen = simulation(context, &checkpoint, &args.checkpoint, &args.simulation, &train)?;
-    let preset = chosen.network.preset;
+    let preset = chosen.network.rules.preset;
     let by_default = preset == Preset::Default;
     check_order(!args.no_shuffle, args.balance)?;
     let options = Options {
@@ -186,7 +187,7 @@ pub fn run(context: &Context, args: FinetuneArgs) -> Result<()> {
         encoding: chosen.encoding,
         surrogate: surrogate(args.surrogate, args.gamma, preset)?,
         learn_thresholds: args.learn_threshold.unwrap_or(by_default),
-        learn_leaks: args.learn_leak.unwrap_or(by_default),
+        learn_decays: args.learn_leak.unwrap_or(by_default),
         shuffle: !args.no_shuffle,
         balance: args.balance,
         schedule: schedule(args.schedule, preset, args.epochs),
@@ -217,7 +218,7 @@ pub fn finetune(
     tested: bool,
 ) -> Result<Report> {
     let Parts { train: on, judges, judged_on } = parts(context, train, test, job.validation)?;
-    let preset = start.network.preset;
+    let preset = start.network.rules.preset;
     let Options { steps, encoding, surrogate, .. } = job.options;
     let _held = begin(context, &job.folder, &settings(&job, &start.network, train, test), LOG, job.resume)?;
     let (last, best) = (job.folder.join(LAST), job.folder.join(BEST));
@@ -257,7 +258,7 @@ pub fn finetune(
             other => other?,
         };
         drop(teller);
-        let firing = found.layers.len() - usize::from(!preset.spiking_readout());
+        let firing = preset.rules().firing_layers(found.layers.len());
         let spikes = found.layers[..firing].iter().map(|l| (l.name.as_str(), l.spikes.iter().sum()));
         let silent = notes::on_silence("the network that was given", spikes, judges.len());
         let guessing = notes::on_metrics("the network that was given", &found.last());
@@ -304,7 +305,7 @@ pub fn finetune(
     let (_, network) = load(&best)?;
     let constant =
         |of: fn(&escape_snn_core::network::SpikingLayer) -> f32| network.layers.iter().map(of).collect();
-    let (thresholds, leaks) = (constant(|l| l.threshold), constant(|l| l.leak));
+    let (thresholds, leaks) = (constant(|l| l.neuron.threshold()), constant(|l| l.neuron.decay()));
     let test = match (tested, judged_on) {
         (false, _) => None,
         (true, "test") => Some(Accuracies::from(kept)),
@@ -353,10 +354,11 @@ fn settings(job: &Job, start: &SpikingNetwork, train: &Recordings, test: &Record
         Schedule::Constant => "constant",
         Schedule::Linear { .. } => "linear",
     };
-    let constants: Vec<f32> = start.layers.iter().flat_map(|l| [l.threshold, l.leak]).collect();
+    let constants: Vec<f32> =
+        start.layers.iter().flat_map(|l| [l.neuron.threshold(), l.neuron.decay()]).collect();
     let weights = start.layers.iter().map(|l| l.weights.as_slice());
     json!({
-        "preset": start.preset.to_string(),
+        "preset": start.rules.preset.to_string(),
         "timesteps": steps,
         "encoder": encoding.to_string(),
         "lr": lr,
@@ -366,7 +368,7 @@ fn settings(job: &Job, start: &SpikingNetwork, train: &Recordings, test: &Record
         "surrogate": surrogate.name(),
         "gamma": surrogate.height(),
         "learn_threshold": job.options.learn_thresholds,
-        "learn_leak": job.options.learn_leaks,
+        "learn_leak": job.options.learn_decays,
         "shuffle": job.options.shuffle,
         "balance": job.options.balance.map(|b| b.to_string()),
         "max_steps": job.max_steps,

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use escape_data::Recordings;
-use escape_dense::{Dense, Outcome};
+use escape_dense::Dense;
 use escape_report::rows::{InputSpike, Raster, Recording, Row, read_csv};
 use escape_snn_core::encode::Encoding;
-use escape_snn_core::network::Preset;
+use escape_snn_core::engine::{Batch, Engine, Outcome, Spike, SpikeRecorder};
+use escape_snn_core::rules::Rules;
 use serde::Serialize;
 use tch::Device;
 
@@ -72,7 +73,7 @@ pub fn run(context: &Context, args: SpikesArgs) -> Result<()> {
     let outcome = recorded.outcome;
     let layers = shapes.iter().enumerate().map(|(k, shape)| {
         let mut counts = vec![0usize; shape.neurons()];
-        outcome.events.iter().filter(|e| e.layer == k).for_each(|e| counts[e.neuron] += 1);
+        recorded.spikes.iter().filter(|e| e.layer == k).for_each(|e| counts[e.neuron] += 1);
         LayerReport {
             name: shape.name.clone(),
             neurons: counts.len(),
@@ -86,7 +87,7 @@ pub fn run(context: &Context, args: SpikesArgs) -> Result<()> {
         folder: args.out.clone(),
         sample: args.sample,
         label: all.y[args.sample],
-        readout: outcome.logits(1).to_vec(),
+        readout: outcome.logits(steps).to_vec(),
         timesteps: steps,
         layers: layers.collect(),
         files: [Recording::FILE, InputSpike::FILE, Raster::FILE].map(String::from).to_vec(),
@@ -121,6 +122,7 @@ pub struct Recorded {
     raster: Vec<Raster>,
     network: String,
     outcome: Outcome,
+    spikes: Vec<Spike>,
 }
 
 /// Simulates one recording: its values, its Poisson spikes and every spike of the network.
@@ -133,24 +135,27 @@ pub fn record(
     device: Device,
 ) -> Result<Recorded> {
     let Simulation { network: description, encoding, steps } = chosen;
-    let preset = description.preset;
+    let rules = description.rules;
     let names: Vec<String> = description.layers.iter().map(|l| l.shape.name.clone()).collect();
     let engine = Dense::new(description, encoding, device)?;
     let x = recordings.get(sample);
-    let outcome = engine.run(x, sample, &mut preset.encoder(encoding, context.seed), steps, true)?;
+    let mut encoder = rules.encoder(encoding, context.seed);
+    let mut recorder = SpikeRecorder::default();
+    let outcome = engine.run(Batch { x, first: sample }, &mut encoder, steps, &mut recorder)?;
+    let fired = recorder.into_spikes();
 
     // With a constant input there are no input spikes to record; shown are those that Poisson coding, which
     // the study uses, would send.
     let mut poisson = match encoding {
-        Encoding::Poisson => preset.encoder(encoding, context.seed),
-        Encoding::Direct => Preset::Default.encoder(Encoding::Poisson, context.seed),
+        Encoding::Poisson => rules.encoder(encoding, context.seed),
+        Encoding::Direct => Rules::DEFAULT.encoder(Encoding::Poisson, context.seed),
     };
     let input = poisson.encode(x, x.len(), sample, 0, steps);
     let spikes = input.iter().enumerate().filter(|(_, s)| **s != 0.0).map(|(i, &s)| {
         let (contact, sample) = place(i % x.len(), recordings.samples);
         InputSpike { step: (i / x.len()) as u32, contact, sample, spike: s as i8 }
     });
-    let raster = outcome.events.iter().map(|e| Raster {
+    let raster = fired.iter().map(|e| Raster {
         network: network.to_string(),
         layer: names[e.layer].clone(),
         step: e.step as u32,
@@ -163,6 +168,7 @@ pub fn record(
         raster: raster.collect(),
         network: network.to_owned(),
         outcome,
+        spikes: fired,
     })
 }
 

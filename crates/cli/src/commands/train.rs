@@ -13,7 +13,7 @@ use escape_model::train::{Balance, Options, Trainer, evaluate};
 use escape_network::arch::Architecture;
 use escape_network::metrics::{Loss, Metrics};
 use escape_report::rows::Training;
-use escape_snn_core::network::Preset;
+use escape_snn_core::rules::Preset;
 use serde::Serialize;
 use serde_json::json;
 use tch::Device;

@@ -2,14 +2,13 @@
 //!
 //! Letters: N recordings, B batch, T timesteps, K classes.
 
-use escape_data::Recordings;
-use escape_model::ModelError;
+use std::ops::ControlFlow;
+
 use escape_network::arch::CLASSES;
 use escape_network::metrics::{Loss, Metrics};
 
-use escape_snn_core::encode::Encoder;
-
-use crate::Dense;
+use crate::encode::Encoder;
+use crate::engine::{Batch, Engine, Observer};
 
 /// What a network made of a set of recordings.
 #[derive(Clone, Debug)]
@@ -54,19 +53,31 @@ impl Evaluation {
     }
 }
 
-/// Simulates `steps` steps for every recording, in file order. `tick` hears of recordings done, in parts where a
-/// batch's steps are not simulated all at once, and stops the run by returning false.
-pub fn evaluate(
-    engine: &Dense,
-    recordings: &Recordings,
+/// Recordings and what is known of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Labelled<'a> {
+    /// Values, N x contacts x samples.
+    pub x: &'a [f32],
+    /// Classes, N.
+    pub y: &'a [i64],
+}
+
+/// Simulates `steps` timesteps of every recording, in file order, `batch_size` at a time. `progress` is told of recordings
+/// done, in parts where a batch's steps are not simulated all at once, and stops the run by returning false.
+///
+/// # Errors
+/// Those of the engine.
+pub fn evaluate<E: Engine>(
+    engine: &E,
+    recordings: Labelled<'_>,
     encoder: &mut Encoder,
     steps: usize,
     batch_size: usize,
-    tick: &mut dyn FnMut(f64) -> bool,
-) -> Result<Evaluation, ModelError> {
+    progress: &mut dyn FnMut(f64) -> bool,
+) -> Result<Evaluation, E::Error> {
     let network = engine.network();
     let mut by_step = vec![Metrics::default(); steps];
-    let mut logits = Vec::with_capacity(recordings.len() * CLASSES);
+    let mut logits = Vec::with_capacity(recordings.y.len() * CLASSES);
     let mut layers: Vec<Activity> = network
         .layers
         .iter()
@@ -77,21 +88,22 @@ pub fn evaluate(
             operations: vec![0; steps],
         })
         .collect();
-    let pixels = recordings.contacts * recordings.samples;
+    let (contacts, samples) = network.input();
+    let pixels = contacts * samples;
     let mut first = 0;
     for x in recordings.x.chunks(batch_size.max(1) * pixels) {
         let batch = x.len() / pixels;
-        let mut part = |done: usize| tick((batch * done) as f64 / steps as f64);
-        let outcome = engine.run_ticking(x, first, encoder, steps, &mut part)?;
+        let mut part = Part { each: batch as f64 / steps as f64, progress };
+        let outcome = engine.run(Batch { x, first }, encoder, steps, &mut part)?;
         let labels = &recordings.y[first..first + batch];
         for (t, readout) in outcome.readout.chunks_exact(batch * CLASSES).enumerate() {
-            let scale = network.preset.loss_scale(t + 1);
+            let scale = network.rules.loss_scale.factor(t + 1);
             for (row, &label) in readout.chunks_exact(CLASSES).zip(labels) {
                 let judged: Vec<f32> = row.iter().map(|v| v * scale).collect();
                 by_step[t].add(&judged, label as usize, Loss::CrossEntropy);
             }
         }
-        logits.extend_from_slice(outcome.logits(batch));
+        logits.extend_from_slice(outcome.logits(steps));
         for (layer, (spikes, operations)) in
             layers.iter_mut().zip(outcome.spikes.iter().zip(&outcome.operations))
         {
@@ -101,4 +113,19 @@ pub fn evaluate(
         first += batch;
     }
     Ok(Evaluation { by_step, logits, layers })
+}
+
+/// Turns timesteps of a batch into recordings.
+struct Part<'a> {
+    each: f64,
+    progress: &'a mut dyn FnMut(f64) -> bool,
+}
+
+impl Observer for Part<'_> {
+    fn advanced(&mut self, steps: usize) -> ControlFlow<()> {
+        match (self.progress)(self.each * steps as f64) {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
+    }
 }

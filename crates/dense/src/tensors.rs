@@ -1,0 +1,93 @@
+//! Neurons by tensor operations, for CUDA; the arithmetic is that of [`escape_snn_core::neuron::step`].
+//!
+//! Letters: B batch, T timesteps, C channels, H rows, W columns.
+
+use escape_model::ModelError;
+use escape_model::ann::to_vec;
+use escape_snn_core::engine::Spike;
+use escape_snn_core::neuron::{Dynamics, Firing};
+use tch::{Device, Kind, Tensor};
+
+use crate::scan::{Scan, Tally};
+
+/// Neurons of one layer with their potentials, of any shape, on one device.
+#[derive(Debug)]
+pub struct Neurons {
+    dynamics: Dynamics,
+    /// As a tensor on the device: divided by a number, CUDA would multiply by its reciprocal instead.
+    threshold: Tensor,
+}
+
+impl Neurons {
+    /// For potentials on `device`.
+    ///
+    /// # Errors
+    /// Of libtorch.
+    pub fn new(dynamics: Dynamics, device: Device) -> Result<Self, ModelError> {
+        let threshold = f64::from(dynamics.neuron.threshold());
+        Ok(Self { dynamics, threshold: Tensor::f_full([1], threshold, (Kind::Float, device))? })
+    }
+
+    /// One timestep: replaces the potentials `u` by those after it; returns m and the spikes, 0 or 1.
+    ///
+    /// # Errors
+    /// Of libtorch: shapes that differ.
+    pub fn step(&self, u: &mut Tensor, current: &Tensor) -> Result<(Tensor, Tensor), ModelError> {
+        let integrated = u.f_mul_scalar(f64::from(self.dynamics.neuron.decay()))?.f_add(current)?;
+        let deciding = match self.dynamics.firing {
+            Firing::BeforeInput => &*u,
+            Firing::AfterInput => &integrated,
+        };
+        let m = deciding.f_div(&self.threshold)?.f_sub_scalar(1.0)?;
+        let spikes = m.f_gt(0.0)?.f_to_kind(Kind::Float)?;
+        *u = integrated.f_sub(&spikes.f_mul(&self.threshold)?)?;
+        Ok((m, spikes))
+    }
+}
+
+impl Scan<'_> {
+    /// Runs the block on the potentials' device: they are B x C x H x W, currents of B x T frames (B if constant);
+    /// returns frames B x T x C x pooled plane.
+    pub(crate) fn on_device(&self, u: &mut Tensor, current: &Tensor) -> Result<(Tensor, Tally), ModelError> {
+        let [batch, steps, channels] = [self.batch, self.steps, self.channels].map(|n| n as i64);
+        let (height, width) = (self.plane.height as i64, self.plane.width as i64);
+        let neurons = Neurons::new(self.dynamics, u.device())?;
+        let current = current.f_view([batch, -1, channels, height, width])?;
+        let mut trains = Vec::new();
+        for t in 0..steps {
+            let input = current.f_select(1, if self.constant_current { 0 } else { t })?;
+            trains.push(neurons.step(u, &input)?.1);
+        }
+        let spikes = Tensor::f_stack(&trains, 1)?;
+        let per_step = |totals: Tensor| -> Result<Vec<u64>, ModelError> {
+            let totals: Vec<i64> = totals.f_to_device(Device::Cpu)?.try_into()?;
+            Ok(totals.into_iter().map(|n| n as u64).collect())
+        };
+        let count = per_step(spikes.f_sum_dim_intlist([0, 2, 3, 4].as_slice(), false, Kind::Int64)?)?;
+        let mut recorded = Vec::new();
+        if let Some((layer, start)) = self.record {
+            let neurons = self.channels * self.plane.neurons();
+            let first = to_vec(&spikes.f_select(0, 0)?)?;
+            let fired = (0..first.len()).filter(|&i| first[i] > 0.0);
+            recorded.extend(fired.map(|i| Spike { layer, step: start + i / neurons, neuron: i % neurons }));
+        }
+        let mut frames = spikes.f_view([batch * steps, channels, height, width])?;
+        if self.plane.pool > 1 {
+            let size = [self.plane.pool as i64; 2];
+            frames = frames.f_avg_pool2d(size, size, [0, 0], false, true, None::<i64>)?;
+        }
+        let (rows, columns) = self.plane.pooled();
+        let weights: Vec<i64> = match self.fan_out {
+            [everywhere] => vec![i64::from(*everywhere); rows * columns],
+            by_pixel => by_pixel.iter().map(|&n| i64::from(n)).collect(),
+        };
+        let weights = Tensor::f_from_slice(&weights)?.f_to_device(frames.device())?;
+        let arrivals = frames
+            .f_ne(0.0)?
+            .f_view([batch, steps, channels, (rows * columns) as i64])?
+            .f_sum_dim_intlist([0, 2].as_slice(), false, Kind::Int64)?;
+        let sent =
+            per_step(arrivals.f_mul(&weights)?.f_sum_dim_intlist([1].as_slice(), false, Kind::Int64)?)?;
+        Ok((frames, Tally { spikes: count, sent, recorded }))
+    }
+}

@@ -1,0 +1,186 @@
+//! The rules that a spiking network follows, and the two sets of them that have a name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::encode::{Encoder, Encoding};
+use crate::neuron::Firing;
+use crate::random::TorchGenerator;
+
+/// What a simulation does, rule by rule. Nothing else asks which preset it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rules {
+    /// The name under which files and tables have these rules.
+    pub preset: Preset,
+    /// When neurons decide.
+    pub firing: Firing,
+    /// Potential at the start, as a fraction of the threshold.
+    pub start: f32,
+    /// What the last layer does with its synaptic current.
+    pub readout: Readout,
+    /// The input used where none is named.
+    pub encoding: Encoding,
+    /// How Poisson input is drawn.
+    pub poisson: Poisson,
+    /// What is done so that sums do not depend on their order.
+    pub sums: Sums,
+    /// The value that the loss judges.
+    pub loss_scale: LossScale,
+}
+
+/// What the last layer does with its synaptic current.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readout {
+    /// Sums it over time, never reset; there are no spikes.
+    Accumulate,
+    /// Spikes, and feeds the softmax of its own spikes back into its potentials, as in the study.
+    Spiking,
+}
+
+/// How Poisson input is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Poisson {
+    /// As the study does: at 0.9 of the magnitude, from PyTorch's generator, over the whole batch step by step.
+    Torch,
+    /// At the magnitude, each draw a function of seed, recording, step and pixel alone.
+    Keyed,
+}
+
+/// What is done so that sums do not depend on their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sums {
+    /// Nothing: weights are as they are, and sums are rounded as PyTorch's are.
+    Rounded,
+    /// Weights and recordings are put on a grid on which float32 rounds no sum; see [`crate::exact`].
+    Exact,
+}
+
+/// The value that cross-entropy judges, from the readout after some steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LossScale {
+    /// The readout as it is: the study takes its potentials.
+    One,
+    /// Its mean over the steps, whose scale, and with it the loss, is that of the ANN's logits at any number of steps.
+    Mean,
+}
+
+impl LossScale {
+    /// The factor on the readout after `steps` steps.
+    pub fn factor(self, steps: usize) -> f32 {
+        match self {
+            Self::One => 1.0,
+            Self::Mean => 1.0 / steps as f32,
+        }
+    }
+}
+
+impl Rules {
+    /// The study's to the letter, quirks included (github.com/shafinulh/ESCAPE_NET_SNN, 2022): neurons decide before their
+    /// input arrives, potentials start at 0, the readout spikes and is fed by its own softmax, Poisson input.
+    pub const PUBLISHED: Self = Self {
+        preset: Preset::Published,
+        firing: Firing::BeforeInput,
+        start: 0.0,
+        readout: Readout::Spiking,
+        encoding: Encoding::Poisson,
+        poisson: Poisson::Torch,
+        sums: Sums::Rounded,
+        loss_scale: LossScale::One,
+    };
+
+    /// What a user who wants results should get: neurons fire within the step, potentials start at theta/2, which centres
+    /// the rounding error, the readout only sums, the recording is a constant current, sums do not depend on their order.
+    pub const DEFAULT: Self = Self {
+        preset: Preset::Default,
+        firing: Firing::AfterInput,
+        start: 0.5,
+        readout: Readout::Accumulate,
+        encoding: Encoding::Direct,
+        poisson: Poisson::Keyed,
+        sums: Sums::Exact,
+        loss_scale: LossScale::Mean,
+    };
+
+    /// An encoder for input of a kind, its random numbers from `seed`.
+    pub fn encoder(&self, encoding: Encoding, seed: u64) -> Encoder {
+        match (encoding, self.poisson) {
+            (Encoding::Direct, _) => Encoder::Direct,
+            (Encoding::Poisson, Poisson::Torch) => Encoder::PublishedPoisson(TorchGenerator::new(seed)),
+            (Encoding::Poisson, Poisson::Keyed) => Encoder::Poisson { seed },
+        }
+    }
+
+    /// How many of `layers` layers have neurons that spike.
+    pub fn firing_layers(&self, layers: usize) -> usize {
+        match self.readout {
+            Readout::Spiking => layers,
+            Readout::Accumulate => layers.saturating_sub(1),
+        }
+    }
+}
+
+/// A name for a set of rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// [`Rules::PUBLISHED`].
+    Published,
+    /// [`Rules::DEFAULT`].
+    Default,
+}
+
+impl Preset {
+    /// What it is a name for.
+    pub const fn rules(self) -> Rules {
+        match self {
+            Self::Published => Rules::PUBLISHED,
+            Self::Default => Rules::DEFAULT,
+        }
+    }
+}
+
+impl fmt::Display for Preset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Published => "published",
+            Self::Default => "default",
+        })
+    }
+}
+
+impl FromStr for Preset {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "published" => Ok(Self::Published),
+            "default" => Ok(Self::Default),
+            _ => Err(format!("unknown preset '{text}': expected published or default")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preset_is_the_name_of_its_rules() {
+        for preset in [Preset::Published, Preset::Default] {
+            assert_eq!(preset.rules().preset, preset);
+            assert_eq!(preset.to_string().parse(), Ok(preset));
+        }
+        assert!("best".parse::<Preset>().unwrap_err().contains("published or default"));
+    }
+
+    #[test]
+    fn the_loss_judges_potentials_or_their_mean() {
+        assert_eq!(Rules::PUBLISHED.loss_scale.factor(28), 1.0);
+        assert_eq!(Rules::DEFAULT.loss_scale.factor(4), 0.25);
+    }
+
+    #[test]
+    fn only_a_spiking_readout_fires() {
+        assert_eq!(Rules::PUBLISHED.firing_layers(5), 5);
+        assert_eq!(Rules::DEFAULT.firing_layers(5), 4);
+    }
+}

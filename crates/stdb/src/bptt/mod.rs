@@ -1,0 +1,378 @@
+//! Loss and gradients of a whole spiking network, backpropagated through all timesteps.
+//!
+//! The forward pass runs each layer through all steps of a part of the batch and stores m over its synaptic currents (see
+//! [`crate::scan`]); the backward pass overwrites m with dL/dI. The gradients of weights and of incoming frames come from
+//! libtorch, one layer at a time. Parts of the batch are taken one after the other, sized to a memory
+//! budget: the mean loss is a sum over samples, so memory does not grow with the batch.
+//!
+//! Letters: B batch, T timesteps, C channels, H rows, W columns, K classes. Frames are in the order B x T.
+
+mod host;
+mod readout;
+mod tensors;
+
+use escape_dense::synaptic_current;
+use escape_model::ModelError;
+use escape_model::ann::{to_tensor, to_vec};
+use escape_network::arch::CLASSES;
+use escape_snn_core::encode::Encoder;
+use escape_snn_core::network::SpikingNetwork;
+use escape_snn_core::neuron::{Dynamics, Plane};
+use tch::{Device, Tensor};
+
+use crate::scan::{Backward, NeuronGradients};
+use crate::surrogate::Surrogate;
+
+/// A spiking network whose weights, thresholds and decays can change.
+#[derive(Debug)]
+pub struct Trainable {
+    /// Shapes, rules, and the current constants of its neurons; its weights are those at the start.
+    pub network: SpikingNetwork,
+    /// Weights, in the order of the layers, on the training device.
+    pub weights: Vec<Tensor>,
+    /// What stands in for a spike's derivative.
+    pub surrogate: Surrogate,
+    /// Whether gradients of thresholds and decays are wanted.
+    pub neuron_parameters: bool,
+    /// What each class's loss counts, if not the same; a batch's loss is then the weighted mean.
+    pub class_weights: Option<[f32; CLASSES]>,
+    /// Bytes that a part of the batch may take.
+    pub budget: usize,
+    /// Computes neurons by tensor operations on the CPU too; they are what a CUDA device uses.
+    pub tensor_neurons: bool,
+}
+
+/// What one batch came to.
+#[derive(Debug)]
+pub struct Gradients {
+    /// Mean cross-entropy, weighted if classes are.
+    pub loss: f64,
+    /// Readout after the last step, B x K.
+    pub readout: Vec<f32>,
+    /// dL/dW, layer by layer.
+    pub weights: Vec<Tensor>,
+    /// dL/dtheta and dL/ddecay, layer by layer; zeros unless asked for.
+    pub neuron_parameters: Vec<NeuronGradients>,
+}
+
+/// Bytes that a part of a batch takes unless told otherwise.
+pub const DEFAULT_BUDGET: usize = 512 << 20;
+
+/// One layer between its forward and its backward pass.
+struct Kept {
+    /// Input frames, if they depend on the layers below.
+    frames: Option<Tensor>,
+    /// Currents with their graph; their storage holds m, later dL/dI.
+    current: Tensor,
+}
+
+/// One layer's neurons over all timesteps of a part of the batch.
+struct Neurons {
+    dynamics: Dynamics,
+    /// Potential at the start, and that as a fraction of the threshold.
+    start: f32,
+    fraction: f32,
+    surrogate: Surrogate,
+    /// Whether gradients of threshold and decay are wanted.
+    parameters: bool,
+    channels: usize,
+    plane: Plane,
+    batch: usize,
+    steps: usize,
+    /// The current is the same at every step, B frames instead of B x T.
+    constant_current: bool,
+}
+
+impl Neurons {
+    /// The way back through their steps.
+    fn backward(&self) -> Backward {
+        Backward::new(self.dynamics, self.fraction, self.surrogate, self.parameters, self.steps)
+    }
+}
+
+/// How neurons are computed: plane by plane on the host, or by tensor operations.
+trait Kernels {
+    /// Runs the neurons through all steps: overwrites the storage of `current` with m (unless it is constant) and returns
+    /// the next layer's input frames.
+    fn forward(&self, neurons: &Neurons, current: &Tensor) -> Result<Tensor, ModelError>;
+
+    /// Runs them back: from dL/dframes of their outgoing frames to dL/dI (summed over the steps if the current is
+    /// constant), and dL of their constants.
+    fn backward(
+        &self,
+        neurons: &Neurons,
+        current: &Tensor,
+        to_frames: &Tensor,
+    ) -> Result<(Tensor, NeuronGradients), ModelError>;
+}
+
+impl Trainable {
+    /// Makes a network trainable on `device`.
+    ///
+    /// # Errors
+    /// libtorch could not place the weights there.
+    pub fn new(
+        network: SpikingNetwork,
+        surrogate: Surrogate,
+        neuron_parameters: bool,
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        let weights = network
+            .layers
+            .iter()
+            .map(|l| Ok(to_tensor(&l.weights, &l.shape.weight_shape(), device)?.set_requires_grad(true)))
+            .collect::<Result<_, ModelError>>()?;
+        Ok(Self {
+            network,
+            weights,
+            surrogate,
+            neuron_parameters,
+            class_weights: None,
+            budget: DEFAULT_BUDGET,
+            tensor_neurons: device.is_cuda(),
+        })
+    }
+
+    /// The network with its weights as they are now.
+    ///
+    /// # Errors
+    /// libtorch could not read them back.
+    pub fn snapshot(&self) -> Result<SpikingNetwork, ModelError> {
+        let mut network = self.network.clone();
+        for (layer, weight) in network.layers.iter_mut().zip(&self.weights) {
+            layer.weights = to_vec(weight)?;
+        }
+        Ok(network)
+    }
+
+    /// Loss and gradients of a batch of recordings `x` (B x H x W) with classes `labels`, over `steps`
+    /// steps. `indices` are the recordings' places in their file, which keyed encoders draw by.
+    ///
+    /// # Errors
+    /// There is no recording, or one of libtorch's.
+    pub fn gradients(
+        &self,
+        x: &[f32],
+        labels: &[i64],
+        indices: &[usize],
+        encoder: &mut Encoder,
+        steps: usize,
+    ) -> Result<Gradients, ModelError> {
+        let (contacts, samples) = self.network.input();
+        let pixels = contacts * samples;
+        // Drawn for the whole batch at once: the published generator runs over it step by step.
+        let direct = encoder.is_direct();
+        let input = match encoder {
+            Encoder::Poisson { .. } => {
+                let each = x.chunks_exact(pixels).zip(indices);
+                each.flat_map(|(x, &i)| encoder.encode(x, pixels, i, 0, steps)).collect()
+            }
+            _ => encoder.encode(x, pixels, 0, 0, steps),
+        };
+        let per_recording = if direct { pixels } else { pixels * steps };
+        let frames_each = if direct { 1 } else { steps };
+        let mut total: Option<Gradients> = None;
+        let part = self.part_size(steps, direct);
+        for (input, part_labels) in input.chunks(part * per_recording).zip(labels.chunks(part)) {
+            let batch = part_labels.len();
+            let frames =
+                to_tensor(input, &[batch * frames_each, 1, contacts, samples], self.weights[0].device())?;
+            let found = self.part(&frames, direct, part_labels, labels, steps)?;
+            total = Some(match total {
+                None => found,
+                Some(sum) => sum.plus(found)?,
+            });
+        }
+        total.ok_or_else(|| ModelError::Data("a training step needs at least one recording".into()))
+    }
+
+    /// Recordings a part: as many as the budget holds, at least one for each thread.
+    fn part_size(&self, steps: usize, constant_input: bool) -> usize {
+        let values: usize = (0..self.network.layers.len())
+            .map(|k| {
+                let (channels, plane) = self.network.planes(k);
+                let times = if k == 0 && constant_input { 1 } else { steps };
+                // Currents, outgoing frames and the gradient of either of them.
+                channels * (times * plane.neurons() + 2 * steps * plane.padded_len())
+            })
+            .sum();
+        (self.budget / (values * size_of::<f32>())).max(rayon::current_num_threads())
+    }
+
+    /// Loss and gradients of a part of the batch whose classes are `whole`.
+    fn part(
+        &self,
+        input: &Tensor,
+        constant_input: bool,
+        labels: &[i64],
+        whole: &[i64],
+        steps: usize,
+    ) -> Result<Gradients, ModelError> {
+        let last = self.network.layers.len() - 1;
+        let batch = labels.len();
+        let mut kept = Vec::new();
+        let mut frames: Option<Tensor> = None;
+        for k in 0..last {
+            let layer = &self.network.layers[k].shape;
+            let source = frames.as_ref().unwrap_or(input);
+            let padded = k > 0 && !self.tensor_neurons;
+            let current = synaptic_current(layer, &self.weights[k], source, padded)?.f_contiguous()?;
+            let next = self.kernels().forward(&self.neurons(k, batch, steps, constant_input), &current)?;
+            kept.push(Kept { frames, current });
+            frames = Some(next.set_requires_grad(true));
+        }
+        let source = frames.as_ref().unwrap_or(input);
+        let current = synaptic_current(&self.network.layers[last].shape, &self.weights[last], source, false)?;
+        let readout = self.read_out(&to_vec(&current)?, labels, whole, steps)?;
+        let mut gradient = to_tensor(&readout.current_gradient, &[batch * steps, CLASSES], current.device())?;
+        kept.push(Kept { frames, current });
+
+        let mut weights = Vec::new();
+        let mut neuron_parameters = vec![readout.neuron];
+        let mut k = last;
+        while let Some(Kept { frames, current }) = kept.pop() {
+            let mut inputs = vec![&self.weights[k]];
+            inputs.extend(frames.as_ref());
+            // The product's value means nothing (the currents' storage holds m or dL/dI by now); its
+            // gradient with respect to the currents is dL/dI, and from there libtorch goes on.
+            let product = current.f_flatten(0, -1)?.f_dot(&gradient.f_flatten(0, -1)?)?;
+            let mut found = Tensor::f_run_backward(&[product], &inputs, false, false)?;
+            drop(current);
+            let to_frames = frames.is_some().then(|| found.pop()).flatten();
+            weights.extend(found.pop());
+            drop(frames);
+            if let (Some(to_frames), Some(below)) = (to_frames, kept.last()) {
+                k -= 1;
+                let neurons = self.neurons(k, batch, steps, constant_input);
+                let (current_gradient, found) =
+                    self.kernels().backward(&neurons, &below.current, &to_frames)?;
+                gradient = current_gradient;
+                neuron_parameters.push(found);
+            }
+        }
+        weights.reverse();
+        neuron_parameters.reverse();
+        Ok(Gradients { loss: readout.loss, readout: readout.values, weights, neuron_parameters })
+    }
+
+    fn kernels(&self) -> &'static dyn Kernels {
+        if self.tensor_neurons { &tensors::Tensors } else { &host::Host }
+    }
+
+    fn neurons(&self, k: usize, batch: usize, steps: usize, constant_input: bool) -> Neurons {
+        let (channels, plane) = self.network.planes(k);
+        Neurons {
+            dynamics: self.network.dynamics(k),
+            start: self.network.initial_potential(k),
+            fraction: self.network.rules.start,
+            surrogate: self.surrogate,
+            parameters: self.neuron_parameters,
+            channels,
+            plane,
+            batch,
+            steps,
+            constant_current: constant_input && k == 0,
+        }
+    }
+}
+
+impl Gradients {
+    /// Sums two parts of one batch.
+    fn plus(mut self, other: Self) -> Result<Self, ModelError> {
+        self.loss += other.loss;
+        self.readout.extend(other.readout);
+        for (sum, more) in self.weights.iter_mut().zip(&other.weights) {
+            let _ = sum.f_add_(more)?;
+        }
+        for (sum, more) in self.neuron_parameters.iter_mut().zip(other.neuron_parameters) {
+            *sum += more;
+        }
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use escape_model::ann::Ann;
+    use escape_network::arch::Architecture;
+    use escape_snn_core::encode::Encoding;
+    use escape_snn_core::network::SpikingLayer;
+    use escape_snn_core::neuron::Neuron;
+    use escape_snn_core::rules::Preset;
+
+    /// An untrained network with thresholds low enough that every layer fires.
+    fn trainable(preset: Preset) -> Trainable {
+        let ann = Ann::new(Architecture::Modified, 56, 100, 3, Device::Cpu).unwrap();
+        let layers = ann.layers().iter().zip(ann.parameters()).map(|(shape, (_, weight))| SpikingLayer {
+            shape: shape.clone(),
+            weights: to_vec(weight).unwrap(),
+            neuron: Neuron::new(0.05, 1.0).unwrap(),
+        });
+        let mut network = SpikingNetwork { rules: preset.rules(), layers: layers.collect() };
+        // Sums that do not depend on the batch: potentials would differ by rounding, and thresholds are small.
+        network.round_to_grid(Encoding::Direct);
+        Trainable::new(network, Surrogate::DEFAULT, false, Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn the_gradient_of_a_weighted_loss_is_its_slope() {
+        for preset in [Preset::Default, Preset::Published] {
+            let mut net = trainable(preset);
+            for weights in [None, Some([0.5, 1.5, 3.0])] {
+                net.class_weights = weights;
+                let (values, labels, steps) =
+                    ([0.3, -1.2, 0.8, 1.1, 0.4, -0.5, -0.9, 0.2, 1.7], [0i64, 2, 1], 2);
+                let whole = [0i64, 2, 1, 1, 0];
+                let at = |values: &[f32]| net.judge(values, &labels, &whole, steps).unwrap().0;
+                let (_, gradient) = net.judge(&values, &labels, &whole, steps).unwrap();
+                for i in 0..values.len() {
+                    let moved = |by: f32| {
+                        let mut values = values;
+                        values[i] += by;
+                        at(&values)
+                    };
+                    let slope = (moved(0.02) - moved(-0.02)) / 0.04;
+                    let got = f64::from(gradient[i]);
+                    assert!((got - slope).abs() < 2e-4, "{preset} {weights:?} {i}: {got} against {slope}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_weighted_batch_is_the_weighted_mean_of_its_recordings() {
+        let mut net = trainable(Preset::Default);
+        let x: Vec<f32> = (0..3 * 5600).map(|i| (i as f32 * 0.37).sin()).collect();
+        let labels = [2i64, 0, 0];
+        let weights = [0.5f32, 1.0, 2.5];
+        let run = |net: &Trainable, which: std::ops::Range<usize>| {
+            let x = &x[which.start * 5600..which.end * 5600];
+            let places: Vec<usize> = which.clone().collect();
+            net.gradients(x, &labels[which], &places, &mut Encoder::Direct, 3).unwrap()
+        };
+        let single: Vec<Gradients> = (0..3).map(|i| run(&net, i..i + 1)).collect();
+        net.class_weights = Some(weights);
+        let whole = run(&net, 0..3);
+        net.budget = 0;
+        let share = |i: usize| f64::from(weights[labels[i] as usize]) / 3.5;
+        let loss: f64 = (0..3).map(|i| share(i) * single[i].loss).sum();
+        assert!((whole.loss - loss).abs() < 1e-5 * loss, "{} against {loss}", whole.loss);
+        for (k, got) in whole.weights.iter().enumerate() {
+            let each: Vec<Vec<f32>> = single.iter().map(|g| to_vec(&g.weights[k]).unwrap()).collect();
+            let got = to_vec(got).unwrap();
+            let largest = got.iter().fold(0f32, |m, v| m.max(v.abs()));
+            assert!(largest > 0.0, "layer {k}: no gradient, so this would test nothing");
+            for (n, got) in got.iter().enumerate() {
+                let want: f64 = (0..3).map(|i| share(i) * f64::from(each[i][n])).sum();
+                assert!(
+                    (f64::from(*got) - want).abs() < 1e-5 * f64::from(largest),
+                    "layer {k}: {got}, {want}"
+                );
+            }
+        }
+        // Cut into parts it is the same.
+        let parts = run(&net, 0..3);
+        assert!((parts.loss - whole.loss).abs() < 1e-6);
+    }
+}
