@@ -191,7 +191,7 @@ fn rates_approach_the_currents_they_stand_for() {
         Ok(())
     };
     assert_eq!(ann.forward_with(&input, false, look).unwrap().size(), [1, 3]);
-    let theta = engine.network().layers[0].threshold;
+    let theta = engine.network().layers[0].neuron.threshold();
     let mut counts = vec![0u32; current.len()];
     found.events.iter().filter(|e| e.layer == 0).for_each(|e| counts[e.neuron] += 1);
     for (count, a) in counts.iter().zip(&current) {
