@@ -17,6 +17,8 @@ mod json;
 mod conversion;
 // Batch size and threads change nothing in the default preset.
 mod invariance;
+// The program from Python, as docs/use-from-elsewhere.md has it.
+mod elsewhere;
 // Training, fine-tuning and runs that were interrupted go on where they were.
 mod resume;
 // Thresholds, logits, spikes and losses against the installed PyTorch.

@@ -20,6 +20,10 @@
 //! scalars and arrays) has a meaning. Every other name is but a name: what it would make is a [`Value::Opaque`], which
 //! says what it is and can be used for nothing, and [`Contents::foreign`] lists them all. Sizes, offsets and strides
 //! are checked before use, nesting is limited, and all memory that reading takes stays below [`memory_limit`].
+//!
+//! ```
+#![doc = include_str!("../examples/weights.rs")]
+//! ```
 
 mod archive;
 mod budget;

@@ -13,6 +13,10 @@
 //!   memories. The spiking network stands beside the same network run once as an ANN, in the model's own number
 //!   format, and quantised to [`quantised_bits`] bits.
 //! - [`per_step`] spreads the spiking network's energy over its steps.
+//!
+//! ```
+#![doc = include_str!("../examples/published.rs")]
+//! ```
 
 mod activity;
 mod honest;

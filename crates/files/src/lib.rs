@@ -8,6 +8,10 @@
 //! * [`write_atomically`]: the old file or the complete new one, whatever happens.
 //!
 //! Nothing a file says about itself is believed before it was compared with the file's length or taken from the budget.
+//!
+//! ```
+#![doc = include_str!("../examples/archive.rs")]
+//! ```
 
 pub mod archive;
 mod atomic;

@@ -6,6 +6,10 @@
 //! * [`encode`]: from a recording to input spikes or currents. [`random`]: PyTorch's random numbers.
 //! * [`engine`]: what simulates a network. [`evaluate`](mod@evaluate): accuracy and activity over a set of recordings.
 //! * [`exact`]: weights on a grid on which every order of summation gives the same result.
+//!
+//! ```
+#![doc = include_str!("../examples/neuron.rs")]
+//! ```
 
 pub mod encode;
 pub mod engine;
