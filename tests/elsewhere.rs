@@ -22,8 +22,7 @@ fn the_python_example_runs() {
         .env("ESCAPE_SNN", env!("CARGO_BIN_EXE_escape-snn"))
         .output()
         .unwrap();
-    let (said, errors) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}{errors}");
     assert!(said.contains("recordings, accuracy 0.") && said.contains("thresholds ["), "{said}");
 }

@@ -2,10 +2,10 @@
 
 use std::f64::consts::TAU;
 
-use super::animal::{Purpose, stream};
 use super::config::NerveConfig;
 use super::fibre::Fibre;
 use super::leadfield::MAX_DEPTH;
+use super::streams::{Purpose, stream};
 use escape_network::arch::CLASSES;
 
 /// One animal's nerve. Positions are relative to the cuff's inner radius, angles in radians.

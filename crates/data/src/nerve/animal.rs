@@ -14,6 +14,7 @@ use super::config::{NerveConfig, RowOrder, Scaling};
 use super::fibre::{PHASES, Surroundings, Template};
 use super::leadfield::{LeadField, ORDERS};
 use super::session::Take;
+use super::streams::{Purpose, stream};
 use crate::SAMPLE_RATE_HZ;
 use escape_network::arch::{CLASSES, SAMPLES};
 use escape_network::rng::Stream;
@@ -24,22 +25,6 @@ const PEAK_SAMPLE: f64 = 49.0;
 const WARM_UP: usize = 80;
 /// Samples simulated in all.
 const LENGTH: usize = WARM_UP + SAMPLES;
-
-/// What a random stream is for; the first byte of its number.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Purpose {
-    Recording = 0,
-    Anatomy = 1,
-    Fibre = 2,
-    Contacts = 3,
-    Order = 4,
-}
-
-/// The random stream of one purpose, animal, class (or split) and index.
-pub(super) fn stream(seed: u64, purpose: Purpose, animal: u16, class: usize, index: usize) -> Stream {
-    let number = (purpose as u64) << 56 | u64::from(animal) << 40 | (class as u64) << 36 | index as u64;
-    Stream::new(seed, number)
-}
 
 /// What all recordings of an animal share.
 pub(super) struct Animal<'a> {
@@ -430,24 +415,6 @@ mod tests {
         assert_eq!(scaled([0.0, 1.0, -4.0, 4.0], Scaling::MinMax), [0.0, -1.0, 0.25, 1.0]);
         for scaling in [Scaling::MaxAbs, Scaling::MinMax] {
             assert_eq!(scaled([0.0; 4], scaling), [0.0; 4]);
-        }
-    }
-
-    #[test]
-    fn streams_of_different_purpose_never_meet() {
-        let first = |p, animal, class, index| stream(9, p, animal, class, index).bits();
-        let all = [
-            first(Purpose::Recording, 2, 0, 0),
-            first(Purpose::Recording, 2, 0, 1),
-            first(Purpose::Recording, 2, 1, 0),
-            first(Purpose::Recording, 3, 0, 0),
-            first(Purpose::Anatomy, 2, 0, 0),
-            first(Purpose::Fibre, 2, 0, 0),
-            first(Purpose::Contacts, 2, 0, 0),
-            first(Purpose::Order, 2, 0, 0),
-        ];
-        for (i, a) in all.iter().enumerate() {
-            assert!(!all[..i].contains(a));
         }
     }
 }

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::fibre::node_spacing;
 use super::leadfield::{Cylinder, MAX_DEPTH};
 use super::session::{FOLDS, largest_test_fraction};
 use crate::SAMPLE_RATE_HZ;
@@ -232,6 +231,21 @@ impl Default for NerveConfig {
 }
 
 impl NerveConfig {
+    /// Diameter of a fibre of velocity `v` in m/s, in micrometre: D = v / 6.
+    pub(super) fn diameter(&self, v: f64) -> f64 {
+        v / self.velocity_per_diameter
+    }
+
+    /// Delta = 100 D, in mm, of a fibre of velocity `v` in m/s.
+    pub(super) fn node_spacing(&self, v: f64) -> f64 {
+        self.node_spacing_diameters * self.diameter(v) / 1000.0
+    }
+
+    /// I_0 = I_ref (D / 10)^p, in nA, of a fibre of velocity `v` in m/s.
+    pub(super) fn nodal_current(&self, v: f64) -> f64 {
+        self.nodal_current_na * (self.diameter(v) / 10.0).powf(self.amplitude_exponent)
+    }
+
     /// Read a YAML file that has everything under one key, `nerve`; fields it does not name have their defaults.
     ///
     /// # Errors
@@ -428,7 +442,7 @@ impl NerveConfig {
             ));
         }
         let slowest = self.fascicles.iter().map(|f| f.velocity_m_s[0]).fold(f64::INFINITY, f64::min);
-        let nodes = self.cuff_length_mm / node_spacing(self, slowest);
+        let nodes = self.cuff_length_mm / self.node_spacing(slowest);
         if nodes > MOST_NODES {
             problems.push(format!(
                 "node_spacing_diameters: expected at most {MOST_NODES} nodes of a fibre within the cuff, got {nodes:.0} at \

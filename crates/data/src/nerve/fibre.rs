@@ -74,21 +74,6 @@ pub(super) fn duration([fast, slow]: [f64; 2], v: f64) -> f64 {
     fast + (slow - fast) * slowness
 }
 
-/// Diameter of a fibre of velocity `v`, in micrometre: D = v / 6.
-pub(super) fn diameter(config: &NerveConfig, v: f64) -> f64 {
-    v / config.velocity_per_diameter
-}
-
-/// Delta = 100 D, in mm, of a fibre of velocity `v`.
-pub(super) fn node_spacing(config: &NerveConfig, v: f64) -> f64 {
-    config.node_spacing_diameters * diameter(config, v) / 1000.0
-}
-
-/// I_0 = I_ref (D / 10)^p, in nA, of a fibre of velocity `v`.
-pub(super) fn nodal_current(config: &NerveConfig, v: f64) -> f64 {
-    config.nodal_current_na * (diameter(config, v) / 10.0).powf(config.amplitude_exponent)
-}
-
 /// Angular orders to keep at depth `s`: the potential's order n is about s^n / n, and what is left out adds up to less
 /// than half a percent of its scale; from s = 0.73 on, where [`ORDERS`] ends it, to 1.7 percent at s = 0.8, of which a
 /// contact's area averages most away.
@@ -183,8 +168,8 @@ impl Template {
     pub(super) fn new(around: &Surroundings<'_>, fibre: Fibre) -> Self {
         let Surroundings { config, cylinder, rings, .. } = around;
         let wave = Waveform::new(duration(config.waveform_ms, fibre.velocity));
-        let current = fibre.strength * nodal_current(config, fibre.velocity);
-        let spacing = node_spacing(config, fibre.velocity);
+        let current = fibre.strength * config.nodal_current(fibre.velocity);
+        let spacing = config.node_spacing(fibre.velocity);
         let middle = cylinder.length / 2.0;
         let step_ms = 1000.0 / (SAMPLE_RATE_HZ * PHASES as f64);
         // When the action potential is at the cuff's ends.
@@ -330,10 +315,10 @@ mod tests {
     #[test]
     fn velocity_decides_everything_else() {
         let config = NerveConfig::default();
-        assert_eq!((diameter(&config, 60.0), node_spacing(&config, 60.0)), (10.0, 1.0));
-        assert_eq!((diameter(&config, 30.0), node_spacing(&config, 30.0)), (5.0, 0.5));
-        assert!((nodal_current(&config, 60.0) - config.nodal_current_na).abs() < 1e-12);
-        let growth = (nodal_current(&config, 60.0) / nodal_current(&config, 30.0)).log2();
+        assert_eq!((config.diameter(60.0), config.node_spacing(60.0)), (10.0, 1.0));
+        assert_eq!((config.diameter(30.0), config.node_spacing(30.0)), (5.0, 0.5));
+        assert!((config.nodal_current(60.0) - config.nodal_current_na).abs() < 1e-12);
+        let growth = (config.nodal_current(60.0) / config.nodal_current(30.0)).log2();
         assert!((growth - config.amplitude_exponent).abs() < 1e-12);
         assert!((1.5..=2.0).contains(&config.amplitude_exponent));
         for (v, ms) in [(80.0, 0.3), (120.0, 0.3), (42.5, 0.45), (5.0, 0.6), (2.0, 0.6)] {

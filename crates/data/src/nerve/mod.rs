@@ -16,16 +16,18 @@ mod config;
 mod fibre;
 mod leadfield;
 mod session;
+mod streams;
 
 use std::collections::HashMap;
 
 use rayon::prelude::*;
 
 pub use self::anatomy::{Anatomy, PlacedFascicle};
-use self::animal::{Animal, Purpose, Scratch, stream};
+use self::animal::{Animal, Scratch};
 pub use self::config::{Fascicle, NerveConfig, RowOrder, Scaling};
 pub use self::fibre::Fibre;
 use self::session::{Session, Take};
+use self::streams::{Purpose, stream};
 use crate::SAMPLE_RATE_HZ;
 use crate::error::DataError;
 use crate::recordings::{Dataset, Nerve, Recordings};
