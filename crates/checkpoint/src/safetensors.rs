@@ -156,7 +156,7 @@ impl Guard<'_> {
         what: &str,
     ) -> Result<(), E> {
         let result = distinct_keys(keys, what, self.budget);
-        self.keep(result.map_err(Fault::from))
+        self.keep(result)
     }
 
     /// What went wrong in reading `what`.
