@@ -391,7 +391,19 @@ fn hint(value: &Value) -> String {
                 let rank = NAMES.iter().any(|name| key.eq_ignore_ascii_case(name));
                 rank.then(|| format!("['{}'] is {}: {}", shown(key), opaque.what, hint_for(key, value)))
             });
-            object.unwrap_or_else(|| {
+            // A dictionary of the layers' tensors by number, say.
+            let nameless = entries.iter().find_map(|(key, value)| {
+                let inner = value.entries()?;
+                let nameless = has_tensors(inner) && inner.iter().all(|(key, _)| key.as_str().is_none());
+                nameless.then(|| {
+                    format!(
+                        "{} has tensors without names: give them those of the network in Python: \
+                         dict(zip(model.state_dict(), tensors.values()))",
+                        place(key)
+                    )
+                })
+            });
+            object.or(nameless).unwrap_or_else(|| {
                 "save the weights under 'state_dict' in Python: torch.save({'state_dict': model.state_dict()}, \
                  'weights.pth')"
                     .to_owned()

@@ -927,6 +927,9 @@ fn weights_beside_an_empty_place_and_in_parts_are_found() {
     ];
     let (checkpoint, _) = found(dictionary(parts));
     assert_eq!((checkpoint.weights[4].0.as_str(), checkpoint.epoch), ("classifier.2.weight", Some(3)));
+    let numbered = Value::Dict(vec![(Value::Int(0), TensorData::from_f32(&[2], &[0.5, 1.0]).into())]);
+    let text = refusal(select(dictionary(vec![("weights", numbered)]), &Selection::default()));
+    assert!(text.contains("['weights'] has tensors without names") && text.contains("zip("), "{text}");
     // As deep as it is named.
     let deep =
         ["f", "e", "d", "c", "b", "a"].iter().fold(network(), |inner, key| dictionary(vec![(key, inner)]));
