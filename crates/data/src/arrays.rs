@@ -88,6 +88,11 @@ pub(crate) trait Source {
 
     fn convention(&self) -> Convention;
 
+    /// Whether this program wrote the file, so that its single numbers are what their names say.
+    fn is_ours(&self) -> bool {
+        false
+    }
+
     /// Whether there is an array of this name; dots lead into structures.
     fn holds(&mut self, name: &str) -> bool;
 
@@ -148,7 +153,7 @@ impl Memory<'_> {
 }
 
 impl NamedArray {
-    fn described(&self) -> Array {
+    pub(crate) fn described(&self) -> Array {
         Array {
             dims: self.shape.iter().map(|&dim| dim as u64).collect(),
             column_major: false,

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::options::{BadContacts, Neighbours};
+use crate::reading::Range;
 use crate::recordings::Recordings;
 
 /// Recordings that statistics are taken of at most, evenly spread over a split.
@@ -52,7 +53,7 @@ impl Rows {
 }
 
 /// Replace the rows of `broken` contacts everywhere, and others that are not finite where they are; gives the number
-/// of the latter. A recording without any sound row stays as it is.
+/// of the latter. A recording without any sound row stays as it is. The values are final ones: scaled, if they are.
 pub(crate) fn repair(r: &mut Recordings, broken: &[usize], how: BadContacts) -> usize {
     let (contacts, samples) = (r.contacts, r.samples);
     let of_one = |x: &mut [f32]| {
@@ -80,10 +81,23 @@ pub(crate) fn repair(r: &mut Recordings, broken: &[usize], how: BadContacts) -> 
     r.x.par_chunks_exact_mut(contacts * samples).map(of_one).sum()
 }
 
+/// Smallest and largest of a recording's values, but for rows of `broken` contacts and rows that are not finite; of all
+/// values where no row is left.
+pub(crate) fn sound_range(x: &[f32], samples: usize, broken: &[usize]) -> Range {
+    let sound = |(contact, row): (usize, &[f32])| {
+        let range = Range::of(row);
+        (range.is_finite() && broken.binary_search(&contact).is_err()).then_some(range)
+    };
+    let ranges = x.chunks_exact(samples).enumerate().filter_map(sound);
+    ranges.reduce(Range::with).unwrap_or_else(|| Range::of(x))
+}
+
 /// Contacts that are unlike the others.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Odd {
     pub(crate) flat: Vec<usize>,
+    /// What the other contacts span of the range, where the flat ones set it: 1 is all of it.
+    pub(crate) left: Option<f32>,
     pub(crate) stuck: Vec<usize>,
     pub(crate) noisy: Vec<usize>,
     pub(crate) dwarfing: Vec<usize>,
@@ -143,12 +157,28 @@ pub(crate) fn odd(r: &Recordings, but: &[usize]) -> Odd {
             odd.noisy.push(contact);
         }
     }
+    odd.left = left_by(r, &odd.flat);
     odd
 }
 
-/// How alike neighbouring values are, as they were read and if they stood sample by sample. `None` if there are no
-/// neighbours of both kinds.
-pub(crate) fn neighbours(r: &Recordings) -> Option<[Neighbours; 2]> {
+/// What the contacts but the flat ones span of the range of a recording, the median of some recordings, if that is less
+/// than half of it.
+fn left_by(r: &Recordings, flat: &[usize]) -> Option<f32> {
+    const HALF: f32 = 0.5;
+    if flat.is_empty() || flat.len() == r.contacts {
+        return None;
+    }
+    let mut shares: Vec<f32> = spread(r)
+        .map(|x| sound_range(x, r.samples, flat).span() / Range::of(x).span())
+        .filter(|share| share.is_finite())
+        .collect();
+    shares.sort_by(f32::total_cmp);
+    shares.get(shares.len() / 2).copied().filter(|&share| share < HALF)
+}
+
+/// How alike neighbouring values are, as they were read and if the file's values were taken in the other order: sample by
+/// sample, or contact by contact if they were read sample by sample. `None` if there are no neighbours of both kinds.
+pub(crate) fn neighbours(r: &Recordings, by_sample: bool) -> Option<[Neighbours; 2]> {
     let (contacts, samples) = (r.contacts, r.samples);
     if contacts < 2 || samples < 2 || r.is_empty() {
         return None;
@@ -156,14 +186,25 @@ pub(crate) fn neighbours(r: &Recordings) -> Option<[Neighbours; 2]> {
     // Products of neighbours along time and along contacts, and the squares of both.
     let mut sums = [[0.0f64; 3]; 4];
     let mut centred = Vec::with_capacity(r.size());
+    // In the file's order, if that is another one.
+    let mut filed = Vec::with_capacity(if by_sample { r.size() } else { 0 });
     for x in spread(r) {
         let mean = x.iter().map(|&v| f64::from(v)).sum::<f64>() / x.len() as f64;
         centred.clear();
         centred.extend(x.iter().map(|&v| f64::from(v) - mean));
-        // How far a neighbour is, and in rows of what length.
-        let kinds = [(1, samples), (samples, usize::MAX), (contacts, usize::MAX), (1, contacts)];
-        for ((apart, row), sum) in kinds.into_iter().zip(&mut sums) {
-            for (i, pair) in centred.iter().zip(&centred[apart..]).enumerate() {
+        filed.clear();
+        if by_sample {
+            filed.extend((0..x.len()).map(|i| centred[i % contacts * samples + i / contacts]));
+        }
+        // How far a neighbour is, in rows of what length, and in which order.
+        let along_rows = [(1, samples), (samples, usize::MAX)];
+        let other = match by_sample {
+            true => along_rows.map(|kind| (kind, &filed)),
+            false => [(contacts, usize::MAX), (1, contacts)].map(|kind| (kind, &centred)),
+        };
+        let kinds = along_rows.map(|kind| (kind, &centred)).into_iter().chain(other);
+        for (((apart, row), values), sum) in kinds.zip(&mut sums) {
+            for (i, pair) in values.iter().zip(&values[apart..]).enumerate() {
                 if row == usize::MAX || (i + 1) % row != 0 {
                     sum[0] += pair.0 * pair.1;
                     sum[1] += pair.0 * pair.0;
@@ -238,25 +279,53 @@ mod tests {
             r.x[row(6)].iter_mut().for_each(|v| *v *= 50.0);
         }
         let found = odd(&r, &[]);
-        assert_eq!(found, Odd { flat: vec![0], stuck: vec![3], noisy: vec![5], dwarfing: vec![6] });
+        assert_eq!(
+            found,
+            Odd { flat: vec![0], left: None, stuck: vec![3], noisy: vec![5], dwarfing: vec![6] }
+        );
         assert_eq!(odd(&r, &[0, 3, 5, 6]), Odd::default());
     }
 
     #[test]
     fn the_other_order_is_seen() {
         let right = waves(10, 12, 40);
-        let found = neighbours(&right).unwrap();
+        let found = neighbours(&right, false).unwrap();
         assert!(found[0].time > 0.9 && found[0].contacts > 0.8 && !other_fits_better(found), "{found:?}");
         // The same values sample by sample, taken for contact by contact.
         let turned: Vec<f32> =
             right.x.chunks_exact(480).flat_map(|x| (0..480).map(move |i| x[i % 12 * 40 + i / 12])).collect();
         let wrong = Recordings::new(turned, right.y.clone(), 12, 40).unwrap();
-        let seen = neighbours(&wrong).unwrap();
+        let seen = neighbours(&wrong, false).unwrap();
         assert!(other_fits_better(seen), "{seen:?}");
         assert!(
             (seen[1].time - found[0].time).abs() < 1e-9
                 && (seen[1].contacts - found[0].contacts).abs() < 1e-9
         );
-        assert_eq!(neighbours(&waves(2, 1, 40)), None);
+        assert_eq!(neighbours(&waves(2, 1, 40), false), None);
+        // Contact by contact in the file, and read sample by sample.
+        let read: Vec<f32> =
+            right.x.chunks_exact(480).flat_map(|x| (0..480).map(move |i| x[i % 40 * 12 + i / 40])).collect();
+        let wrong = Recordings::new(read, right.y.clone(), 12, 40).unwrap();
+        let seen = neighbours(&wrong, true).unwrap();
+        assert!(other_fits_better(seen) && (seen[1].time - found[0].time).abs() < 1e-9, "{seen:?}");
+        assert!(!other_fits_better(neighbours(&right, true).unwrap()));
+    }
+
+    #[test]
+    fn a_flat_contact_may_set_the_scale() {
+        let mut r = waves(9, 5, 40);
+        for x in r.x.chunks_exact_mut(200) {
+            x[80..120].fill(-3.0);
+        }
+        let found = odd(&r, &[]);
+        assert_eq!(found.flat, [2]);
+        // The waves span less than 2 of 4.
+        assert!(found.left.is_some_and(|left| (0.4..0.5).contains(&left)), "{found:?}");
+        let sound = sound_range(r.get(0), 40, &[2]);
+        assert!(sound.min >= -1.0 && sound.max <= 1.0, "{sound:?}");
+        // Rows that are not finite count as little; where nothing else is left, all do.
+        r.x[0] = f32::NAN;
+        assert_eq!(sound_range(r.get(0), 40, &[2, 3, 4]).min, Range::of(&r.get(0)[40..80]).min);
+        assert!(!sound_range(r.get(0), 40, &[1, 2, 3, 4]).is_finite());
     }
 }

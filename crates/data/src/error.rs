@@ -223,7 +223,7 @@ pub enum DataError {
     },
     /// Not one label for every recording.
     #[error(
-        "{split} split of {path}: {recordings} recordings but {labels} labels; every recording needs one label"
+        "{split} split of {path}: {recordings} recordings but {labels} labels; every recording needs one label{hint}"
     )]
     LabelCount {
         /// The file.
@@ -234,6 +234,8 @@ pub enum DataError {
         recordings: usize,
         /// Labels in the split.
         labels: usize,
+        /// Which dimension may count the recordings instead, or nothing.
+        hint: String,
     },
     /// A label is not one of the classes.
     #[error(
@@ -283,6 +285,22 @@ pub enum DataError {
         at: Position,
         /// The value.
         value: f32,
+    },
+    /// A value, or all of a split, cannot be had as float32.
+    #[error(
+        "{split} split of {path}: {at} is {value:e}, {} what a float32 can hold; save the recordings in another unit, \
+         or scaled",
+        if value.abs() > 1.0 { "beyond" } else { "and no value is larger, which is below" }
+    )]
+    NoFloat32 {
+        /// The file.
+        path: PathBuf,
+        /// The split.
+        split: Split,
+        /// Where.
+        at: Position,
+        /// The value.
+        value: f64,
     },
     /// All values of a recording are equal.
     #[error(

@@ -20,7 +20,7 @@ use crate::error::DataError;
 use crate::mat::texts_of;
 use crate::recordings::Split;
 use escape_files::budget::Budget;
-use escape_files::hdf5::{Dataset, Fault, Number, Object, Raw, Visit, damaged, members, superblock};
+use escape_files::hdf5::{self, Dataset, Fault, Number, Object, Raw, Visit, damaged, members, superblock};
 use escape_files::scalar::{Element, Endian, Scalar};
 
 /// Find the variables of a file.
@@ -181,7 +181,7 @@ impl<R: Read + Seek> Hdf5<'_, R> {
                     text("text")
                 }
                 Number::Plain(_) => Kind::Numbers,
-                Number::Text(_) => text("text"),
+                Number::Text(_) | Number::AnyText => text("text"),
                 Number::References => text(CELLS),
                 Number::Other(what) => other(what.to_owned()),
             }
@@ -339,6 +339,10 @@ impl<R: Read + Seek> Source for Hdf5<'_, R> {
     fn texts(&mut self, name: &str, budget: &mut Budget) -> Result<Vec<String>, DataError> {
         let path = self.path;
         let variable = self.variable(name)?;
+        if matches!(variable.object.number(), Number::AnyText) {
+            return hdf5::texts(&mut self.raw, variable.object, budget)
+                .map_err(|fault| of_fault(path, name, fault));
+        }
         let octave = variable.octave.as_deref() == Some("cell");
         if !octave && !matches!(variable.object.number(), Number::References) {
             return self.characters(name, variable, budget);

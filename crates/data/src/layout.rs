@@ -6,7 +6,6 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::arrays::{Array, Convention};
-use escape_files::scalar::narrow;
 use escape_network::arch::SAMPLES;
 
 /// What a dimension counts.
@@ -110,6 +109,8 @@ pub(crate) struct Layout {
     pub(crate) assumed: Option<usize>,
     /// Whether contacts and samples share a dimension.
     pub(crate) flat: bool,
+    /// Whether the values of a recording are taken to stand sample after sample in the file.
+    pub(crate) by_sample: bool,
     pub(crate) axes: Axes,
     /// Size of each dimension and the distance of its steps among N x H x W, the fastest stored first.
     steps: [(usize, usize); 3],
@@ -141,7 +142,8 @@ impl Layout {
             ),
             (Convention::Matlab, None) => format!(
                 "(contacts * {SAMPLES}) x recordings, 5600 x N for 56 contacts; transpose it if it is the other way \
-                 round; of three dimensions say which is which with --axes, C,S,N say"
+                 round, or say so with --axes N,S,C (each row contact after contact) or N,C,S (sample after sample); of \
+                 three dimensions say which is which with --axes, C,S,N say"
             ),
             (Convention::NumPy, None) => "N x H x W or N x 1 x H x W (recordings x contacts x samples), H and W at \
                  least 1; say which is which with --axes if they are in another order, and the length of a window with \
@@ -158,7 +160,8 @@ impl Layout {
             .map_err(|_| misfit())?;
         if dims.contains(&0) && dims.iter().all(|&dim| dim == 0) {
             // MATLAB's [].
-            return Ok(Self { shape: [0; 3], assumed: None, flat: false, axes, steps: [(0, 0); 3] });
+            let steps = [(0, 0); 3];
+            return Ok(Self { shape: [0; 3], assumed: None, flat: false, by_sample: false, axes, steps });
         }
         let told = given.is_some() || window.contacts.or(window.samples).is_some();
         let mut assumed = None;
@@ -238,14 +241,22 @@ impl Layout {
         if !array.column_major {
             steps.reverse();
         }
-        Ok(Self { shape, assumed, flat, axes, steps })
+        let at = |wanted: Axis| axes.0.iter().position(|axis| *axis == wanted);
+        let by_sample = (at(Axis::Contacts) < at(Axis::Samples)) == array.column_major;
+        Ok(Self { shape, assumed, flat, by_sample, axes, steps })
+    }
+
+    /// Where value number `index` of the array as it is stored belongs among N x H x W.
+    pub(crate) fn target(&self, index: usize) -> usize {
+        let [(a, step_a), (b, step_b), (_, step_c)] = self.steps;
+        index % a * step_a + index / a % b * step_b + index / (a * b) * step_c
     }
 
     /// Put a run of values, the first of which is number `start` of the array as it is stored, into `x`, N x H x W.
     pub(crate) fn place(&self, start: usize, values: &[f64], x: &mut [f32]) {
         let [(a, step_a), (b, step_b), (_, step_c)] = self.steps;
         if self.is_identity() {
-            x[start..start + values.len()].iter_mut().zip(values).for_each(|(to, &v)| *to = narrow(v));
+            x[start..start + values.len()].iter_mut().zip(values).for_each(|(to, &v)| *to = v as f32);
             return;
         }
         let (mut i, mut j, mut k) = (start % a, start / a % b, start / (a * b));
@@ -255,7 +266,7 @@ impl Layout {
             let from = i * step_a + j * step_b + k * step_c;
             let (now, later) = rest.split_at(run);
             for (to, &v) in x[from..].iter_mut().step_by(step_a).zip(now) {
-                *to = narrow(v);
+                *to = v as f32;
             }
             rest = later;
             (i, j) = (0, j + 1);
@@ -340,6 +351,8 @@ mod tests {
                         let runs = stored.chunks(step).enumerate();
                         runs.for_each(|(i, run)| layout.place(i * step, run, &mut x));
                         assert_eq!(x, want, "{text} {dims:?} {column_major} {step}");
+                        let at = |i: usize| f64::from(x[layout.target(i)]);
+                        assert!((0..24).all(|i| at(i) == stored[i]), "{text} {dims:?} {column_major}");
                     }
                 }
             }

@@ -190,8 +190,17 @@ fn open_stream<'a, R: Read + Seek + 'a>(
         (_, Magic::Mat4) => Box::new(mat4::open(path, file, length, &mut budget)?),
         (_, Magic::Mat5) => Box::new(mat::open(path, file, length, &mut budget)?),
         (_, Magic::Hdf5) => Box::new(hdf5::open(path, file, length, &mut budget)?),
+        (_, Magic::Octave) => {
+            return Err(wrong("a MATLAB file", "save it in Octave with save -v7 or save -hdf5"));
+        }
         ("npz", _) => {
             return Err(wrong("an .npz archive", "write it with numpy.savez or the data commands"));
+        }
+        ("mat", Magic::Gzip) => {
+            return Err(wrong(
+                "a MATLAB file",
+                "unpack it, or if Octave wrote it with -zip, save it with save -v7 or save -hdf5 instead",
+            ));
         }
         ("mat", _) => return Err(wrong("a MATLAB file", "save it in MATLAB with -v7")),
         (_, other) => {
@@ -225,6 +234,7 @@ enum Magic {
     Mat4,
     Mat5,
     Hdf5,
+    Octave,
     Gzip,
     Text,
     Other,
@@ -239,6 +249,7 @@ impl Magic {
             Self::Mat4 => "a MATLAB level 4 file (.mat)",
             Self::Mat5 => "a MATLAB level 5 file (.mat)",
             Self::Hdf5 => "an HDF5 file (MATLAB level 7.3 .mat, .h5)",
+            Self::Octave => "a file in Octave's own text or binary format",
             Self::Gzip => "a gzip file (unpack it first)",
             Self::Text => "text",
             Self::Other => "unknown binary data",
@@ -269,6 +280,8 @@ fn looks_like(file: &mut (impl Read + Seek)) -> io::Result<(Magic, u64)> {
         Magic::Npy
     } else if matches!(head.get(126..128), Some(b"IM" | b"MI")) {
         Magic::Mat5
+    } else if head.starts_with(b"# Created by Octave") || head.starts_with(b"Octave-1-") {
+        Magic::Octave
     } else if head.starts_with(b"\x1f\x8b") {
         Magic::Gzip
     } else if mat4::is_mat4(&head) {

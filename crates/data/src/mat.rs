@@ -45,6 +45,8 @@ const MX_CELL: u8 = 1;
 const MX_STRUCT: u8 = 2;
 const MX_DOUBLE: u32 = 6;
 const MX_OPAQUE: u8 = 17;
+/// What the header of a file of ours begins with.
+const OURS: &[u8] = b"MATLAB 5.0 MAT-file, written by escape-snn";
 /// Header of the file, in bytes.
 const HEADER: u64 = 128;
 /// The longest name read, in bytes (MATLAB allows 63), and the most dimensions.
@@ -72,8 +74,8 @@ pub(crate) fn open<'a, R: Read + Seek>(
             return Err(DataError::malformed(path, problem));
         }
     }
-    let mut mat =
-        Mat { path, file, length, endian, variables: Vec::new(), skipped: Vec::new(), compressed: false };
+    let (variables, skipped, ours) = (Vec::new(), Vec::new(), header.starts_with(OURS));
+    let mut mat = Mat { path, file, length, endian, variables, skipped, compressed: false, ours };
     mat.find_variables(budget)?;
     Ok(mat)
 }
@@ -90,6 +92,8 @@ pub(crate) struct Mat<'a, R> {
     skipped: Vec<(String, String)>,
     /// Whether any of them is compressed.
     compressed: bool,
+    /// Whether [`save`] wrote it.
+    ours: bool,
 }
 
 /// So many skipped variables are named.
@@ -241,12 +245,13 @@ impl<'p, R: Read + Seek> Mat<'p, R> {
         let failed = |e| DataError::reading(path, name, e);
         let address =
             |wanted: &str| self.variables.iter().find(|(name, _)| name == wanted).map(|found| found.1);
-        let (at, fields) = match address(name) {
-            Some(at) => (at, None),
+        let (at, mut index, fields) = match address(name) {
+            Some(at) => (at, None, None),
             None => {
                 let Some((first, fields)) = name.split_once('.') else { return Ok(None) };
+                let (first, index) = element_of(first);
                 let Some(at) = address(first) else { return Ok(None) };
-                (at, Some(fields))
+                (at, index, Some(fields))
             }
         };
         self.file.seek(SeekFrom::Start(at)).map_err(|e| DataError::io(path, "read", e))?;
@@ -254,10 +259,12 @@ impl<'p, R: Read + Seek> Mat<'p, R> {
         let mut content = self.content(tag, name)?;
         let mut matrix = read_preamble(&mut content, endian).map_err(failed)?;
         for field in fields.iter().flat_map(|fields| fields.split('.')) {
-            match read_field(&mut content, endian, &matrix, field).map_err(failed)? {
+            let (field, of_field) = element_of(field);
+            match read_field(&mut content, endian, &matrix, index, field).map_err(failed)? {
                 Some(inner) => matrix = inner,
                 None => return Ok(None),
             }
+            index = of_field;
         }
         Ok(Some((matrix, content)))
     }
@@ -280,6 +287,10 @@ impl<R: Read + Seek> Source for Mat<'_, R> {
         Convention::Matlab
     }
 
+    fn is_ours(&self) -> bool {
+        self.ours
+    }
+
     fn holds(&mut self, name: &str) -> bool {
         // What is there and damaged is said when it is read.
         !matches!(self.find(name), Ok(None))
@@ -295,7 +306,9 @@ impl<R: Read + Seek> Source for Mat<'_, R> {
                     && let Ok(fields) = read_fields(&mut content, endian)
                 {
                     let some: Vec<&str> = fields.iter().take(8).map(String::as_str).collect();
-                    kind = Kind::Other(format!("a structure of {}", some.join(", ")));
+                    let one = matrix.dims.iter().all(|&dim| dim == 1);
+                    let array = if one { String::new() } else { format!(" array, {},", shape(&matrix.dims)) };
+                    kind = Kind::Other(format!("a structure{array} of {}", some.join(", ")));
                 }
                 Array { dims: matrix.dims, column_major: true, kind }.describe(&name)
             }
@@ -507,11 +520,21 @@ fn read_fields(reader: &mut impl Read, endian: Endian) -> io::Result<Vec<String>
     Ok(names.chunks_exact(length).map(name).collect())
 }
 
-/// Go on from a structure to one of its fields; `None` if it has no such field.
+/// `s(2)` is the second element of `s`, as MATLAB counts.
+fn element_of(part: &str) -> (&str, Option<u64>) {
+    let found = part.strip_suffix(')').and_then(|part| part.rsplit_once('('));
+    match found.and_then(|(name, index)| Some((name, index.parse().ok().filter(|&index| index > 0)?))) {
+        Some((name, index)) => (name, Some(index)),
+        None => (part, None),
+    }
+}
+
+/// Go on from a structure, or an element of an array of structures, to one of its fields; `None` if it has no such field.
 fn read_field(
     reader: &mut impl Read,
     endian: Endian,
     structure: &Matrix,
+    index: Option<u64>,
     wanted: &str,
 ) -> io::Result<Option<Matrix>> {
     if structure.class != MX_STRUCT {
@@ -519,12 +542,21 @@ fn read_field(
     }
     let fields = read_fields(reader, endian)?;
     let Some(which) = fields.iter().position(|name| name == wanted) else { return Ok(None) };
-    if structure.dims.iter().any(|&dim| dim != 1) {
-        return Err(invalid(format!(
-            "a structure array of {}, expected a single structure",
-            shape(&structure.dims)
-        )));
-    }
+    let elements = structure.dims.iter().try_fold(1u64, |n, &dim| n.checked_mul(dim)).unwrap_or(u64::MAX);
+    let index = match index {
+        None if elements == 1 => 1,
+        Some(index) if index <= elements => index,
+        _ => {
+            let shape = shape(&structure.dims);
+            let problem = format!(
+                "an array of {elements} structures ({shape}) stands before .{wanted}; say which of them, the first with \
+                 (1).{wanted}"
+            );
+            return Err(io::Error::new(io::ErrorKind::Unsupported, problem));
+        }
+    };
+    // Element after element, each with all of its fields.
+    let which = (index - 1).saturating_mul(fields.len() as u64).saturating_add(which as u64);
     for at in 0..=which {
         let tag = read_tag(reader, endian)?;
         if tag.kind != MI_MATRIX || tag.small.is_some() {
@@ -564,7 +596,7 @@ pub(crate) fn save(path: &Path, dataset: &Dataset) -> Result<(), DataError> {
     let written = write_atomically(path, |file| {
         operation = "write";
         let mut out = BufWriter::with_capacity(1 << 20, file);
-        let mut header = b"MATLAB 5.0 MAT-file, written by escape-snn".to_vec();
+        let mut header = OURS.to_vec();
         header.resize(124, b' ');
         header.extend(0x0100u16.to_le_bytes());
         header.extend(b"IM");

@@ -394,8 +394,7 @@ impl Header {
             (Some(_), _) => Kind::Numbers,
             (None, Some(_)) => Kind::Text("text".to_owned()),
             (None, None) if self.descr == "|O" => Kind::Other(
-                "|O (Python objects); save numbers or text, with numpy.asarray(..., dtype=str) say"
-                    .to_owned(),
+                "|O (Python objects); save numbers with numpy.stack(...), text with dtype=str".to_owned(),
             ),
             (None, None) => Kind::Other(shown(&self.descr)),
         };

@@ -5,9 +5,14 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::SAMPLE_RATE_HZ;
+use crate::arrays::SCALARS;
 use crate::layout::Axes;
 use crate::recordings::Split;
 use escape_network::arch::{CLASS_NAMES, CLASSES, SAMPLES};
+
+/// Recordings that span less than this of the 2 from -1 to 1 were not scaled one by one.
+pub(crate) const STRETCHED: f32 = 1.6;
 
 /// How a file of recordings is to be understood. The default decides by what is in the file and refuses what is
 /// wrong with it.
@@ -46,9 +51,9 @@ pub enum BadContacts {
     /// NaN and infinities are errors, flat contacts are noted.
     #[default]
     Refuse,
-    /// Their rows are zeroed, before recordings are scaled.
+    /// Their rows are 0 in what is read; how a recording is scaled, its sound rows alone say.
     Zero,
-    /// Their rows become the mean of the nearest sound rows above and below.
+    /// Their rows become the mean of the nearest sound rows above and below, whose recording is scaled in the same way.
     Mean,
 }
 
@@ -235,6 +240,8 @@ pub enum Note {
         split: Split,
         /// One value throughout each recording.
         flat: Vec<usize>,
+        /// What the others span of the range, if the flat ones are so far away that it is less than half.
+        left: Option<f32>,
         /// The same value from sample to sample, more often than not.
         stuck: Vec<usize>,
         /// More than three times as strong as the median contact.
@@ -242,10 +249,50 @@ pub enum Note {
         /// More than ten times as strong as the median contact.
         dwarfing: Vec<usize>,
     },
-    /// Recordings are smoother if their values are taken sample by sample instead of contact by contact.
+    /// Values were taken as they are, but a recording that was scaled as networks take it reaches from -1 to 1, and these
+    /// do not.
+    NotStretched {
+        /// The split.
+        split: Split,
+        /// How many recordings it has (N).
+        recordings: usize,
+        /// Largest less smallest value, the median of all recordings.
+        span: f32,
+        /// How many recordings span less than a tenth of that.
+        smaller: usize,
+    },
+    /// All values of a split are one of two.
+    TwoValues {
+        /// The split.
+        split: Split,
+        /// The two.
+        values: [f32; 2],
+    },
+    /// A number in the file said how long windows are, and it is not the usual length.
+    Window {
+        /// The array of recordings.
+        name: String,
+        /// Contacts that follow.
+        contacts: usize,
+        /// Samples that follow.
+        samples: usize,
+        /// What the number is called.
+        by: &'static str,
+    },
+    /// Something that is called as a number that is looked for is none, and was not taken.
+    NoNumber {
+        /// Its name.
+        name: &'static str,
+        /// What it is, in words.
+        what: String,
+    },
+    /// Recordings are smoother if the file's values are taken in the other order: sample by sample instead of contact by
+    /// contact, or the other way round.
     OtherOrder {
         /// The split.
         split: Split,
+        /// Whether they were read sample by sample.
+        by_sample: bool,
         /// What to read them with, if that can be said.
         axes: Option<Axes>,
         /// As they were read.
@@ -362,9 +409,18 @@ impl fmt::Display for Note {
                 }
                 write!(f, "{split}: {how}: {}", parts.join(", "))
             }
-            Self::OddContacts { split, flat, stuck, noisy, dwarfing } => {
+            Self::OddContacts { split, flat, left, stuck, noisy, dwarfing } => {
+                let remedy = "zeros or the neighbours' mean instead with --bad-contacts zero or mean";
+                let flat_is = match left {
+                    Some(left) => format!(
+                        "flat throughout and far from the others, so that the scale is set by it and the others span {:.1} % \
+                         of the range: {remedy}",
+                        left * 100.0
+                    ),
+                    None => format!("flat throughout: {remedy}"),
+                };
                 let kinds: Vec<String> = [
-                    (flat, "flat throughout: zeros or the neighbours' mean instead with --bad-contacts zero or mean"),
+                    (flat, flat_is.as_str()),
                     (stuck, "stuck at a value for most of the time"),
                     (noisy, "more than three times as strong as the median contact"),
                     (
@@ -378,13 +434,46 @@ impl fmt::Display for Note {
                 .collect();
                 write!(f, "{split}: unlike the others: {}", kinds.join("; "))
             }
-            Self::OtherOrder { split, axes, read, other } => {
+            Self::NotStretched { split, recordings, span, smaller } => {
+                if *span < STRETCHED {
+                    write!(
+                        f,
+                        "{split}: values are taken as they are, but most of the {recordings} recordings do not reach from -1 \
+                         to 1, as networks take them: the median one spans {span:.3} of 2"
+                    )?;
+                } else {
+                    write!(f, "{split}: values are taken as they are")?;
+                }
+                if *smaller > 0 {
+                    let comma = if *span < STRETCHED { ", and" } else { ", but" };
+                    write!(f, "{comma} {smaller} of {recordings} span less than a tenth of the median one")?;
+                }
+                f.write_str("; --scaling per-recording stretches each of them, --scaling none says that they are right")
+            }
+            Self::TwoValues { split, values: [low, high] } => write!(
+                f,
+                "{split}: every value is {low} or {high}, as in a mask or in spikes; expected voltages, is this the right array?"
+            ),
+            Self::Window { name, contacts, samples, by } => write!(
+                f,
+                "{name}: {contacts} contact{} x {samples} samples, as `{by}` in the file says; --samples says otherwise",
+                if *contacts == 1 { "" } else { "s" }
+            ),
+            Self::NoNumber { name, what } => {
+                write!(f, "{name} is {what}, expected one number: not taken")?;
+                if *name == SCALARS[2] { write!(f, ", {SAMPLE_RATE_HZ} Hz assumed") } else { Ok(()) }
+            }
+            Self::OtherOrder { split, by_sample, axes, read, other } => {
                 write!(
                     f,
                     "{split}: the other order of values fits clearly better (neighbouring samples correlate by {:.2} \
                      instead of {:.2}, neighbouring contacts by {:.2} instead of {:.2}): the values of a recording seem \
-                     to stand sample by sample",
-                    other.time, read.time, other.contacts, read.contacts
+                     to stand {} in the file",
+                    other.time,
+                    read.time,
+                    other.contacts,
+                    read.contacts,
+                    if *by_sample { "contact by contact" } else { "sample by sample" }
                 )?;
                 match axes {
                     Some(axes) => write!(f, "; read them so with --axes {axes}"),

@@ -7,15 +7,15 @@ use rayon::prelude::*;
 use crate::SAMPLE_RATE_HZ;
 use crate::arrays::{Array, Convention, Kind, SCALARS, Source};
 use crate::budget::take;
-use crate::contacts::{Odd, Rows, neighbours, odd, other_fits_better, repair};
-use crate::error::{DataError, Position};
+use crate::contacts::{Odd, Rows, neighbours, odd, other_fits_better, repair, sound_range};
+use crate::error::{DataError, Position, shape};
 use crate::labels::{self, Labels, first_label};
 use crate::layout::{Layout, Misfit, Window};
-use crate::options::{BadContacts, LabelForm, Note, ReadOptions, Reason, Rescale};
+use crate::options::{BadContacts, LabelForm, Note, ReadOptions, Reason, Rescale, STRETCHED};
 use crate::recordings::{Dataset, Nerve, Recordings, Split};
 use escape_checkpoint::input::KnownInput;
 use escape_files::budget::Budget;
-use escape_files::text::shown;
+use escape_files::text::{self, shown};
 use escape_network::arch::{CLASSES, SAMPLES};
 
 /// Values this far outside [-1, 1] are taken for rounding of the scaling and clamped.
@@ -41,7 +41,18 @@ pub(crate) struct Reading<'a> {
     first: u8,
     /// By split: labels that were read already.
     labels: [Option<Labels>; 2],
+    /// What was found under the names of [`SCALARS`] that were asked for.
+    numbers: Vec<(&'static str, Found)>,
     pub(crate) notes: Vec<Note>,
+}
+
+/// What stands under the name of a single number.
+#[derive(Debug, Clone, PartialEq)]
+enum Found {
+    Nothing,
+    One(f64),
+    /// Something else, in words.
+    Other(String),
 }
 
 impl<'a> Reading<'a> {
@@ -70,8 +81,9 @@ impl<'a> Reading<'a> {
         if !variables.is_empty() {
             notes.push(Note::Skipped { variables });
         }
+        let labels = [None, None];
         let mut reading =
-            Self { source, path, options, budget, raw, names, first: 0, labels: [None, None], notes };
+            Self { source, path, options, budget, raw, names, first: 0, labels, numbers: Vec::new(), notes };
         for split in Split::ALL {
             let Some([_, name]) = reading.names[split as usize].clone() else { continue };
             if reading.source.holds(&name) {
@@ -128,6 +140,10 @@ impl<'a> Reading<'a> {
             (size, 0) if size > 0 => test = train.head(0),
             _ => {}
         }
+        if train.is_empty() && test.is_empty() {
+            let problem = "no split has a recording; expected one at least, is this the right file?";
+            return Err(DataError::unsupported(self.path, problem));
+        }
         let Origin { sample_rate_hz, nerve } = self.origin()?;
         let dataset = Dataset { train, test, sample_rate_hz, nerve };
         dataset.check_shapes(self.path)?;
@@ -139,32 +155,66 @@ impl<'a> Reading<'a> {
         DataError::MissingArray { path, name: name.to_owned(), present }
     }
 
-    /// A single number of the file, if it has an array of this name.
-    fn scalar(&mut self, name: &str) -> Result<Option<f64>, DataError> {
-        if !self.source.holds(name) {
-            return Ok(None);
+    /// A single number of the file, if it has one of this name: one that stands there several times, as for each
+    /// recording, is one.
+    fn number(&mut self, name: &'static str) -> Result<Found, DataError> {
+        if let Some((_, found)) = self.numbers.iter().find(|(known, _)| *known == name) {
+            return Ok(found.clone());
         }
-        let array = self.source.array(name)?;
-        if array.kind != Kind::Numbers || array.count() != Some(1) {
-            let (path, name) = (self.path.to_owned(), name.to_owned());
-            let (expected, got) = ("one number".to_owned(), array.dims);
-            return Err(DataError::WrongShape { path, name, expected, got });
-        }
-        let mut value = f64::NAN;
-        self.source.numbers(name, &mut self.budget, &mut |_, run| value = run[0])?;
-        Ok(Some(value))
+        // What is named as recordings or labels is read as that.
+        let named = self.names.iter().flatten().flatten().any(|other| other == name);
+        let found = if named || !self.source.holds(name) { Found::Nothing } else { self.look_at(name)? };
+        self.numbers.push((name, found.clone()));
+        Ok(found)
     }
 
-    /// As [`Reading::scalar`], a whole number that fits; other people's arrays may have the same name.
-    fn whole(&mut self, name: &str) -> Option<u64> {
-        let value = self.scalar(name).ok()??;
+    fn look_at(&mut self, name: &str) -> Result<Found, DataError> {
+        let array = self.source.array(name)?;
+        match &array.kind {
+            Kind::Numbers if array.count().is_some_and(|count| count > 0) => {}
+            Kind::Numbers => return Ok(Found::Other("empty".to_owned())),
+            Kind::Text(what) | Kind::Other(what) => return Ok(Found::Other(what.clone())),
+        }
+        let (mut first, mut same) = (None, true);
+        self.source.numbers(name, &mut self.budget, &mut |_, run| {
+            let first = *first.get_or_insert(run[0]);
+            same &= run.iter().all(|&value| value == first);
+        })?;
+        Ok(match first {
+            Some(value) if same || array.count() == Some(1) => Found::One(value),
+            _ => Found::Other(format!("{} different numbers", shape(&array.dims))),
+        })
+    }
+
+    /// As [`Reading::number`]; what is none is noted.
+    fn declared(&mut self, name: &'static str) -> Result<Option<f64>, DataError> {
+        match self.number(name)? {
+            Found::Nothing => Ok(None),
+            Found::One(value) => Ok(Some(value)),
+            Found::Other(what) => {
+                self.note_once(Note::NoNumber { name, what });
+                Ok(None)
+            }
+        }
+    }
+
+    /// Notes that both splits give rise to.
+    fn note_once(&mut self, note: Note) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    /// As [`Reading::number`], a whole number that fits; other people's arrays may have the same name.
+    fn whole(&mut self, name: &'static str) -> Option<u64> {
+        let Ok(Found::One(value)) = self.number(name) else { return None };
         (value.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&value)).then_some(value as u64)
     }
 
     /// Sampling rate and nerve.
     pub(crate) fn origin(&mut self) -> Result<Origin, DataError> {
         let [.., rate, seed, animal] = SCALARS;
-        let sample_rate_hz = self.scalar(rate)?.unwrap_or(SAMPLE_RATE_HZ);
+        let sample_rate_hz = self.declared(rate)?.unwrap_or(SAMPLE_RATE_HZ);
         if !sample_rate_hz.is_finite() || sample_rate_hz <= 0.0 {
             let problem = format!("{rate} is {sample_rate_hz}, expected a positive number");
             return Err(DataError::malformed(self.path, problem));
@@ -191,11 +241,7 @@ impl<'a> Reading<'a> {
         }
         let [contacts, samples, ..] = SCALARS;
         let flat = array.dims.len() == 2;
-        let contacts = match self.scalar(contacts) {
-            Ok(declared) => declared,
-            Err(_) if flat => None,
-            Err(error) => return Err(error),
-        };
+        let contacts = self.declared(contacts)?;
         let window = Window {
             contacts: match contacts {
                 Some(declared) => match usize::try_from(declared as i64) {
@@ -240,12 +286,22 @@ impl<'a> Reading<'a> {
         let [recordings, contacts, samples] = layout.shape;
         if recordings != labels.values.len() {
             let (path, labels) = (self.path.to_owned(), labels.values.len());
-            return Err(DataError::LabelCount { path, split, recordings, labels });
+            let hint = other_dimension(&x_name, &array.dims, labels);
+            return Err(DataError::LabelCount { path, split, recordings, labels, hint });
         }
         if let Some(values) = layout.assumed.filter(|_| recordings > 0) {
             let said = |note: &Note| matches!(note, Note::AssumedSamples { values: of, .. } if *of == values);
             if !self.notes.iter().any(said) {
                 self.notes.push(Note::AssumedSamples { name: x_name.clone(), values, contacts });
+            }
+        }
+        let told = layout.assumed.is_some() || self.options.samples.is_some() || self.source.is_ours();
+        if layout.flat && !told && samples != SAMPLES {
+            let [of_contacts, of_samples, ..] = SCALARS;
+            let by = if self.whole(of_samples).is_some() { of_samples } else { of_contacts };
+            let said = |note: &Note| matches!(note, Note::Window { samples: other, .. } if *other == samples);
+            if !self.notes.iter().any(said) {
+                self.notes.push(Note::Window { name: x_name.clone(), contacts, samples, by });
             }
         }
         if labels.form != LabelForm::Numbers {
@@ -261,8 +317,28 @@ impl<'a> Reading<'a> {
         x.try_reserve_exact(count)
             .map_err(|_| DataError::unsupported(self.path, format!("not enough memory for {x_name}")))?;
         x.resize(count, 0.0);
-        self.source.numbers(&x_name, &mut self.budget, &mut |start, run| layout.place(start, run, &mut x))?;
-        let r = self.checked(split, Recordings { x, y, contacts, samples })?;
+        let mut beyond = Beyond::default();
+        self.source.numbers(&x_name, &mut self.budget, &mut |start, run| {
+            layout.place(start, run, &mut x);
+            beyond.look_at(start, run, &layout);
+        })?;
+        let place = |at: usize| Position {
+            recording: at / (contacts * samples),
+            contact: at / samples % contacts,
+            sample: at % samples,
+        };
+        if let Some((at, value)) = beyond.all_too_small() {
+            let (path, at) = (self.path.to_owned(), place(at));
+            return Err(DataError::NoFloat32 { path, split, at, value });
+        }
+        let r = match (self.checked(split, Recordings { x, y, contacts, samples }), beyond.first) {
+            (Err(DataError::NotFinite { path, split, at, .. }), Some((first, value)))
+                if place(first) == at =>
+            {
+                return Err(DataError::NoFloat32 { path, split, at, value });
+            }
+            (checked, _) => checked?,
+        };
         self.look_at_order(split, &r, &layout);
         Ok(r)
     }
@@ -293,40 +369,44 @@ impl<'a> Reading<'a> {
             let (contacts, samples, axes) = (r.contacts, r.samples, layout.axes.swapped());
             self.notes.push(Note::MaybeSwapped { contacts, samples, axes });
         }
-        // Not worth a file's last memory.
-        let each = size_of::<f64>();
+        // Not worth a file's last memory. The values twice, in both orders.
+        let each = 2 * size_of::<f64>();
         if r.len() < ENOUGH || take(&mut self.budget, self.path, "a recording", r.size(), each).is_err() {
             return;
         }
-        if let Some(found @ [read, other]) = neighbours(r)
+        let by_sample = layout.by_sample;
+        if let Some(found @ [read, other]) = neighbours(r, by_sample)
             && other_fits_better(found)
         {
             let axes = layout.flat.then(|| layout.axes.swapped());
-            self.notes.push(Note::OtherOrder { split, axes, read, other });
+            self.notes.push(Note::OtherOrder { split, by_sample, axes, read, other });
         }
         self.budget.give_back(r.size(), each);
     }
 
     /// Checks and scales recordings in place.
     fn checked(&mut self, split: Split, mut r: Recordings) -> Result<Recordings, DataError> {
-        let (path, size) = (self.path, r.size());
+        let (path, size, samples) = (self.path, r.size(), r.samples);
         let of = r.len();
         if of == 0 {
             return Ok(r);
         }
-        let repaired = self.repaired(split, &mut r)?;
+        let broken = self.broken(&r)?;
         let at = |i: usize, inside: usize| Position {
             recording: i,
-            contact: inside / r.samples,
-            sample: inside % r.samples,
+            contact: inside / samples,
+            sample: inside % samples,
         };
         let (mut not_finite, mut constant, mut label) = (0, 0, 0);
         let (mut outside, mut small, mut first_outside, mut total) = (0, 0, None, Range::EMPTY);
         let mut dropped = Vec::new();
         let mut kept = 0;
         take(&mut self.budget, path, "the ranges of the recordings", of, size_of::<Range>())?;
-        let ranges: Vec<Range> = r.x.par_chunks_exact(size).map(Range::of).collect();
-        for (i, &range) in ranges.iter().enumerate() {
+        let repairs = self.options.bad_contacts != BadContacts::Refuse;
+        let range = |x: &[f32]| if repairs { sound_range(x, samples, &broken) } else { Range::of(x) };
+        let mut ranges: Vec<Range> = r.x.par_chunks_exact(size).map(range).collect();
+        for i in 0..of {
+            let range = ranges[i];
             let recording = &r.x[i * size..(i + 1) * size];
             let found = if r.y[i] == NO_CLASS {
                 label += 1;
@@ -353,6 +433,7 @@ impl<'a> Reading<'a> {
                 if kept < i {
                     r.x.copy_within(i * size..(i + 1) * size, kept * size);
                     r.y[kept] = r.y[i];
+                    ranges[kept] = range;
                 }
                 kept += 1;
                 continue;
@@ -365,6 +446,7 @@ impl<'a> Reading<'a> {
         }
         r.x.truncate(kept * size);
         r.y.truncate(kept);
+        ranges.truncate(kept);
         if kept == 0 {
             let path = path.to_owned();
             return Err(DataError::NothingLeft { path, split, of, not_finite, constant, label });
@@ -383,13 +465,27 @@ impl<'a> Reading<'a> {
                 (largest < SMALL || small > kept / 2).then_some(Reason::Small { largest })
             }
         };
-        match (reason, first_outside) {
-            (Some(reason), _) if kept > 0 => {
-                r.x.par_chunks_exact_mut(size).for_each(scale);
-                let (Range { min, max, .. }, recordings) = (total, kept);
+        if total.min < total.max && r.x.iter().all(|&v| v == total.min || v == total.max) {
+            self.notes.push(Note::TwoValues { split, values: [total.min, total.max] });
+        }
+        let (Range { min, max, .. }, recordings) = (total, kept);
+        match reason {
+            Some(reason) => {
+                r.x.par_chunks_exact_mut(size).zip(&ranges).for_each(|(x, range)| scale(x, *range));
                 self.notes.push(Note::Scaled { split, recordings, reason, min, max });
             }
-            (_, Some((i, now_at))) => {
+            None if self.options.scaling == Rescale::Auto => self.look_at_spans(split, &mut ranges),
+            None => {}
+        }
+        if repairs {
+            let (contacts, how) = (broken.clone(), self.options.bad_contacts);
+            let rows = repair(&mut r, &broken, how);
+            if !contacts.is_empty() || rows > 0 {
+                self.notes.push(Note::Repaired { split, contacts, rows, how });
+            }
+        }
+        match (reason, first_outside) {
+            (None, Some((i, now_at))) => {
                 let allowed = -1.0 - ROUNDING..=1.0 + ROUNDING;
                 let recording = r.get(now_at);
                 let inside = recording.iter().position(|v| !allowed.contains(v)).unwrap_or(0);
@@ -407,18 +503,27 @@ impl<'a> Reading<'a> {
                 self.notes.push(Note::EmptyClass { split, class });
             }
         }
-        let found = odd(&r, &repaired);
+        let found = odd(&r, &broken);
         if !found.is_empty() {
-            let Odd { flat, stuck, noisy, dwarfing } = found;
-            self.notes.push(Note::OddContacts { split, flat, stuck, noisy, dwarfing });
+            let Odd { flat, left, stuck, noisy, dwarfing } = found;
+            self.notes.push(Note::OddContacts { split, flat, left, stuck, noisy, dwarfing });
         }
         Ok(r)
     }
 
-    /// Repairs broken contacts where that is asked for; gives them.
-    fn repaired(&mut self, split: Split, r: &mut Recordings) -> Result<Vec<usize>, DataError> {
-        let how = self.options.bad_contacts;
-        if how == BadContacts::Refuse {
+    /// Note where recordings that are taken as they are do not reach as far as those that were scaled.
+    fn look_at_spans(&mut self, split: Split, ranges: &mut [Range]) {
+        ranges.sort_by(|a, b| a.span().total_cmp(&b.span()));
+        let span = ranges[ranges.len() / 2].span();
+        let smaller = ranges.partition_point(|range| range.span() < span / 10.0);
+        if span < STRETCHED || smaller > 0 {
+            self.notes.push(Note::NotStretched { split, recordings: ranges.len(), span, smaller });
+        }
+    }
+
+    /// Contacts to repair, where that is asked for.
+    fn broken(&mut self, r: &Recordings) -> Result<Vec<usize>, DataError> {
+        if self.options.bad_contacts == BadContacts::Refuse {
             return Ok(Vec::new());
         }
         // A list for each thread, besides.
@@ -426,12 +531,7 @@ impl<'a> Reading<'a> {
         take(&mut self.budget, self.path, "what is known of the contacts", r.contacts, each)?;
         let contacts = Rows::of(r).broken();
         // With no sound contact at all there is nothing to take a mean of.
-        let contacts = if contacts.len() == r.contacts { Vec::new() } else { contacts };
-        let rows = repair(r, &contacts, how);
-        if !contacts.is_empty() || rows > 0 {
-            self.notes.push(Note::Repaired { split, contacts: contacts.clone(), rows, how });
-        }
-        Ok(contacts)
+        Ok(if contacts.len() == r.contacts { Vec::new() } else { contacts })
     }
 
     /// The error of a value that is not finite: about its contact, if that is broken throughout.
@@ -505,8 +605,64 @@ fn names(
 /// Stands for a label that is no class.
 const NO_CLASS: i64 = -1;
 
+/// What somebody may mean by as many labels as `name`, an array of `dims`, has in a dimension that was not taken for
+/// recordings; empty if it has none.
+fn other_dimension(name: &str, dims: &[u64], labels: usize) -> String {
+    let dims: Vec<u64> = dims.iter().copied().filter(|&dim| dim != 1).collect();
+    let Some(at) = dims.iter().position(|&dim| dim == labels as u64) else { return String::new() };
+    let axes = match (at, &dims[..]) {
+        (0, [_, _]) => "N,S,C or N,C,S",
+        (1, [_, _]) => "S,C,N or C,S,N",
+        (0, [_, c, s]) if *s == SAMPLES as u64 || *c != SAMPLES as u64 => "N,C,S",
+        (0, [..]) if dims.len() == 3 => "N,S,C",
+        (1, [c, _, s]) if *s == SAMPLES as u64 || *c != SAMPLES as u64 => "C,N,S",
+        (1, [_, _, _]) => "S,N,C",
+        (2, [c, s, _]) if *s == SAMPLES as u64 || *c != SAMPLES as u64 => "C,S,N",
+        (2, [_, _, _]) => "S,C,N",
+        _ => return String::new(),
+    };
+    format!(
+        "; {name} is {}, so its recordings may be those {labels}: say so with --axes {axes}",
+        text::dims(&dims)
+    )
+}
+
+/// Finite values of an array that are none as float32.
+#[derive(Default)]
+struct Beyond {
+    /// The first that is too large, and where it belongs.
+    first: Option<(usize, f64)>,
+    /// The largest of all by magnitude, and where it belongs.
+    largest: Option<(usize, f64)>,
+}
+
+impl Beyond {
+    /// Looks at a run of values of which the first is number `start` of the array as it is stored.
+    fn look_at(&mut self, start: usize, run: &[f64], layout: &Layout) {
+        let largest = self.largest.map_or(0.0, |(_, value)| value.abs());
+        // Most runs hold none of either; infinities are, and are said to be, what they are.
+        if largest >= f64::from(f32::MIN_POSITIVE) && run.iter().all(|v| v.abs() <= f64::from(f32::MAX)) {
+            return;
+        }
+        for (i, &value) in run.iter().enumerate().filter(|(_, value)| value.is_finite() && **value != 0.0) {
+            if self.largest.is_none_or(|(_, largest)| value.abs() > largest.abs()) {
+                self.largest = Some((layout.target(start + i), value));
+            }
+            if (value as f32).is_infinite() {
+                let at = layout.target(start + i);
+                self.first = self.first.filter(|(first, _)| *first < at).or(Some((at, value)));
+            }
+        }
+    }
+
+    /// The largest value, if all are so small that nothing or little is left of them.
+    fn all_too_small(&self) -> Option<(usize, f64)> {
+        self.largest.filter(|(_, value)| value.abs() < f64::from(f32::MIN_POSITIVE))
+    }
+}
+
 /// Smallest and largest of some values.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Range {
     pub(crate) min: f32,
     pub(crate) max: f32,
@@ -542,7 +698,7 @@ impl Range {
         lanes.fold(Self::EMPTY, Self::with)
     }
 
-    fn with(self, other: Self) -> Self {
+    pub(crate) fn with(self, other: Self) -> Self {
         Self { min: self.min.min(other.min), max: self.max.max(other.max), probe: self.probe + other.probe }
     }
 
@@ -551,14 +707,17 @@ impl Range {
         self.max.abs().max(self.min.abs())
     }
 
-    fn is_finite(self) -> bool {
+    pub(crate) fn is_finite(self) -> bool {
         self.probe == 0.0
+    }
+
+    pub(crate) fn span(self) -> f32 {
+        self.max - self.min
     }
 }
 
-/// Stretches one recording, whose values are finite and not all equal, to [-1, 1].
-fn scale(recording: &mut [f32]) {
-    let Range { min, max, .. } = Range::of(recording);
+/// Stretches one recording so that `range`, whose ends are finite and not equal, becomes [-1, 1].
+fn scale(recording: &mut [f32], Range { min, max, .. }: Range) {
     let (min, span) = (f64::from(min), f64::from(max) - f64::from(min));
     recording.iter_mut().for_each(|v| *v = ((f64::from(*v) - min) / span * 2.0 - 1.0) as f32);
 }
@@ -587,6 +746,10 @@ mod tests {
 
     #[test]
     fn scaling_reaches_both_ends() {
+        let scale = |values: &mut [f32]| {
+            let range = Range::of(values);
+            scale(values, range);
+        };
         let mut values = [-37.5, 12.5, -12.5, 62.5];
         scale(&mut values);
         assert_eq!(values, [-1.0, 0.0, -0.5, 1.0]);

@@ -109,7 +109,7 @@ impl Recordings {
             min: known(all.min.into()),
             max: known(all.max.into()),
             mean: known(all.mean),
-            neighbours: neighbours(self).map(|[as_read, _]| as_read),
+            neighbours: neighbours(self, false).map(|[as_read, _]| as_read),
             sd: known((all.squares / all.count).sqrt()),
             constant_recordings: each.iter().filter(|m| m.min == m.max).count(),
         }

@@ -54,6 +54,11 @@ pub(crate) fn open<'a>(
     {
         return Err(DataError::Network { path: path.to_owned(), what });
     }
+    if let [NamedArray { values: ArrayValues::Other(what), .. }] = &arrays[..]
+        && what.contains("; ")
+    {
+        return Err(DataError::unsupported(path, format!("expected tensors of recordings, got {what}")));
+    }
     let format = match format {
         Format::Safetensors => "tensors of safetensors",
         Format::Zip | Format::Legacy => "tensors of torch.save",
@@ -78,6 +83,10 @@ fn network(value: &Value) -> Option<String> {
     }
     None
 }
+
+/// What to do about an object that is a data set of PyTorch.
+const DATA_SET: &str = "; save its tensors in Python: torch.save({'train_x': x, 'train_y': y, 'test_x': ..., 'test_y': \
+                      ...}, 'recordings.pt') with x, y = dataset.tensors, say";
 
 /// Whether a file is one of torch.save or safetensors, by its content and, where that could be anything, its name.
 fn is_torch(path: &Path) -> bool {
@@ -124,9 +133,20 @@ fn collect(name: String, value: Value, arrays: &mut Vec<NamedArray>) {
                 arrays.push(NamedArray { name: named(), shape, values: ArrayValues::Texts(texts) });
                 return;
             }
+            if let Some(what) = one_by_one(&items) {
+                arrays.push(NamedArray {
+                    name: named(),
+                    shape: Vec::new(),
+                    values: ArrayValues::Other(what),
+                });
+                return;
+            }
             let plain: Option<Vec<f64>> = items
                 .iter()
-                .map(|item| item.as_f64().filter(|_| matches!(item, Value::Int(_) | Value::Float(_))))
+                .map(|item| {
+                    let single = item.as_tensor().is_some_and(|tensor| tensor.shape.is_empty());
+                    item.as_f64().filter(|_| single || matches!(item, Value::Int(_) | Value::Float(_)))
+                })
                 .collect();
             match plain.filter(|plain| !plain.is_empty()) {
                 Some(plain) => {
@@ -146,10 +166,37 @@ fn collect(name: String, value: Value, arrays: &mut Vec<NamedArray>) {
             arrays.push(numbers(vec![value], Vec::new()));
         }
         other => {
-            let values = ArrayValues::Other(other.describe());
+            let set = other.as_opaque().is_some_and(|opaque| opaque.what.contains("ataset"));
+            let remedy = if set { DATA_SET } else { "" };
+            let values = ArrayValues::Other(format!("{}{remedy}", other.describe()));
             arrays.push(NamedArray { name: named(), shape: Vec::new(), values });
         }
     }
+}
+
+/// What a list is that has a tensor, or a tensor and a label, for each recording, in words.
+fn one_by_one(items: &[Value]) -> Option<String> {
+    // Fewer may be a list of splits.
+    const MANY: usize = 8;
+    let shape = |item: &Value| item.as_tensor().map(|tensor| tensor.shape.clone());
+    let pair = |item: &Value| match item.items() {
+        Some([x, y]) if shape(y).is_none_or(|shape| shape.iter().all(|&dim| dim == 1)) => shape(x),
+        _ => None,
+    };
+    let all = |of: &dyn Fn(&Value) -> Option<Vec<usize>>| {
+        let first = items.first().and_then(of)?;
+        (items.len() > MANY && items.iter().all(|item| of(item).as_ref() == Some(&first)))
+            .then_some(items.len())
+    };
+    if let Some(n) = all(&|item| shape(item).filter(|shape| !shape.is_empty())) {
+        return Some(format!("a list of {n} tensors, one a recording; save torch.stack(...) of it"));
+    }
+    all(&pair).map(|n| {
+        format!(
+            "a list of {n} pairs of a recording and its label; save {{'train_x': torch.stack([x for x, y in pairs]), \
+             'train_y': torch.tensor([int(y) for x, y in pairs])}} and the same of the test split"
+        )
+    })
 }
 
 fn of_tensor(name: String, tensor: TensorData) -> NamedArray {
@@ -224,6 +271,54 @@ mod tests {
         };
         let (data, _) = read(&path, &options).unwrap();
         assert_eq!((data.train.contacts, data.train.samples, &data.train.y[..]), (4, 100, &[2, 0][..]));
+    }
+
+    /// A tensor a recording, or a pair with its label, is no array; nor is an object.
+    #[test]
+    fn lists_of_recordings_are_called_so() {
+        let tensor =
+            |shape: &[usize]| Value::from(TensorData::from_f32(shape, &vec![0.0; shape.iter().product()]));
+        let described = |value: Value| {
+            let mut arrays = Vec::new();
+            collect(String::new(), value, &mut arrays);
+            arrays.iter().map(|array| array.described().describe(&array.name)).collect::<Vec<_>>()
+        };
+        let said = described(Value::List(vec![tensor(&[2, 3]); 9]));
+        assert_eq!(said, ["tensor (a list of 9 tensors, one a recording; save torch.stack(...) of it)"]);
+        let pair = Value::Tuple(vec![tensor(&[2, 3]), Value::Int(1)]);
+        let said = described(Value::List(vec![pair; 9]));
+        assert!(
+            said.len() == 1 && said[0].contains("a list of 9 pairs") && said[0].contains("torch.stack"),
+            "{said:?}"
+        );
+        // Labels are numbers; splits, or tensors of other shapes, are arrays of their own.
+        assert_eq!(described(Value::List(vec![tensor(&[]); 9])), ["tensor (9)"]);
+        assert_eq!(described(Value::List(vec![tensor(&[2, 3]); 2])), ["0 (2 x 3)", "1 (2 x 3)"]);
+        let object = Value::Opaque(Box::new(escape_checkpoint::Opaque {
+            what: "an object of torch.utils.data.dataset.TensorDataset".to_owned(),
+            remedy: String::new(),
+            fields: Vec::new(),
+            is_tensor: false,
+        }));
+        assert!(described(object)[0].contains("TensorDataset; save its tensors"));
+    }
+
+    /// Single numbers are asked for more than once, and tensors can be read but once.
+    #[test]
+    fn numbers_beside_the_tensors_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r.pt");
+        let x: Vec<f32> = (0..12).map(|i| i as f32 / 11.0).collect();
+        let entries = [
+            ("train_x", TensorData::from_f32(&[2, 2, 3], &x).into()),
+            ("train_y", Value::List(vec![Value::Int(0), Value::Int(2)])),
+            ("contacts", Value::Int(2)),
+            ("sample_rate_hz", Value::Float(24e3)),
+        ];
+        let entries = entries.map(|(key, value)| (Value::from(key), value)).to_vec();
+        escape_checkpoint::write(&path, &Value::Dict(entries)).unwrap();
+        let (data, _) = read(&path, &ReadOptions::default()).unwrap();
+        assert_eq!((data.train.contacts, data.train.samples, data.sample_rate_hz), (2, 3, 24e3));
     }
 
     #[test]

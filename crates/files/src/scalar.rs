@@ -82,15 +82,6 @@ impl Scalar {
     }
 }
 
-/// A double as a single; finite values stay finite, so that an error can tell "too large" from "infinite".
-#[inline]
-pub fn narrow(value: f64) -> f32 {
-    match value as f32 {
-        v if v.is_infinite() && value.is_finite() => f32::MAX.copysign(v),
-        v => v,
-    }
-}
-
 /// Hand `count` elements to `sink`, some thousand at a time: the number of the first, and the run itself.
 ///
 /// # Errors
@@ -167,13 +158,5 @@ mod tests {
         assert_eq!(read(100_000).unwrap(), (0..100_000).map(f64::from).collect::<Vec<_>>());
         assert_eq!(read(100_001).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(read(usize::MAX).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-    }
-
-    #[test]
-    fn narrowing_keeps_finite_values_finite() {
-        assert_eq!(narrow(1e300), f32::MAX);
-        assert_eq!(narrow(-1e300), f32::MIN);
-        assert_eq!(narrow(f64::NEG_INFINITY), f32::NEG_INFINITY);
-        assert!(narrow(f64::NAN).is_nan());
     }
 }

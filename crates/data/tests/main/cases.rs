@@ -378,6 +378,167 @@ save('globally.npz', one)
     }
 }
 
+/// Recordings within [-1, 1] that were not stretched to it are taken as they are, and that is said.
+#[test]
+fn what_was_not_stretched_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("d.npz");
+    let said = |change: &dyn Fn(usize, f32) -> f32, scaling| {
+        let mut data = Dataset { train: recordings(12, 4, 100), ..dataset() };
+        data.train.x.iter_mut().enumerate().for_each(|(i, v)| *v = change(i / 400, *v));
+        write_npz(&path, &data).unwrap();
+        let (_, notes) = read_with(&path, |options| options.scaling = scaling).unwrap();
+        texts(&notes)
+    };
+    let half = |_, v: f32| (v + 1.0) / 2.0;
+    contains(
+        &said(&half, Rescale::Auto),
+        &[
+            "train: values are taken as they are",
+            "most of the 12 recordings",
+            "spans 0.997 of 2",
+            "--scaling per-recording",
+            "--scaling none",
+        ],
+    );
+    let some = |n: usize, v: f32| if n % 6 == 0 { v * 1e-3 } else { v };
+    contains(&said(&some, Rescale::Auto), &["but 2 of 12 span less than a tenth of the median one"]);
+    for (change, scaling) in [
+        (&half as &dyn Fn(usize, f32) -> f32, Rescale::None),
+        (&half, Rescale::PerRecording),
+        (&|_, v| v, Rescale::Auto),
+    ] {
+        assert!(!said(change, scaling).contains("as they are"));
+    }
+    let spikes = said(&|_, v| if v > 0.5 { 1.0 } else { 0.0 }, Rescale::Auto);
+    contains(&spikes, &["train: every value is 0 or 1"]);
+}
+
+/// Doubles beyond what a float32 holds are refused with their place; one among others is a broken value.
+#[test]
+fn doubles_beyond_float32() {
+    let Some(python) = python() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let script = "
+base = x(6, 4)
+np.savez('large.npz', test_x=base * 1e300, test_y=y(6))
+np.savez('small.npz', test_x=base * 1e-300, test_y=y(6))
+base[4, 2, 7] = -1e300
+np.savez('one.npz', test_x=base, test_y=y(6))
+";
+    run(&python, dir.path(), script);
+    let read =
+        |name: &str, drop_bad| read_with(&dir.path().join(name), |options| options.drop_bad = drop_bad);
+    for (name, part) in [("large", "beyond what a float32"), ("small", "below what a float32")] {
+        let error = message(read(&format!("{name}.npz"), false).unwrap_err());
+        contains(&error, &["test split", "recording 0, contact", part, "another unit"]);
+    }
+    let error = message(read("one.npz", false).unwrap_err());
+    contains(&error, &["recording 4, contact 2, sample 7 is -1e300", "beyond what a float32"]);
+    assert_eq!(read("one.npz", true).unwrap().0.test.len(), 5);
+}
+
+/// Rows that are recordings in MATLAB, in both orders of their values; what the file's own numbers make of them.
+#[test]
+fn orders_of_flat_rows_are_told() {
+    let Some(python) = python() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let script = "
+t = np.arange(100) * 0.25 + np.arange(8)[:, None] * 0.5
+w = np.sin(t + np.arange(16)[:, None, None])
+def save(name, v, **more): scipy.io.savemat(name, dict(test_data_rat=v, test_data_labels=y(16) + 1, **more))
+save('rows.mat', w.reshape(16, -1))
+save('turned.mat', w.transpose(0, 2, 1).reshape(16, -1))
+save('told.mat', w.reshape(16, -1).T, samples=200.0)
+np.savez('cube.npz', test_x=w.transpose(1, 2, 0), test_y=y(16), contacts=np.ones((8, 3)) * np.arange(3))
+np.savez('positions.npz', test_x=w, test_y=y(16), contacts=np.ones((8, 3)) * np.arange(3),
+    sample_rate_hz=np.full(16, 24000.0))
+np.savez('units.npz', test_x=w, test_y=y(16), sample_rate_hz=np.array('30 kHz'))
+np.savez('none.npz', test_x=w[:0], test_y=y(0))
+";
+    run(&python, dir.path(), script);
+    let read = |name: &str, axes: &str| {
+        read_with(&dir.path().join(name), |options| options.axes = axes.parse().ok())
+    };
+    contains(&message(read("rows.mat", "").unwrap_err()), &["--axes N,S,C", "N,C,S (sample after sample)"]);
+    for (name, right, wrong) in [("rows.mat", "N,S,C", "N,C,S"), ("turned.mat", "N,C,S", "N,S,C")] {
+        let (_, notes) = read(name, wrong).unwrap();
+        contains(&texts(&notes), &["fits clearly better", &format!("--axes {right}")]);
+        let (data, notes) = read(name, right).unwrap();
+        assert!(!texts(&notes).contains("fits clearly better"));
+        assert_eq!((data.test.contacts, data.test.samples), (8, 100));
+    }
+    let (data, notes) = read("told.mat", "").unwrap();
+    assert_eq!((data.test.contacts, data.test.samples), (4, 200));
+    contains(&texts(&notes), &["4 contacts x 200 samples, as `samples` in the file says"]);
+    let error = message(read("cube.npz", "").unwrap_err());
+    contains(&error, &["8 recordings but 16 labels", "8 x 100 x 16", "--axes C,S,N"]);
+    assert_eq!(read("cube.npz", "C,S,N").unwrap().0.test.len(), 16);
+    let (data, notes) = read("positions.npz", "").unwrap();
+    assert_eq!(data.sample_rate_hz, 24e3);
+    contains(&texts(&notes), &["contacts is 8 x 3 different numbers, expected one number"]);
+    let (_, notes) = read("units.npz", "").unwrap();
+    contains(&texts(&notes), &["sample_rate_hz is text", "30000 Hz assumed"]);
+    contains(&message(read("none.npz", "").unwrap_err()), &["no split has a recording"]);
+}
+
+/// Elements of arrays of structures, lists of recordings, and files of Octave's own.
+#[test]
+fn other_containers_are_named() {
+    let Some(python) = python() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let script = "
+import gzip, h5py
+v = x(4, 2)
+inner = np.zeros((1, 2), dtype=[('x', object), ('y', object)])
+for i in (0, 1): inner[0, i]['x'], inner[0, i]['y'] = v[i * 2:][:2].reshape(2, -1).T, y(2) + 1
+scipy.io.savemat('s.mat', dict(s=dict(inner=inner), t=inner))
+text = b'# Created by Octave 8.4.0'
+open('text.mat', 'wb').write(text)
+open('binary.mat', 'wb').write(b'Octave-1-L' + bytes(100))
+open('zip.mat', 'wb').write(gzip.compress(text))
+np.savez('object.npz', train_x=v.astype(object), train_y=y(4))
+with h5py.File('b.h5', 'w') as f:
+    f['train_x'] = v
+    f['train_y'] = np.eye(3, dtype=bool)[y(4)]
+# Texts of any length, so many that they fill several heaps.
+names = ['dorsiflexion', 'plantarflexion', 'pricking']
+for name, more in (('plain', {}), ('chunks', dict(chunks=(70,), compression='gzip', shuffle=True))):
+    with h5py.File(name + '.h5', 'w') as f:
+        f['train_x'] = x(600, 1)
+        f.create_dataset('train_y', data=[names[i] for i in y(600)], dtype=h5py.string_dtype(), **more)
+    with h5py.File('fixed_' + name + '.h5', 'w') as f:
+        f['train_x'] = x(600, 1)
+        f.create_dataset('train_y', data=np.array(names)[y(600)].astype('S'), **more)
+whole = open('plain.h5', 'rb').read()
+at = whole.index(b'plantarflexion')
+open('cut.h5', 'wb').write(whole[:at - 16] + bytes([255, 255]) + whole[at - 14:])
+";
+    run(&python, dir.path(), script);
+    let read = |name: &str, x: &str, y: &str| {
+        read_with(&dir.path().join(name), |options| {
+            let list = |names: &str| names.split(',').filter(|n| !n.is_empty()).map(String::from).collect();
+            (options.x, options.y) = (list(x), list(y));
+        })
+    };
+    let (data, _) = read("s.mat", "s.inner(1).x,t(2).x", "s.inner(1).y,t(2).y").unwrap();
+    let all = expected(4, 2, 100);
+    assert!(data.train.x == all[..400] && data.test.x == all[400..] && data.train.y == [0, 1]);
+    let error = message(read("s.mat", "s.inner.x", "s.inner.y").unwrap_err());
+    contains(&error, &["s.inner.y: an array of 2 structures (1 x 2)", "(1).y", "cannot read"]);
+    contains(&message(read("s.mat", "t(3).x", "t(3).y").unwrap_err()), &["2 structures"]);
+    for name in ["text.mat", "binary.mat", "zip.mat"] {
+        contains(&message(read(name, "", "").unwrap_err()), &["Octave", "save -v7 or save -hdf5"]);
+    }
+    contains(&message(read("object.npz", "", "").unwrap_err()), &["numpy.stack(...), text with dtype=str"]);
+    assert_eq!(read("b.h5", "", "").unwrap().0.train.y, [0, 1, 2, 0]);
+    for name in ["plain.h5", "chunks.h5", "fixed_plain.h5", "fixed_chunks.h5"] {
+        let (data, _) = read(name, "", "").unwrap();
+        assert!(data.train.y.iter().zip((0..3).cycle()).all(|(a, b)| *a == b) && data.train.len() == 600);
+    }
+    contains(&message(read("cut.h5", "", "").unwrap_err()), &["damaged", "train_y", "not in its heap"]);
+}
+
 /// A broken electrode, in all recordings or in some.
 #[test]
 fn broken_contacts() {
@@ -410,6 +571,41 @@ fn broken_contacts() {
     assert!(
         zero.test.x[200..300].iter().all(|v| *v == 0.0) && zero.test.x[400..500].iter().all(|v| *v == 0.0)
     );
+    // Whatever the dead contacts hold, sound ones alone say how counts with an offset are scaled.
+    let counts = |r: &mut escape_data::Recordings| r.x.iter_mut().for_each(|v| *v = *v * 2000.0 + 32768.0);
+    let mut raw = data.clone();
+    for split in [&mut raw.train, &mut raw.test] {
+        counts(split);
+        for x in split.x.chunks_exact_mut(600) {
+            x[400..500].fill(0.0);
+        }
+    }
+    write_npz(&path, &raw).unwrap();
+    for how in [BadContacts::Zero, BadContacts::Mean] {
+        let (scaled, notes) = read(how, false).unwrap();
+        contains(&texts(&notes), &["scaled each of 5 recordings", "(values from 30768 to 34768)"]);
+        let by_hand = |x: &[f32]| {
+            let sound = x[..200].iter().chain(&x[300..400]).chain(&x[500..]);
+            let (min, max) = sound.fold((f32::MAX, f32::MIN), |(a, b), v| (a.min(*v), b.max(*v)));
+            (x[0] - min) / (max - min) * 2.0 - 1.0
+        };
+        for (got, raw) in scaled.train.x.chunks_exact(600).zip(raw.train.x.chunks_exact(600)) {
+            assert!((got[0] - by_hand(raw)).abs() < 1e-5);
+            let dead =
+                |s: usize| if how == BadContacts::Zero { 0.0 } else { (got[300 + s] + got[500 + s]) / 2.0 };
+            assert!((0..100).all(|s| got[400 + s] == dead(s)), "{how}");
+        }
+    }
+    // Without the option it is said that the flat contact sets the scale.
+    for x in raw.train.x.chunks_exact_mut(100).filter(|x| x.iter().any(|v| v.is_nan())) {
+        x.fill(f32::NAN);
+    }
+    for x in [&mut raw.train.x, &mut raw.test.x] {
+        x.iter_mut().filter(|v| v.is_nan()).for_each(|v| *v = 32768.0);
+    }
+    write_npz(&path, &raw).unwrap();
+    let (_, notes) = read(BadContacts::Refuse, false).unwrap();
+    contains(&texts(&notes), &["the scale is set by it", "span 11.5 % of the range"]);
     // Flat contacts alone are noted.
     for split in [&mut data.train, &mut data.test] {
         split.x.iter_mut().filter(|v| v.is_nan()).for_each(|v| *v = 0.0);

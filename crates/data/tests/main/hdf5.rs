@@ -110,6 +110,7 @@ one('holes.mat', lambda f: f.create_dataset('test_data_rat', (4, 5600), 'f8', ch
 one('complex.mat', lambda f: f.create_dataset('test_data_rat', data=np.zeros((4, 5600), complex)))
 one('text.mat', lambda f: f.create_dataset('test_data_rat', data='a rat'))
 one('bool.mat', lambda f: f.create_dataset('test_data_rat', data=np.zeros((4, 5600), bool)))
+one('words.mat', lambda f: f.create_dataset('test_data_rat', data=['a', 'rat'], dtype=h5py.string_dtype()))
 one('turned.mat', lambda f: f.create_dataset('test_data_rat', data=x(4, 56).reshape(4, -1).T))
 one('cube.mat', lambda f: f.create_dataset('test_data_rat', data=x(4, 56)))
 one('none.mat', lambda f: None)
@@ -127,7 +128,8 @@ one('none.mat', lambda f: None)
         ("holes.mat", &["chunk 0 of 16 was never written"]),
         ("complex.mat", &["got compounds (complex"]),
         ("text.mat", &["wrong element type of test_data_rat"]),
-        ("bool.mat", &["h5py's bool"]),
+        ("bool.mat", &["recording 0 is constant (0 throughout)"]),
+        ("words.mat", &["wrong element type of test_data_rat", "got text"]),
         ("turned.mat", &["got 4 x 5600", "transpose"]),
         ("cube.mat", &["got 100 x 56 x 4"]),
         ("none.mat", &["has no array test_data_rat", "it holds test_data_labels"]),

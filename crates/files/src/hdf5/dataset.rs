@@ -20,6 +20,8 @@ pub struct Dataset {
     filters: Vec<Filter>,
     /// Bytes of an element.
     each: usize,
+    /// Dimensions that the file does not know of.
+    own: usize,
 }
 
 /// Positions of chunks, slowest dimension first.
@@ -80,7 +82,7 @@ impl Dataset {
                 "it is stored with the filter {other}, expected deflate (gzip), shuffle or fletcher32; save it anew"
             )));
         }
-        Ok(Self { dims, limits, layout, filters: object.filters, each })
+        Ok(Self { dims, limits, layout, filters: object.filters, each, own: 0 })
     }
 
     /// Take each element for `parts` smaller ones, in a dimension of their own.
@@ -89,6 +91,7 @@ impl Dataset {
         self.dims.push(parts);
         self.limits.push(Some(parts));
         self.each = (each / parts.max(1)) as usize;
+        self.own += 1;
         if let Layout::Chunked { chunk, .. } = &mut self.layout
             && let Some(size) = chunk.last_mut()
         {
@@ -270,7 +273,8 @@ impl ChunkReader<'_> {
         budget: &mut Budget,
         sink: &mut Sink<'_>,
     ) -> Result<(), Fault> {
-        let rank = self.dataset.dims.len();
+        // One of our own is never cut.
+        let rank = self.dataset.dims.len() - self.dataset.own;
         let chunks = self.grid.count();
         // Every node leads to one chunk at least, so that more of them are damage; some for the path to them.
         let limit = chunks.saturating_add(1 << 10);

@@ -1,5 +1,5 @@
-//! HDF5 as far as MATLAB, Octave, h5py and Keras need it: groups, and data sets of plain numbers, text or references,
-//! contiguous, compact or in chunks, with the filters shuffle, deflate and fletcher32, in either byte order.
+//! HDF5 as far as MATLAB, Octave, h5py and Keras need it: groups, and data sets of plain numbers, enumerations, text or
+//! references, contiguous, compact or in chunks, with the filters shuffle, deflate and fletcher32, in either byte order.
 //!
 //! The reader is this project's own because it has to keep to a [`Budget`](crate::budget::Budget): of the two maintained
 //! crates that need no C library, one changed byte in a file of 17 kB makes one (`hdf5-pure` 0.47) ask for 64 GiB and
@@ -14,10 +14,12 @@
 //! named.
 
 mod dataset;
+mod heap;
 mod objects;
 mod raw;
 
 pub use dataset::Dataset;
+pub use heap::texts;
 pub use objects::{Number, Object, Visit, members, superblock};
 pub use raw::{Fault, Raw, damaged};
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Seek, SeekFrom};
 
+use super::heap;
 use super::raw::{Fault, Fields, METADATA_LIMIT, Raw, Sizes, damaged, unsupported, without_checksum};
 use crate::invalid;
 use crate::scalar::{Element, Endian, Scalar};
@@ -201,6 +202,8 @@ pub enum Number {
     Plain(Element),
     /// Texts of so many bytes.
     Text(u32),
+    /// Texts of any length, see [`texts`](super::texts).
+    AnyText,
     /// Addresses of objects in the same file.
     References,
     /// Something else, in words.
@@ -467,7 +470,15 @@ fn number(fields: &mut Fields<'_>) -> io::Result<Number> {
         6 => return other("compounds (complex numbers or records)"),
         7 if size == 8 && bits & 0x0f == 0 => return Ok(Number::References),
         7 => return other("references"),
-        8 => return other("an enumeration (h5py's bool)"),
+        // The type of an enumeration's numbers follows; h5py's bool is one of 0 and 1.
+        8 => match fields.peek().is_some_and(|class| class & 0x0f == 0) {
+            true => return number(fields),
+            false => return other("an enumeration of no whole numbers"),
+        },
+        9 if bits & 0x0f == 1 && size == heap::ELEMENT => return Ok(Number::AnyText),
+        9 if bits & 0x0f == 1 => {
+            return other("texts of any length; save numpy.asarray(y, dtype='S') of them");
+        }
         9 => return other("lists of any length"),
         10 => return other("arrays"),
         _ => return other("an unusual element type"),

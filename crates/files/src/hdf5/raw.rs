@@ -95,6 +95,11 @@ impl<'a> Fields<'a> {
         Ok(taken)
     }
 
+    /// The next byte, which stays.
+    pub fn peek(&self) -> Option<u8> {
+        self.rest.first().copied()
+    }
+
     pub fn skip(&mut self, count: usize) -> io::Result<()> {
         self.take(count).map(drop)
     }
