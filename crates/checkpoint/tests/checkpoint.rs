@@ -822,7 +822,8 @@ fn what_fits_but_for_names_is_told_how_to_rename_it() {
 #[test]
 fn what_changes_the_network_is_not_advised() {
     let expected = Architecture::Modified.parameters(8, 8);
-    let message = |change: &dyn Fn(&mut Vec<(String, TensorData)>)| {
+    type Weights = Vec<(String, TensorData)>;
+    let message = |change: &dyn Fn(&mut Weights)| {
         let of = |(name, value): (Value, Value)| {
             (name.as_str().unwrap().to_owned(), value.as_tensor().unwrap().clone())
         };

@@ -401,7 +401,7 @@ fn what_was_not_stretched_is_said() {
             "--scaling none",
         ],
     );
-    let some = |n: usize, v: f32| if n % 6 == 0 { v * 1e-3 } else { v };
+    let some = |n: usize, v: f32| if n.is_multiple_of(6) { v * 1e-3 } else { v };
     contains(&said(&some, Rescale::Auto), &["but 2 of 12 span less than a tenth of the median one"]);
     for (change, scaling) in [
         (&half as &dyn Fn(usize, f32) -> f32, Rescale::None),
