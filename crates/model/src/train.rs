@@ -309,6 +309,7 @@ impl Trainer {
         let start = Instant::now();
         let device = self.net.device();
         let epoch = self.epoch + 1;
+        self.watch.epoch_of(train.len());
         // Dropout draws from libtorch's generator: a resumed epoch must find it where it left it.
         tch::manual_seed((self.options.seed ^ ((self.epoch as u64 + 1) << 32)) as i64);
         let order = order(&train.y, self.options.balance, self.options.seed, self.epoch);

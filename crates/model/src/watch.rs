@@ -7,7 +7,8 @@ use escape_network::arch::{CLASS_NAMES, CLASSES};
 
 use escape_network::metrics::predicted;
 
-/// Recordings that the last batches must hold before anything is made of them.
+/// Recordings that the last batches must hold before anything is made of them; of their loss, as many as an epoch has
+/// where those are fewer.
 const WINDOW: usize = 128;
 /// Factor between the loss of these batches and the loss before that is called an explosion.
 const EXPLOSION: f64 = 3.0;
@@ -107,6 +108,8 @@ pub struct Watch {
     /// Loss and balanced accuracy of the best epoch so far.
     before: Option<(f64, f64)>,
     epoch: usize,
+    /// Recordings of an epoch; 0 if unknown.
+    recordings: usize,
     loss_told: bool,
     guessing_told: bool,
     thresholds_told: Vec<String>,
@@ -116,6 +119,11 @@ impl Watch {
     /// Takes loss and balanced accuracy of the best epoch so far for what is to be kept up.
     pub fn expect(&mut self, loss: f64, balanced_accuracy: f64) {
         self.before = Some((loss, balanced_accuracy));
+    }
+
+    /// So many recordings make an epoch.
+    pub fn epoch_of(&mut self, recordings: usize) {
+        self.recordings = recordings;
     }
 
     /// One batch: mean loss, and logits, B x classes row-major, of recordings of these classes.
@@ -144,23 +152,24 @@ impl Watch {
         while self.window.front().is_some_and(|first| total(&self.window) - first.samples >= WINDOW) {
             self.window.pop_front();
         }
+        let mut found = Vec::new();
+        let before = self.before.map_or(0.0, |b| b.0).max((CLASSES as f64).ln());
+        if let Some(recent) = self.recent_loss().filter(|recent| *recent > EXPLOSION * before)
+            && !self.loss_told
+        {
+            self.loss_told = true;
+            found.push(Trouble::Loss { epoch, step, recent, before });
+        }
         let samples = total(&self.window);
         if samples < WINDOW {
-            return Vec::new();
+            return found;
         }
         let n = samples as f64;
-        let recent = self.window.iter().map(|b| b.loss).sum::<f64>() / n;
         let accuracy = self.window.iter().map(|b| b.correct).sum::<usize>() as f64 / n;
         let largest =
             (0..CLASSES).map(|class| self.window.iter().map(|b| b.actual[class]).sum::<usize>()).max();
         let share = largest.unwrap_or(0) as f64 / n;
         let guess = 1.0 / CLASSES as f64;
-        let mut found = Vec::new();
-        let before = self.before.map_or(0.0, |b| b.0).max((CLASSES as f64).ln());
-        if !self.loss_told && recent > EXPLOSION * before {
-            self.loss_told = true;
-            found.push(Trouble::Loss { epoch, step, recent, before });
-        }
         if let Some((_, before)) = self.before {
             // Standard error of an accuracy that is guessed over the window.
             let error = (share * (1.0 - share) / n).sqrt();
@@ -171,6 +180,19 @@ impl Watch {
             }
         }
         found
+    }
+
+    /// Mean loss of the last batches, once they hold enough recordings.
+    fn recent_loss(&self) -> Option<f64> {
+        let least = if self.recordings == 0 { WINDOW } else { WINDOW.min(self.recordings) };
+        let (mut samples, mut loss) = (0, 0.0);
+        for batch in self.window.iter().rev() {
+            (samples, loss) = (samples + batch.samples, loss + batch.loss);
+            if samples >= least {
+                return Some(loss / samples as f64);
+            }
+        }
+        None
     }
 
     /// A layer's threshold at the start and now.
@@ -232,6 +254,27 @@ mod tests {
         assert!(matches!(told[1], Trouble::Guessing { epoch: 1, step: 4, .. }));
         assert!(matches!(told[2], Trouble::Loss { epoch: 2, step: 1, .. }));
         assert!(told[1].to_string().contains("0.312"), "{}", told[1]);
+    }
+
+    /// 20 recordings an epoch never fill the window by themselves.
+    #[test]
+    fn an_explosion_of_a_small_training_is_told() {
+        let logits: Vec<f32> = (0..10).flat_map(|_| [0.0, 0.0, 1.0]).collect();
+        let labels = vec![0i64; 10];
+        let told = |recordings: usize| {
+            let mut watch = Watch::default();
+            watch.epoch_of(recordings);
+            watch.expect(0.7, 0.75);
+            let mut told = watch.batch((1, 1), 0.7, &logits, &labels);
+            told.extend(watch.batch((1, 2), 0.7, &logits, &labels));
+            assert_eq!(told, [], "a healthy epoch");
+            told.extend(watch.batch((2, 1), 9.0, &logits, &labels));
+            told.extend(watch.batch((2, 2), 9.0, &logits, &labels));
+            told
+        };
+        let found = told(20);
+        assert!(matches!(found[..], [Trouble::Loss { epoch: 2, step: 1, .. }]), "{found:?}");
+        assert_eq!(told(1000), []);
     }
 
     #[test]

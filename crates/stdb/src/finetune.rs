@@ -295,6 +295,8 @@ impl FineTuner {
         let scale = self.trainable.network.rules.loss_scale.factor(self.options.steps);
         let batches = order.chunks(self.options.batch_size.max(1));
         let steps = batches.len();
+        let seen = limit.map_or(train.len(), |n| n.saturating_mul(self.options.batch_size).min(train.len()));
+        self.watch.epoch_of(seen);
         for (i, batch) in batches.take(limit.unwrap_or(usize::MAX)).enumerate() {
             let factor = self.options.schedule.factor(self.epoch, i, steps);
             let (readout, batch_loss) = self.step(train, batch, factor)?;
