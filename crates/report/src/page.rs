@@ -113,6 +113,7 @@ fn summary(run: &Run) -> String {
     let tally = Tally::of(run);
     let ann = reference_ann(run);
     let spiking = best_spiking(run);
+    let recordings = run.recordings();
     let mut out = Vec::new();
     match (ann, spiking) {
         (Some(a), Some(s)) => {
@@ -124,12 +125,9 @@ fn summary(run: &Run) -> String {
             } else {
                 format!("{:.1} points more", -points)
             };
-            let (first, second) = if a.samples == s.samples {
-                (format!("Of {} test recordings, the ANN", text::grouped(a.samples)), String::new())
-            } else {
-                let of = |e: &Evaluation| text::grouped(e.samples);
-                (format!("Of {} test recordings, the ANN", of(a)), format!(", of {},", of(s)))
-            };
+            let of = |e: &Evaluation| text::grouped(e.samples);
+            let first = format!("Of {} {recordings}, the ANN", of(a));
+            let second = if a.samples == s.samples { String::new() } else { format!(", of {},", of(s)) };
             out.push(format!(
                 "{first} classifies <b>{}</b> correctly and the best spiking network, <b>{}</b> ({}, T = {}){second} \
                  <b>{}</b>, {compared}.",
@@ -141,7 +139,7 @@ fn summary(run: &Run) -> String {
             ));
         }
         (Some(e), None) | (None, Some(e)) => out.push(format!(
-            "Of {} test recordings, {} ({}{}) classifies <b>{}</b> correctly.",
+            "Of {} {recordings}, {} ({}{}) classifies <b>{}</b> correctly.",
             text::grouped(e.samples),
             escape(&e.network),
             e.kind.words(),
@@ -168,7 +166,7 @@ fn summary(run: &Run) -> String {
                 out.push(format!("{name} is no better than that: it has learned nothing that shows here."));
             }
             Some(Worthless::Silent) => out.push(format!(
-                "{name} fires no spike: its answers do not come from the recordings, and that it needs little energy \
+                "{name} has a layer that fires no spike: its answers do not come from the recordings, and that it needs little energy \
                  means nothing."
             )),
             None => {}

@@ -102,6 +102,14 @@ impl Run {
         1000.0 / rate.filter(|r| r.is_finite() && *r > 0.0).unwrap_or(SAMPLE_RATE_HZ)
     }
 
+    /// What the recordings are called that networks were judged by: those of the test split, unless the manifest says that
+    /// single commands took the other.
+    pub(crate) fn recordings(&self) -> &'static str {
+        let commands = self.manifest.as_ref().and_then(|m| m.get("commands")).and_then(Value::as_array);
+        let mut judged = commands.into_iter().flatten().filter(|entry| entry["does"] == "evaluate");
+        if judged.any(|entry| entry["split"] == "train") { "training recordings" } else { "test recordings" }
+    }
+
     /// What is known of a layer, from the network's latest activity.
     pub(crate) fn layer(&self, network: &str, layer: &str) -> Option<&rows::Activity> {
         self.activity.as_ref()?.iter().rev().find(|r| r.network == network && r.layer == layer)

@@ -16,7 +16,7 @@ pub(crate) fn standard_error(e: &Evaluation) -> f64 {
 /// Why a network's saving would mean nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Worthless {
-    /// Its neurons never fire, so its answers do not come from the recording.
+    /// A layer before the readout never fires, so its answers do not come from the recording.
     Silent,
     /// It is no better than naming the most frequent class throughout.
     Guesses,
@@ -49,11 +49,14 @@ pub(crate) fn worthless_network(run: &Run, network: &str) -> Option<Worthless> {
     representatives(run).into_iter().filter(|e| e.network == network).find_map(|e| worthless(run, e))
 }
 
-/// Whether no neuron fired on any recording when the network was evaluated so.
+/// Whether a layer before the readout fired no spike on any recording when the network was evaluated so: nothing of the
+/// recordings passes it.
 fn is_silent(run: &Run, e: &Evaluation) -> bool {
     let layers = run.activity_of(&e.network);
-    let measured = !layers.is_empty() && measured_at(run, e) == e.timesteps;
-    measured && layers.iter().all(|layer| layer.spikes_per_sample == 0.0)
+    // Of the readout alone nothing would follow: only the published preset's spikes.
+    let before_readout = layers.len().saturating_sub(1).max(1);
+    let measured = measured_at(run, e) == e.timesteps;
+    measured && layers.iter().take(before_readout).any(|layer| layer.spikes_per_sample == 0.0)
 }
 
 /// Share of the most frequent class among so many recordings: the accuracy of naming it throughout. From the confusion

@@ -250,6 +250,9 @@ fn table1(run: &Run) -> Option<Table> {
          that 1 is a draw and below 1 the ANN wins. Columns headed \"study\" are the published study's values, on its \
          own 7,835 test recordings; they are for reference and no result of this run."
     ));
+    if run.recordings() != "test recordings" {
+        table.notes.push(format!("Accuracies are of {}.", run.recordings()));
+    }
     let bar = reference.or(run.evaluations.iter().flatten().next()).map(|e| e.samples);
     let bar = bar.and_then(|samples| largest_class(run, samples));
     let largest = bar
@@ -274,7 +277,7 @@ fn remarks(marked: &[(String, Worthless)]) -> Vec<String> {
         )
     });
     let silent = of(Worthless::Silent).map(|names| {
-        format!("Silent: {names} fires no spike, so its answers do not come from the recordings, and no saving is told of it.")
+        format!("Silent: {names} has a layer that fires no spike, so its answers do not come from the recordings, and no saving is told of it.")
     });
     guesses.into_iter().chain(silent).collect()
 }
@@ -364,11 +367,17 @@ fn table3(run: &Run) -> Option<Table> {
             study.map_or_else(|| NONE.to_owned(), |s| format!("{:.3} ({})", s.2, s.3)),
         ]);
     }
-    table.notes.push(
+    let judges = run.finetune.iter().flatten().map(|row| row.judged_on.as_deref().unwrap_or("test"));
+    let here = match &distinct(judges)[..] {
+        [] => "",
+        [only] if only == "test" => ", as this run does",
+        [_] => "; this run keeps the one with the best accuracy on held-out training recordings",
+        _ => "; this run did so for some networks, for others by held-out training recordings",
+    };
+    table.notes.push(format!(
         "The published study's best is 0.283 before and 0.699 after 10 epochs at T = 28; it keeps the epoch with the \
-         best test accuracy, as this run does."
-            .to_owned(),
-    );
+         best test accuracy{here}."
+    ));
     Some(table)
 }
 

@@ -292,6 +292,61 @@ fn nothing_is_saved_by_networks_that_decide_nothing() {
     assert!(headline(folder.path()).contains("The ANN is no better than that"));
 }
 
+/// One silent layer is enough: nothing of a recording passes it.
+#[test]
+fn a_silent_layer_before_the_readout_silences_a_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let ann = ("ann", "ann", 0, [[95, 25], [20, 60]], 0.0, 0.0);
+    small_run(folder.path(), &[ann, ("sound", "converted", 4, [[90, 30], [20, 60]], 9.0, 250.0)]);
+    let path = folder.path().join("activity.csv");
+    let add = |layer: &str| {
+        let row = format!("sound,default,4,200,{layer},conv,64,1,1,false,1,0,0\n");
+        fs::write(&path, read(&path) + &row).unwrap();
+        headline(folder.path())
+    };
+    // The readout of the default preset never fires.
+    assert!(add("linear2").contains("4.00 times less"));
+    let text = add("conv2");
+    assert!(text.contains("has a layer that fires no spike") && !text.contains("times less"), "{text}");
+}
+
+/// What judged the epochs is called what it was.
+#[test]
+fn held_out_recordings_are_not_called_the_test_split() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = [[90, 30], [20, 60]];
+    small_run(
+        folder.path(),
+        &[("ann", "ann", 0, good, 0.0, 0.0), ("tuned", "finetuned", 4, good, 9.0, 10.0)],
+    );
+    let page = |judged_on: &[&str]| {
+        let mut text =
+            "network,epoch,train_loss,train_accuracy,test_loss,test_accuracy,seconds,judged_on\n".to_owned();
+        for (n, split) in judged_on.iter().enumerate() {
+            text += &format!("tuned{n},1,0.5,0.8,0.6,0.7,3,{split}\n");
+        }
+        fs::write(folder.path().join("finetune.csv"), text).unwrap();
+        read(&build(folder.path()).unwrap().page)
+    };
+    let held_out = page(&["held-out"]);
+    assert!(read(&folder.path().join("figures/fig3_finetune.csv")).contains(",loss,held-out,0.6"));
+    assert!(
+        held_out.contains("best accuracy on the held-out recordings") && !held_out.contains("test split")
+    );
+    assert!(
+        held_out.contains("this run keeps the one with the best accuracy on held-out training recordings")
+    );
+    for split in ["test", ""] {
+        let test = page(&[split]);
+        assert!(
+            test.contains("best accuracy on the test split") && test.contains(", as this run does"),
+            "{split}"
+        );
+    }
+    let both = page(&["test", "held-out"]);
+    assert!(both.contains("best accuracy on the test split or the held-out recordings"));
+}
+
 #[test]
 fn a_page_is_not_emptied() {
     let folder = tempfile::tempdir().unwrap();

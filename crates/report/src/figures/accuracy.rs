@@ -85,11 +85,12 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
         chapter: Chapter::Accuracy,
         stem: "accuracy_timesteps".to_owned(),
         label: ITEM,
-        caption:
-            "Share of test recordings classified correctly when the simulation runs for T steps, for each \
-                  route from ANN to spiking network; whiskers reach one standard error up and down. The ANN has no \
-                  steps: its accuracy is the level line."
-                .to_owned(),
+        caption: format!(
+            "Share of {} classified correctly when the simulation runs for T steps, for each route from ANN to \
+             spiking network; whiskers reach one standard error up and down. The ANN has no steps: its accuracy is the \
+             level line.",
+            run.recordings()
+        ),
     };
     gallery.add(plan, &derive(run, evaluations), draw)
 }

@@ -9,6 +9,9 @@ use crate::rows::{Finetune, Row, Training};
 use crate::run::{Run, distinct};
 use crate::scene::{Area, Dash, Ink, Scene, Type};
 
+/// The split of what was trained on; every other is what judged.
+const TRAIN: &str = "train";
+
 #[derive(Serialize, Deserialize)]
 struct Epoch {
     network: String,
@@ -18,9 +21,14 @@ struct Epoch {
     value: f64,
 }
 
-fn derive<'a>(rows: impl Iterator<Item = (&'a str, u32, [Option<f64>; 4])>) -> Vec<Epoch> {
-    let names = [("loss", "train"), ("loss", "test"), ("accuracy", "train"), ("accuracy", "test")];
-    rows.flat_map(|(network, epoch, values)| {
+/// Network and epoch, what judged it, and loss and accuracy in training and judged.
+type Judged<'a> = (&'a str, u32, Option<&'a str>, [Option<f64>; 4]);
+
+fn derive<'a>(rows: impl Iterator<Item = Judged<'a>>) -> Vec<Epoch> {
+    rows.flat_map(|(network, epoch, judged_on, values)| {
+        // Earlier versions had nothing but the test split to judge by, and did not say so.
+        let judged = judged_on.unwrap_or("test");
+        let names = [("loss", TRAIN), ("loss", judged), ("accuracy", TRAIN), ("accuracy", judged)];
         // Before the first epoch nothing was trained on yet.
         let measured = names.into_iter().zip(values).filter_map(|(name, value)| Some((name, value?)));
         measured.map(move |((measure, split), value)| Epoch {
@@ -40,6 +48,7 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
             (
                 r.network.as_str(),
                 r.epoch,
+                r.judged_on.as_deref(),
                 [r.train_loss, Some(r.test_loss), r.train_accuracy, Some(r.test_accuracy)],
             )
         });
@@ -50,6 +59,7 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
             (
                 r.network.as_str(),
                 r.epoch,
+                r.judged_on.as_deref(),
                 [r.train_loss, Some(r.test_loss), r.train_accuracy, Some(r.test_accuracy)],
             )
         });
@@ -75,10 +85,19 @@ fn one(
         label: "Figure 3",
         caption: format!(
             "{title}: mean cross-entropy and share of correct answers after each epoch. The ringed point is the \
-             epoch with the best test accuracy."
+             epoch with the best accuracy on the {}.",
+            judges(epochs).join(" or the ")
         ),
     };
     gallery.add(plan, epochs, |epochs| draw(title, epochs))
+}
+
+/// What the epochs were judged by, in words.
+fn judges(epochs: &[Epoch]) -> Vec<String> {
+    let splits = distinct(epochs.iter().map(|e| e.split.as_str()).filter(|split| *split != TRAIN));
+    let words =
+        |split: String| if split == "test" { "test split".to_owned() } else { format!("{split} recordings") };
+    splits.into_iter().map(words).collect()
 }
 
 fn draw(title: &str, epochs: &[Epoch]) -> Scene {
@@ -89,7 +108,7 @@ fn draw(title: &str, epochs: &[Epoch]) -> Scene {
         .enumerate()
         .map(|(i, name)| (Swatch::Line(Ink::Series(i), Dash::Solid, None), name.clone()))
         .collect();
-    entries.push((Swatch::Line(Ink::Muted, Dash::Solid, None), "test split".to_owned()));
+    entries.push((Swatch::Line(Ink::Muted, Dash::Solid, None), judges(epochs).join(" or ")));
     entries.push((Swatch::Line(Ink::Muted, Dash::Dashed, None), "training split".to_owned()));
     let top = 34.0 + legend(&mut scene, 12.0, 34.0, WIDTH - 24.0, &entries) + 34.0;
     let first = f64::from(epochs.iter().map(|e| e.epoch).min().unwrap_or(1));
@@ -104,10 +123,10 @@ fn draw(title: &str, epochs: &[Epoch]) -> Scene {
     {
         let area = Area::new(56.0 + i as f64 * 360.0, top, 290.0, 200.0);
         bottom = area.bottom();
-        let of = |network: &str, split: &str| {
+        let of = |network: &str, trained: bool| {
             let mut line: Vec<(f64, f64)> = epochs
                 .iter()
-                .filter(|e| e.network == network && e.measure == measure && e.split == split)
+                .filter(|e| e.network == network && e.measure == measure && (e.split == TRAIN) == trained)
                 .map(|e| (f64::from(e.epoch), e.value))
                 .collect();
             line.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -123,18 +142,18 @@ fn draw(title: &str, epochs: &[Epoch]) -> Scene {
         let plot = Plot::new(&mut scene, area, Axis::whole(first, last, 6, "epoch"), y);
         for (n, network) in networks.iter().enumerate() {
             let ink = Ink::Series(n);
-            for (split, dash) in [("train", Dash::Dashed), ("test", Dash::Solid)] {
-                let mut line = of(network, split);
-                if let ([(epoch, value)], "train") = (&line[..], split) {
+            for (trained, dash) in [(true, Dash::Dashed), (false, Dash::Solid)] {
+                let mut line = of(network, trained);
+                if let ([(epoch, value)], true) = (&line[..], trained) {
                     // A single epoch shows as a stroke through it.
                     line = vec![(epoch - 0.08, *value), (epoch + 0.08, *value)];
                 }
-                let marks = (line.len() < 16 && split == "test").then_some(n);
+                let marks = (line.len() < 16 && !trained).then_some(n);
                 plot.series(&mut scene, &line, ink, dash, marks);
             }
             if measure == "accuracy"
                 && let Some(best) =
-                    of(network, "test").into_iter().reduce(|a, b| if b.1 > a.1 { b } else { a })
+                    of(network, false).into_iter().reduce(|a, b| if b.1 > a.1 { b } else { a })
             {
                 ring(&mut scene, plot.px(best.0), plot.py(best.1), ink);
                 // Below the ring if there is room: the training curve is usually above.
