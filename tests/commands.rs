@@ -168,6 +168,203 @@ fn spikes_add_up_for_one_recording() {
     assert_eq!(text.matches("conv1").count(), 1, "{text}");
 }
 
+/// A replacement that is stopped leaves nothing of what it replaces beside what is new.
+#[test]
+fn a_stopped_replacement_mixes_no_networks() {
+    let files = Files::with_snn();
+    go(&files, "evaluate --checkpoint @snn.pth --data @data.npz --limit 2 --timesteps 2 --out @results");
+    go(&files, "energy --run @results");
+    let at = |name: &str| files.path().join("results").join(name);
+    let log =
+        "network,epoch,train_loss,train_accuracy,test_loss,test_accuracy,seconds\nsnn,1,1,0.5,1,0.5,1\n";
+    std::fs::write(at("finetune.csv"), log).unwrap();
+    std::fs::create_dir(files.path().join("other")).unwrap();
+    go(&files, "convert --checkpoint @ann.pth --data @data.npz --scale 0.5 --out @other/snn.pth");
+    let other = "--device cpu --quiet evaluate --checkpoint @other/snn.pth --data @data.npz --timesteps 20000 --force \
+                 --out @results";
+    let mut process =
+        Command::new(env!("CARGO_BIN_EXE_escape-snn")).args(arguments(&files, other)).spawn().unwrap();
+    let begun = || std::fs::read_to_string(at("manifest.json")).unwrap().contains("20000");
+    let start = std::time::Instant::now();
+    while !begun() && start.elapsed().as_secs() < 120 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
+    for table in ["evaluations.csv", "activity.csv", "steps.csv", "confusion.csv", "finetune.csv"] {
+        assert_eq!(networks(&at(table)), Vec::<String>::new(), "{table}");
+    }
+    assert!(!at("energy.csv").exists() && !at("energy_steps.csv").exists());
+    let again = "evaluate --checkpoint @snn.pth --data @data.npz --limit 2 --timesteps 2 --out @results";
+    refused(&files, again, &["another checkpoint"]);
+}
+
+/// Processes that add to one folder at a time take turns.
+#[test]
+fn parallel_evaluations_lose_nothing() {
+    let files = Files::with_snn();
+    let evaluate = "--device cpu --quiet --threads 1 evaluate --checkpoint @snn.pth --data @data.npz --limit 1 --timesteps 2 \
+                    --out @results --name";
+    let names: Vec<String> = (0..6).map(|n| format!("n{n}")).collect();
+    let start = |name: &String| {
+        let words = arguments(&files, &format!("{evaluate} {name}"));
+        let program = env!("CARGO_BIN_EXE_escape-snn");
+        Command::new(program).args(words).stdout(std::process::Stdio::null()).spawn().unwrap()
+    };
+    let processes: Vec<_> = names.iter().map(start).collect();
+    for mut process in processes {
+        assert!(process.wait().unwrap().success());
+    }
+    for table in ["evaluations.csv", "activity.csv", "steps.csv", "confusion.csv"] {
+        let mut found = networks(&files.path().join("results").join(table));
+        found.sort();
+        assert_eq!(found, names, "{table}");
+    }
+    let manifest = std::fs::read(files.path().join("results/manifest.json")).unwrap();
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    assert_eq!(manifest["commands"].as_array().unwrap().len(), 6);
+}
+
+/// A run's networks are known by the checkpoints beside their results; what single commands add is kept.
+#[test]
+fn a_runs_networks_are_not_mixed_with_others() {
+    let files = Files::with_snn();
+    let config = format!(
+        "name: a\ndata: {{file: {}}}\nann: {{checkpoint: {}}}\nconvert: [{{name: snn, timesteps: 2}}]\n\
+         evaluate: {{samples: 2}}\nreport: false\n",
+        files.at("data.npz"),
+        files.at("ann.pth")
+    );
+    std::fs::write(files.path().join("run.yaml"), config).unwrap();
+    go(&files, "run @run.yaml --out @run");
+    files.save_seeded("another.pth", 5);
+    let on = "--data @data.npz --limit 2 --out @run";
+    go(&files, "convert --checkpoint @ann.pth --data @data.npz --scale 0.5 --force --out @snn.pth");
+    for command in [
+        format!("evaluate --checkpoint @snn.pth --timesteps 3 {on}"),
+        "spikes --checkpoint @snn.pth --data @data.npz --out @run".to_owned(),
+        format!("evaluate --checkpoint @another.pth {on}"),
+    ] {
+        refused(&files, &command, &["another checkpoint", "--name", "--force"]);
+    }
+    refused(&files, &format!("evaluate --checkpoint @ann.pth {on}"), &["'ann' already"]);
+    go(&files, &format!("evaluate --checkpoint @run/snn.pth --timesteps 3 {on}"));
+    go(&files, &format!("evaluate --checkpoint @snn.pth --timesteps 3 --name half {on}"));
+    let read = |name: &str| std::fs::read(files.path().join("run").join(name)).unwrap();
+    let (table, manifest) = (read("evaluations.csv"), read("manifest.json"));
+    go(&files, "run @run.yaml --out @run --resume");
+    assert!(read("evaluations.csv") == table && read("manifest.json") == manifest);
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    assert_eq!(manifest["commands"].as_array().unwrap().len(), 2);
+}
+
+/// One name stands for one way of simulating, as there is one activity, one energy and one confusion for it; and one
+/// folder for one split.
+#[test]
+fn one_name_is_one_network_used_in_one_way() {
+    let files = Files::with_snn();
+    let evaluate = "evaluate --checkpoint @snn.pth --data @data.npz --limit 2 --out @results";
+    let table = files.path().join("results/evaluations.csv");
+    go(&files, &format!("{evaluate} --timesteps 2"));
+    for otherwise in ["--encoder poisson", "--preset published"] {
+        refused(
+            &files,
+            &format!("{evaluate} --timesteps 3 {otherwise}"),
+            &["encoder direct", "--name", "--force"],
+        );
+    }
+    let spikes =
+        "spikes --checkpoint @snn.pth --data @data.npz --timesteps 2 --encoder poisson --out @results";
+    refused(&files, spikes, &["encoder direct", "--name"]);
+    go(&files, &format!("{evaluate} --timesteps 2 --encoder poisson --name noisy"));
+    assert_eq!(networks(&table), ["snn", "noisy"]);
+    go(&files, &format!("{evaluate} --timesteps 3 --encoder poisson --force"));
+    let text = std::fs::read_to_string(&table).unwrap();
+    assert!(text.contains("snn,converted,default,poisson") && !text.contains("snn,converted,default,direct"));
+    // Training recordings are no test recordings.
+    let train = "evaluate --checkpoint @ann.pth --data @data.npz --split train --limit 2";
+    refused(&files, &format!("{train} --out @results"), &["the test split", "another folder"]);
+    go(&files, &format!("{train} --out @trained"));
+    go(&files, &format!("{evaluate} --timesteps 2 --split train").replace("@results", "@trained"));
+    let test = format!("{evaluate} --timesteps 3").replace("@results", "@trained");
+    refused(&files, &format!("{test} --name other"), &["the train split", "another folder"]);
+    go(&files, "report @trained");
+    let page = std::fs::read_to_string(files.path().join("trained/report/index.html")).unwrap();
+    assert!(page.contains("Of 2 training recordings, the ANN") && !page.contains("Of 2 test recordings"));
+    assert!(page.contains("Share of training recordings"));
+}
+
+/// Accuracies at several T are asked for, or kept; which of them are of other recordings is said.
+#[test]
+fn accuracies_that_are_there_are_not_passed_over_in_silence() {
+    let files = Files::with_snn();
+    let said = |command: &str| {
+        let words = arguments(&files, command);
+        let output = escape(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{text}");
+        text
+    };
+    let evaluate = "evaluate --checkpoint @snn.pth --data @data.npz --out @results";
+    // The network is for four steps.
+    let text = said(&format!("{evaluate} --limit 4 --timesteps 1"));
+    assert!(text.contains("chosen for T = 4; for a single timestep, convert with --timesteps 1"), "{text}");
+    let text = said(&format!("{evaluate} --limit 4 --timesteps 2"));
+    assert!(!text.contains("keeps its accuracies") && !text.contains("chosen for T"), "{text}");
+    refused(
+        &files,
+        &format!("{evaluate} --timesteps 5 --also-at 2,3"),
+        &["'snn' at T = 2 already", "--name"],
+    );
+    let text = said(&format!("{evaluate} --limit 3 --timesteps 5"));
+    assert!(
+        text.contains("'snn' keeps its accuracies at T = 1 (4 recordings), T = 2 (4 recordings)"),
+        "{text}"
+    );
+    assert!(text.contains("beside those of 3 recordings"), "{text}");
+}
+
+/// Options that nothing would be done with.
+#[test]
+fn options_without_effect_are_refused() {
+    let files = Files::new();
+    let on = "--data @data.npz";
+    for (command, part) in [
+        (format!("train {on} --out @out --ignore x"), "--init"),
+        (format!("train {on} --out @out --rename a=b"), "--init"),
+        (format!("evaluate --checkpoint @ann.pth {on} --encoder direct"), "--encoder"),
+        (format!("evaluate --checkpoint @ann.pth {on} --engine dense"), "--engine"),
+        (format!("evaluate --checkpoint @ann.pth {on} --out @out --also-at 1"), "--also-at"),
+    ] {
+        refused(&files, &command, &[part, "leave"]);
+    }
+    assert!(!files.path().join("out").exists());
+}
+
+/// A layer that fires nothing lets nothing through, whatever the others do.
+#[test]
+fn one_silent_layer_silences_a_network() {
+    let files = Files(tempfile::tempdir().unwrap());
+    let folder = files.path().join("results");
+    std::fs::create_dir(&folder).unwrap();
+    let write = |conv2: f64| {
+        let mut text = "network,preset,timesteps,samples,layer,kind,neurons,weights,macs,analog_input,leak,\
+                        spikes_per_sample,synaptic_operations_per_sample\n"
+            .to_owned();
+        for (layer, kind, spikes) in [
+            ("conv1", "conv", 90.0),
+            ("conv2", "conv", conv2),
+            ("conv3", "conv", 8.0),
+            ("linear2", "linear", 0.0),
+        ] {
+            text += &format!("snn,default,4,2,{layer},{kind},64,10,100,false,1,{spikes},20\n");
+        }
+        std::fs::write(folder.join("activity.csv"), text).unwrap();
+        go(&files, "energy --run @results")[0]["silent"].clone()
+    };
+    assert_eq!((write(5.0), write(0.0)), (false.into(), true.into()));
+}
+
 /// One rule for all commands: what is there stays, and `--force` replaces it.
 #[test]
 fn nothing_is_overwritten_unless_asked() {

@@ -27,12 +27,15 @@ fn a_gain_multiplies_the_readout_alone_and_a_swamped_one_is_said() {
     let (before, after) = (thresholds(&plain), thresholds(&gained));
     assert_eq!(before[..4], after[..4]);
     assert_eq!(before[4] * 4.0, after[4]);
+    let notes = |report: &Json| report["notes"].to_string();
+    assert!(notes(&plain).contains("\"the logits of this network are small"), "{plain}");
     let input = |report: &Json| report["readout_input"].as_f64().unwrap() as f32;
     assert_eq!(input(&plain) * 4.0, input(&gained));
 
     // An untrained network has small logits; auto makes its readout's input eight times the softmax's third.
     let auto = run("auto.pth", &["--readout-gain", "auto"]);
     assert!(input(&plain) < 8.0 / 3.0 && (8.0 / 3.0..16.0 / 3.0).contains(&input(&auto)), "{plain} {auto}");
+    assert!(notes(&auto).contains("weights were multiplied by") && !notes(&auto).contains("small"), "{auto}");
     let told = |more: &[&str]| {
         let all = convert(&files, "told.pth", &[&published[..], more, &["--force"]].concat());
         let output = escape(&all.iter().map(String::as_str).collect::<Vec<_>>());
@@ -66,4 +69,19 @@ fn thresholds_are_fitted_to_the_steps_asked_for() {
     };
     let (few, many) = (fitted("1"), fitted("16"));
     assert!(few[0] < many[0] && (0..4).all(|k| few[k] <= many[k]), "{few:?} {many:?}");
+}
+
+#[test]
+fn too_few_calibration_recordings_are_told() {
+    let files = Files::new();
+    let run = |out: &str, samples: &str| {
+        let all =
+            convert(&files, out, &[]).into_iter().map(|word| if word == "2" { samples.into() } else { word });
+        json(&all.collect::<Vec<_>>().iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    assert_eq!(run("few.pth", "3")["notes"], Json::Array(Vec::new()));
+    let there = run("many.pth", "500");
+    let said =
+        format!("calibrated with {} recordings: there are no more, and 500 were asked for", there["samples"]);
+    assert_eq!(there["notes"], Json::from(vec![said]));
 }

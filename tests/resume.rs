@@ -3,6 +3,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use escape_checkpoint::Checkpoint;
+use escape_checkpoint::input::KnownInput;
+use escape_data::npz::{Values, write};
 use serde_json::Value;
 
 use crate::support::{Files, failure, json, lines};
@@ -138,6 +140,9 @@ fn a_network_that_training_does_not_improve_is_kept() {
     assert_eq!(report["judged_on"], "held-out");
     assert!(report["test"]["accuracy"].is_number() && report["test"]["macro_f1"].is_number());
     assert!(weights(&files.path().join("tuned/best.pth")) == weights(&files.path().join("snn.pth")));
+    // It has not seen these recordings; the network of the last epoch has.
+    let nerve = |name: &str| KnownInput::of(&Checkpoint::load(&files.path().join(name)).unwrap()).nerve;
+    assert_eq!((nerve("tuned/best.pth"), nerve("tuned/last.pth").is_some()), (None, true));
     let table = std::fs::read_to_string(files.path().join("tuned/finetune.csv")).unwrap();
     assert!(table.lines().nth(1).unwrap().starts_with("T=2,0,,,"), "{table}");
     // The study's recipe is judged by the test set, and says so.
@@ -154,6 +159,44 @@ fn a_network_that_training_does_not_improve_is_kept() {
         json(&["train", "--data", &data, "--out", &out, "--init", &ann, "--lr", "1e-12", "--epochs", "1"]);
     assert_eq!((&report[0]["improved"], &report[0]["best_epoch"]), (&Value::Bool(false), &Value::from(0)));
     assert!(weights(&files.path().join("ann/best.pth")) == weights(&files.path().join("ann.pth")));
+    assert_eq!((nerve("ann/best.pth"), nerve("ann/last.pth").is_some()), (None, true));
+}
+
+/// A file of training recordings is enough where held-out ones of them judge.
+#[test]
+fn a_file_without_test_recordings_can_be_trained_on() {
+    let files = Files::with_snn();
+    let all = escape_data::read(files.at("data.npz").as_ref(), &Default::default()).unwrap().0.train;
+    let shape = [all.len(), all.contacts, all.samples];
+    let arrays =
+        [("train_x", &shape[..], Values::F32(&all.x)), ("train_y", &shape[..1], Values::I64(&all.y))];
+    write(&files.path().join("train.npz"), &arrays).unwrap();
+    let (data, ann, snn) = (files.at("train.npz"), files.at("ann.pth"), files.at("snn.pth"));
+    let out = files.at("trained");
+    let report = json(&["train", "--data", &data, "--out", &out, "--epochs", "1", "--batch-size", "9"]);
+    assert!(report[0]["best_accuracy"].is_number() && report[0].get("test_accuracy").is_none(), "{report}");
+    let out = files.at("tuned");
+    let on = ["finetune", "--checkpoint", &snn, "--data", &data, "--timesteps", "1", "--max-steps", "1"];
+    let report = json(&[&on[..], &["--out", &out]].concat());
+    assert!(report["best"]["accuracy"].is_number() && report.get("test").is_none(), "{report}");
+    let (code, text) = failure(&[&on[..], &["--out", &files.at("x"), "--validation", "0"]].concat());
+    assert!(code == 2 && text.contains("too few recordings"), "{text}");
+    let text = format!("{{name: a, data: {{file: {data}}}, ann: {{checkpoint: {ann}}}}}");
+    std::fs::write(files.path().join("run.yaml"), text).unwrap();
+    let (code, text) = failure(&["run", &files.at("run.yaml"), "--out", &files.at("run")]);
+    assert!(code == 2 && text.contains("no test recordings"), "{text}");
+}
+
+/// The last stage's folder is looked at before the first is trained.
+#[test]
+fn an_incremental_training_finds_what_is_there_at_once() {
+    let files = Files::new();
+    std::fs::create_dir_all(files.path().join("stages/original")).unwrap();
+    std::fs::write(files.path().join("stages/original/last.pth"), "old").unwrap();
+    let (data, out) = (files.at("data.npz"), files.at("stages"));
+    let (code, text) = failure(&["train", "--data", &data, "--out", &out, "--incremental", "--epochs", "1"]);
+    assert!(code == 2 && text.contains("stages/original") && text.contains("last.pth"), "{text}");
+    assert!(!files.path().join("stages/ig1").exists());
 }
 
 #[test]

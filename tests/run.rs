@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use escape_checkpoint::Checkpoint;
+
 use crate::support::{Files, escape, failure, json, lines};
 
 const CONFIG: &str = "
@@ -108,6 +110,81 @@ fn a_runs_seed_is_not_the_nerves_and_paths_are_the_files_own() {
     });
     assert_eq!(losses[0], losses[1]);
     assert_ne!(losses[0], losses[2]);
+}
+
+/// What lies in a folder under a run's names is used by no run that did not make it.
+#[test]
+fn what_a_run_did_not_make_is_not_its_own() {
+    let files = Files::new();
+    let (ann, data) = (files.at("ann.pth"), files.at("data.npz"));
+    let text = format!(
+        "name: a\ndata: {{file: {data}}}\nann: {{checkpoint: {ann}}}\nconvert: [{{name: direct, timesteps: 1}}]\n\
+         finetune: [{{name: tuned, from: direct, timesteps: 1, max_steps: 1}}]\nevaluate: {{samples: 2}}\nreport: false\n"
+    );
+    std::fs::write(files.path().join("run.yaml"), text).unwrap();
+    let config = files.at("run.yaml");
+    let foreign = files.at("foreign.pth");
+    json(&["convert", "--checkpoint", &ann, "--data", &data, "--scale", "0.5", "--out", &foreign]);
+    let foreign = std::fs::read(foreign).unwrap();
+    let judged = "network,kind,preset,encoder,timesteps,samples,accuracy,loss,epoch\n\
+                  direct,converted,default,direct,1,5,0.9,0.1,\n";
+    let names = ["direct.pth", "evaluations.csv", "tuned-training/last.pth", "ann/training.json"];
+    for (n, name) in names.into_iter().enumerate() {
+        let path = files.path().join(format!("out{n}")).join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, if name.ends_with("csv") { judged.as_bytes() } else { &foreign }).unwrap();
+        let out = files.at(&format!("out{n}"));
+        for more in [&[][..], &["--resume"]] {
+            let (code, text) = failure(&[&["run", &config, "--out", &out], more].concat());
+            assert!(code == 2 && text.contains(name) && text.contains("--force"), "{text}");
+        }
+        assert!(path.is_file());
+    }
+    let out = files.path().join("out1");
+    std::fs::write(out.join("direct.pth"), &foreign).unwrap();
+    let report = json(&["run", &config, "--out", &files.at("out1"), "--force"]);
+    assert!(std::fs::read(out.join("direct.pth")).unwrap() != foreign);
+    let rows = report["evaluations"].as_array().unwrap();
+    assert!(rows.len() == 3 && rows.iter().all(|row| row["samples"] == 2), "{report}");
+    assert!(report["report"].is_null());
+    // What is read is not removed to make room.
+    let inside = files.path().join("out3/ann/best.pth");
+    std::fs::copy(&ann, &inside).unwrap();
+    let given = format!("ann.checkpoint={}", inside.display());
+    let (code, text) = failure(&["run", &config, "--out", &files.at("out3"), "--force", "--set", &given]);
+    assert!(code == 2 && text.contains("which is read here") && inside.is_file(), "{text}");
+    // Nor is anything else unless asked. Without a page the folder is what there is to tell of.
+    let mine = files.path().join("out4/figures/mine.png");
+    std::fs::create_dir_all(mine.parent().unwrap()).unwrap();
+    std::fs::write(&mine, "mine").unwrap();
+    let output = escape(&["run", &config, "--out", &files.at("out4")]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.trim_end(), format!("results: {}", files.at("out4")));
+    assert!(mine.is_file());
+}
+
+/// A network of somebody else's, from a configuration.
+#[test]
+fn a_configuration_says_what_to_take_from_a_checkpoint() {
+    let files = Files::new();
+    let mut foreign = Checkpoint::load(&files.path().join("ann.pth")).unwrap();
+    for (name, _) in &mut foreign.weights {
+        *name = name.replace("features.0", "first");
+    }
+    foreign.save(&files.path().join("foreign.pth")).unwrap();
+    let text = "{name: a, data: {simulate: {samples: 24}}, ann: {checkpoint: foreign.pth}, convert: [{name: snn, timesteps: \
+                1}], report: false}";
+    std::fs::write(files.path().join("run.yaml"), text).unwrap();
+    let (config, out) = (files.at("run.yaml"), files.at("out"));
+    assert_eq!(failure(&["run", &config, "--out", &out]).0, 1);
+    let rename = "ann.rename=[first=features.0]";
+    let report = json(&["run", &config, "--out", &out, "--set", rename]);
+    let text = std::fs::read_to_string(files.path().join("run.yaml")).unwrap();
+    std::fs::write(files.path().join("run.yaml"), text.replace("foreign.pth", "ann.pth")).unwrap();
+    let same = json(&["run", &config, "--out", &files.at("same")]);
+    assert_eq!(report["evaluations"], same["evaluations"]);
+    let (code, text) = failure(&["run", &config, "--out", &files.at("x"), "--set", "ann.rename=[first]"]);
+    assert!(code == 2 && text.contains("ann.rename[0]: expected OLD=NEW"), "{text}");
 }
 
 #[test]

@@ -263,12 +263,18 @@ pub struct WeightsArgs {
 }
 
 impl WeightsArgs {
+    /// Whether nothing was asked for.
+    pub fn is_empty(&self) -> bool {
+        self.weights.is_none() && self.rename.is_empty() && self.ignore.is_empty()
+    }
+
     pub fn selection(&self) -> Selection {
         Selection { weights: self.weights.clone(), rename: self.rename.clone(), ignore: self.ignore.clone() }
     }
 }
 
-fn rename(text: &str) -> Result<(String, String), String> {
+/// `OLD=NEW` in its parts.
+pub fn rename(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((old, new)) if !old.is_empty() => Ok((old.to_owned(), new.to_owned())),
         _ => Err("expected OLD=NEW, `conv1=features.0` say".to_owned()),

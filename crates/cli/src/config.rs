@@ -20,7 +20,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_yaml::Value;
 
-use crate::args::{OptimizerName, ScheduleName, SurrogateName};
+use crate::args::{OptimizerName, ScheduleName, SurrogateName, WeightsArgs, rename};
 use crate::commands::convert::Conversion;
 use crate::commands::finetune::{adam, check_order, held_out, schedule, surrogate};
 use crate::commands::train::Recipe;
@@ -123,6 +123,24 @@ pub struct Ann {
     pub checkpoint: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train: Option<Train>,
+    /// What to take as the network from a checkpoint that is not the study's, as the options of the same names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rename: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
+}
+
+impl Ann {
+    /// What to take from the checkpoint.
+    pub fn selection(&self) -> WeightsArgs {
+        WeightsArgs {
+            weights: self.weights.clone(),
+            rename: self.rename.iter().filter_map(|text| rename(text).ok()).collect(),
+            ignore: self.ignore.clone(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -436,6 +454,12 @@ impl Config {
         Ok(())
     }
 
+    /// What the spiking networks are called.
+    pub fn networks(&self) -> impl Iterator<Item = &str> {
+        let converted = self.convert.iter().map(|route| route.name.as_str());
+        converted.chain(self.finetune.iter().map(|job| job.name.as_str()))
+    }
+
     /// The settings by which two runs are compared. Where their inputs lie is none of them: they are known by hash.
     pub fn comparable(&self) -> Result<serde_json::Value> {
         let mut same = self.clone();
@@ -472,6 +496,16 @@ impl Config {
         }
         let sources = [self.ann.checkpoint.is_some(), self.ann.train.is_some()];
         check(sources[0] != sources[1], "ann", "expected either checkpoint or train");
+        check(
+            self.ann.checkpoint.is_some() || self.ann.selection().is_empty() && self.ann.rename.is_empty(),
+            "ann",
+            "weights, rename and ignore say what to take from a checkpoint, and there is none",
+        );
+        for (i, text) in self.ann.rename.iter().enumerate() {
+            if let Err(why) = rename(text) {
+                check(false, &format!("ann.rename[{i}]"), &why);
+            }
+        }
         if let Some(train) = &self.ann.train {
             check(train.epochs > 0, "ann.train.epochs", "expected at least 1");
             check(train.batch_size != Some(0), "ann.train.batch_size", "expected at least 1");
@@ -491,6 +525,8 @@ impl Config {
             check(c.timesteps > 0 && !c.also_at.contains(&0), &at("timesteps"), "expected at least 1");
             check(c.samples > 0, &at("samples"), "expected at least 1");
             check(c.balance_timesteps != Some(0), &at("balance_timesteps"), "expected at least 1");
+            let balanced = c.balance_timesteps.is_none() || c.preset == Preset::Published;
+            check(balanced, &at("balance_timesteps"), "the published preset's; leave it out");
             check(c.scale > 0.0 && c.scale.is_finite(), &at("scale"), "expected a positive number");
             check(c.test_samples != Some(0), &at("test_samples"), "expected at least 1");
             let plain = c.readout_gain.is_none() || c.preset.rules().readout == Readout::Spiking;
@@ -515,6 +551,13 @@ impl Config {
             let drawn = f.shuffle || f.balance != Some(Balance::Sampling);
             check(drawn, &at("shuffle"), "balanced sampling draws recordings in an order of its own");
             check(f.samples != Some(0) && f.test_samples != Some(0), &at("samples"), "expected at least 1");
+            let from = self.convert.iter().find(|c| c.name == f.from);
+            let judges = f.validation.or(from.map(|c| held_out(c.preset)));
+            check(
+                f.test_samples.is_none() || judges == Some(0) || from.is_none(),
+                &at("test_samples"),
+                "held-out recordings judge the epochs; leave it out, or let the test recordings judge with validation: 0",
+            );
             names.push(&f.name);
         }
         check(self.evaluate.samples != Some(0), "evaluate.samples", "expected at least 1");
@@ -709,6 +752,19 @@ finetune:
         let both = error(&["finetune.0.from=nobody", "evaluate={batch_size: 0}"]);
         assert!(error(&["convert.0.name=../out"]).contains("convert[0].name"));
         assert!(both.contains("finetune[0].from") && both.contains("evaluate.batch_size"), "{both}");
+    }
+
+    #[test]
+    fn settings_without_effect_are_refused() {
+        let balanced = error(&["convert.0.balance_timesteps=10"]);
+        assert!(balanced.contains("convert[0].balance_timesteps: the published preset's"), "{balanced}");
+        let judged = error(&["finetune.0.test_samples=10"]);
+        assert!(judged.contains("finetune[0].test_samples: held-out recordings judge"), "{judged}");
+        for judge in ["finetune.0.validation=0", "convert.0.preset=published"] {
+            let set = ["finetune.0.test_samples=10".to_string(), judge.to_string()];
+            assert!(Config::parse("x.yaml", SMALL, Path::new(""), &set).is_ok(), "{judge}");
+        }
+        assert!(error(&["ann={train: {epochs: 1}, ignore: [x]}"]).contains("there is none"));
     }
 
     #[test]

@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use escape_checkpoint::Checkpoint;
 use escape_checkpoint::input::KnownInput;
-use escape_data::{Dataset, Origin, Recordings};
+use escape_data::{Dataset, Recordings};
 use escape_model::ann::Ann;
 use escape_network::metrics::Loss;
 use escape_report::rows::{Activity, Evaluation, Finetune, Kind, Raster, Row, Training, read_csv};
@@ -16,12 +17,16 @@ use crate::args::WeightsArgs;
 use crate::commands::convert::converted;
 use crate::commands::finetune::{Job, finetune, held_out};
 use crate::commands::train::train_into;
-use crate::commands::{Simulation, checkpoint, data, dataset, energy, network, report, spikes, tell_remarks};
+use crate::commands::{
+    Simulation, checkpoint, data, dataset, energy, network, report, spikes, tell_fewer_steps, tell_remarks,
+};
 use crate::config::{Config, Convert};
-use crate::context::{Context, existing, existing_data, make_folder, usage};
+use crate::context::{Context, check_apart, check_results, existing, existing_data, make_folder, usage};
 use crate::measured::{Measured, put};
 use crate::notes;
-use crate::run_folder::{Input, Manifest, clear, differences, hold, now, sha256, write_text};
+use crate::run_folder::{
+    Input, Manifest, differences, files_of, hold, left_in, now, remove, sha256, write_text,
+};
 
 /// The settings as they were resolved, in the run folder.
 pub const RESOLVED: &str = "config.resolved.yaml";
@@ -39,17 +44,34 @@ struct Run<'a> {
     /// The test recordings that networks are judged by.
     test: Recordings,
     ann: Ann,
-    ann_path: PathBuf,
+    /// What the ANN was read from.
+    ann_checkpoint: Checkpoint,
 }
 
-/// Runs everything that the configuration asks for; returns the page and the first table.
-pub fn run(context: &Context, config: &Config, folder: &Path, resume: bool) -> Result<(PathBuf, String)> {
+/// Runs everything that the configuration asks for; returns the page, if there is to be one, and the first table.
+pub fn run(
+    context: &Context,
+    config: &Config,
+    folder: &Path,
+    resume: bool,
+) -> Result<(Option<PathBuf>, String)> {
     // Everything that can be wrong with the input is found before the folder is made.
     let inputs = inputs(config)?;
     if resume {
         check_same(context, config, folder, &inputs)?;
+    } else {
+        check_new(context, config, folder)?;
     }
+    let networks: Vec<&str> = config.networks().collect();
+    let replaced = if context.force { left_in(folder, RESOLVED, &networks) } else { Vec::new() };
+    let read: Vec<&Path> = inputs.iter().map(|input| input.path.as_path()).collect();
+    replaced.iter().try_for_each(|old| check_apart(old, &read))?;
     let data = recordings(context, config)?;
+    if data.test.is_empty() {
+        return Err(usage(
+            "data: no test recordings, by which a run judges its networks; give a file with both splits",
+        ));
+    }
     let limit = config.evaluate.samples.unwrap_or(usize::MAX);
     let test = data.test.head(limit.min(data.test.len()));
     if let Some(wanted) = config.spikes.as_ref().filter(|wanted| wanted.sample >= test.len()) {
@@ -59,20 +81,19 @@ pub fn run(context: &Context, config: &Config, folder: &Path, resume: bool) -> R
             test.len()
         )));
     }
-    let origin = Origin { sample_rate_hz: data.sample_rate_hz, nerve: data.nerve };
-    let load = |path: PathBuf| -> Result<(Ann, PathBuf)> {
-        let found = network(context, &path, &WeightsArgs::default())?;
-        tell_remarks(context, &path, &KnownInput::of(&found), &origin);
-        let ann = Ann::from_checkpoint(&found, &path, test.contacts, test.samples, context.device()?)?;
-        Ok((ann, path))
+    let origin = data.origin();
+    let load = |path: &Path, selection: &WeightsArgs| -> Result<(Ann, Checkpoint)> {
+        let found = network(context, path, selection)?;
+        tell_remarks(context, path, &KnownInput::of(&found), &origin);
+        let ann = Ann::from_checkpoint(&found, path, test.contacts, test.samples, context.device()?)?;
+        Ok((ann, found))
     };
-    let given = config.ann.checkpoint.clone().map(&load).transpose()?;
+    let given = config.ann.checkpoint.as_ref().map(|path| load(path, &config.ann.selection()));
+    let given = given.transpose()?;
 
     make_folder(folder)?;
     let _held = hold(folder)?;
-    if context.force && !resume {
-        clear(folder, RESOLVED)?;
-    }
+    remove(&replaced)?;
     let text = serde_yaml::to_string(config).context("the configuration cannot be written as YAML")?;
     // A resumed run keeps what it was started with.
     if !folder.join(RESOLVED).exists() {
@@ -81,11 +102,11 @@ pub fn run(context: &Context, config: &Config, folder: &Path, resume: bool) -> R
     if !folder.join(MANIFEST).exists() {
         manifest(context, config, folder, &text, inputs)?;
     }
-    let (ann, ann_path) = match given {
+    let (ann, ann_checkpoint) = match given {
         Some(given) => given,
-        None => load(train_ann(context, config, folder, &data)?)?,
+        None => load(&train_ann(context, config, folder, &data)?, &WeightsArgs::default())?,
     };
-    let run = Run { context, config, folder, data, test, ann, ann_path };
+    let run = Run { context, config, folder, data, test, ann, ann_checkpoint };
     run.judge_ann()?;
     for route in &config.convert {
         run.convert(route)?;
@@ -98,11 +119,11 @@ pub fn run(context: &Context, config: &Config, folder: &Path, resume: bool) -> R
         energy::write(folder)?;
     }
     if !config.report {
-        return Ok((folder.to_path_buf(), String::new()));
+        return Ok((None, String::new()));
     }
     context.note("drawing the figures");
     let (summary, tables) = report::build(folder)?;
-    Ok((summary.page, tables))
+    Ok((Some(summary.page), tables))
 }
 
 /// The files that a run reads.
@@ -113,6 +134,23 @@ fn inputs(config: &Config) -> Result<Vec<Input>> {
     }
     files.extend(config.ann.checkpoint.clone());
     files.iter().map(|p| Input::of(&existing(p)?)).collect()
+}
+
+/// Whether a run can start in a folder.
+///
+/// # Errors
+/// The folder holds a run, or files that this one would take for its own, and they may not be replaced.
+fn check_new(context: &Context, config: &Config, folder: &Path) -> Result<()> {
+    check_results(context, folder, &[MANIFEST, RESOLVED], "a run", "continue it with `run --resume`, ")?;
+    check_results(context, folder, &["report/index.html"], "a page", "")?;
+    check_foreign(context, config, folder)
+}
+
+/// Whether a folder without a run is free of files that a run would take for its own.
+fn check_foreign(context: &Context, config: &Config, folder: &Path) -> Result<()> {
+    let files = files_of(&config.networks().collect::<Vec<_>>());
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    check_results(context, folder, &files, "files under this run's names", "")
 }
 
 /// Whether the run in a folder was started with these settings and inputs.
@@ -129,6 +167,7 @@ fn check_same(context: &Context, config: &Config, folder: &Path, inputs: &[Input
                 folder.display()
             )));
         }
+        check_foreign(context, config, folder)?;
         context.note(format!("{}: nothing to resume yet, the run starts", folder.display()));
         return Ok(());
     };
@@ -146,7 +185,8 @@ fn check_same(context: &Context, config: &Config, folder: &Path, inputs: &[Input
         let named = |hashes: Vec<Value>| -> Value {
             hashes.into_iter().enumerate().map(|(i, hash)| (setting(i), hash)).collect::<Map<_, _>>().into()
         };
-        let kept = manifest["inputs"].as_array().into_iter().flatten();
+        // Those of single commands that added to the folder come after the run's own.
+        let kept = manifest["inputs"].as_array().into_iter().flatten().take(inputs.len());
         let before = kept.map(|input| input["sha256"].clone()).collect();
         let now = inputs.iter().map(|input| Value::from(input.sha256.clone())).collect();
         found.extend(differences(&named(before), &named(now)));
@@ -245,10 +285,10 @@ impl Run<'_> {
                 self.context.note(format!("{}: {note}", route.name));
             }
             let made = conversion.convert(self.context, &self.ann, &calibration, encoding)?;
-            let ann = checkpoint(&self.ann_path)?;
-            let origin = Origin { sample_rate_hz: self.data.sample_rate_hz, nerve: self.data.nerve };
-            let input = KnownInput::of(&ann).converted_with(&origin.known_input(&calibration));
-            converted(&ann, &made, encoding, route.timesteps, &input).save(&path)?;
+            made.notes.iter().for_each(|note| self.context.note(format!("{}: {note}", route.name)));
+            let ann = &self.ann_checkpoint;
+            let input = KnownInput::of(ann).converted_with(&self.data.origin().known_input(&calibration));
+            converted(ann, &made, encoding, route.timesteps, &input).save(&path)?;
             let thresholds: Vec<String> =
                 made.network.layers.iter().map(|l| format!("{:.4}", l.neuron.threshold())).collect();
             self.context.note(format!("{}: thresholds {}", route.name, thresholds.join(", ")));
@@ -261,7 +301,8 @@ impl Run<'_> {
         let job = &self.config.finetune[index];
         let path = self.checkpoint_of(&job.name);
         if !path.exists() {
-            let start = self.simulation(&self.checkpoint_of(&job.from), job.timesteps)?;
+            let from = self.checkpoint_of(&job.from);
+            let start = self.simulation(&from, job.timesteps)?;
             let preset = start.network.rules.preset;
             let folder = self.folder.join(format!("{}-training", job.name));
             let train = self.data.train.head(job.samples.unwrap_or(usize::MAX).min(self.data.train.len()));
@@ -272,6 +313,7 @@ impl Run<'_> {
                 max_steps: job.max_steps,
                 validation: job.validation.unwrap_or(held_out(preset)),
                 folder: folder.clone(),
+                given: KnownInput::of(&checkpoint(&from)?),
                 input: self.data.origin().known_input(&self.data.train),
                 // The folder is the run's: what is in it was begun by this run.
                 resume: true,
@@ -294,6 +336,7 @@ impl Run<'_> {
         let found = checkpoint(path)?;
         let (contacts, samples) = (self.test.contacts, self.test.samples);
         let loaded = stored::load(&found, path, None, contacts, samples)?;
+        tell_fewer_steps(self.context, (path, &found), loaded.network.rules.preset, steps);
         Ok(Simulation { network: loaded.network, encoding: loaded.encoding, steps })
     }
 

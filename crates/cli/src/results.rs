@@ -5,21 +5,26 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use escape_data::ReadOptions;
-use escape_energy::is_baseline;
+use escape_data::{ReadOptions, Split};
+use escape_energy::{ANN, is_baseline};
 use escape_report::rows::{
-    Activity, Confusion, Energy, Evaluation, Finetune, Kind, Raster, Row, Step, Training, read_csv,
+    Activity, Confusion, Energy, EnergyStep, Evaluation, Finetune, Kind, Raster, Row, Step, Training,
+    read_csv,
 };
+use escape_snn_core::encode::Encoding;
+use escape_snn_core::rules::Preset;
 use serde_json::{Map, Value, json};
 
 use crate::commands::energy;
 use crate::config::{A_NAME, names_a_file};
 use crate::context::{Context, check_folder, make_folder, usage};
 use crate::measured::{Measured, put};
-use crate::run_folder::{BEST, Input, LAST, now, write_csv, write_text};
+use crate::run_folder::{BEST, Held, Input, LAST, now, remove, wait_for, write_csv, write_text};
 
 /// What made the results, and of what.
 const MANIFEST: &str = "manifest.json";
+/// What judging a network is called in it.
+pub const EVALUATE: &str = "evaluate";
 
 /// A results folder, and the network that is being added to it.
 pub struct Results<'a> {
@@ -28,8 +33,19 @@ pub struct Results<'a> {
     network: String,
     checkpoint: Input,
     recordings: Vec<Input>,
-    /// The folder knows another checkpoint by this name, which is to be forgotten.
+    /// What the folder says of the network by this name is of another checkpoint, or was found out in another way, and is
+    /// to be forgotten.
     forget: bool,
+}
+
+/// How a network is used: what results under one name have in common, but for T.
+#[derive(Clone, Copy)]
+pub struct Use<'a> {
+    /// What is done, a command's name.
+    pub command: &'a str,
+    /// Preset and encoder of a spiking network, which is simulated.
+    pub rules: Option<(Preset, Encoding)>,
+    pub split: Split,
 }
 
 impl<'a> Results<'a> {
@@ -59,18 +75,12 @@ impl<'a> Results<'a> {
         let checkpoint = Input::of(checkpoint)?;
         let recordings =
             escape_data::files(recordings, reading)?.iter().map(|p| Input::of(p)).collect::<Result<_>>()?;
-        let manifest = manifest(folder)?;
-        let known = entries(&manifest)
-            .filter(|entry| entry["network"] == network.as_str())
-            .find_map(|entry| entry["inputs"][0]["sha256"].as_str());
-        let other = known.is_some_and(|hash| hash != checkpoint.sha256);
-        if other && !context.force {
-            return Err(usage(format!(
-                "{}: '{network}' is the name of another checkpoint there; give this one a name of its own with --name, or replace the other's results with --force",
-                folder.display()
-            )));
+        let mut results = Self { context, folder, network, checkpoint, recordings, forget: false };
+        results.forget = results.is_other(&manifest(folder)?)?;
+        if results.forget && !context.force {
+            return Err(results.other());
         }
-        Ok(Self { context, folder, network, checkpoint, recordings, forget: other })
+        Ok(results)
     }
 
     /// What tables and figures call the network.
@@ -78,13 +88,117 @@ impl<'a> Results<'a> {
         &self.network
     }
 
-    /// Refuses to judge what was judged already.
-    pub fn check_evaluation(&self, preset: &str, encoder: &str, timesteps: Option<u32>) -> Result<()> {
-        let there: Vec<Evaluation> = read_csv(&self.folder.join(Evaluation::FILE))?.unwrap_or_default();
-        let same = |row: &&Evaluation| {
-            (row.network.as_str(), row.preset.as_str(), row.encoder.as_str(), row.timesteps)
-                == (self.network(), preset, encoder, timesteps)
+    fn other(&self) -> anyhow::Error {
+        usage(format!(
+            "{}: '{}' is the name of another checkpoint there; give this one a name of its own with --name, or replace the other's results with --force",
+            self.folder.display(),
+            self.network
+        ))
+    }
+
+    /// Whether the folder knows another checkpoint by this name.
+    fn is_other(&self, manifest: &Map<String, Value>) -> Result<bool> {
+        let known = self.entries(manifest).find_map(|entry| entry["inputs"][0]["sha256"].as_str());
+        if let Some(hash) = known {
+            return Ok(hash != self.checkpoint.sha256);
+        }
+        // No single command put it there, so that it is a run's, whose networks lie beside their results.
+        let named = self.evaluations()?.iter().any(|row| row.network == self.network)
+            || has_rows(self.folder, |row: &Raster| row.network == self.network)?;
+        if !named {
+            return Ok(false);
+        }
+        if self.network == ANN {
+            let added: Vec<&Value> = entries(manifest).map(|entry| &entry["inputs"][0]).collect();
+            let read = manifest.get("inputs").and_then(Value::as_array).into_iter().flatten();
+            let mut read = read.filter(|input| !added.contains(input));
+            if read.any(|input| input["sha256"] == self.checkpoint.sha256.as_str()) {
+                return Ok(false);
+            }
+        }
+        let kept = match self.network.as_str() {
+            ANN => self.folder.join("ann").join(BEST),
+            name => self.folder.join(format!("{name}.pth")),
         };
+        Ok(!kept.is_file() || Input::of(&kept)?.sha256 != self.checkpoint.sha256)
+    }
+
+    /// What single commands did with the network.
+    fn entries<'m>(&'m self, manifest: &'m Map<String, Value>) -> impl Iterator<Item = &'m Value> {
+        entries(manifest).filter(|entry| entry["network"] == self.network.as_str())
+    }
+
+    fn evaluations(&self) -> Result<Vec<Evaluation>> {
+        Ok(read_csv(&self.folder.join(Evaluation::FILE))?.unwrap_or_default())
+    }
+
+    /// Refuses to use the network otherwise than results under its name were found: there is one table of activity, of
+    /// steps and of confusion for it, one energy, and one page for all networks of the folder.
+    pub fn check_use(&mut self, used: Use<'_>) -> Result<()> {
+        if self.forget {
+            return Ok(());
+        }
+        let manifest = manifest(self.folder)?;
+        let there = self.evaluations()?;
+        let mine = || there.iter().filter(|row| row.network == self.network);
+        let split = used.split.to_string();
+        let rules = used.rules.map(|(preset, encoding)| [preset.to_string(), encoding.to_string()]);
+        let [preset, encoder] = rules.clone().unwrap_or_default();
+        let mut differs: Option<String> = mine()
+            .find(|row| (&row.preset, &row.encoder) != (&preset, &encoder))
+            .map(|row| format!("preset {}, encoder {}", row.preset, row.encoder));
+        for entry in self.entries(&manifest) {
+            let said = [entry["preset"].as_str(), entry["encoder"].as_str()];
+            if let ([Some(old), Some(input)], Some(_)) = (said, &rules)
+                && (old, input) != (preset.as_str(), encoder.as_str())
+            {
+                differs.get_or_insert_with(|| format!("preset {old}, encoder {input}"));
+            }
+        }
+        if used.command == EVALUATE {
+            let judged: Vec<&Value> = entries(&manifest).filter(|entry| entry["does"] == EVALUATE).collect();
+            for entry in &judged {
+                let other = entry["split"].as_str().filter(|other| *other != split);
+                match other {
+                    Some(other) if entry["network"] == self.network.as_str() => {
+                        differs.get_or_insert_with(|| format!("the {other} split"));
+                    }
+                    Some(other) => return Err(self.other_split(other, &split)),
+                    None => {}
+                }
+            }
+            // What a run judged is the test split.
+            let of_run =
+                |row: &Evaluation| judged.iter().all(|entry| entry["network"] != row.network.as_str());
+            if used.split != Split::Test && there.iter().any(of_run) {
+                return Err(self.other_split("test", &split));
+            }
+        }
+        let Some(differs) = differs else { return Ok(()) };
+        if !self.context.force {
+            return Err(usage(format!(
+                "{}: what it holds of '{}' was found with {differs}; name this one otherwise with --name, or replace it with \
+                 --force",
+                self.folder.display(),
+                self.network
+            )));
+        }
+        self.forget = true;
+        Ok(())
+    }
+
+    fn other_split(&self, there: &str, asked: &str) -> anyhow::Error {
+        usage(format!(
+            "{}: its networks were judged by the {there} split, which the {asked} split cannot be compared with; choose \
+             another folder",
+            self.folder.display()
+        ))
+    }
+
+    /// Refuses to judge what was judged already, at any of these T; an ANN has none.
+    pub fn check_evaluation(&self, timesteps: &[Option<u32>]) -> Result<()> {
+        let there = self.evaluations()?;
+        let same = |row: &&Evaluation| row.network == self.network && timesteps.contains(&row.timesteps);
         match there.iter().find(same) {
             Some(row) if !self.context.force => {
                 let at = row.timesteps.map_or_else(String::new, |t| format!(" at T = {t}"));
@@ -99,23 +213,30 @@ impl<'a> Results<'a> {
         }
     }
 
-    /// Steps at which the folder knows the network's accuracy already, which an evaluation at another T leaves alone.
-    pub fn known_moments(&self, preset: &str, encoder: &str) -> Result<Vec<usize>> {
+    /// Steps at which the folder knows the network's accuracy already, which an evaluation at another T leaves alone,
+    /// with the number of recordings that it is of.
+    pub fn known_moments(&self) -> Result<Vec<(usize, u64)>> {
         if self.forget {
             return Ok(Vec::new());
         }
-        let there: Vec<Evaluation> = read_csv(&self.folder.join(Evaluation::FILE))?.unwrap_or_default();
-        let same = |row: &&Evaluation| {
-            (row.network.as_str(), row.preset.as_str(), row.encoder.as_str())
-                == (self.network(), preset, encoder)
-        };
-        Ok(there.iter().filter(same).filter_map(|row| Some(row.timesteps? as usize)).collect())
+        let mut there = self.evaluations()?;
+        there.retain(|row| row.network == self.network);
+        Ok(there.iter().filter_map(|row| Some((row.timesteps? as usize, row.samples))).collect())
     }
 
-    /// Makes the folder and says in its manifest what is about to be done; `command` is its name.
-    pub fn begin(&self, command: &str, timesteps: Option<usize>) -> Result<()> {
+    /// Makes the folder, forgets what is to be replaced, and says in the manifest what is about to be done.
+    pub fn begin(&self, used: Use<'_>, timesteps: Option<usize>) -> Result<()> {
         make_folder(self.folder)?;
+        let _held = wait_for(self.context, self.folder);
         let mut manifest = manifest(self.folder)?;
+        // Somebody else may have taken the name since.
+        let forget = self.forget || self.is_other(&manifest)?;
+        if forget && !self.context.force {
+            return Err(self.other());
+        }
+        if forget {
+            self.forget()?;
+        }
         let full = self.folder.canonicalize().unwrap_or_else(|_| self.folder.to_path_buf());
         let name = full.file_name().unwrap_or(OsStr::new("results")).to_string_lossy().into_owned();
         let inputs: Vec<Value> =
@@ -140,14 +261,23 @@ impl<'a> Results<'a> {
                 all.push(input.clone());
             }
         }
-        let mut entry = json!({ "does": command, "network": self.network, "timesteps": timesteps });
+        let mut entry = json!({
+            "does": used.command,
+            "network": self.network,
+            "timesteps": timesteps,
+            "split": used.split.to_string(),
+        });
         if let (Some(entry), Value::Object(facts)) = (entry.as_object_mut(), facts) {
+            if let Some((preset, encoding)) = used.rules {
+                entry.insert("preset".into(), json!(preset.to_string()));
+                entry.insert("encoder".into(), json!(encoding.to_string()));
+            }
             entry.extend(facts);
             entry.insert("inputs".into(), json!(inputs));
         }
         let same = |other: &Value| {
             ["does", "network", "timesteps"].iter().all(|key| other[*key] == entry[*key])
-                || self.forget && other["network"] == entry["network"]
+                || forget && other["network"] == entry["network"]
         };
         let commands = manifest.entry("commands").or_insert(json!([]));
         if let Some(commands) = commands.as_array_mut() {
@@ -161,26 +291,48 @@ impl<'a> Results<'a> {
     /// Adds what was measured, with the log of the training that the checkpoint comes from, and brings the energy up to
     /// date where there is one.
     pub fn add(&self, measured: &Measured) -> Result<()> {
-        self.forget()?;
+        let _held = self.hold()?;
         self.take_log_over(measured.kind)?;
         measured.write(self.folder)?;
-        if self.folder.join(Energy::FILE).exists() {
-            energy::write(self.folder)?;
-        }
-        Ok(())
+        self.update_energy()
     }
 
-    /// Drops all that the folder says of another checkpoint of the same name; the accuracies first, whose being there
-    /// says that the rest is.
-    pub fn forget(&self) -> Result<()> {
-        if self.forget {
-            drop_rows(self.folder, |row: &Evaluation| row.network == self.network)?;
-            drop_rows(self.folder, |row: &Activity| row.network == self.network)?;
-            drop_rows(self.folder, |row: &Step| row.network == self.network)?;
-            drop_rows(self.folder, |row: &Confusion| row.network == self.network)?;
-            drop_rows(self.folder, |row: &Raster| row.network == self.network)?;
+    /// Takes the folder for this process, to add what was found out. Others wait.
+    ///
+    /// # Errors
+    /// Another process has replaced the network since [`Results::begin`].
+    pub fn hold(&self) -> Result<Held> {
+        let held = wait_for(self.context, self.folder);
+        if self.is_other(&manifest(self.folder)?)? {
+            anyhow::bail!(
+                "{}: another process has given the name '{}' to another checkpoint meanwhile; nothing was added, do it \
+                 again with a --name of its own",
+                self.folder.display(),
+                self.network
+            );
         }
-        Ok(())
+        Ok(held)
+    }
+
+    /// Drops all that the folder says of the network; the accuracies first, whose being there says that the rest is.
+    fn forget(&self) -> Result<()> {
+        drop_rows(self.folder, |row: &Evaluation| row.network == self.network)?;
+        drop_rows(self.folder, |row: &Activity| row.network == self.network)?;
+        drop_rows(self.folder, |row: &Step| row.network == self.network)?;
+        drop_rows(self.folder, |row: &Confusion| row.network == self.network)?;
+        drop_rows(self.folder, |row: &Raster| row.network == self.network)?;
+        drop_rows(self.folder, |row: &Training| row.network == self.network)?;
+        drop_rows(self.folder, |row: &Finetune| row.network == self.network)?;
+        self.update_energy()
+    }
+
+    /// Makes the energy, where there is one, that of the activity.
+    fn update_energy(&self) -> Result<()> {
+        let files = [Energy::FILE, EnergyStep::FILE].map(|file| self.folder.join(file));
+        if files.iter().all(|file| !file.exists()) {
+            return Ok(());
+        }
+        if has_rows(self.folder, |_: &Activity| true)? { energy::write(self.folder) } else { remove(&files) }
     }
 
     /// `best.pth` and `last.pth` lie beside the log of their training.
@@ -204,6 +356,10 @@ impl<'a> Results<'a> {
 
 fn put_some<R: Row + Clone>(folder: &Path, rows: &[R], replaced: impl Fn(&R) -> bool) -> Result<()> {
     if rows.is_empty() { Ok(()) } else { put(folder, rows, replaced) }
+}
+
+fn has_rows<R: Row>(folder: &Path, which: impl Fn(&R) -> bool) -> Result<bool> {
+    Ok(read_csv::<R>(&folder.join(R::FILE))?.is_some_and(|rows| rows.iter().any(which)))
 }
 
 fn drop_rows<R: Row>(folder: &Path, dropped: impl Fn(&R) -> bool) -> Result<()> {

@@ -45,10 +45,36 @@ pub fn hold(folder: &Path) -> Result<Held> {
             folder.display()
         );
     }
+    Ok(held(folder, handle))
+}
+
+/// As [`hold`], but waits until the folder is free: for commands that change its tables in a moment.
+pub fn wait_for(context: &Context, folder: &Path) -> Held {
+    let handle = File::open(folder).ok();
+    if let Some(Err(TryLockError::WouldBlock)) = handle.as_ref().map(File::try_lock) {
+        context.note(format!("{}: waiting for another escape-snn to end its work there", folder.display()));
+        // A file system without locks takes our word for it.
+        let _ = handle.as_ref().map(File::lock);
+    }
+    held(folder, handle)
+}
+
+fn held(folder: &Path, handle: Option<File>) -> Held {
     for part in ["", "figures", "report"] {
         remove_leftovers(&folder.join(part));
     }
-    Ok(Held { _folder: handle })
+    Held { _folder: handle }
+}
+
+/// Refuses a folder that holds a training, whose epochs are in `table`, unless it may be replaced.
+pub fn check_training(context: &Context, folder: &Path, table: &str) -> Result<()> {
+    check_results(
+        context,
+        folder,
+        &[LAST, BEST, table, SETTINGS],
+        "a training",
+        "continue it with --resume, ",
+    )
 }
 
 /// Starts a training in a folder, which is made if need be and holds none yet, or one that may be replaced. With
@@ -60,14 +86,12 @@ pub fn hold(folder: &Path) -> Result<Held> {
 pub fn begin(context: &Context, folder: &Path, settings: &Value, table: &str, resume: bool) -> Result<Held> {
     let files = [LAST, BEST, table, SETTINGS];
     if !resume {
-        check_results(context, folder, &files, "a training", "continue it with --resume, ")?;
+        check_training(context, folder, table)?;
     }
     make_folder(folder)?;
     let held = hold(folder)?;
     if !resume {
-        for old in files.map(|name| folder.join(name)).iter().filter(|old| old.exists()) {
-            std::fs::remove_file(old).with_context(|| format!("{}: cannot be replaced", old.display()))?;
-        }
+        remove(&files.map(|name| folder.join(name)))?;
     }
     let path = folder.join(SETTINGS);
     match files.into_iter().find(|name| folder.join(name).exists()) {
@@ -240,34 +264,47 @@ impl Input {
     }
 }
 
-/// Removes what an earlier run left in a folder, so that another can take its place; files of other names stay. The
-/// configuration, which names the run's checkpoints, goes last.
-pub fn clear(folder: &Path, resolved: &str) -> Result<()> {
+/// What a run with networks of these names would take for its own in its folder: tables, checkpoints and trainings, by
+/// their paths there.
+pub fn files_of(networks: &[&str]) -> Vec<String> {
+    let mut files = rows::FILES.map(str::to_owned).to_vec();
+    let mut trainings = vec!["ann".to_owned()];
+    for name in networks {
+        files.push(format!("{name}.pth"));
+        trainings.push(format!("{name}-training"));
+    }
+    for training in trainings {
+        let parts = [LAST, BEST, SETTINGS, rows::Training::FILE, rows::Finetune::FILE];
+        files.extend(parts.map(|file| format!("{training}/{file}")));
+    }
+    files
+}
+
+/// What an earlier run left in a folder, and what one with networks of these names would take for its own; files of
+/// other names are somebody else's. The configuration, which names the earlier run's checkpoints, comes last.
+pub fn left_in(folder: &Path, resolved: &str, networks: &[&str]) -> Vec<PathBuf> {
     let resolved = folder.join(resolved);
     let text = std::fs::read_to_string(&resolved).unwrap_or_default();
     let config: serde_yaml::Value = serde_yaml::from_str(&text).unwrap_or_default();
+    let earlier = ["convert", "finetune"].into_iter().flat_map(|part| config[part].as_sequence());
+    let earlier = earlier.flatten().filter_map(|network| network["name"].as_str());
+    let names: Vec<&str> =
+        earlier.filter(|name| names_a_file(name)).chain(networks.iter().copied()).collect();
     let mut old = vec![folder.join("manifest.json"), folder.join("report/index.html")];
-    old.extend(rows::FILES.map(|file| folder.join(file)));
-    let mut trainings = vec![folder.join("ann")];
-    for part in ["convert", "finetune"] {
-        for network in config[part].as_sequence().into_iter().flatten() {
-            let Some(name) = network["name"].as_str().filter(|name| names_a_file(name)) else { continue };
-            old.push(folder.join(format!("{name}.pth")));
-            trainings.push(folder.join(format!("{name}-training")));
-        }
-    }
-    for training in trainings {
-        old.extend(
-            [LAST, BEST, SETTINGS, rows::Training::FILE, rows::Finetune::FILE]
-                .map(|file| training.join(file)),
-        );
-    }
+    old.extend(files_of(&names).iter().map(|file| folder.join(file)));
     let drawn = std::fs::read_dir(folder.join("figures")).into_iter().flatten().flatten();
     old.extend(drawn.map(|file| file.path()).filter(|path| {
         path.extension().is_some_and(|e| ["csv", "svg", "png"].iter().any(|drawn| e == *drawn))
     }));
     old.push(resolved);
-    for path in old.iter().filter(|path| path.is_file()) {
+    old.retain(|path| path.is_file());
+    old
+}
+
+/// Removes files, one after the other.
+pub fn remove(files: &[PathBuf]) -> Result<()> {
+    // The networks of two configurations may have a name in common.
+    for path in files.iter().filter(|path| path.exists()) {
         std::fs::remove_file(path).with_context(|| format!("{}: cannot be replaced", path.display()))?;
     }
     Ok(())

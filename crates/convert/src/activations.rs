@@ -21,11 +21,11 @@ use crate::{Method, set_threshold, skeleton};
 
 /// A spiking network of the default preset, each threshold what `method` takes from the layer's activations over the
 /// `calibration` recordings. The readout's, which nothing uses, is that of the logits. [`Method::Fit`] fits to `steps`
-/// timesteps of input of the kind `encoding`; the other methods need neither. `tick` hears of layers done, and stops the
-/// work by returning false.
+/// timesteps of input of the kind `encoding`; the other methods need neither. `tick` hears of recordings done, of
+/// [`passes`] over all of them, and stops the work by returning false.
 ///
 /// # Errors
-/// The ANN does not convert, or a layer whose activations give no threshold above 0.
+/// The ANN does not convert, a layer whose activations give no threshold above 0, or [`ModelError::Interrupted`].
 pub fn convert(
     ann: &Ann,
     calibration: &Recordings,
@@ -44,6 +44,9 @@ pub fn convert(
                 Ok(())
             })
         })?;
+        if !tick(batch.len()) {
+            return Err(ModelError::Interrupted);
+        }
     }
     let percent = match method {
         Method::Fit => {
@@ -60,4 +63,10 @@ pub fn convert(
         amplitude = layer.neuron.threshold();
     }
     Ok(network)
+}
+
+/// How often [`convert`] goes through the calibration recordings for a network of so many layers.
+pub fn passes(method: Method, layers: usize) -> usize {
+    // All layers' activations come of one pass; fitting compares once more for each layer but the readout.
+    if method == Method::Fit { layers } else { 1 }
 }

@@ -42,8 +42,8 @@ const BATCH: usize = 4;
 
 /// Sets the thresholds of `network`, whose weights are those of `ann`, for `steps` timesteps, and folds each into the
 /// next layer's weights. `seen` are the activations of each layer over the `calibration` recordings, `encoding` the input
-/// the network will have. The readout's threshold, which nothing uses, is the largest logit. `tick` hears of layers done,
-/// and stops the work by returning false.
+/// the network will have. The readout's threshold, which nothing uses, is the largest logit. `tick` hears of recordings
+/// done, all of them for each layer, and stops the work by returning false.
 ///
 /// # Errors
 /// A layer none of whose candidates is above 0, or [`ModelError::Interrupted`].
@@ -63,15 +63,12 @@ pub fn fit(
         candidates.dedup();
         // The largest is a threshold, or there is none.
         set_threshold(&mut network.layers[k], candidates.last().copied().unwrap_or(0.0))?;
-        let errors = errors(network, k, ann, calibration, &candidates, (encoding, steps))?;
+        let errors = errors(network, k, ann, calibration, &candidates, (encoding, steps), tick)?;
         let least = errors.iter().copied().fold(f64::INFINITY, f64::min);
         let chosen = (0..candidates.len()).rev().find(|&i| errors[i] <= least * (1.0 + SLACK)).unwrap_or(0);
         let threshold = candidates[chosen];
         set_threshold(&mut network.layers[k], threshold)?;
         network.layers[k + 1].weights.iter_mut().for_each(|w| *w *= threshold);
-        if !tick(1) {
-            return Err(ModelError::Interrupted);
-        }
     }
     set_threshold(&mut network.layers[last], seen[last].largest())
 }
@@ -85,6 +82,7 @@ fn errors(
     calibration: &Recordings,
     candidates: &[f32],
     (encoding, steps): (Encoding, usize),
+    tick: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Vec<f64>, ModelError> {
     let device = ann.device();
     let engine = Dense::new(network.clone(), encoding, device)?;
@@ -113,6 +111,9 @@ fn errors(
             let mean: Vec<f32> = counts.into_iter().map(|n| n * scale).collect();
             let got = into_next(&to_tensor(&mean, &shape, device)?)?;
             *error += (got - &wanted).f_square()?.f_sum(Kind::Double)?.f_double_value(&[])?;
+        }
+        if !tick(batch.len()) {
+            return Err(ModelError::Interrupted);
         }
     }
     Ok(errors)
@@ -254,8 +255,18 @@ mod tests {
     #[test]
     fn the_work_can_be_stopped() {
         let ann = Ann::new(Architecture::Modified, 56, 100, 3, Device::Cpu).unwrap();
-        let stopped =
-            activations::convert(&ann, &recordings(1), Method::Fit, (Encoding::Direct, 1), &mut |_| false);
-        assert!(matches!(stopped, Err(ModelError::Interrupted)));
+        for method in [Method::Fit, Method::Percentile(99.0), Method::Max] {
+            let convert = |tick: &mut dyn FnMut(usize) -> bool| {
+                activations::convert(&ann, &recordings(1), method, (Encoding::Direct, 1), tick)
+            };
+            assert!(matches!(convert(&mut |_| false), Err(ModelError::Interrupted)), "{method}");
+            let mut heard = 0;
+            let count = &mut |recordings| {
+                heard += recordings;
+                true
+            };
+            convert(count).unwrap();
+            assert_eq!(heard, activations::passes(method, ann.layers().len()), "{method}");
+        }
     }
 }

@@ -20,6 +20,7 @@ use serde::Serialize;
 use super::{recordings, table};
 use crate::args::ConvertArgs;
 use crate::context::{Context, check_apart, check_file, usage};
+use crate::notes::on_calibration;
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -31,6 +32,8 @@ struct Report<'a> {
     /// Of the published preset: mean input of a readout neuron in a step, and the factor on the last layer's weights.
     #[serde(flatten)]
     readout: Option<Readout>,
+    /// What was remarked on.
+    notes: Vec<String>,
     out: &'a Path,
 }
 
@@ -48,6 +51,8 @@ pub struct Converted {
     pub network: SpikingNetwork,
     /// Of the published preset only.
     pub readout: Option<Readout>,
+    /// What somebody should know who uses it.
+    pub notes: Vec<String>,
 }
 
 /// How to convert, with every default filled in.
@@ -120,16 +125,17 @@ impl Conversion {
                     usage(format!("readout gain {readout_gain}: of the last layer, {error}"))
                 })?;
                 let readout = Readout { readout_input: readout_input * readout_gain, readout_gain };
-                self.tell(context, &readout);
-                Converted { network, readout: Some(readout) }
+                Converted { network, readout: Some(readout), notes: self.remarks(&readout) }
             }
             Preset::Default => {
-                let mut progress = context.progress("fitting thresholds", ann.layers().len() - 1);
+                let what = if self.method == Method::Fit { "fitting thresholds" } else { "thresholds" };
+                let passes = activations::passes(self.method, ann.layers().len());
+                let mut progress = context.progress(what, passes * calibration.len());
                 let meant_for = (encoding, self.steps);
                 let network = activations::convert(ann, calibration, self.method, meant_for, &mut |n| {
                     progress.tick(n)
                 })?;
-                Converted { network, readout: None }
+                Converted { network, readout: None, notes: Vec::new() }
             }
         };
         for layer in &mut converted.network.layers {
@@ -141,20 +147,20 @@ impl Conversion {
         Ok(converted)
     }
 
-    /// Warns of a readout whose own softmax outweighs its input.
-    fn tell(&self, context: &Context, readout: &Readout) {
+    /// What is to be said of the published readout: a gain that was chosen, a softmax of its own that outweighs its input.
+    fn remarks(&self, readout: &Readout) -> Vec<String> {
         let Readout { readout_input, readout_gain } = readout;
-        if self.readout_gain == Some(Gain::Auto) {
-            context.note(format!("the last layer's weights were multiplied by {readout_gain}"));
-        }
-        if is_swamped(*readout_input) {
-            context.note(format!(
+        let chosen = (self.readout_gain == Some(Gain::Auto))
+            .then(|| format!("note: the last layer's weights were multiplied by {readout_gain}"));
+        let swamped = is_swamped(*readout_input).then(|| {
+            format!(
                 "note: the logits of this network are small: its readout receives {readout_input:.3} a step and class, \
                  and the published rules add {SOFTMAX_DRIVE:.3} of their own whatever the recording, so accuracy will \
                  stay well below the ANN's at any number of steps; train the ANN longer (its logits grow), or give \
                  --readout-gain auto, which multiplies the last layer's weights and changes no decision of the ANN"
-            ));
-        }
+            )
+        });
+        chosen.into_iter().chain(swamped).collect()
     }
 }
 
@@ -188,8 +194,9 @@ pub fn run(context: &Context, args: ConvertArgs) -> Result<()> {
             args.checkpoint.display()
         )));
     }
+    let mut notes = Vec::new();
     if checkpoint.thresholds.is_some() {
-        context.note(format!(
+        notes.push(format!(
             "note: {}: holds thresholds of an earlier conversion; they are not used",
             args.checkpoint.display()
         ));
@@ -197,9 +204,15 @@ pub fn run(context: &Context, args: ConvertArgs) -> Result<()> {
     let from = (&checkpoint, args.checkpoint.as_path());
     let (calibration, origin) =
         recordings(context, &args.data, &args.reading.options(), args.split, Some(args.samples), from)?;
+    notes.extend(on_calibration(args.samples, calibration.len()));
+    notes.iter().for_each(|note| context.note(note));
     let (contacts, samples) = (calibration.contacts, calibration.samples);
     let ann = Ann::from_checkpoint(&checkpoint, &args.checkpoint, contacts, samples, context.device()?)?;
     let made = conversion.convert(context, &ann, &calibration, conversion.preset.rules().encoding)?;
+    made.notes.iter().for_each(|note| context.note(note));
+    notes.extend(made.notes.iter().cloned());
+    // In JSON they need not be called notes again.
+    let plain = |note: &String| note.strip_prefix("note: ").unwrap_or(note).to_owned();
     let network = &made.network;
     let input = KnownInput::of(&checkpoint).converted_with(&origin.known_input(&calibration));
     converted(&checkpoint, &made, conversion.preset.rules().encoding, conversion.steps, &input)
@@ -211,6 +224,7 @@ pub fn run(context: &Context, args: ConvertArgs) -> Result<()> {
         timesteps: conversion.steps,
         samples: calibration.len(),
         readout: made.readout,
+        notes: notes.iter().map(plain).collect(),
         out: &args.out,
     };
     context.result(&report, || {

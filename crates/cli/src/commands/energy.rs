@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::table;
 use crate::args::EnergyArgs;
 use crate::context::{Context, usage};
-use crate::run_folder::write_csv;
+use crate::run_folder::{wait_for, write_csv};
 
 #[derive(Serialize)]
 struct Report {
@@ -24,7 +24,7 @@ struct Report {
 struct MeasuredReport {
     network: String,
     timesteps: u32,
-    /// No neuron fired.
+    /// A layer before the readout fired no spike, so that nothing of the recordings passes it.
     silent: bool,
     published: Option<Published>,
     models: Vec<ModelReport>,
@@ -54,10 +54,12 @@ pub fn run(context: &Context, args: EnergyArgs) -> Result<()> {
             })
         }
         (None, Some(run)) => {
+            let held = wait_for(context, run);
             let reports = of_run(run)?;
+            drop(held);
             for silent in reports.iter().filter(|r| r.silent) {
                 context.note(format!(
-                    "note: {} fires no spike; that it needs little energy means nothing",
+                    "note: {} has a layer that fires no spike; that it needs little energy means nothing",
                     silent.network
                 ));
             }
@@ -148,7 +150,9 @@ fn of_run(run: &Path) -> Result<Vec<MeasuredReport>> {
         let rates: Vec<f64> = measured.layers.iter().take(3).map(LayerActivity::rate).collect();
         // A silent network has no ratio.
         let published = published(&rates).ok();
-        let silent = measured.layers.iter().all(|layer| layer.spikes_per_sample == 0.0);
+        // Of the readout alone nothing would follow: only the published preset's spikes.
+        let before_readout = &measured.layers[..(measured.layers.len() - 1).max(1)];
+        let silent = before_readout.iter().any(|layer| layer.spikes_per_sample == 0.0);
         let timesteps = measured.timesteps;
         reports.push(MeasuredReport { network, timesteps, silent, published, models: of_models });
     }
@@ -167,7 +171,7 @@ fn of_run(run: &Path) -> Result<Vec<MeasuredReport>> {
     Ok(reports)
 }
 
-/// As [`of_run`], for the pipeline.
+/// As [`of_run`], for whoever holds the folder.
 pub fn write(run: &Path) -> Result<()> {
     of_run(run).map(drop)
 }

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use escape_checkpoint::Checkpoint;
-use escape_data::Recordings;
 use escape_data::npz::{self, Values};
+use escape_data::{Recordings, Split};
 use escape_files::archive::Archive;
 use escape_model::ann::Ann;
 use escape_network::arch::{CLASS_NAMES, CLASSES};
@@ -18,10 +18,10 @@ use escape_snn_core::rules::Preset;
 use serde::Serialize;
 
 use super::{Simulation, recordings, simulation, table, thousands};
-use crate::args::EvaluateArgs;
+use crate::args::{EngineName, EvaluateArgs};
 use crate::context::{Context, check_apart, check_file, usage};
 use crate::measured::Measured;
-use crate::results::Results;
+use crate::results::{EVALUATE, Results, Use};
 
 #[derive(Serialize)]
 struct Report {
@@ -80,37 +80,39 @@ pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
         let name = args.name.name.as_deref();
         Results::open(context, folder, name, kind, &args.checkpoint, (&args.data, &args.reading.options()))
     });
-    let results = results.transpose()?;
+    let mut results = results.transpose()?;
     let judged = (&checkpoint, args.checkpoint.as_path());
     let (recordings, _) =
         recordings(context, &args.data, &args.reading.options(), args.split, args.limit, judged)?;
-    let network = results.as_ref().map_or(if spiking { "snn" } else { "ann" }, Results::network);
+    let unnamed = if spiking { "snn" } else { "ann" };
+    let network = results.as_ref().map_or(unnamed, Results::network).to_owned();
+    let split = args.split;
     let batch_size = args.batch_size as usize;
     let start;
     let measured = if spiking {
         let chosen = simulation(context, &checkpoint, &args.checkpoint, &args.simulation, &recordings)?;
-        let also_at = match &results {
-            Some(results) => begin(context, results, &chosen, args.also_at)?,
+        let also_at = match &mut results {
+            Some(results) => begin(context, results, &chosen, (split, recordings.len()), args.also_at)?,
             None => Vec::new(),
         };
         start = Instant::now();
-        Measured::snn(context, network, (kind, epoch), chosen, &also_at, &recordings, batch_size)?
+        Measured::snn(context, &network, (kind, epoch), chosen, &also_at, &recordings, batch_size)?
     } else {
-        if args.also_at.is_some() {
-            return Err(usage("--also-at: an ANN has no steps; leave it out"));
-        }
+        check_ann_options(&args)?;
         let (contacts, samples) = (recordings.contacts, recordings.samples);
         let ann = Ann::from_checkpoint(&checkpoint, &args.checkpoint, contacts, samples, context.device()?)?;
         let loss = match args.simulation.preset {
             Some(Preset::Published) => Loss::SoftmaxCrossEntropy,
             _ => Loss::CrossEntropy,
         };
-        if let Some(results) = &results {
-            results.check_evaluation("", "", None)?;
-            results.begin("evaluate", None)?;
+        if let Some(results) = &mut results {
+            let used = Use { command: EVALUATE, rules: None, split };
+            results.check_use(used)?;
+            results.check_evaluation(&[None])?;
+            results.begin(used, None)?;
         }
         start = Instant::now();
-        Measured { epoch, ..Measured::ann(context, network, &ann, &recordings, batch_size, loss)? }
+        Measured { epoch, ..Measured::ann(context, &network, &ann, &recordings, batch_size, loss)? }
     };
     measured.notes().iter().for_each(|note| context.note(note));
     let mut report = Report::new(&measured, start.elapsed().as_secs_f64());
@@ -119,8 +121,7 @@ pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
     }
     if let (Some(results), Some(folder)) = (&results, &args.out) {
         results.add(&measured)?;
-        report.written =
-            Some(Written { folder: folder.clone(), network: network.to_owned(), kind: kind.words() });
+        report.written = Some(Written { folder: folder.clone(), network, kind: kind.words() });
     }
     context.result(&report, || report.text())
 }
@@ -164,28 +165,59 @@ pub fn origin(checkpoint: &Checkpoint, spiking: bool) -> (Kind, Option<u32>) {
     }
 }
 
-/// Begins the results of a spiking network; returns the steps besides T at which its accuracy is recorded.
+/// Refuses what only a simulation has a use for.
+fn check_ann_options(args: &EvaluateArgs) -> Result<()> {
+    let given = [
+        (args.also_at.is_some(), "--also-at: an ANN has no steps"),
+        (args.simulation.encoder.is_some(), "--encoder: an ANN takes the recording as it is"),
+        (args.simulation.engine != EngineName::Auto, "--engine: an ANN is not simulated"),
+    ];
+    match given.into_iter().find(|option| option.0) {
+        Some((_, why)) => Err(usage(format!("{why}; leave it out"))),
+        None => Ok(()),
+    }
+}
+
+/// Begins the results of a spiking network, judged by so many recordings of a split; returns the steps besides T at which
+/// its accuracy is recorded.
 fn begin(
     context: &Context,
-    results: &Results<'_>,
+    results: &mut Results<'_>,
     chosen: &Simulation,
+    (split, recordings): (Split, usize),
     also_at: Option<Vec<usize>>,
 ) -> Result<Vec<usize>> {
-    let (preset, encoder) = (chosen.network.rules.preset.to_string(), chosen.encoding.to_string());
     let steps = chosen.steps;
-    results.check_evaluation(&preset, &encoder, Some(steps as u32))?;
     if let Some(beyond) = also_at.iter().flatten().find(|&&t| t > steps) {
         return Err(usage(format!(
             "--also-at {beyond}: the simulation ends after {steps} steps; give the largest T as --timesteps"
         )));
     }
+    let used = Use { command: EVALUATE, rules: Some((chosen.network.rules.preset, chosen.encoding)), split };
+    results.check_use(used)?;
+    let asked = also_at.iter().flatten().copied().chain([steps]);
+    results.check_evaluation(&asked.map(|t| Some(t as u32)).collect::<Vec<_>>())?;
     let powers = || std::iter::successors(Some(1usize), |t| t.checked_mul(2)).take_while(|&t| t < steps);
     let mut moments = also_at.unwrap_or_else(|| powers().collect());
     if !context.force {
-        let known = results.known_moments(&preset, &encoder)?;
-        moments.retain(|t| !known.contains(t));
+        let known = results.known_moments()?;
+        let kept: Vec<&(usize, u64)> = known.iter().filter(|known| moments.contains(&known.0)).collect();
+        let others: Vec<String> = kept
+            .iter()
+            .filter(|known| known.1 != recordings as u64)
+            .map(|(t, samples)| format!("T = {t} ({samples} recordings)"))
+            .collect();
+        if !others.is_empty() {
+            context.note(format!(
+                "note: '{}' keeps its accuracies at {}, beside those of {recordings} recordings now; judge it anew at all \
+                 of them with --force",
+                results.network(),
+                others.join(", ")
+            ));
+        }
+        moments.retain(|t| !known.iter().any(|known| known.0 == *t));
     }
-    results.begin("evaluate", Some(steps))?;
+    results.begin(used, Some(steps))?;
     Ok(moments)
 }
 

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use escape_checkpoint::Checkpoint;
 use escape_checkpoint::input::KnownInput;
-use escape_data::{Recordings, Split};
+use escape_data::Recordings;
 use escape_model::ModelError;
 use escape_model::optim::Rule;
 use escape_model::train::Balance;
@@ -21,7 +21,7 @@ use serde_json::json;
 use super::training::{
     Accuracies, HELD_OUT, Parts, Teller, best_trained, describe, interrupted, known, parts,
 };
-use super::{Simulation, recordings, simulation};
+use super::{Simulation, dataset, simulation, tell_remarks};
 use crate::args::{FinetuneArgs, ScheduleName, SurrogateName};
 use crate::context::{Context, check_folder, usage};
 use crate::measured::Measured;
@@ -96,14 +96,20 @@ pub struct Job {
     pub validation: usize,
     pub folder: PathBuf,
     pub resume: bool,
-    /// What the network knows of recordings from now on.
+    /// What the network that is given knows of recordings.
+    pub given: KnownInput,
+    /// What the recordings are that it is trained on.
     pub input: KnownInput,
 }
 
 impl Job {
-    /// Saves a checkpoint with what the network knows of recordings.
+    /// Saves a checkpoint with what the network knows of recordings: only an epoch makes it one that was trained on these.
     fn save(&self, mut checkpoint: Checkpoint, path: &Path) -> Result<()> {
-        self.input.store(&mut checkpoint);
+        let knows = match checkpoint.epoch {
+            Some(0) => self.given.converted_with(&self.input),
+            _ => self.input.clone(),
+        };
+        knows.store(&mut checkpoint);
         Ok(checkpoint.save(path)?)
     }
 }
@@ -172,10 +178,12 @@ pub fn run(context: &Context, args: FinetuneArgs) -> Result<()> {
         return Err(usage("--epochs: expected at least 1, got 0"));
     }
     let checkpoint = super::network(context, &args.checkpoint, &args.selection)?;
-    let from = (&checkpoint, args.checkpoint.as_path());
-    let reading = args.reading.options();
-    let (train, origin) = recordings(context, &args.data, &reading, Split::Train, args.limit, from)?;
-    let (test, _) = recordings(context, &args.data, &reading, Split::Test, args.limit, from)?;
+    // A split that is not there is an empty one; what is needed of them is asked for where it is known.
+    let data = dataset(context, &args.data, &args.reading.options())?;
+    let origin = data.origin();
+    tell_remarks(context, &args.checkpoint, &KnownInput::of(&checkpoint), &origin);
+    let [train, test] =
+        [data.train, data.test].map(|split| split.head(args.limit.unwrap_or(usize::MAX).min(split.len())));
     let chosen = simulation(context, &checkpoint, &args.checkpoint, &args.simulation, &train)?;
     let preset = chosen.network.rules.preset;
     let by_default = preset == Preset::Default;
@@ -201,6 +209,7 @@ pub fn run(context: &Context, args: FinetuneArgs) -> Result<()> {
         validation: args.validation.unwrap_or(held_out(preset)),
         folder: args.out,
         resume: args.resume,
+        given: KnownInput::of(&checkpoint),
         input: origin.known_input(&train),
     };
     let report = finetune(context, job, chosen, &train, &test, true)?;
@@ -309,11 +318,16 @@ pub fn finetune(
     let test = match (tested, judged_on) {
         (false, _) => None,
         (true, "test") => Some(Accuracies::from(kept)),
+        (true, _) if test.is_empty() => {
+            context.note("note: there are no test recordings, so the kept network is not tested");
+            None
+        }
         (true, _) => {
             let kind = (Kind::Finetuned, Some(kept.epoch as u32));
             let chosen = Simulation { network, encoding, steps };
             let batch = job.options.batch_size;
-            let measured = Measured::snn(context, "the kept network", kind, chosen, &[], test, batch)?;
+            let measured = Measured::snn(context, "the kept network", kind, chosen, &[], test, batch)
+                .context("the fine-tuning is complete; --resume tests it again")?;
             measured.notes().iter().for_each(|note| context.note(note));
             let metrics = measured.metrics();
             Some(Accuracies {

@@ -20,8 +20,10 @@ use escape_checkpoint::input::KnownInput;
 use escape_checkpoint::{Checkpoint, CheckpointError, Note as Finding};
 use escape_data::{Dataset, Note, Origin, ReadOptions, Recordings, Split};
 use escape_data::{are_recordings, holds_recordings};
+use escape_report::rows::Kind;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::network::SpikingNetwork;
+use escape_snn_core::rules::Preset;
 use escape_snn_core::stored::{self, Loaded};
 
 use crate::args::{SimulationArgs, WeightsArgs};
@@ -140,7 +142,31 @@ pub fn simulation(
     let steps = args.timesteps.map(|t| t as usize).or(timesteps).ok_or_else(|| {
         usage(format!("{}: the checkpoint names no number of timesteps; give --timesteps T", path.display()))
     })?;
+    tell_fewer_steps(context, (path, checkpoint), network.rules.preset, steps);
     Ok(Simulation { network, encoding: args.encoder.unwrap_or(encoding), steps })
+}
+
+/// Says where a network of the default preset that was made for more timesteps is simulated over a single one, for which
+/// other thresholds do better.
+pub fn tell_fewer_steps(
+    context: &Context,
+    (path, checkpoint): (&Path, &Checkpoint),
+    preset: Preset,
+    steps: usize,
+) {
+    let Some(stored) =
+        checkpoint.timesteps.filter(|&stored| preset == Preset::Default && steps < 2 && stored > 1)
+    else {
+        return;
+    };
+    let make = match evaluate::origin(checkpoint, true).0 {
+        Kind::Finetuned => "fine-tune",
+        Kind::Converted | Kind::Ann => "convert",
+    };
+    context.note(format!(
+        "note: {}: its thresholds were chosen for T = {stored}; for a single timestep, {make} with --timesteps 1",
+        path.display()
+    ));
 }
 
 /// Columns aligned for a terminal: the first to the left, the others to the right.

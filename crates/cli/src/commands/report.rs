@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::args::ReportArgs;
 use crate::context::{Context, usage};
+use crate::run_folder::wait_for;
 
 pub fn run(context: &Context, args: ReportArgs) -> Result<()> {
     if !args.run.is_dir() {
@@ -20,7 +21,9 @@ pub fn run(context: &Context, args: ReportArgs) -> Result<()> {
         Err(ReportError::OtherPage { .. }) if context.force => {}
         checked => checked.map_err(|error| usage(error.to_string()))?,
     }
+    let held = wait_for(context, &args.run);
     let (summary, tables) = build(&args.run)?;
+    drop(held);
     for missing in &summary.left_out {
         context.note(format!("left out: {missing}"));
     }

@@ -9,8 +9,8 @@ use serde_json::json;
 
 use crate::args::{DemoArgs, RunArgs};
 use crate::config::Config;
-use crate::context::{Context, check_folder, check_results, usage};
-use crate::pipeline::{self, RESOLVED};
+use crate::context::{Context, check_folder, usage};
+use crate::pipeline;
 use crate::run_folder::{free_folder, latest_folder};
 
 /// The demo's settings; the binary carries them so that it runs from any folder.
@@ -53,11 +53,6 @@ fn start(
         (None, true) => latest_folder(&usual),
         (None, false) => free_folder(&usual),
     };
-    if !resume {
-        let files = ["manifest.json", RESOLVED];
-        check_results(context, &folder, &files, "a run", "continue it with `run --resume`, ")?;
-        check_results(context, &folder, &["report/index.html"], "a page", "")?;
-    }
     check_folder(&folder)?;
     let context = &context.with_seed(config.seed);
     config.seed = context.seed;
@@ -78,7 +73,10 @@ fn start(
         "activity": rows::<Activity>(&folder)?,
         "energy": rows::<Energy>(&folder)?,
     });
-    context.result(&result, || format!("{tables}\nreport: {}", page.display()))
+    context.result(&result, || match &page {
+        Some(page) => format!("{tables}\nreport: {}", page.display()),
+        None => format!("results: {}", folder.display()),
+    })
 }
 
 /// A table of the run; none is an empty one.

@@ -15,7 +15,7 @@ use tch::Device;
 use super::{Simulation, recordings, simulation, table, thousands};
 use crate::args::SpikesArgs;
 use crate::context::{Context, make_folder, usage};
-use crate::results::Results;
+use crate::results::{Results, Use};
 use crate::run_folder::write_csv;
 
 #[derive(Serialize)]
@@ -43,7 +43,7 @@ pub fn run(context: &Context, args: SpikesArgs) -> Result<()> {
     let checkpoint = super::network(context, &args.checkpoint, &args.selection)?;
     let name = args.name.name.as_deref();
     let (kind, _) = super::evaluate::origin(&checkpoint, true);
-    let results = Results::open(
+    let mut results = Results::open(
         context,
         &args.out,
         name,
@@ -62,14 +62,18 @@ pub fn run(context: &Context, args: SpikesArgs) -> Result<()> {
         )));
     }
     let chosen = simulation(context, &checkpoint, &args.checkpoint, &args.simulation, &all)?;
+    let rules = Some((chosen.network.rules.preset, chosen.encoding));
+    let used = Use { command: "spikes", rules, split: args.split };
+    results.check_use(used)?;
     let steps = chosen.steps;
     let shapes: Vec<_> = chosen.network.layers.iter().map(|l| l.shape.clone()).collect();
     let shown = recording(&all, args.sample);
     check_free(context, &args.out, results.network(), &shown)?;
-    results.begin("spikes", Some(steps))?;
+    results.begin(used, Some(steps))?;
     let recorded = record(context, results.network(), chosen, &all, args.sample, context.device()?)?;
-    results.forget()?;
+    let held = results.hold()?;
     recorded.write(&args.out)?;
+    drop(held);
     let outcome = recorded.outcome;
     let layers = shapes.iter().enumerate().map(|(k, shape)| {
         let mut counts = vec![0usize; shape.neurons()];

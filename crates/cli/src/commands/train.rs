@@ -24,7 +24,7 @@ use super::training::{
 use crate::args::{OptimizerName, TrainArgs};
 use crate::context::{Context, check_folder, usage};
 use crate::notes;
-use crate::run_folder::{BEST, LAST, begin, epoch_rows, hash_of, write_csv};
+use crate::run_folder::{BEST, LAST, begin, check_training, epoch_rows, hash_of, write_csv};
 
 /// The table that grows by a row an epoch.
 const LOG: &str = "training.csv";
@@ -109,11 +109,29 @@ struct Report {
     /// Whether an epoch was better than that network.
     #[serde(skip_serializing_if = "Option::is_none")]
     improved: Option<bool>,
+    /// Of the kept network, where there are test recordings.
+    #[serde(flatten)]
+    test: Option<Tested>,
+    warnings: Vec<String>,
+    checkpoint: PathBuf,
+}
+
+/// What a network did on the test recordings.
+#[derive(Serialize)]
+struct Tested {
     test_accuracy: f64,
     test_balanced_accuracy: f64,
     test_macro_f1: f64,
-    warnings: Vec<String>,
-    checkpoint: PathBuf,
+}
+
+impl From<Metrics> for Tested {
+    fn from(test: Metrics) -> Self {
+        Self {
+            test_accuracy: test.accuracy(),
+            test_balanced_accuracy: test.balanced_accuracy(),
+            test_macro_f1: test.macro_f1(),
+        }
+    }
 }
 
 impl Report {
@@ -128,19 +146,30 @@ impl Report {
                 self.best_epoch, self.epochs, self.best_accuracy, self.judged_on
             ),
         };
-        format!(
-            "{}: {best}; test accuracy {:.4} (balanced {:.4}, macro F1 {:.4}); {}",
-            self.arch,
-            self.test_accuracy,
-            self.test_balanced_accuracy,
-            self.test_macro_f1,
-            self.checkpoint.display()
-        )
+        let test = match &self.test {
+            Some(Tested { test_accuracy, test_balanced_accuracy, test_macro_f1 }) => format!(
+                "test accuracy {test_accuracy:.4} (balanced {test_balanced_accuracy:.4}, macro F1 {test_macro_f1:.4})"
+            ),
+            None => "no test recordings".to_owned(),
+        };
+        format!("{}: {best}; {test}; {}", self.arch, self.checkpoint.display())
     }
+}
+
+/// A network that a training goes on from.
+struct Start {
+    ann: Ann,
+    /// What it knows of recordings.
+    input: KnownInput,
 }
 
 pub fn run(context: &Context, args: TrainArgs) -> Result<()> {
     check_folder(&args.out)?;
+    if args.init.is_none() && !args.selection.is_empty() {
+        return Err(usage(
+            "--weights, --rename and --ignore say what to take from the checkpoint of --init; leave them out without it",
+        ));
+    }
     let data = super::dataset(context, &args.data, &args.reading.options())?;
     let device = context.device()?;
     let stages: Vec<Architecture> = if args.incremental {
@@ -148,13 +177,23 @@ pub fn run(context: &Context, args: TrainArgs) -> Result<()> {
     } else {
         vec![args.arch]
     };
+    let folder_of = |arch: &Architecture| match args.incremental {
+        true => args.out.join(arch.to_string()),
+        false => args.out.clone(),
+    };
+    if !args.resume {
+        // A later stage's training must not be found when the earlier ones are done.
+        stages.iter().try_for_each(|arch| check_training(context, &folder_of(arch), LOG))?;
+    }
     let mut trunk = match &args.init {
         Some(path) => {
             let (contacts, samples) = (data.train.contacts, data.train.samples);
             let stage = super::network(context, path, &args.selection)?;
             let origin = Origin { sample_rate_hz: data.sample_rate_hz, nerve: data.nerve };
-            super::tell_remarks(context, path, &KnownInput::of(&stage), &origin);
-            Some(Ann::from_checkpoint(&stage, path, contacts, samples, device)?)
+            let input = KnownInput::of(&stage);
+            super::tell_remarks(context, path, &input, &origin);
+            let ann = Ann::from_checkpoint(&stage, path, contacts, samples, device)?;
+            Some(Start { ann, input })
         }
         None => None,
     };
@@ -167,9 +206,9 @@ pub fn run(context: &Context, args: TrainArgs) -> Result<()> {
         recipe.patience = args.patience.or(recipe.patience);
         recipe.validation = args.validation;
         recipe.balance = args.balance;
-        let folder = if args.incremental { args.out.join(arch.to_string()) } else { args.out.clone() };
-        let (trained, report) = train(context, &recipe, &data, &folder, trunk.as_ref(), args.resume, device)?;
-        trunk = Some(trained);
+        let (trained, report) =
+            train(context, &recipe, &data, &folder_of(&arch), trunk.as_ref(), args.resume, device)?;
+        trunk = Some(Start { ann: trained, input: data.origin().known_input(&data.train) });
         reports.push(report);
     }
     context.result(&reports, || reports.iter().map(Report::text).collect::<Vec<_>>().join("\n"))
@@ -191,7 +230,7 @@ fn train(
     recipe: &Recipe,
     data: &Dataset,
     folder: &Path,
-    trunk: Option<&Ann>,
+    trunk: Option<&Start>,
     resume: bool,
     device: Device,
 ) -> Result<(Ann, Report)> {
@@ -213,7 +252,7 @@ fn train(
         Rule::Sgd { lr, weight_decay, .. } => ("sgd", lr, weight_decay),
     };
     let init = match trunk {
-        Some(ann) => {
+        Some(Start { ann, .. }) => {
             let weights = ann.parameters().iter().map(|p| to_vec(&p.1)).collect::<Result<Vec<_>, _>>()?;
             Some(hash_of(weights.iter().map(Vec::as_slice)))
         }
@@ -237,7 +276,11 @@ fn train(
     let (last, best) = (folder.join(LAST), folder.join(BEST));
     let known_input = data.origin().known_input(&data.train);
     let save = |mut checkpoint: Checkpoint, path: &Path| {
-        known_input.store(&mut checkpoint);
+        // Only an epoch makes it a network that was trained on these.
+        match (checkpoint.epoch, trunk) {
+            (Some(0), Some(given)) => given.input.converted_with(&known_input).store(&mut checkpoint),
+            _ => known_input.store(&mut checkpoint),
+        }
         checkpoint.save(path)
     };
     let load = |path: &Path| -> Result<Ann> {
@@ -266,8 +309,8 @@ fn train(
     } else {
         let mut ann = Ann::new(recipe.arch, contacts, samples, context.seed, device)?;
         match trunk {
-            Some(trunk) if trunk.architecture() == recipe.arch => {
-                ann.inherit(trunk)?;
+            Some(Start { ann: whole, .. }) if whole.architecture() == recipe.arch => {
+                ann.inherit(whole)?;
                 context.note(format!("{name}: goes on from the whole network, which is of the same kind"));
                 let mut trainer = Trainer::new(ann, options);
                 let mut teller = Teller::new(
@@ -286,7 +329,7 @@ fn train(
                 context.note(describe(&name, judged_on, &result));
                 trainer
             }
-            Some(trunk) => {
+            Some(Start { ann: trunk, .. }) => {
                 let taken = ann.inherit_trunk(trunk)?;
                 context.note(format!("{name}: took {taken} tensors of the trunk over"));
                 Trainer::new(ann, options)
@@ -316,15 +359,21 @@ fn train(
     };
     let input = history.epochs().first().filter(|e| e.epoch == 0).map(Accuracies::from);
     let ann = load(&best)?;
-    let mut progress = context.progress(&format!("{name}, tested"), data.test.len());
-    let test: Metrics = evaluate(&ann, &data.test, 256, options.loss, &mut |_, logits| {
-        progress.tick(logits.len() / escape_network::arch::CLASSES)
-    })
-    .context("the training is complete; --resume tests it again")?;
-    drop(progress);
-    if let Some(note) = notes::on_metrics(&name, &test) {
-        context.note(note);
-    }
+    let test = if data.test.is_empty() {
+        context.note(format!("note: there are no test recordings, so {name} is not tested"));
+        None
+    } else {
+        let mut progress = context.progress(&format!("{name}, tested"), data.test.len());
+        let test = evaluate(&ann, &data.test, 256, options.loss, &mut |_, logits| {
+            progress.tick(logits.len() / escape_network::arch::CLASSES)
+        })
+        .context("the training is complete; --resume tests it again")?;
+        drop(progress);
+        if let Some(note) = notes::on_metrics(&name, &test) {
+            context.note(note);
+        }
+        Some(Tested::from(test))
+    };
     let report = Report {
         arch: name.clone(),
         epochs: trainer.epoch(),
@@ -333,9 +382,7 @@ fn train(
         judged_on,
         improved: input.is_some().then_some(kept.epoch == trained.epoch),
         input,
-        test_accuracy: test.accuracy(),
-        test_balanced_accuracy: test.balanced_accuracy(),
-        test_macro_f1: test.macro_f1(),
+        test,
         warnings,
         checkpoint: best,
     };
