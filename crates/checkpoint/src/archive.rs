@@ -10,7 +10,11 @@ use super::budget::{Budget, room};
 use super::error::Fault;
 use super::graph::{self, Built, Storages};
 use super::pickle;
-use super::sniff::KERAS;
+
+/// What to do with a Keras model.
+pub(super) const KERAS: &str = "save its weights in Python, in PyTorch's layout: torch.save({'features.0.weight': \
+                     torch.tensor(model.layers[0].get_weights()[0]).permute(3, 2, 0, 1).contiguous(), ...}, \
+                     'weights.pth'), convolutions permuted so and linear layers transposed";
 
 /// An opened checkpoint.
 #[derive(Debug)]

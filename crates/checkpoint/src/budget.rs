@@ -1,11 +1,7 @@
 //! How much memory reading a checkpoint may take.
 
-use std::io::{Read, Seek};
-
-use escape_files::budget::{self, EXPANSION};
-pub(super) use escape_files::budget::{Budget, size};
-
-use super::error::Fault;
+use escape_files::budget::EXPANSION;
+pub(super) use escape_files::budget::{Budget, read_at, room, size};
 
 /// What reading may take beyond [`EXPANSION`] times the file's size, in bytes: a small tensor takes about five times
 /// more memory than room in a file, and a file of ten thousand of them is nothing unusual. For the fuzzer, whose
@@ -24,19 +20,4 @@ pub fn memory_limit(length: u64) -> u64 {
 /// says is charged here first, so that no file takes more than its size warrants.
 pub(super) fn of_file(length: u64) -> Budget {
     Budget::new(memory_limit(length) - FIXED, length)
-}
-
-/// An empty vector with room for so many bytes, which were paid for.
-pub(super) fn room(bytes: u64, what: &str) -> Result<Vec<u8>, Fault> {
-    Ok(budget::room(bytes, what)?)
-}
-
-/// So many bytes from `at` on, which lie within the file and were paid for.
-pub(super) fn read_at(
-    input: &mut (impl Read + Seek),
-    at: u64,
-    bytes: u64,
-    what: &str,
-) -> Result<Vec<u8>, Fault> {
-    budget::read_at(input, at, bytes, what).map_err(Fault::Io)
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use escape_files::budget::{EXPANSION, MemoryError};
 
 use super::budget::SLACK;
+use super::dtype::DType;
 use super::report::LoadReport;
-use super::value::DType;
 use escape_files::text::shown;
 
 /// Why a checkpoint could not be read, written or used.
@@ -243,6 +243,12 @@ pub(super) enum Fault {
     },
     /// A TorchScript archive, by the entry that gives it away.
     TorchScript(String),
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 impl From<MemoryError> for Fault {

@@ -4,8 +4,9 @@
 //! Letters: n stored elements (for the block layouts: blocks), R rows, C columns.
 
 use super::budget::{Budget, size};
+use super::dtype::DType;
 use super::error::Fault;
-use super::value::{DType, TensorData, elements};
+use super::value::{TensorData, elements};
 use escape_files::text::dims;
 
 /// How the whole numbers of a quantised tensor are read: `(number - zero) * scale`.

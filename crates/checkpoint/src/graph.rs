@@ -6,11 +6,12 @@ use std::rc::Rc;
 use escape_files::text::shown;
 
 use super::budget::{Budget, size};
+use super::dtype::DType;
 use super::error::Fault;
 use super::expand::{self, Quantisation};
 use super::foreign::{self, Foreign};
 use super::pickle::{self, Global, Graph, Item, NumpyContent, Object, Storage, StorageType, View, What};
-use super::value::{DType, Key, Opaque, TensorData, Value, check_keys, elements};
+use super::value::{Key, Opaque, TensorData, Value, check_keys, elements};
 use escape_files::text::dims;
 
 /// Deepest nesting of containers, read or written; checkpoints need about five.

@@ -191,7 +191,7 @@ impl<R: Read + Seek> Storages for File<'_, R> {
                 shown(key)
             )));
         };
-        read_at(&mut self.input, start, size, &format!("storage '{}'", shown(key)))
+        Ok(read_at(&mut self.input, start, size, &format!("storage '{}'", shown(key)))?)
     }
 
     fn is_big_endian(&self) -> bool {

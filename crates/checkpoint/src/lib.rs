@@ -27,6 +27,7 @@
 
 mod archive;
 mod budget;
+mod dtype;
 mod error;
 mod expand;
 mod foreign;
@@ -53,6 +54,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 pub use budget::memory_limit;
+pub use dtype::DType;
 pub use error::CheckpointError;
 use error::Fault;
 pub use foreign::Foreign;
@@ -60,7 +62,7 @@ pub use note::Note;
 pub use parts::Parts;
 pub use report::{LoadReport, match_weights};
 pub use study::{Checkpoint, Leak, Selection};
-pub use value::{DType, Opaque, TensorData, Value};
+pub use value::{Opaque, TensorData, Value};
 pub use weights::{detect, matched_weights};
 
 /// How a checkpoint is kept in a file.

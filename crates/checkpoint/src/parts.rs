@@ -9,8 +9,9 @@ use std::fmt;
 
 use escape_files::text::shown;
 
+use super::dtype::DType;
 use super::error::CheckpointError;
-use super::value::{DType, TensorData};
+use super::value::TensorData;
 
 /// How a weight was kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,8 +13,8 @@ use std::borrow::Cow;
 use escape_files::text::shown;
 
 use super::budget::{Budget, size};
+use super::dtype::DType;
 use super::error::Fault;
-use super::value::DType;
 
 /// A value on the machine's stack; whatever can be shared or changed later is an index into the objects.
 #[derive(Debug, Clone, Copy)]

@@ -2,11 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::path::Path;
 
 use escape_files::text::shown;
 
-use super::error::CheckpointError;
 use super::value::TensorData;
 use escape_files::text::dims;
 
@@ -186,19 +184,6 @@ impl LoadReport {
         let clear = |rule: &&(&str, &str)| rules.iter().filter(|other| other.0 == rule.0).count() == 1;
         let option = |&(old, new): &(&str, &str)| format!("--rename {}={}", shown(old), shown(new));
         rules.iter().filter(clear).take(SHOWN).map(option).collect()
-    }
-
-    /// The report itself if it is clean; `path` is the file to name, `network` and `holds` say in words what was
-    /// expected and what is there.
-    ///
-    /// # Errors
-    /// [`CheckpointError::Mismatch`] with the report if it is not.
-    pub fn into_result(self, path: &Path, network: &str, holds: &str) -> Result<Self, CheckpointError> {
-        if self.is_clean() {
-            return Ok(self);
-        }
-        let (path, report) = (path.to_owned(), Box::new(self));
-        Err(CheckpointError::Mismatch { path, network: network.to_owned(), holds: holds.to_owned(), report })
     }
 }
 

@@ -22,9 +22,10 @@ use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqA
 use serde_json::{Map, Value as Json, json};
 
 use super::budget::{Budget, read_at, size};
+use super::dtype::DType;
 use super::error::{CheckpointError, Fault};
 use super::graph::{distinct_keys, place};
-use super::value::{DType, TensorData, Value, check_keys, elements, unwritable};
+use super::value::{TensorData, Value, check_keys, elements, unwritable};
 use escape_files::text::dims;
 use escape_files::write_atomically;
 

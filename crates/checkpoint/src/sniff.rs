@@ -6,6 +6,7 @@ use std::path::Path;
 use escape_files::archive::END;
 use escape_files::text::shown;
 
+use super::archive::KERAS;
 use super::budget::of_file;
 use super::error::Fault;
 use super::graph::Built;
@@ -55,9 +56,6 @@ const DATA: &str =
     "checkpoints are .pth files, data go elsewhere; if these are recordings, pass them with --data";
 const AGAIN: &str = "download or copy the file again";
 const UNPACK: &str = "unpack it first";
-pub(super) const KERAS: &str = "save its weights in Python, in PyTorch's layout: torch.save({'features.0.weight': \
-                     torch.tensor(model.layers[0].get_weights()[0]).permute(3, 2, 0, 1).contiguous(), ...}, \
-                     'weights.pth'), convolutions permuted so and linear layers transposed";
 const NIR: &str = "a NIR graph holds neuron models and weights; save the weights alone in Python: \
                    torch.save({name: torch.tensor(node.weight) for name, node in nir.read('net.nir').nodes.items() if \
                    hasattr(node, 'weight')}, 'weights.pth')";

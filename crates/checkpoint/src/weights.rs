@@ -6,7 +6,7 @@ use escape_network::arch::{Architecture, CONTACTS, HIDDEN, Layer, SAMPLES, neare
 
 use crate::identify::Identity;
 use crate::input::KnownInput;
-use crate::{Checkpoint, CheckpointError, TensorData, match_weights};
+use crate::{Checkpoint, CheckpointError, LoadReport, TensorData, match_weights};
 
 /// The member of the family whose names a checkpoint has; where none fits, the nearest one, so that the
 /// load report has something to compare with.
@@ -105,4 +105,19 @@ fn made_for(
             None => format!("of another shape ({} has {inputs} inputs)", layer.key),
         },
     )
+}
+
+impl LoadReport {
+    /// The report itself if it is clean; `path` is the file to name, `network` and `holds` say in words what was
+    /// expected and what is there.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Mismatch`] with the report if it is not.
+    pub fn into_result(self, path: &Path, network: &str, holds: &str) -> Result<Self, CheckpointError> {
+        if self.is_clean() {
+            return Ok(self);
+        }
+        let (path, report) = (path.to_owned(), Box::new(self));
+        Err(CheckpointError::Mismatch { path, network: network.to_owned(), holds: holds.to_owned(), report })
+    }
 }

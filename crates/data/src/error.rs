@@ -9,7 +9,6 @@ use escape_files::archive::ArchiveError;
 use escape_files::budget::MemoryError;
 use escape_files::text::{self, shown};
 
-use crate::options::contacts_named;
 use crate::recordings::{Inconsistent, Split};
 use escape_network::arch::{CLASS_NAMES, CLASSES};
 
@@ -459,4 +458,13 @@ fn classes(first: i64) -> String {
 
 fn place(path: &Option<PathBuf>) -> String {
     path.as_ref().map(|p| format!(" in {}", p.display())).unwrap_or_default()
+}
+
+/// `contact 3` or `contacts 3, 7`, the first of many.
+pub(crate) fn contacts_named(contacts: &[usize]) -> String {
+    const SHOWN: usize = 12;
+    let some: Vec<String> = contacts.iter().take(SHOWN).map(usize::to_string).collect();
+    let more =
+        if contacts.len() > SHOWN { format!(" and {} more", contacts.len() - SHOWN) } else { String::new() };
+    format!("contact{} {}{more}", if contacts.len() == 1 { "" } else { "s" }, some.join(", "))
 }

@@ -10,6 +10,7 @@
 
 mod arrays;
 mod budget;
+mod checks;
 mod contacts;
 mod error;
 mod hdf5;
@@ -39,8 +40,7 @@ pub use budget::{COMPRESSED, COMPRESSED_LIMIT, SLACK, memory_limit};
 pub use error::{DataError, Position};
 pub use layout::Axes;
 pub use options::{BadContacts, LabelForm, Neighbours, Note, ReadOptions, Reason, Rescale};
-pub use reading::Origin;
-pub use recordings::{Dataset, Inconsistent, Nerve, ParseSplitError, Recordings, Split};
+pub use recordings::{Dataset, Inconsistent, Nerve, Origin, ParseSplitError, Recordings, Split};
 pub use summary::{DatasetSummary, SplitSummary};
 pub use torch::{are_recordings, holds_recordings};
 pub use typical::{mean_recording, mean_spectrum};

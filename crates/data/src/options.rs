@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::SAMPLE_RATE_HZ;
 use crate::arrays::SCALARS;
+use crate::error::contacts_named;
 use crate::layout::Axes;
 use crate::recordings::Split;
 use escape_network::arch::{CLASS_NAMES, CLASSES, SAMPLES};
@@ -497,15 +498,6 @@ impl fmt::Display for Note {
             }
         }
     }
-}
-
-/// `contact 3` or `contacts 3, 7`, the first of many.
-pub(crate) fn contacts_named(contacts: &[usize]) -> String {
-    const SHOWN: usize = 12;
-    let some: Vec<String> = contacts.iter().take(SHOWN).map(usize::to_string).collect();
-    let more =
-        if contacts.len() > SHOWN { format!(" and {} more", contacts.len() - SHOWN) } else { String::new() };
-    format!("contact{} {}{more}", if contacts.len() == 1 { "" } else { "s" }, some.join(", "))
 }
 
 #[cfg(test)]

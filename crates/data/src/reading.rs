@@ -12,8 +12,7 @@ use crate::error::{DataError, Position, shape};
 use crate::labels::{self, Labels, first_label};
 use crate::layout::{Layout, Misfit, Window};
 use crate::options::{BadContacts, LabelForm, Note, ReadOptions, Reason, Rescale, STRETCHED};
-use crate::recordings::{Dataset, Nerve, Recordings, Split};
-use escape_checkpoint::input::KnownInput;
+use crate::recordings::{Dataset, Nerve, Origin, Recordings, Split};
 use escape_files::budget::Budget;
 use escape_files::text::{self, shown};
 use escape_network::arch::{CLASSES, SAMPLES};
@@ -550,26 +549,6 @@ impl<'a> Reading<'a> {
             true => DataError::BadContacts { path, split, contacts, of },
             false => DataError::NotFinite { path, split, at, value },
         })
-    }
-}
-
-/// Sampling rate and nerve of a file's recordings.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Origin {
-    /// Sampling rate, in hertz.
-    pub sample_rate_hz: f64,
-    /// The simulated nerve, if the file names one.
-    pub nerve: Option<Nerve>,
-}
-
-impl Origin {
-    /// What a network knows that was trained on `recordings` of this origin.
-    pub fn known_input(&self, recordings: &Recordings) -> KnownInput {
-        KnownInput {
-            shape: Some((recordings.contacts, recordings.samples)),
-            sample_rate_hz: Some(self.sample_rate_hz),
-            nerve: self.nerve.map(|nerve| nerve.to_string()),
-        }
     }
 }
 

@@ -1,13 +1,11 @@
 //! Recordings in memory, and their two splits. N recordings, H contacts, W samples.
 
-use crate::Origin;
 use std::fmt;
-use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::DataError;
+use escape_checkpoint::input::KnownInput;
 use escape_network::arch::CLASSES;
 
 /// The recordings of one split.
@@ -186,27 +184,6 @@ impl Dataset {
             Split::Test => &self.test,
         }
     }
-
-    /// Whether the fields of both splits fit each other; `path` is the file that they are to be written to.
-    pub(crate) fn check(&self, path: &Path) -> Result<(), DataError> {
-        for split in Split::ALL {
-            self.split(split).check().map_err(|source| DataError::Inconsistent {
-                path: path.to_owned(),
-                split,
-                source,
-            })?;
-        }
-        self.check_shapes(path)
-    }
-
-    /// Whether the recordings of both splits have the same shape; `path` is the file to name if not.
-    pub(crate) fn check_shapes(&self, path: &Path) -> Result<(), DataError> {
-        let [train, test] = [&self.train, &self.test].map(|split| [split.contacts, split.samples]);
-        if train != test {
-            return Err(DataError::SplitsDiffer { path: path.to_owned(), train, test });
-        }
-        Ok(())
-    }
 }
 
 /// Which recordings of a [`Dataset`]; written `train` and `test`.
@@ -250,6 +227,26 @@ impl FromStr for Split {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown split: expected train or test, got {0:?}")]
 pub struct ParseSplitError(String);
+
+/// Sampling rate and nerve of a file's recordings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Origin {
+    /// Sampling rate, in hertz.
+    pub sample_rate_hz: f64,
+    /// The simulated nerve, if the file names one.
+    pub nerve: Option<Nerve>,
+}
+
+impl Origin {
+    /// What a network knows that was trained on `recordings` of this origin.
+    pub fn known_input(&self, recordings: &Recordings) -> KnownInput {
+        KnownInput {
+            shape: Some((recordings.contacts, recordings.samples)),
+            sample_rate_hz: Some(self.sample_rate_hz),
+            nerve: self.nerve.map(|nerve| nerve.to_string()),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

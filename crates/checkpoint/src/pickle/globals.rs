@@ -8,8 +8,9 @@ use std::borrow::Cow;
 use escape_files::text::shown;
 
 use super::super::budget::size;
+use super::super::dtype::DType;
 use super::super::error::Fault;
-use super::super::value::{DType, TensorData};
+use super::super::value::TensorData;
 use super::{
     Global, Item, MAX_DIMS, Machine, Name, NumpyContent, NumpyDType, Object, Opaque, Quantised, Sparse,
     Storage, StorageType, View, What, is_dtype, object,
