@@ -141,7 +141,7 @@ pub enum CheckpointError {
         /// Every key of the network and of the file.
         report: Box<LoadReport>,
     },
-    /// Recordings that a network's weights may fit, but not what it knows of them; see [`escape_checkpoint::input`].
+    /// Recordings that a network's weights may fit, but not what it knows of them; see [`crate::input`].
     #[error("{0}")]
     OtherInput(String),
     /// A weight is kept as whole numbers.
@@ -188,6 +188,12 @@ impl CheckpointError {
         got: impl Into<String>,
     ) -> Self {
         Self::Content { path: None, at: at.into(), expected: expected.into(), got: got.into() }
+    }
+
+    /// Of a value that cannot be written, at a place given as Python would index it; empty for the whole.
+    pub(super) fn unwritable(at: &str, problem: impl Into<String>) -> Self {
+        let at = if at.is_empty() { "the value itself" } else { at };
+        Self::Unwritable { path: None, at: at.to_owned(), problem: problem.into() }
     }
 
     pub(super) fn choice(problem: impl Into<String>) -> Self {

@@ -25,7 +25,7 @@ use super::budget::{Budget, read_at, size};
 use super::dtype::DType;
 use super::error::{CheckpointError, Fault};
 use super::graph::{distinct_keys, place};
-use super::value::{TensorData, Value, check_keys, elements, unwritable};
+use super::value::{TensorData, Value, check_keys, elements};
 use escape_files::text::dims;
 use escape_files::write_atomically;
 
@@ -590,17 +590,21 @@ struct File<'a> {
 impl<'a> File<'a> {
     fn of(dictionary: &'a Value, prefix: &str) -> Result<Self, CheckpointError> {
         let entries = dictionary.entries().unwrap_or_default();
-        check_keys(entries.iter().map(|(key, _)| key)).map_err(|problem| unwritable("", problem))?;
+        check_keys(entries.iter().map(|(key, _)| key))
+            .map_err(|problem| CheckpointError::unwritable("", problem))?;
         let mut file = Self { metadata: Map::new(), tensors: Vec::new(), names: HashSet::new() };
         file.metadata.insert("format".to_owned(), json!("pt"));
         for (name, tensor) in dictionary.get("state_dict").and_then(Value::entries).unwrap_or_default() {
             let at = format!("['state_dict']{}", place(name));
             let (Value::Str(name), Value::Tensor(tensor)) = (name, tensor) else {
-                return Err(unwritable(&at, "expected a tensor under a name"));
+                return Err(CheckpointError::unwritable(&at, "expected a tensor under a name"));
             };
             let name = name.strip_prefix(prefix).unwrap_or(name);
             if name == METADATA || file.names.contains(name) {
-                return Err(unwritable(&at, "expected another name, which no other tensor has"));
+                return Err(CheckpointError::unwritable(
+                    &at,
+                    "expected another name, which no other tensor has",
+                ));
             }
             file.add(name.to_owned(), tensor, &at)?;
         }
@@ -619,14 +623,14 @@ impl<'a> File<'a> {
                     let json = file.encode(value, &place(key), &short, 0)?;
                     file.metadata.insert(format!("{FIELD}{name}"), json!(json.to_string()));
                 }
-                _ => return Err(unwritable(&place(key), "expected text as a key")),
+                _ => return Err(CheckpointError::unwritable(&place(key), "expected text as a key")),
             }
         }
         Ok(file)
     }
 
     fn add(&mut self, name: String, tensor: &'a TensorData, at: &str) -> Result<(), CheckpointError> {
-        tensor.check().map_err(|problem| unwritable(at, problem))?;
+        tensor.check().map_err(|problem| CheckpointError::unwritable(at, problem))?;
         self.names.insert(name.clone());
         self.tensors.push((name, tensor));
         Ok(())
@@ -641,7 +645,10 @@ impl<'a> File<'a> {
         depth: usize,
     ) -> Result<Json, CheckpointError> {
         if depth > MAX_DEPTH {
-            return Err(unwritable(at, format!("expected at most {MAX_DEPTH} containers within each other")));
+            return Err(CheckpointError::unwritable(
+                at,
+                format!("expected at most {MAX_DEPTH} containers within each other"),
+            ));
         }
         let mut list = |items: &'a [Value]| -> Result<Vec<Json>, CheckpointError> {
             let each = items.iter().enumerate();
@@ -656,23 +663,27 @@ impl<'a> File<'a> {
             Value::BigInt(v) if v.len() < 256 => json!({ "$int": hex(v) }),
             Value::BigInt(v) => {
                 let problem = format!("expected a whole number of at most 255 bytes, got {}", v.len());
-                return Err(unwritable(at, problem));
+                return Err(CheckpointError::unwritable(at, problem));
             }
             Value::Str(v) => json!(v),
             Value::Bytes(v) => json!({ "$bytes": hex(v) }),
             Value::DType(v) => json!({ "$dtype": v }),
             Value::Device(v) => json!({ "$device": v }),
             Value::Opaque(_) => {
-                return Err(unwritable(at, format!("expected plain data, got {}", value.describe())));
+                return Err(CheckpointError::unwritable(
+                    at,
+                    format!("expected plain data, got {}", value.describe()),
+                ));
             }
             Value::List(items) => Json::Array(list(items)?),
             Value::Tuple(items) => json!({ "$tuple": list(items)? }),
             Value::Set(items) => {
-                check_keys(items.iter()).map_err(|problem| unwritable(at, problem))?;
+                check_keys(items.iter()).map_err(|problem| CheckpointError::unwritable(at, problem))?;
                 json!({ "$set": list(items)? })
             }
             Value::Dict(entries) | Value::OrderedDict(entries) => {
-                check_keys(entries.iter().map(|(key, _)| key)).map_err(|problem| unwritable(at, problem))?;
+                check_keys(entries.iter().map(|(key, _)| key))
+                    .map_err(|problem| CheckpointError::unwritable(at, problem))?;
                 let mut pairs = Vec::with_capacity(entries.len());
                 for (name, value) in entries {
                     let at = format!("{at}{}", place(name));

@@ -4,7 +4,6 @@ use escape_files::text::shown;
 use half::{bf16, f16};
 
 use super::dtype::DType;
-use super::error::CheckpointError;
 use escape_files::text::dims;
 
 /// A tensor's content.
@@ -401,10 +400,4 @@ impl From<i64> for Value {
     fn from(number: i64) -> Self {
         Self::Int(number)
     }
-}
-
-/// An error about a value that cannot be written, at a place given as Python would index it; empty for the whole.
-pub(super) fn unwritable(at: &str, problem: impl Into<String>) -> CheckpointError {
-    let at = if at.is_empty() { "the value itself" } else { at };
-    CheckpointError::Unwritable { path: None, at: at.to_owned(), problem: problem.into() }
 }

@@ -11,7 +11,7 @@ use super::archive::ArchiveWriter;
 use super::error::CheckpointError;
 use super::graph::{MAX_DEPTH, place};
 use super::pickle::is_dtype;
-use super::value::{TensorData, Value, check_keys, elements, unwritable};
+use super::value::{TensorData, Value, check_keys, elements};
 use escape_files::write_atomically;
 
 /// Writes a checkpoint; see [`super::write`].
@@ -94,7 +94,10 @@ impl<'a> Pickler<'a> {
     /// Appends what builds `value`, which stands at `at`.
     fn value(&mut self, value: &'a Value, at: &str, depth: usize) -> Result<(), CheckpointError> {
         if depth > MAX_DEPTH {
-            return Err(unwritable(at, format!("expected at most {MAX_DEPTH} containers within each other")));
+            return Err(CheckpointError::unwritable(
+                at,
+                format!("expected at most {MAX_DEPTH} containers within each other"),
+            ));
         }
         match value {
             Value::None => self.out.push(b'N'),
@@ -108,7 +111,7 @@ impl<'a> Pickler<'a> {
                 Err(_) => {
                     let problem =
                         format!("expected a whole number of at most 255 bytes, got {}", bytes.len());
-                    return Err(unwritable(at, problem));
+                    return Err(CheckpointError::unwritable(at, problem));
                 }
             },
             Value::Float(v) => {
@@ -142,7 +145,7 @@ impl<'a> Pickler<'a> {
                 self.global("__builtin__", "set");
                 self.out.extend(b"](");
                 self.items(items, at, depth)?;
-                check_keys(items.iter()).map_err(|problem| unwritable(at, problem))?;
+                check_keys(items.iter()).map_err(|problem| CheckpointError::unwritable(at, problem))?;
                 self.out.extend(b"e\x85R");
             }
             Value::Dict(entries) => {
@@ -157,10 +160,13 @@ impl<'a> Pickler<'a> {
             Value::DType(name) if is_dtype(name) => self.global("torch", name),
             Value::DType(_) => {
                 let problem = format!("expected a type that PyTorch has, got {}", value.describe());
-                return Err(unwritable(at, problem));
+                return Err(CheckpointError::unwritable(at, problem));
             }
             Value::Opaque(_) => {
-                return Err(unwritable(at, format!("expected plain data, got {}", value.describe())));
+                return Err(CheckpointError::unwritable(
+                    at,
+                    format!("expected plain data, got {}", value.describe()),
+                ));
             }
             Value::Device(name) => {
                 self.global("torch", "device");
@@ -194,7 +200,8 @@ impl<'a> Pickler<'a> {
             self.value(value, &format!("{at}{}", place(key)), depth + 1)?;
         }
         self.out.push(b'u');
-        check_keys(entries.iter().map(|(key, _)| key)).map_err(|problem| unwritable(at, problem))
+        check_keys(entries.iter().map(|(key, _)| key))
+            .map_err(|problem| CheckpointError::unwritable(at, problem))
     }
 
     fn int(&mut self, v: i64) {
@@ -223,8 +230,9 @@ impl<'a> Pickler<'a> {
     }
 
     fn plain_text(&mut self, text: &str, at: &str) -> Result<(), CheckpointError> {
-        let length = u32::try_from(text.len())
-            .map_err(|_| unwritable(at, format!("expected a text below 4 GiB, got {} bytes", text.len())))?;
+        let length = u32::try_from(text.len()).map_err(|_| {
+            CheckpointError::unwritable(at, format!("expected a text below 4 GiB, got {} bytes", text.len()))
+        })?;
         self.out.push(b'X');
         self.out.extend(length.to_le_bytes());
         self.out.extend(text.as_bytes());
@@ -275,7 +283,7 @@ impl<'a> Pickler<'a> {
     /// `_rebuild_tensor_v2(storage, offset, shape, strides, requires_grad, backward_hooks)`; for types that have no
     /// storage of their own `_rebuild_tensor_v3`, which also takes the type.
     fn tensor(&mut self, tensor: &'a TensorData, at: &str) -> Result<(), CheckpointError> {
-        tensor.check().map_err(|problem| unwritable(at, problem))?;
+        tensor.check().map_err(|problem| CheckpointError::unwritable(at, problem))?;
         let storage = tensor.dtype.storage();
         let rebuild = if storage.is_some() { "_rebuild_tensor_v2" } else { "_rebuild_tensor_v3" };
         self.global("torch._utils", rebuild);
@@ -301,7 +309,10 @@ impl<'a> Pickler<'a> {
             for n in numbers {
                 let n = n.and_then(|n| i64::try_from(n).ok());
                 let n = n.ok_or_else(|| {
-                    unwritable(at, format!("expected dimensions below 2^63, got {:?}", tensor.shape))
+                    CheckpointError::unwritable(
+                        at,
+                        format!("expected dimensions below 2^63, got {:?}", tensor.shape),
+                    )
                 })?;
                 self.int(n);
             }

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::options::{BadContacts, Neighbours};
-use crate::reading::Range;
+use crate::range::Range;
 use crate::recordings::Recordings;
 
 /// Recordings that statistics are taken of at most, evenly spread over a split.

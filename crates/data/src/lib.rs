@@ -21,6 +21,7 @@ pub mod mat4;
 pub mod nerve;
 pub mod npz;
 mod options;
+mod range;
 mod reading;
 mod recordings;
 mod summary;

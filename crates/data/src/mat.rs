@@ -1,7 +1,7 @@
 //! MATLAB level 5 `.mat` files, as far as recordings need them: arrays of numbers, compressed or plain, in either byte
 //! order, with numbers stored in a smaller type than their class; text and cell arrays of text as labels; fields of
-//! structures. Everything else in a file is skipped, and it is said. Level 7.3 holds the same variables in HDF5, see
-//! [`crate::hdf5`], and level 4 has fewer kinds of them, see [`crate::mat4`].
+//! structures. Everything else in a file is skipped, and it is said. Level 7.3 holds the same variables in HDF5,
+//! and level 4 has fewer kinds of them, see [`crate::mat4`].
 //!
 //! `training_data_rat` and `test_data_rat` are (H * 100) x N: one column a recording, element i of it contact
 //! i / 100, sample i % 100. Storage is column-major, so the columns come one after the other and each is a

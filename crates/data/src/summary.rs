@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::contacts::neighbours;
 use crate::options::Neighbours;
-use crate::reading::Range;
+use crate::range::Range;
 use crate::recordings::{Dataset, Recordings};
 use escape_network::arch::{CLASS_NAMES, CLASSES};
 

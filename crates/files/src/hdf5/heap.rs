@@ -5,14 +5,11 @@ use std::io::{Read, Seek};
 use std::ops::Range;
 
 use super::Dataset;
-use super::objects::Object;
+use super::objects::{ELEMENT, Object};
 use super::raw::{Fault, Fields, METADATA_LIMIT, Raw, damaged, unsupported};
 use crate::budget::Budget;
 use crate::scalar::{Endian, Scalar};
 
-/// Bytes of an element: the length of a text, the address of its heap, and its number there. Files with shorter addresses
-/// are not read.
-pub(super) const ELEMENT: u32 = 16;
 /// Words of 32 bits of it.
 const WORDS: usize = 4;
 

@@ -3,10 +3,13 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use super::heap;
 use super::raw::{Fault, Fields, METADATA_LIMIT, Raw, Sizes, damaged, unsupported, without_checksum};
 use crate::invalid;
 use crate::scalar::{Element, Endian, Scalar};
+
+/// Bytes of an element: the length of a text, the address of its heap, and its number there. Files with shorter addresses
+/// are not read.
+pub(super) const ELEMENT: u32 = 16;
 
 const SIGNATURE: &[u8; 8] = b"\x89HDF\r\n\x1a\n";
 /// The most members of a group. A file of recordings has four.
@@ -475,7 +478,7 @@ fn number(fields: &mut Fields<'_>) -> io::Result<Number> {
             true => return number(fields),
             false => return other("an enumeration of no whole numbers"),
         },
-        9 if bits & 0x0f == 1 && size == heap::ELEMENT => return Ok(Number::AnyText),
+        9 if bits & 0x0f == 1 && size == ELEMENT => return Ok(Number::AnyText),
         9 if bits & 0x0f == 1 => {
             return other("texts of any length; save numpy.asarray(y, dtype='S') of them");
         }
