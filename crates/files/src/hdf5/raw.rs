@@ -56,7 +56,7 @@ impl<R: Read + Seek> Raw<R> {
         Ok((&mut self.reader).take(size))
     }
 
-    /// A short piece of the file, at most [`METADATA_LIMIT`] bytes.
+    /// A short piece of the file, at most `METADATA_LIMIT` bytes.
     pub fn bytes(&mut self, address: u64, size: u64) -> Result<Vec<u8>, Fault> {
         if size > METADATA_LIMIT {
             return Err(unsupported(format!(
