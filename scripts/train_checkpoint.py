@@ -13,9 +13,9 @@ were held out with all their copies.
 The study trains for up to 150 epochs; --epochs and --patience end it earlier. --init goes on from a checkpoint with a
 fresh optimiser, and --every keeps each epoch's network beside the best one. `margin` is the mean distance between the two
 largest logits: it keeps growing after the accuracy has settled, and decides how well the study's spiking readout, which
-adds up to one to each potential a step, can tell classes apart. What is written is what
-`torch.save` makes of it: weights in half precision under DataParallel's `module.` prefix, no optimiser state, and the
-test accuracy of these very weights. checkpoints/README.md says how the shipped files were made. Needs torch and numpy.
+adds up to one to each potential a step, can tell classes apart. What is written is what `torch.save` makes of it: weights
+in half precision under DataParallel's `module.` prefix, no optimiser state, the test accuracy of these very weights, and
+what the network knows of its recordings. checkpoints/README.md says how the shipped files were made. Needs torch and numpy.
 """
 import argparse
 import hashlib
@@ -74,7 +74,15 @@ def judge(net, x, y, device, fast):
     return hits / len(y), margin / len(y)
 
 
-def save(net, test, epoch, path, device):
+def knowledge(data):
+    """What a network trained on these recordings knows of them, as keys of its dictionary: shape, rate, simulated nerve."""
+    known = {"input_shape": [1, *data["train_x"].shape[1:]], "sample_rate_hz": float(data["sample_rate_hz"])}
+    if "nerve_seed" in data:
+        known["nerve"] = f"seed {int(data['nerve_seed'])}, animal {int(data['nerve_animal'])}"
+    return known
+
+
+def save(net, test, epoch, path, device, known):
     """As it is judged: with the values of half precision. Atomically: an interrupted run leaves the old file."""
     kept = {k: v.clone() for k, v in net.state_dict().items()}
     net.load_state_dict({k: v.half().float() for k, v in kept.items()})
@@ -82,7 +90,7 @@ def save(net, test, epoch, path, device):
     net.load_state_dict(kept)
     # Rows in order, whatever layout training liked.
     state = OrderedDict((f"module.{k}", v.detach().cpu().half().contiguous()) for k, v in kept.items())
-    torch.save({"accuracy": found, "epoch": epoch, "state_dict": state}, path + ".part")
+    torch.save({"accuracy": found, "epoch": epoch, "state_dict": state, **known}, path + ".part")
     os.replace(path + ".part", path)
     return found, margin
 
@@ -129,7 +137,7 @@ def train(net, rule, batch_size, epochs, patience, train_set, test, held, device
         number, each = first + epoch, None
         if path and args.every:
             each = f"{path.removesuffix('.pth')}-{number}.pth"
-            written, margin = save(net, test, number, each, device)
+            written, margin = save(net, test, number, each, device, args.known)
         if each and not held:
             judged = written
         else:
@@ -146,7 +154,7 @@ def train(net, rule, batch_size, epochs, patience, train_set, test, held, device
                 shutil.copyfile(each, path + ".part")
                 os.replace(path + ".part", path)
             elif path:
-                written, _ = save(net, test, number, path, device)
+                written, _ = save(net, test, number, path, device, args.known)
             if path:
                 print(f"{name} epoch {number}: kept, test accuracy in half precision {written:.4f}", flush=True)
         if patience and epoch - best_epoch >= patience:
@@ -174,6 +182,7 @@ def main():
         torch.set_num_threads(args.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     data = np.load(args.data)
+    args.known = knowledge(data)
     x, y, test_x, test_y = (torch.from_numpy(data[k]) for k in ("train_x", "train_y", "test_x", "test_y"))
     x, test = x[:, None], (test_x[:, None], test_y)
     torch.manual_seed(args.seed)
