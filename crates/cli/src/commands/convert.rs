@@ -156,8 +156,9 @@ impl Conversion {
             format!(
                 "note: the logits of this network are small: its readout receives {readout_input:.3} a step and class, \
                  and the published rules add {SOFTMAX_DRIVE:.3} of their own whatever the recording, so accuracy will \
-                 stay well below the ANN's at any number of steps; train the ANN longer (its logits grow), or give \
-                 --readout-gain auto, which multiplies the last layer's weights and changes no decision of the ANN"
+                 stay well below the ANN's at any number of steps; give --readout-gain auto, \
+                 which multiplies the last layer's weights and changes no decision of the ANN (longer training makes \
+                 logits grow too, but slowly)"
             )
         });
         chosen.into_iter().chain(swamped).collect()
