@@ -13,7 +13,9 @@ mod nerve;
 mod output;
 mod page;
 mod plot;
+mod recordings;
 mod render;
+mod routes;
 pub mod rows;
 mod run;
 mod scene;
@@ -27,9 +29,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use error::ReportError;
-pub use nerve::{
-    Image, Images, NervePart, Part, RecordingsPage, Spectrum, recordings_page, recordings_page_files,
-};
+pub use nerve::{recordings_page, recordings_page_files};
+pub use recordings::{Image, Images, NervePart, Part, RecordingsPage, Spectrum};
 pub use rows::append_csv;
 pub use tables::{Column, Table, Tables};
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::figures;
+use crate::routes::routes;
 use crate::rows::{Energy, Evaluation, Kind, Row};
 use crate::run::{Run, distinct};
 use crate::scene::escape;
@@ -284,7 +284,7 @@ fn remarks(marked: &[(String, Worthless)]) -> Vec<String> {
 
 fn table2(run: &Run) -> Option<Table> {
     let all = run.evaluations.as_deref()?;
-    let routes = figures::routes(all);
+    let routes = routes(all);
     let converted = || all.iter().zip(&routes).filter(|(e, _)| e.kind == Kind::Converted);
     let names = distinct(converted().map(|(_, route)| route.as_str()));
     let mut steps: Vec<u32> = converted().filter_map(|(e, _)| e.timesteps).collect();

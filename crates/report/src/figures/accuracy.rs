@@ -1,12 +1,11 @@
 //! Accuracy against T for each route from ANN to spiking network.
 
-use std::collections::{HashMap, HashSet};
-
 use serde::{Deserialize, Serialize};
 
 use super::{Chapter, Gallery, Plan, WIDTH};
 use crate::error::ReportError;
 use crate::plot::{Axis, Plot, Swatch, legend};
+use crate::routes::routes;
 use crate::rows::{Evaluation, Kind, Row};
 use crate::run::{Run, distinct};
 use crate::scene::{ANN_SERIES, Area, Dash, Ink, Scene, Type};
@@ -23,38 +22,6 @@ struct Point {
     standard_error: f64,
     /// Accuracy of naming the most frequent class throughout.
     largest_class: Option<f64>,
-}
-
-/// The name of a route: how the network came to be, its preset and its encoder.
-fn route(e: &Evaluation) -> String {
-    if e.kind == Kind::Ann {
-        return format!("ANN ({})", e.network);
-    }
-    let settings: Vec<&str> =
-        [e.preset.as_str(), e.encoder.as_str()].into_iter().filter(|s| !s.is_empty()).collect();
-    if settings.is_empty() {
-        e.kind.words().to_owned()
-    } else {
-        format!("{} ({})", e.kind.words(), settings.join(", "))
-    }
-}
-
-/// The route of each evaluation. Networks that share a route make one line, unless they were evaluated at the same
-/// T; then each has a line of its own.
-pub(crate) fn routes(evaluations: &[Evaluation]) -> Vec<String> {
-    let plain: Vec<String> = evaluations.iter().map(route).collect();
-    let mut seen: HashMap<(&str, Option<u32>), &str> = HashMap::new();
-    let mut shared: HashSet<&str> = HashSet::new();
-    for (e, route) in evaluations.iter().zip(&plain) {
-        let first = *seen.entry((route, e.timesteps)).or_insert(&e.network);
-        if e.kind != Kind::Ann && first != e.network {
-            shared.insert(route);
-        }
-    }
-    let name = |(e, route): (&Evaluation, &String)| {
-        if shared.contains(route.as_str()) { format!("{}: {route}", e.network) } else { route.clone() }
-    };
-    evaluations.iter().zip(&plain).map(name).collect()
 }
 
 fn derive(run: &Run, evaluations: &[Evaluation]) -> Vec<Point> {

@@ -12,7 +12,6 @@ mod steps;
 mod training;
 mod work;
 
-pub(crate) use accuracy::routes;
 pub(crate) use recording::picture as recordings;
 
 use std::path::{Path, PathBuf};
@@ -22,7 +21,7 @@ use serde::de::DeserializeOwned;
 
 use crate::LeftOut;
 use crate::error::ReportError;
-use crate::nerve::RecordingsPage;
+use crate::recordings::RecordingsPage;
 use crate::rows;
 use crate::run::Run;
 use crate::scene::Scene;

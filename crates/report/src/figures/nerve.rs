@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::recording::{contact_axis, image, time_axis};
 use super::{Chapter, Gallery, Plan, WIDTH};
 use crate::error::ReportError;
-use crate::nerve::{Images, NervePart, Part, Spectrum};
 use crate::plot::{Axis, Colours, Plot, Swatch, legend, x_axis};
+use crate::recordings::{Images, NervePart, Part, Spectrum};
 use crate::run::distinct;
 use crate::scene::{Area, Dash, Ink, Scene, Type};
 use crate::text;
@@ -315,7 +315,7 @@ fn draw_spectra(bins: &[Bin]) -> Scene {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nerve::Image;
+    use crate::recordings::Image;
     use crate::render::png;
 
     /// Cuffs of any number of contacts that can be simulated.
