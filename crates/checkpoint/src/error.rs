@@ -252,8 +252,13 @@ pub(super) enum Fault {
 }
 
 impl From<io::Error> for Fault {
+    /// What `escape_files` says of content and memory is no fault of the system's.
     fn from(error: io::Error) -> Self {
-        Self::Io(error)
+        match error.kind() {
+            io::ErrorKind::InvalidData => Self::damaged(error.to_string()),
+            io::ErrorKind::OutOfMemory => Self::TooLarge(error.to_string()),
+            _ => Self::Io(error),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use flate2::Crc;
 use flate2::bufread::DeflateDecoder;
 
+use crate::budget;
 use crate::invalid;
 use crate::text::shown;
 
@@ -327,18 +328,10 @@ fn parse_entry(bytes: &[u8]) -> Option<(&str, Entry, &[u8])> {
 
 /// `size` bytes from `start`; the caller has compared them with the file's length.
 fn read_at(file: &mut (impl Read + Seek), start: u64, size: u64) -> Result<Vec<u8>, ArchiveError> {
-    file.seek(SeekFrom::Start(start))?;
-    let mut bytes = Vec::new();
-    // In one piece: growing step by step would take up to twice as much.
-    bytes.try_reserve_exact(usize::try_from(size).unwrap_or(usize::MAX)).map_err(io::Error::other)?;
-    file.take(size).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 != size {
-        let got = bytes.len();
-        return Err(damaged(format!(
-            "expected {size} bytes at offset {start}, got {got}; the file shrank meanwhile"
-        )));
-    }
-    Ok(bytes)
+    budget::read_at(file, start, size, "the archive").map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => damaged(error.to_string()),
+        _ => ArchiveError::Io(error),
+    })
 }
 
 fn damaged(problem: String) -> ArchiveError {

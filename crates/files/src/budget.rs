@@ -125,11 +125,15 @@ pub fn room(bytes: u64, what: &str) -> Result<Vec<u8>, MemoryError> {
 /// # Errors
 /// What the system answers; `OutOfMemory` with a [`MemoryError`] inside; `InvalidData` if the file shrank meanwhile.
 pub fn read_at(input: &mut (impl Read + Seek), at: u64, bytes: u64, what: &str) -> io::Result<Vec<u8>> {
+    // In one piece: growing step by step would take up to twice as much.
     let mut content = room(bytes, what).map_err(|e| io::Error::new(io::ErrorKind::OutOfMemory, e))?;
     input.seek(SeekFrom::Start(at))?;
     input.take(bytes).read_to_end(&mut content)?;
     if content.len() as u64 != bytes {
-        return Err(crate::invalid("the file shrank while it was read"));
+        let got = content.len();
+        return Err(crate::invalid(format!(
+            "{what}: expected {bytes} bytes at offset {at}, got {got}; the file shrank meanwhile"
+        )));
     }
     Ok(content)
 }
@@ -167,6 +171,15 @@ mod tests {
         let room = items.capacity() - items.len();
         let error = budget.reserve(&mut items, room + 1, "numbers").unwrap_err();
         assert!(matches!(&error, MemoryError::Limit { what, .. } if what == "numbers"), "{error:?}");
+    }
+
+    #[test]
+    fn a_file_that_shrank_is_named() {
+        let mut file = io::Cursor::new([1, 2, 3]);
+        assert_eq!(read_at(&mut file, 1, 2, "x").unwrap(), [2, 3]);
+        let error = read_at(&mut file, 1, 5, "x").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert!(error.to_string().contains("x: expected 5 bytes at offset 1, got 2"), "{error}");
     }
 
     #[test]
