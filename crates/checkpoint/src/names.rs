@@ -8,7 +8,7 @@ use super::error::CheckpointError;
 use super::report::nearest;
 use super::value::TensorData;
 use crate::identify::{Identity, prefixes};
-use escape_network::arch::Architecture;
+use escape_network::arch::{Architecture, CONTACTS, SAMPLES};
 
 /// What PyTorch's `DataParallel` puts before names, and the study's files have.
 pub(super) const MODULE: &str = "module.";
@@ -210,7 +210,7 @@ fn strip(weights: &mut Weights, prefix: &str) {
 pub(super) fn without_losses(weights: &mut Weights) -> Vec<String> {
     let names: HashSet<&str> = weights.iter().map(|(name, _)| name.as_str()).collect();
     let member = Architecture::ALL.into_iter().any(|arch| {
-        let parameters = arch.parameters(escape_network::arch::CONTACTS, escape_network::arch::SAMPLES);
+        let parameters = arch.parameters(CONTACTS, SAMPLES);
         parameters.iter().all(|(name, _)| names.contains(name.as_str()))
     });
     let mut losses = Vec::new();

@@ -73,7 +73,7 @@ pub fn run(
         ));
     }
     let limit = config.evaluate.samples.unwrap_or(usize::MAX);
-    let test = data.test.head(limit.min(data.test.len()));
+    let test = data.test.head(limit);
     if let Some(wanted) = config.spikes.as_ref().filter(|wanted| wanted.sample >= test.len()) {
         return Err(usage(format!(
             "spikes.sample: {} is not among the {} test recordings, numbered from 0",
@@ -258,7 +258,7 @@ impl Run<'_> {
     }
 
     fn test(&self, limit: Option<usize>) -> Recordings {
-        self.test.head(limit.unwrap_or(usize::MAX).min(self.test.len()))
+        self.test.head(limit.unwrap_or(usize::MAX))
     }
 
     fn judge_ann(&self) -> Result<()> {
@@ -280,7 +280,7 @@ impl Run<'_> {
         let encoding = route.encoder.unwrap_or(route.preset.rules().encoding);
         if !path.exists() {
             let conversion = route.conversion()?;
-            let calibration = self.data.train.head(route.samples.min(self.data.train.len()));
+            let calibration = self.data.train.head(route.samples);
             if let Some(note) = notes::on_calibration(route.samples, calibration.len()) {
                 self.context.note(format!("{}: {note}", route.name));
             }
@@ -305,7 +305,7 @@ impl Run<'_> {
             let start = self.simulation(&from, job.timesteps)?;
             let preset = start.network.rules.preset;
             let folder = self.folder.join(format!("{}-training", job.name));
-            let train = self.data.train.head(job.samples.unwrap_or(usize::MAX).min(self.data.train.len()));
+            let train = self.data.train.head(job.samples.unwrap_or(usize::MAX));
             let into = Job {
                 name: job.name.clone(),
                 options: job.options(preset, start.encoding, self.context.seed)?,

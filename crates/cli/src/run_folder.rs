@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use escape_data::Recordings;
-use escape_files::remove_leftovers;
-use escape_files::write_atomically;
+use escape_files::{remove_leftovers, write_atomically};
 use escape_report::rows::{self, Row};
 use serde::Serialize;
 use serde_json::{Value, json};

@@ -114,6 +114,14 @@ impl Recordings {
         Self { x: self.x[..n * self.size()].to_vec(), y: self.y[..n].to_vec(), ..*self }
     }
 
+    /// At most so many of them, the first, if there is a limit.
+    pub fn at_most(self, limit: Option<usize>) -> Self {
+        match limit {
+            Some(n) if n < self.len() => self.head(n),
+            _ => self,
+        }
+    }
+
     /// The recordings of the given indices, in that order; an index may occur more than once.
     ///
     /// # Panics
@@ -256,6 +264,14 @@ mod tests {
     fn four() -> Recordings {
         let x = (0..24).map(|i| (i / 6 * 10 + i % 6) as f32 / 100.0).collect();
         Recordings::new(x, vec![0, 2, 1, 2], 2, 3).unwrap()
+    }
+
+    #[test]
+    fn a_limit_keeps_the_first() {
+        let all = Recordings::new(vec![0.0, 1.0, 2.0, 3.0], vec![0, 1], 1, 2).unwrap();
+        let length = |limit| all.clone().at_most(limit).len();
+        assert_eq!([length(None), length(Some(5)), length(Some(2)), length(Some(1))], [2, 2, 2, 1]);
+        assert_eq!(all.clone().at_most(Some(1)), all.head(1));
     }
 
     #[test]

@@ -19,6 +19,13 @@ use tch::Device;
 
 const SIZE: usize = 56 * 100;
 
+/// Rules with each kind of input that they are used with.
+const CASES: [(Preset, Encoding); 3] = [
+    (Preset::Published, Encoding::Poisson),
+    (Preset::Default, Encoding::Poisson),
+    (Preset::Default, Encoding::Direct),
+];
+
 /// A network with random weights whose layers all spike.
 fn network(preset: Preset) -> SpikingNetwork {
     let ann = Ann::new(Architecture::Modified, 56, 100, 3, Device::Cpu).unwrap();
@@ -68,11 +75,7 @@ fn every_layer_spikes() {
 /// rounds as the processor's convolution for that number does.
 #[test]
 fn blocks_of_steps_change_nothing() {
-    for (preset, encoding) in [
-        (Preset::Published, Encoding::Poisson),
-        (Preset::Default, Encoding::Poisson),
-        (Preset::Default, Encoding::Direct),
-    ] {
+    for (preset, encoding) in CASES {
         let x = recordings(2);
         let mut engine = engine(preset, encoding);
         let whole = run(&engine, &x, 0, 7);
@@ -96,11 +99,7 @@ fn blocks_of_steps_change_nothing() {
 
 #[test]
 fn tensor_neurons_spike_alike() {
-    for (preset, encoding) in [
-        (Preset::Published, Encoding::Poisson),
-        (Preset::Default, Encoding::Poisson),
-        (Preset::Default, Encoding::Direct),
-    ] {
+    for (preset, encoding) in CASES {
         let x = recordings(2);
         let mut engine = engine(preset, encoding);
         let host = run(&engine, &x, 0, 5);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use escape_checkpoint::identify::Identity;
-use escape_checkpoint::{self, Checkpoint, CheckpointError, DType, Opaque, TensorData, Value};
+use escape_checkpoint::{Checkpoint, CheckpointError, DType, Opaque, TensorData, Value};
 use escape_files::text::shown;
 use escape_snn_core::stored::PRESET_KEY;
 use serde::Serialize;

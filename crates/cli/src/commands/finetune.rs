@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::training::{
-    Accuracies, HELD_OUT, Parts, Teller, best_trained, describe, interrupted, known, parts,
+    Accuracies, HELD_OUT, Parts, Teller, best_trained, describe, interrupted, known, known_after, parts,
 };
 use super::{Simulation, dataset, simulation, tell_remarks};
 use crate::args::{FinetuneArgs, ScheduleName, SurrogateName};
@@ -103,13 +103,9 @@ pub struct Job {
 }
 
 impl Job {
-    /// Saves a checkpoint with what the network knows of recordings: only an epoch makes it one that was trained on these.
+    /// Saves a checkpoint with what the network knows of recordings.
     fn save(&self, mut checkpoint: Checkpoint, path: &Path) -> Result<()> {
-        let knows = match checkpoint.epoch {
-            Some(0) => self.given.converted_with(&self.input),
-            _ => self.input.clone(),
-        };
-        knows.store(&mut checkpoint);
+        known_after(checkpoint.epoch, Some(&self.given), &self.input).store(&mut checkpoint);
         Ok(checkpoint.save(path)?)
     }
 }
@@ -182,8 +178,7 @@ pub fn run(context: &Context, args: FinetuneArgs) -> Result<()> {
     let data = dataset(context, &args.data, &args.reading.options())?;
     let origin = data.origin();
     tell_remarks(context, &args.checkpoint, &KnownInput::of(&checkpoint), &origin);
-    let [train, test] =
-        [data.train, data.test].map(|split| split.head(args.limit.unwrap_or(usize::MAX).min(split.len())));
+    let [train, test] = [data.train, data.test].map(|split| split.at_most(args.limit));
     let chosen = simulation(context, &checkpoint, &args.checkpoint, &args.simulation, &train)?;
     let preset = chosen.network.rules.preset;
     let by_default = preset == Preset::Default;

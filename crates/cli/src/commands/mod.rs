@@ -71,11 +71,7 @@ pub fn recordings(
         return Err(usage(format!("{}: no recordings to work on in the {split} split", path.display())));
     }
     tell_remarks(context, network_path, &KnownInput::of(network), &origin);
-    let some = match limit {
-        Some(n) if n < all.len() => all.head(n),
-        _ => all,
-    };
-    Ok((some, origin))
+    Ok((all.at_most(limit), origin))
 }
 
 /// A checkpoint in the study's dictionary, this program's own.

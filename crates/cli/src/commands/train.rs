@@ -10,7 +10,7 @@ use escape_model::ModelError;
 use escape_model::ann::{Ann, to_vec};
 use escape_model::optim::Rule;
 use escape_model::train::{Balance, Options, Trainer, evaluate};
-use escape_network::arch::Architecture;
+use escape_network::arch::{Architecture, CLASSES};
 use escape_network::metrics::{Loss, Metrics};
 use escape_report::rows::Training;
 use escape_snn_core::rules::Preset;
@@ -19,7 +19,7 @@ use serde_json::json;
 use tch::Device;
 
 use super::training::{
-    Accuracies, HELD_OUT, Parts, Teller, best_trained, describe, interrupted, known, parts,
+    Accuracies, HELD_OUT, Parts, Teller, best_trained, describe, interrupted, known, known_after, parts,
 };
 use crate::args::{OptimizerName, TrainArgs};
 use crate::context::{Context, check_folder, usage};
@@ -276,11 +276,7 @@ fn train(
     let (last, best) = (folder.join(LAST), folder.join(BEST));
     let known_input = data.origin().known_input(&data.train);
     let save = |mut checkpoint: Checkpoint, path: &Path| {
-        // Only an epoch makes it a network that was trained on these.
-        match (checkpoint.epoch, trunk) {
-            (Some(0), Some(given)) => given.input.converted_with(&known_input).store(&mut checkpoint),
-            _ => known_input.store(&mut checkpoint),
-        }
+        known_after(checkpoint.epoch, trunk.map(|given| &given.input), &known_input).store(&mut checkpoint);
         checkpoint.save(path)
     };
     let load = |path: &Path| -> Result<Ann> {
@@ -365,7 +361,7 @@ fn train(
     } else {
         let mut progress = context.progress(&format!("{name}, tested"), data.test.len());
         let test = evaluate(&ann, &data.test, 256, options.loss, &mut |_, logits| {
-            progress.tick(logits.len() / escape_network::arch::CLASSES)
+            progress.tick(logits.len() / CLASSES)
         })
         .context("the training is complete; --resume tests it again")?;
         drop(progress);

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use escape_checkpoint::input::KnownInput;
 use escape_data::Recordings;
 use escape_model::train::{EpochResult, Event, History, hold_out};
 use serde::Serialize;
@@ -54,6 +55,15 @@ pub fn parts(context: &Context, train: &Recordings, test: &Recordings, validatio
         )));
     }
     Ok(parts)
+}
+
+/// What a network knows of recordings after so many epochs on those that `trained_on` describes: only an epoch makes it one
+/// that was trained on them, before the first it knows what it knew when it was `given`.
+pub fn known_after(epoch: Option<i64>, given: Option<&KnownInput>, trained_on: &KnownInput) -> KnownInput {
+    match (epoch, given) {
+        (Some(0), Some(given)) => given.converted_with(trained_on),
+        _ => trained_on.clone(),
+    }
 }
 
 /// Recordings as the settings of a training know them.
@@ -151,5 +161,19 @@ pub fn describe(name: &str, judged_on: &str, r: &EpochResult) -> String {
             r.seconds
         ),
         _ => format!("{name} before training: {judged}; {:.0} s", r.seconds),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_epoch_makes_a_network_one_that_was_trained_on_these() {
+        let of = |nerve: &str| KnownInput { nerve: Some(nerve.to_owned()), ..KnownInput::default() };
+        let (given, trained_on) = (of("seed 1, animal 2"), of("seed 5, animal 2"));
+        assert_eq!(known_after(Some(0), Some(&given), &trained_on).nerve, given.nerve);
+        assert_eq!(known_after(Some(1), Some(&given), &trained_on), trained_on);
+        assert_eq!(known_after(Some(0), None, &trained_on), trained_on);
     }
 }
