@@ -44,6 +44,24 @@ pub struct Selection {
     pub ignore: Vec<String>,
 }
 
+impl Selection {
+    /// Whether nothing was asked for.
+    pub fn is_empty(&self) -> bool {
+        self.weights.is_none() && self.rename.is_empty() && self.ignore.is_empty()
+    }
+
+    /// A renaming, `OLD=NEW`, in its parts.
+    ///
+    /// # Errors
+    /// It has not that form, in words.
+    pub fn renaming(text: &str) -> Result<(String, String), String> {
+        match text.split_once('=') {
+            Some((old, new)) if !old.is_empty() => Ok((old.to_owned(), new.to_owned())),
+            _ => Err("expected OLD=NEW, `conv1=features.0` say".to_owned()),
+        }
+    }
+}
+
 /// The study's dictionary: a network (ANN or SNN) with what is known about it.
 ///
 /// A key that is absent, or is there with `None`, is `None` here and is not written.

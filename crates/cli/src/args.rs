@@ -1,24 +1,38 @@
 //! The command line.
 
+#[cfg(not(feature = "libtorch"))]
+mod absent;
+#[cfg(feature = "libtorch")]
+mod computing;
+
 use std::any::TypeId;
 use std::path::PathBuf;
+#[cfg(feature = "libtorch")]
+use std::str::FromStr;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+#[cfg(feature = "libtorch")]
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use escape_checkpoint::Selection;
-use escape_convert::Method;
-use escape_convert::readout::Gain;
-use escape_data::{Axes, BadContacts, ReadOptions, Rescale, Split};
+use escape_data::{Axes, BadContacts, ReadOptions, Rescale};
+#[cfg(feature = "libtorch")]
 use escape_model::device::Request;
-use escape_model::train::Balance;
-use escape_network::arch::Architecture;
-use escape_snn_core::encode::Encoding;
-use escape_snn_core::rules::Preset;
-use serde::{Deserialize, Serialize};
+
+#[cfg(not(feature = "libtorch"))]
+pub use absent::*;
+#[cfg(feature = "libtorch")]
+pub use computing::*;
 
 /// Turn ESCAPE-NET, a CNN that classifies nerve-cuff recordings, into a spiking network: convert a PyTorch
 /// checkpoint, fine-tune it, count spikes, estimate energy, draw the figures.
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
+#[cfg_attr(
+    not(feature = "libtorch"),
+    command(
+        after_help = "Built without libtorch: demo, run, train, convert, evaluate, finetune, spikes and bench are refused"
+    )
+)]
 pub struct Arguments {
     #[command(flatten)]
     pub global: Global,
@@ -67,16 +81,27 @@ fn whole_up_to<T: TryFrom<u64>>(
     }
 }
 
+/// A parser of the names that stand for members of an enum, which the help lists.
+#[cfg(feature = "libtorch")]
+fn named<T: FromStr<Err = String> + Clone + Send + Sync + 'static>(
+    names: &'static [&'static str],
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(names).try_map(|name| name.parse())
+}
+
 /// A parser of positive numbers.
+#[cfg(feature = "libtorch")]
 fn positive(text: &str) -> Result<f64, String> {
     number(text, "a positive number", |value| value > 0.0)
 }
 
 /// A parser of numbers of at least 0.
+#[cfg(feature = "libtorch")]
 fn not_negative(text: &str) -> Result<f64, String> {
     number(text, "a number of at least 0", |value| value >= 0.0)
 }
 
+#[cfg(feature = "libtorch")]
 fn number(text: &str, expected: &str, fits: impl Fn(f64) -> bool) -> Result<f64, String> {
     let value: Option<f64> = text.trim().parse().ok();
     value
@@ -96,7 +121,10 @@ impl Arguments {
 fn with_negative_numbers(command: clap::Command) -> clap::Command {
     command
         .mut_args(|arg| {
-            let takes_value = arg.get_action().takes_values() && arg.get_long().is_some();
+            if arg.get_long().is_none() {
+                return arg;
+            }
+            let takes_value = arg.get_action().takes_values();
             // Neither -1,2 nor -1e-3 is a number to clap.
             let kind = arg.get_value_parser().type_id();
             let odd = arg.get_value_delimiter().is_some()
@@ -134,40 +162,6 @@ pub enum Command {
     Bench(BenchArgs),
 }
 
-#[derive(Args)]
-pub struct DemoArgs {
-    /// Folder for the results [default: runs/demo, or the next free number]
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// Change a setting of configs/demo.yaml, `evaluate.samples=100` say
-    #[arg(long, value_name = "PATH=VALUE")]
-    pub set: Vec<String>,
-    /// Seed of the simulated nerve, `data.simulate.seed` of the configuration
-    #[arg(long, value_name = "N", value_parser = whole::<u64>(0))]
-    pub data_seed: Option<u64>,
-    /// Continue an interrupted demo
-    #[arg(long, conflicts_with = "force")]
-    pub resume: bool,
-}
-
-#[derive(Args)]
-pub struct RunArgs {
-    /// YAML file; configs/demo.yaml explains every key
-    pub config: PathBuf,
-    /// Change one of its settings, `evaluate.samples=100` say
-    #[arg(long, value_name = "PATH=VALUE")]
-    pub set: Vec<String>,
-    /// Seed of the simulated nerve, `data.simulate.seed` of the configuration
-    #[arg(long, value_name = "N", value_parser = whole::<u64>(0))]
-    pub data_seed: Option<u64>,
-    /// Folder for the results [default: runs/NAME, or the next free number; with --resume the last that is there]
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// Continue an interrupted run; settings and inputs must be the same
-    #[arg(long, conflicts_with = "force")]
-    pub resume: bool,
-}
-
 /// How recordings are read.
 #[derive(Args)]
 pub struct ReadingArgs {
@@ -177,17 +171,6 @@ pub struct ReadingArgs {
     /// `contacts` in the file say, otherwise 100]
     #[arg(long, visible_alias = "window", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     samples: Option<u32>,
-}
-
-/// The same where `--samples` is a number of recordings.
-#[derive(Args)]
-pub struct WindowedReading {
-    #[command(flatten)]
-    common: CommonReading,
-    /// Samples of a recording's window, where a row of the file is a whole recording [default: what `samples` or
-    /// `contacts` in the file say, otherwise 100]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    window: Option<u32>,
 }
 
 #[derive(Args)]
@@ -241,12 +224,6 @@ impl ReadingArgs {
     }
 }
 
-impl WindowedReading {
-    pub fn options(&self) -> ReadOptions {
-        self.common.options(self.window)
-    }
-}
-
 /// What to take as the network from a checkpoint that is not the study's.
 #[derive(Args, Default)]
 pub struct WeightsArgs {
@@ -255,7 +232,7 @@ pub struct WeightsArgs {
     #[arg(long, value_name = "KEY")]
     pub weights: Option<String>,
     /// Rename weights: a whole name, or what stands before a dot in names (`conv1=features.0`); can be repeated
-    #[arg(long, value_name = "OLD=NEW", value_parser = rename)]
+    #[arg(long, value_name = "OLD=NEW", value_parser = Selection::renaming)]
     pub rename: Vec<(String, String)>,
     /// Leave tensors out: a whole name, or what stands before a dot in names; can be repeated
     #[arg(long, value_name = "NAME")]
@@ -263,21 +240,8 @@ pub struct WeightsArgs {
 }
 
 impl WeightsArgs {
-    /// Whether nothing was asked for.
-    pub fn is_empty(&self) -> bool {
-        self.weights.is_none() && self.rename.is_empty() && self.ignore.is_empty()
-    }
-
     pub fn selection(&self) -> Selection {
         Selection { weights: self.weights.clone(), rename: self.rename.clone(), ignore: self.ignore.clone() }
-    }
-}
-
-/// `OLD=NEW` in its parts.
-pub fn rename(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((old, new)) if !old.is_empty() => Ok((old.to_owned(), new.to_owned())),
-        _ => Err("expected OLD=NEW, `conv1=features.0` say".to_owned()),
     }
 }
 
@@ -332,299 +296,6 @@ pub enum DataCommand {
         #[command(flatten)]
         reading: ReadingArgs,
     },
-}
-
-/// The optimisers of the study's recipes.
-#[derive(Clone, Copy, ValueEnum, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OptimizerName {
-    Adam,
-    Sgd,
-}
-
-#[derive(Args)]
-pub struct TrainArgs {
-    /// Recordings to train and test on
-    #[arg(long, value_name = "FILE")]
-    pub data: PathBuf,
-    #[command(flatten)]
-    pub reading: ReadingArgs,
-    /// Folder for best.pth, last.pth and training.csv
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
-    /// modified, original, ig1 or ig2
-    #[arg(long, default_value = "modified")]
-    pub arch: Architecture,
-    /// Take the convolutions over from this checkpoint of an earlier stage; of the same network all weights, and it is
-    /// kept unless an epoch is better
-    #[arg(long, value_name = "FILE")]
-    pub init: Option<PathBuf>,
-    #[command(flatten)]
-    pub selection: WeightsArgs,
-    /// Train the original network in its incremental stages, ig1, ig2 and full
-    #[arg(long, conflicts_with_all = ["init", "arch"])]
-    pub incremental: bool,
-    /// published: the study's loss, a cross-entropy on top of the softmax; default: cross-entropy
-    #[arg(long, default_value = "default")]
-    pub preset: Preset,
-    /// [default: adam for the modified network, sgd for the others]
-    #[arg(long, value_enum)]
-    pub optimizer: Option<OptimizerName>,
-    /// Learning rate [default: 1e-3 (modified, and original after ig1), 1e-2 (ig1)]
-    #[arg(long, value_parser = positive)]
-    pub lr: Option<f64>,
-    /// L2 penalty
-    #[arg(long, default_value_t = 0.0, value_parser = not_negative)]
-    pub weight_decay: f64,
-    /// [default: 150 (modified and original), 25 (ig1, ig2)]
-    #[arg(long, value_name = "N", value_parser = whole::<usize>(1))]
-    pub epochs: Option<usize>,
-    /// [default: 64 (modified), 50 (others)]
-    #[arg(long, value_name = "N", value_parser = whole::<usize>(1))]
-    pub batch_size: Option<usize>,
-    /// Stop after this many epochs without a better accuracy [default: 15, none for the modified network]
-    #[arg(long, value_name = "N", value_parser = whole::<usize>(1))]
-    pub patience: Option<usize>,
-    /// Recordings a class held out of training to judge epochs by (at most a fifth); 0: by the test set, as the study
-    /// did for the modified network [default: 1000, 0 for the modified network with --preset published]
-    #[arg(long, value_name = "N", value_parser = whole::<usize>(0))]
-    pub validation: Option<usize>,
-    /// Make up for classes of different frequency: weights (of the loss) or sampling (each class equally often)
-    #[arg(long, value_name = "HOW")]
-    pub balance: Option<Balance>,
-    /// Continue an interrupted training; settings must be the same, but for --epochs and --patience
-    #[arg(long, conflicts_with = "force")]
-    pub resume: bool,
-}
-
-#[derive(Args)]
-pub struct ConvertArgs {
-    /// ANN checkpoint
-    #[arg(long, value_name = "FILE")]
-    pub checkpoint: PathBuf,
-    #[command(flatten)]
-    pub selection: WeightsArgs,
-    /// Recordings to calibrate with
-    #[arg(long, value_name = "FILE")]
-    pub data: PathBuf,
-    #[command(flatten)]
-    pub reading: WindowedReading,
-    /// train or test
-    #[arg(long, default_value = "train")]
-    pub split: Split,
-    /// SNN checkpoint to write; .safetensors by that ending, otherwise as torch.save does
-    #[arg(long, value_name = "FILE")]
-    pub out: PathBuf,
-    /// published: the study's threshold balancing; default: thresholds from the ANN's activations
-    #[arg(long, default_value = "default")]
-    pub preset: Preset,
-    /// Timesteps to balance over (published) or to fit thresholds to (default), and to store [default: 1000
-    /// (published), 4 (default)]
-    #[arg(long, value_name = "T", value_parser = whole_up_to::<u32>(1, 100_000))]
-    pub timesteps: Option<u32>,
-    /// Calibration recordings, the first of the split
-    #[arg(long, default_value_t = 32, value_name = "N", value_parser = whole::<usize>(1))]
-    pub samples: usize,
-    /// Thresholds from activations: max, percentile:P, or fit: the percentile of each layer that serves the next layer
-    /// best after --timesteps [default: max (published), percentile:99.9, for a single timestep fit (default)]
-    #[arg(long)]
-    pub method: Option<Method>,
-    /// Factor on every threshold
-    #[arg(long, default_value_t = 1.0, value_parser = positive)]
-    pub scale: f64,
-    /// Factor on the last layer's weights, or auto: for networks whose small logits drown in what the published readout
-    /// adds of its own [default: none, as in the study]
-    #[arg(long, value_name = "G")]
-    pub readout_gain: Option<Gain>,
-}
-
-/// Which engine simulates.
-#[derive(Clone, Copy, ValueEnum, PartialEq, Eq)]
-pub enum EngineName {
-    /// The best for the network and device; dense, so far the only one
-    Auto,
-    /// Every synapse at every step
-    Dense,
-}
-
-/// What every command that simulates a checkpoint shares.
-#[derive(Args)]
-pub struct SimulationArgs {
-    /// Rules to simulate by [default: what the checkpoint names, otherwise default]
-    #[arg(long)]
-    pub preset: Option<Preset>,
-    /// Timesteps [default: what the checkpoint names]
-    #[arg(long, value_name = "T", value_parser = whole_up_to::<u32>(1, 100_000))]
-    pub timesteps: Option<u32>,
-    /// poisson or direct [default: what the checkpoint names, otherwise the preset's]
-    #[arg(long)]
-    pub encoder: Option<Encoding>,
-    /// Which engine simulates
-    #[arg(long, value_enum, default_value = "auto")]
-    pub engine: EngineName,
-}
-
-/// What to call a network in a results folder.
-#[derive(Args)]
-pub struct NameArgs {
-    /// What tables and figures call the network [default: ann, or the checkpoint's name; its folder's, for best.pth]
-    #[arg(long, value_name = "NAME", requires = "out")]
-    pub name: Option<String>,
-}
-
-#[derive(Args)]
-pub struct EvaluateArgs {
-    /// ANN or SNN checkpoint
-    #[arg(long, value_name = "FILE")]
-    pub checkpoint: PathBuf,
-    #[command(flatten)]
-    pub selection: WeightsArgs,
-    /// Judge a checkpoint as an ANN although it holds thresholds, which the study adds to an ANN's file when it
-    /// converts it
-    #[arg(long, conflicts_with_all = ["timesteps", "encoder"])]
-    pub ann: bool,
-    /// Recordings
-    #[arg(long, value_name = "FILE")]
-    pub data: PathBuf,
-    #[command(flatten)]
-    pub reading: ReadingArgs,
-    /// train or test
-    #[arg(long, default_value = "test")]
-    pub split: Split,
-    /// Only the first N recordings
-    #[arg(long, value_name = "N", value_parser = whole::<usize>(1))]
-    pub limit: Option<usize>,
-    /// Recordings simulated together
-    #[arg(long, default_value_t = 32, value_name = "B", value_parser = whole::<u32>(1))]
-    pub batch_size: u32,
-    #[command(flatten)]
-    pub simulation: SimulationArgs,
-    /// Write logits and labels, .npz; those of an earlier evaluation are replaced
-    #[arg(long, value_name = "FILE")]
-    pub logits: Option<PathBuf>,
-    /// Results folder to add to: what `energy --run` and `report` read, of this and of other networks
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    #[command(flatten)]
-    pub name: NameArgs,
-    /// Steps at which accuracy is recorded as well, up to T [default: 1, 2, 4, 8 and so on]
-    #[arg(
-        long,
-        value_name = "T1,T2,..",
-        value_delimiter = ',',
-        requires = "out",
-        value_parser = whole_up_to::<usize>(1, 100_000)
-    )]
-    pub also_at: Option<Vec<usize>>,
-}
-
-/// Surrogates by name.
-#[derive(Clone, Copy, ValueEnum, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SurrogateName {
-    Linear,
-    Exponential,
-}
-
-/// Learning rate schedules by name.
-#[derive(Clone, Copy, ValueEnum, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ScheduleName {
-    Constant,
-    Linear,
-}
-
-#[derive(Args)]
-pub struct FinetuneArgs {
-    /// SNN checkpoint
-    #[arg(long, value_name = "FILE")]
-    pub checkpoint: PathBuf,
-    #[command(flatten)]
-    pub selection: WeightsArgs,
-    /// Recordings to train and test on
-    #[arg(long, value_name = "FILE")]
-    pub data: PathBuf,
-    #[command(flatten)]
-    pub reading: ReadingArgs,
-    /// Folder for best.pth, last.pth and finetune.csv
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
-    #[command(flatten)]
-    pub simulation: SimulationArgs,
-    /// Passes over the training recordings
-    #[arg(long, default_value_t = 1, value_name = "E", value_parser = whole::<usize>(1))]
-    pub epochs: usize,
-    /// Recordings a step
-    #[arg(long, default_value_t = 32, value_name = "B", value_parser = whole::<u32>(1))]
-    pub batch_size: u32,
-    /// Adam's learning rate
-    #[arg(long, default_value_t = 1e-4, value_parser = positive)]
-    pub lr: f64,
-    /// L2 penalty
-    #[arg(long, default_value_t = 0.0, value_parser = not_negative)]
-    pub weight_decay: f64,
-    /// What stands in for a spike's derivative
-    #[arg(long, value_enum, default_value = "linear")]
-    pub surrogate: SurrogateName,
-    /// Height of the linear surrogate [default: 0.3 (published), 1 (default)]
-    #[arg(long)]
-    pub gamma: Option<f32>,
-    /// Learn thresholds: true or false [default: false (published), true (default)]
-    #[arg(long, value_name = "BOOL")]
-    pub learn_threshold: Option<bool>,
-    /// Learn leaks: true or false [default: false (published), true (default)]
-    #[arg(long, value_name = "BOOL")]
-    pub learn_leak: Option<bool>,
-    /// How the learning rate goes: constant, or linear down to 0 [default: constant (published), linear
-    /// (default)]
-    #[arg(long, value_enum)]
-    pub schedule: Option<ScheduleName>,
-    /// Train in file order
-    #[arg(long)]
-    pub no_shuffle: bool,
-    /// Stop after this many steps in all
-    #[arg(long, value_name = "N", value_parser = whole::<usize>(1))]
-    pub max_steps: Option<usize>,
-    /// Recordings a class held out of training to judge epochs by (at most a fifth); 0: by the test set, as the study
-    /// did [default: 0 (published), 1000 (default)]
-    #[arg(long, value_name = "N", value_parser = whole::<usize>(0))]
-    pub validation: Option<usize>,
-    /// Make up for classes of different frequency: weights (of the loss) or sampling (each class equally often)
-    #[arg(long, value_name = "HOW")]
-    pub balance: Option<Balance>,
-    /// Only the first N recordings of each split
-    #[arg(long, value_name = "N", value_parser = whole::<usize>(1))]
-    pub limit: Option<usize>,
-    /// Continue an interrupted fine-tuning; settings must be the same, but for --epochs
-    #[arg(long, conflicts_with = "force")]
-    pub resume: bool,
-}
-
-#[derive(Args)]
-pub struct SpikesArgs {
-    /// SNN checkpoint
-    #[arg(long, value_name = "FILE")]
-    pub checkpoint: PathBuf,
-    #[command(flatten)]
-    pub selection: WeightsArgs,
-    /// Recordings
-    #[arg(long, value_name = "FILE")]
-    pub data: PathBuf,
-    #[command(flatten)]
-    pub reading: ReadingArgs,
-    /// train or test
-    #[arg(long, default_value = "test")]
-    pub split: Split,
-    /// Index of the recording in the split
-    #[arg(long, default_value_t = 0, value_name = "I", value_parser = whole::<usize>(0))]
-    pub sample: usize,
-    #[command(flatten)]
-    pub simulation: SimulationArgs,
-    /// Results folder to add to: recording.csv, input_spikes.csv and raster.csv, which `report` draws
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
-    #[command(flatten)]
-    pub name: NameArgs,
 }
 
 #[derive(Args)]
@@ -687,31 +358,6 @@ pub enum CheckpointCommand {
     },
 }
 
-#[derive(Args)]
-pub struct BenchArgs {
-    /// SNN checkpoint
-    #[arg(long, value_name = "FILE")]
-    pub checkpoint: PathBuf,
-    #[command(flatten)]
-    pub selection: WeightsArgs,
-    /// Recordings
-    #[arg(long, value_name = "FILE")]
-    pub data: PathBuf,
-    #[command(flatten)]
-    pub reading: WindowedReading,
-    #[command(flatten)]
-    pub simulation: SimulationArgs,
-    /// Recordings simulated together
-    #[arg(long, default_value_t = 16, value_name = "B", value_parser = whole::<u32>(1))]
-    pub batch_size: u32,
-    /// Recordings in all
-    #[arg(long, default_value_t = 64, value_name = "N", value_parser = whole::<usize>(1))]
-    pub samples: usize,
-    /// Time training steps instead of inference
-    #[arg(long)]
-    pub train: bool,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -728,6 +374,11 @@ mod tests {
         assert_eq!(whole::<u16>(1)("70000"), Err("expected at least 1, got 70000".into()));
         assert_eq!(whole::<usize>(0)("2.5"), Err("expected a whole number, at least 0, got 2.5".into()));
         assert_eq!(whole::<u64>(0)("18446744073709551615"), Ok(u64::MAX));
+    }
+
+    #[test]
+    #[cfg(feature = "libtorch")]
+    fn only_numbers_that_make_sense_are_taken() {
         assert_eq!(positive("-0.5"), Err("expected a positive number, got -0.5".into()));
         assert_eq!(positive("nan"), Err("expected a positive number, got nan".into()));
         assert_eq!((positive("1e-4"), not_negative("0")), (Ok(1e-4), Ok(0.0)));

@@ -2,26 +2,23 @@
 
 mod args;
 mod commands;
-mod config;
 mod context;
-mod measured;
-mod notes;
-mod pipeline;
-mod results;
-mod run_folder;
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use args::{Arguments, Command};
-use context::{Context, Usage};
+use context::Context;
+use escape_study::session::Usage;
+#[cfg(not(feature = "libtorch"))]
+use escape_study::session::usage;
 
 fn main() -> ExitCode {
     let arguments = match Arguments::read() {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are results and no errors.
-            if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+            if error.use_stderr() && wants_json() {
                 let text = error.to_string();
                 let message = text.split("\n\n").next().unwrap_or(&text).trim_start_matches("error: ").trim();
                 print_json_error(message, &[message.to_owned()], 2);
@@ -29,7 +26,8 @@ fn main() -> ExitCode {
             error.exit();
         }
     };
-    let json = arguments.global.json;
+    // A command that is not there has taken the option for one of its own.
+    let json = arguments.global.json || !cfg!(feature = "libtorch") && wants_json();
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -49,6 +47,11 @@ fn main() -> ExitCode {
     }
 }
 
+/// Whether the command line asks for JSON, though it may not be understood otherwise.
+fn wants_json() -> bool {
+    std::env::args_os().any(|argument| argument == "--json")
+}
+
 /// What `--json` prints in the place of a result. `chain` has the message's parts, the outermost first.
 fn print_json_error(message: &str, chain: &[String], exit_code: u8) {
     let error = serde_json::json!({ "message": message, "exit_code": exit_code, "chain": chain });
@@ -58,17 +61,34 @@ fn print_json_error(message: &str, chain: &[String], exit_code: u8) {
 fn run(arguments: Arguments) -> anyhow::Result<()> {
     let context = Context::new(&arguments.global)?;
     match arguments.command {
-        Command::Demo(a) => commands::run::demo(&context, a),
-        Command::Run(a) => commands::run::run(&context, a),
         Command::Data(a) => commands::data::run(&context, a),
-        Command::Train(a) => commands::train::run(&context, a),
-        Command::Convert(a) => commands::convert::run(&context, a),
-        Command::Evaluate(a) => commands::evaluate::run(&context, a),
-        Command::Finetune(a) => commands::finetune::run(&context, a),
-        Command::Spikes(a) => commands::spikes::run(&context, a),
         Command::Energy(a) => commands::energy::run(&context, a),
         Command::Report(a) => commands::report::run(&context, a),
         Command::Checkpoint(a) => commands::checkpoint::run(&context, a),
-        Command::Bench(a) => commands::bench::run(&context, a),
+        #[cfg(feature = "libtorch")]
+        computing => compute(&context, computing),
+        #[cfg(not(feature = "libtorch"))]
+        _ => Err(usage(
+            "this escape-snn is built without libtorch, which this command needs; it inspects and converts files, simulates a \
+             nerve, computes energies and draws reports. The whole program is built without --no-default-features",
+        )),
+    }
+}
+
+/// The commands that compute with a network.
+#[cfg(feature = "libtorch")]
+fn compute(context: &Context, command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Demo(a) => commands::run::demo(context, a),
+        Command::Run(a) => commands::run::run(context, a),
+        Command::Train(a) => commands::train::run(context, a),
+        Command::Convert(a) => commands::convert::run(context, a),
+        Command::Evaluate(a) => commands::evaluate::run(context, a),
+        Command::Finetune(a) => commands::finetune::run(context, a),
+        Command::Spikes(a) => commands::spikes::run(context, a),
+        Command::Bench(a) => commands::bench::run(context, a),
+        Command::Data(_) | Command::Energy(_) | Command::Report(_) | Command::Checkpoint(_) => {
+            unreachable!("done without libtorch")
+        }
     }
 }

@@ -20,6 +20,9 @@ pub fn slice(tensor: &Tensor) -> Result<&[f32], ModelError> {
 }
 
 /// As [`slice()`], for writing. The caller must hold the only handle in use on this storage.
+///
+/// # Errors
+/// It is not a contiguous float32 tensor on the CPU.
 pub fn slice_mut(tensor: &mut Tensor) -> Result<&mut [f32], ModelError> {
     check(tensor)?;
     // SAFETY: checked above; by contract no other handle reads or writes the storage during the borrow.

@@ -24,6 +24,9 @@ pub struct Ann {
 impl Ann {
     /// A fresh network with PyTorch's default initial values: every weight and bias uniform within
     /// +-1/sqrt(fan-in) (He et al. 2015 with a = sqrt 5). A function of `seed` alone.
+    ///
+    /// # Errors
+    /// Libtorch's: no memory on the device.
     pub fn new(
         arch: Architecture,
         contacts: usize,
@@ -103,6 +106,9 @@ impl Ann {
 
     /// Copies the parameters whose names start with `features.` from an earlier stage of incremental
     /// training; returns how many were taken over.
+    ///
+    /// # Errors
+    /// A shape differs, or libtorch fails.
     pub fn inherit_trunk(&mut self, stage: &Self) -> Result<usize, ModelError> {
         let mut taken = 0;
         for (name, value) in &mut self.parameters {
@@ -117,6 +123,9 @@ impl Ann {
     }
 
     /// Takes all weights over from a network of the same architecture, as a training that goes on does.
+    ///
+    /// # Errors
+    /// A shape differs, or libtorch fails.
     pub fn inherit(&mut self, other: &Self) -> Result<(), ModelError> {
         for ((name, value), (_, old)) in self.parameters.iter_mut().zip(&other.parameters) {
             if value.size() != old.size() {
@@ -132,18 +141,27 @@ impl Ann {
     }
 
     /// The weights as a checkpoint's list, on the CPU.
+    ///
+    /// # Errors
+    /// Libtorch's.
     pub fn weights(&self) -> Result<Vec<(String, TensorData)>, ModelError> {
         self.parameters.iter().map(|(name, value)| Ok((name.clone(), from_tensor(value)?))).collect()
     }
 
     /// Logits, B x classes, of recordings `x`, B x 1 x H x W. With `dropout` half of the hidden features
     /// are dropped, in networks that do so.
+    ///
+    /// # Errors
+    /// Recordings of another shape than the network takes, or no memory.
     pub fn forward(&self, x: &Tensor, dropout: bool) -> Result<Tensor, ModelError> {
         self.forward_with(x, dropout, |_, _| Ok(()))
     }
 
     /// As [`Ann::forward`], and shows each layer's activations (after ReLU, before pooling; for the last
     /// layer the logits) to `look`.
+    ///
+    /// # Errors
+    /// As [`Ann::forward`], and those of `look`.
     pub fn forward_with(
         &self,
         x: &Tensor,
@@ -189,6 +207,9 @@ impl Ann {
 
 /// A convolution with `same` padding: B x C x H x W to B x C' x H x W. The zeros are set here, as libtorch
 /// does for even kernels, because it also warns about them on standard error.
+///
+/// # Errors
+/// Libtorch's: shapes that do not fit, no memory.
 pub fn convolve(
     layer: &Layer,
     x: &Tensor,
@@ -201,18 +222,27 @@ pub fn convolve(
 }
 
 /// A float32 tensor on `device` from row-major values.
+///
+/// # Errors
+/// Another number of values than the shape has, or libtorch's.
 pub fn to_tensor(values: &[f32], shape: &[usize], device: Device) -> Result<Tensor, ModelError> {
     let shape: Vec<i64> = shape.iter().map(|&n| n as i64).collect();
     Ok(Tensor::f_from_slice(values)?.f_reshape(shape)?.f_to_device(device)?)
 }
 
 /// The values of a tensor, float32 row-major on the host, ready for a checkpoint.
+///
+/// # Errors
+/// Libtorch's.
 pub fn from_tensor(tensor: &Tensor) -> Result<TensorData, ModelError> {
     let shape: Vec<usize> = tensor.size().iter().map(|&n| n as usize).collect();
     Ok(TensorData::from_f32(&shape, &to_vec(tensor)?))
 }
 
 /// The values of a tensor as float32, row-major, on the host.
+///
+/// # Errors
+/// Libtorch's.
 pub fn to_vec(tensor: &Tensor) -> Result<Vec<f32>, ModelError> {
     let flat = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?;
     let mut values = vec![0f32; flat.numel()];

@@ -66,6 +66,9 @@ impl Optimizer {
 
     /// Updates every parameter in place by its gradient; the order must stay the same from call to call.
     /// `factor` scales this step's learning rate, as schedules do.
+    ///
+    /// # Errors
+    /// A parameter without a gradient, or libtorch's.
     pub fn step(
         &mut self,
         parameters: &[&Tensor],
@@ -120,6 +123,9 @@ impl Optimizer {
     }
 
     /// The state as PyTorch's `optimizer.state_dict()`, so that either side can continue from it.
+    ///
+    /// # Errors
+    /// Libtorch's.
     pub fn to_value(&self) -> Result<Value, ModelError> {
         let text = |s: &str| Value::Str(s.to_string());
         let mut state = Vec::new();

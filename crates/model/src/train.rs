@@ -232,6 +232,9 @@ impl Trainer {
     }
 
     /// Continues from a checkpoint that [`Trainer::checkpoint`] made; `net` holds its weights already.
+    ///
+    /// # Errors
+    /// The checkpoint holds no training of this network.
     pub fn resume(net: Ann, options: Options, saved: &Checkpoint) -> Result<Self, ModelError> {
         let mut trainer = Self::new(net, options);
         let state = saved.optimizer.as_ref().ok_or_else(|| {
@@ -270,6 +273,9 @@ impl Trainer {
     }
 
     /// Judges the network as it was given, as epoch 0: it is the best until an epoch beats it.
+    ///
+    /// # Errors
+    /// [`ModelError::Interrupted`] where `tick` returned false, or libtorch's.
     pub fn judge_input(
         &mut self,
         held_out: &Recordings,
@@ -300,6 +306,9 @@ impl Trainer {
 
     /// Trains on every recording once, in an order of the epoch's own, then judges the held-out ones.
     /// `tick` hears what happens, and stops the run by returning false.
+    ///
+    /// # Errors
+    /// [`ModelError::Interrupted`] where `tick` returned false, nothing to train on or to judge by, or libtorch's.
     pub fn run_epoch(
         &mut self,
         train: &Recordings,
@@ -358,6 +367,9 @@ impl Trainer {
     }
 
     /// The study's dictionary as of now; with the optimiser's state it can be resumed from.
+    ///
+    /// # Errors
+    /// Libtorch's.
     pub fn checkpoint(&self, with_optimizer: bool) -> Result<Checkpoint, ModelError> {
         Ok(Checkpoint {
             accuracy: self.history.epochs().last().map(|e| e.test_accuracy),
@@ -429,6 +441,9 @@ pub fn hold_out(recordings: &Recordings, per_class: usize) -> (Recordings, Recor
 
 /// Judges a network on recordings in file order. `look` sees each batch's first index and its logits
 /// (B x classes, row-major), and stops the run by returning false.
+///
+/// # Errors
+/// [`ModelError::Interrupted`] where `look` returned false, or libtorch's.
 pub fn evaluate(
     net: &Ann,
     recordings: &Recordings,
@@ -458,6 +473,9 @@ pub fn add_all(metrics: &mut Metrics, logits: &[f32], labels: &[i64], loss: Loss
 }
 
 /// The recordings with these indices as a B x 1 x H x W tensor.
+///
+/// # Errors
+/// Libtorch's: no memory on the device.
 pub fn batch_tensor(
     recordings: &Recordings,
     indices: &[usize],

@@ -102,6 +102,9 @@ const LOSSES_KEY: &str = "step_losses";
 
 impl FineTuner {
     /// Starts from a converted network.
+    ///
+    /// # Errors
+    /// Libtorch's: no memory on the device.
     pub fn new(network: SpikingNetwork, options: Options, device: Device) -> Result<Self, ModelError> {
         let encoder = network.rules.encoder(options.encoding, options.seed);
         let learned = options.learn_thresholds || options.learn_decays;
@@ -124,6 +127,9 @@ impl FineTuner {
 
     /// Continues the training that began with `start` from a checkpoint that [`FineTuner::checkpoint`] made; `network`
     /// is the one in it.
+    ///
+    /// # Errors
+    /// The checkpoint holds no fine-tuning of this network.
     pub fn resume(
         start: &SpikingNetwork,
         network: SpikingNetwork,
@@ -177,12 +183,18 @@ impl FineTuner {
     }
 
     /// The network as it is now.
+    ///
+    /// # Errors
+    /// Libtorch's.
     pub fn network(&self) -> Result<SpikingNetwork, ModelError> {
         self.trainable.snapshot()
     }
 
     /// One update on the recordings with these indices, the learning rate scaled by `factor`; returns their
     /// readout, B x K, and mean loss.
+    ///
+    /// # Errors
+    /// Libtorch's, or no memory.
     pub fn step(
         &mut self,
         train: &Recordings,
@@ -250,6 +262,9 @@ impl FineTuner {
     }
 
     /// Judges the network as it was given, as epoch 0: it is the best until an epoch beats it.
+    ///
+    /// # Errors
+    /// [`ModelError::Interrupted`] where `tick` returned false, or libtorch's.
     pub fn judge_input(
         &mut self,
         judges: &Recordings,
@@ -271,6 +286,9 @@ impl FineTuner {
 
     /// Trains on every recording once, but takes no more than `limit` steps, then judges the recordings
     /// `judges`. `tick` hears what happens and stops the run by returning false.
+    ///
+    /// # Errors
+    /// [`ModelError::Interrupted`] where `tick` returned false, nothing to train on or to judge by, or libtorch's.
     pub fn run_epoch(
         &mut self,
         train: &Recordings,
@@ -332,6 +350,9 @@ impl FineTuner {
 
     /// Judges recordings with the network as it is now. Its random numbers start from the seed every time,
     /// so that epochs compare, and the training's run on undisturbed.
+    ///
+    /// # Errors
+    /// [`ModelError::Interrupted`] where `tick` returned false, or libtorch's.
     pub fn evaluate(
         &self,
         recordings: &Recordings,
@@ -346,6 +367,9 @@ impl FineTuner {
     }
 
     /// The study's dictionary as of now; with the optimiser's state it can be resumed from.
+    ///
+    /// # Errors
+    /// As [`FineTuner::network`].
     pub fn checkpoint(&self, with_optimizer: bool) -> Result<Checkpoint, ModelError> {
         let mut checkpoint =
             stored::to_checkpoint(&self.network()?, self.options.encoding, self.options.steps);

@@ -9,10 +9,10 @@ use escape_model::optim::Rule;
 use escape_snn_core::evaluate::{Labelled, evaluate};
 use escape_stdb::finetune::{FineTuner, Options, Schedule};
 use escape_stdb::surrogate::Surrogate;
+use escape_study::load::{Simulation, network, recordings, simulation};
 use serde::Serialize;
 use tch::{Cuda, Device};
 
-use super::{Simulation, recordings, simulation};
 use crate::args::BenchArgs;
 use crate::context::Context;
 
@@ -32,12 +32,13 @@ struct Report {
 }
 
 pub fn run(context: &Context, args: BenchArgs) -> Result<()> {
-    let checkpoint = super::network(context, &args.checkpoint, &args.selection)?;
+    let session = &context.session;
+    let checkpoint = network(session, &args.checkpoint, &args.selection.selection())?;
     let network = (&checkpoint, args.checkpoint.as_path());
     let (recordings, _) =
-        recordings(context, &args.data, &args.reading.options(), Split::Test, Some(args.samples), network)?;
-    let chosen = simulation(context, &checkpoint, &args.checkpoint, &args.simulation, &recordings)?;
-    let device = context.device()?;
+        recordings(session, &args.data, &args.reading.options(), Split::Test, Some(args.samples), network)?;
+    let chosen = simulation(session, &checkpoint, &args.checkpoint, args.simulation.asked(), &recordings)?;
+    let device = session.device()?;
     let batch_size = args.batch_size as usize;
     let (preset, encoding, steps) = (chosen.network.rules.preset, chosen.encoding, chosen.steps);
     let ms_per_sample = if args.train {

@@ -7,21 +7,25 @@ use escape_checkpoint::identify::Identity;
 use escape_checkpoint::{Checkpoint, CheckpointError, DType, Opaque, TensorData, Value};
 use escape_files::text::shown;
 use escape_snn_core::stored::PRESET_KEY;
+use escape_study::folder::Input;
+use escape_study::load::network;
+use escape_study::place::{check_apart, check_file, existing};
+use escape_study::session::{Session, usage};
 use serde::Serialize;
 use serde_json::{Map, json};
 
 use super::thousands;
 use crate::args::{CheckpointArgs, CheckpointCommand, WeightsArgs};
-use crate::context::{Context, check_apart, check_file, existing, usage};
-use crate::run_folder::Input;
+use crate::context::Context;
 
 pub fn run(context: &Context, args: CheckpointArgs) -> Result<()> {
+    let session = &context.session;
     match args.command {
         CheckpointCommand::Inspect { file, selection } => inspect(context, &file, &selection),
         CheckpointCommand::Convert { from, to, selection, half, without_optimizer } => {
             check_apart(&to, &[&from])?;
-            check_extension(context, &to)?;
-            let mut found = super::network(context, &from, &selection)?;
+            check_extension(session, &to)?;
+            let mut found = network(session, &from, &selection.selection())?;
             if half {
                 for (name, weight) in &mut found.weights {
                     *weight = halved(&from, name, weight)?;
@@ -58,7 +62,7 @@ fn halved(path: &Path, name: &str, weight: &TensorData) -> Result<TensorData> {
     Ok(half)
 }
 
-fn check_extension(context: &Context, path: &Path) -> Result<()> {
+fn check_extension(session: &Session, path: &Path) -> Result<()> {
     let ends = ["pth", "pt", "ckpt", "safetensors"];
     if path.extension().is_none_or(|e| !ends.iter().any(|end| e.eq_ignore_ascii_case(end))) {
         return Err(usage(format!(
@@ -66,7 +70,7 @@ fn check_extension(context: &Context, path: &Path) -> Result<()> {
             path.display()
         )));
     }
-    check_file(context, path)
+    check_file(session, path)
 }
 
 fn inspect(context: &Context, path: &Path, selection: &WeightsArgs) -> Result<()> {

@@ -5,51 +5,54 @@ mod page;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use escape_data::nerve::{NerveConfig, simulate};
+use escape_data::nerve::NerveConfig;
 use escape_data::{
     Dataset, DatasetSummary, Note, ReadOptions, Rescale, Split, SplitSummary, write_mat, write_npz,
 };
 use escape_network::arch::CLASS_NAMES;
 use escape_report::{Shown, picture};
+use escape_study::load::{dataset, read_dataset, simulated};
+use escape_study::place::{check_apart, check_file, check_folder, check_results, existing, existing_data};
+use escape_study::session::{Session, usage};
 use serde::Serialize;
 
-use super::{dataset, read_dataset, table, thousands};
+use super::{table, thousands};
 use crate::args::{DataArgs, DataCommand};
-use crate::context::{
-    Context, check_apart, check_file, check_folder, check_results, existing, existing_data, usage,
-};
+use crate::context::Context;
 
 pub fn run(context: &Context, args: DataArgs) -> Result<()> {
+    let session = &context.session;
     match args.command {
         DataCommand::Simulate { out, config, samples, animal, fold, page } => {
-            check_extension(context, &out, &["npz", "mat"])?;
+            check_extension(session, &out, &["npz", "mat"])?;
             if let Some(folder) = &page {
-                check_page(context, folder, &[&out])?;
+                check_page(session, folder, &[&out])?;
             }
             let mut config = match config {
                 Some(path) => NerveConfig::read(&existing(&path)?).map_err(|e| usage(e.to_string()))?,
                 None => NerveConfig::default(),
             };
-            let context = &config.seed.map_or(*context, |seed| context.with_seed(seed));
+            let session =
+                &config.seed.map_or_else(|| context.session.clone(), |seed| context.session_with_seed(seed));
             config.samples = samples.unwrap_or(config.samples);
             config.animal = animal.unwrap_or(config.animal);
             config.fold = fold.unwrap_or(config.fold);
             // It is the context's from here on: --seed comes before it.
             config.seed = None;
-            let dataset = simulated(context, &config)?;
+            let dataset = simulated(session, &config)?;
             write(&out, &dataset)?;
             if let Some(folder) = &page {
-                page::simulated(context, folder, &config, &dataset)?;
+                page::simulated(session, folder, &config, &dataset)?;
             }
             context.result(&dataset.summary(), || describe(&dataset.summary()))
         }
         DataCommand::Inspect { file, reading, picture, page } => {
             if let Some(picture) = &picture {
-                check_picture(context, picture, &file, &reading.options())?;
+                check_picture(session, picture, &file, &reading.options())?;
             }
             if let Some(folder) = &page {
                 let inputs = escape_data::files(&existing_data(&file)?, &reading.options())?;
-                check_page(context, folder, &inputs.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
+                check_page(session, folder, &inputs.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
             }
             let (dataset, notes) = read_dataset(&file, &reading.options())?;
             let inspection = Inspection::new(&dataset, notes);
@@ -57,30 +60,19 @@ pub fn run(context: &Context, args: DataArgs) -> Result<()> {
                 draw(&dataset, &file, picture)?;
             }
             if let Some(folder) = &page {
-                page::of_file(context, folder, &file, &dataset)?;
+                page::of_file(session, folder, &file, &dataset)?;
             }
             context.result(&inspection, || inspection.text())
         }
         DataCommand::Convert { from, to, reading } => {
             let inputs = escape_data::files(&existing_data(&from)?, &reading.options())?;
             check_apart(&to, &inputs.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
-            check_extension(context, &to, &["npz", "mat"])?;
-            let dataset = dataset(context, &from, &reading.options())?;
+            check_extension(session, &to, &["npz", "mat"])?;
+            let dataset = dataset(session, &from, &reading.options())?;
             write(&to, &dataset)?;
             context.result(&dataset.summary(), || describe(&dataset.summary()))
         }
     }
-}
-
-/// Simulates recordings, from the configuration's own seed if it has one.
-pub fn simulated(context: &Context, config: &NerveConfig) -> Result<Dataset> {
-    let progress = std::sync::Mutex::new(context.progress("simulating", config.samples));
-    let tick = |n: usize| {
-        if let Ok(mut progress) = progress.lock() {
-            progress.tick(n);
-        }
-    };
-    simulate(config, config.seed.unwrap_or(context.seed), &tick).map_err(|e| usage(e.to_string()))
 }
 
 fn has_extension(path: &Path, extension: &str) -> bool {
@@ -88,9 +80,9 @@ fn has_extension(path: &Path, extension: &str) -> bool {
 }
 
 /// Makes sure that recordings can be written to a file of this name.
-fn check_extension(context: &Context, path: &Path, allowed: &[&str]) -> Result<()> {
+fn check_extension(session: &Session, path: &Path, allowed: &[&str]) -> Result<()> {
     check_name(path, allowed)?;
-    check_file(context, path)
+    check_file(session, path)
 }
 
 fn check_name(path: &Path, allowed: &[&str]) -> Result<()> {
@@ -159,21 +151,21 @@ impl Inspection {
 }
 
 /// Makes sure, before the work, that a page can be written and replaces none of the work's own files.
-fn check_page(context: &Context, folder: &Path, others: &[&Path]) -> Result<()> {
+fn check_page(session: &Session, folder: &Path, others: &[&Path]) -> Result<()> {
     check_folder(folder)?;
-    check_results(context, folder, &["report/index.html"], "a page", "")?;
+    check_results(session, folder, &["report/index.html"], "a page", "")?;
     escape_report::recordings_page_files(folder).iter().try_for_each(|path| check_apart(path, others))
 }
 
 /// Makes sure, before the work, that a picture and what belongs to it can be written.
-fn check_picture(context: &Context, picture: &Path, from: &Path, options: &ReadOptions) -> Result<()> {
+fn check_picture(session: &Session, picture: &Path, from: &Path, options: &ReadOptions) -> Result<()> {
     check_name(picture, &["png"])?;
     let inputs = escape_data::files(&existing_data(from)?, options)?;
     let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
     ["csv", "svg", "png"].iter().try_for_each(|extension| {
         let path = picture.with_extension(extension);
         check_apart(&path, &inputs)?;
-        check_file(context, &path)
+        check_file(session, &path)
     })
 }
 

@@ -11,17 +11,21 @@ use escape_data::{Recordings, Split};
 use escape_files::archive::Archive;
 use escape_model::ann::Ann;
 use escape_network::arch::{CLASS_NAMES, CLASSES};
-use escape_network::metrics::{Loss, Metrics};
-use escape_report::rows::Kind;
+use escape_network::metrics::Metrics;
 use escape_snn_core::evaluate::Evaluation;
 use escape_snn_core::rules::Preset;
+use escape_study::defaults::Defaults;
+use escape_study::load::{Simulation, is_spiking, kind_of, network, recordings, simulation};
+use escape_study::measure;
+use escape_study::measured::Measured;
+use escape_study::place::{check_apart, check_file};
+use escape_study::results::{EVALUATE, Results, Use};
+use escape_study::session::{Session, usage};
 use serde::Serialize;
 
-use super::{Simulation, recordings, simulation, table, thousands};
+use super::{table, thousands};
 use crate::args::{EngineName, EvaluateArgs};
-use crate::context::{Context, check_apart, check_file, usage};
-use crate::measured::Measured;
-use crate::results::{EVALUATE, Results, Use};
+use crate::context::Context;
 
 #[derive(Serialize)]
 struct Report {
@@ -65,46 +69,45 @@ struct LayerReport {
 }
 
 pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
+    let session = &context.session;
     if let Some(path) = &args.logits {
         check_apart(path, &[&args.checkpoint, &args.data])?;
         // Logits are made anew by any evaluation, so those of an earlier one are no loss; scripts reuse the name.
         if !holds_logits(path) {
-            check_file(context, path)?;
+            check_file(session, path)?;
         }
     }
-    let checkpoint = super::network(context, &args.checkpoint, &args.selection)?;
+    let checkpoint = network(session, &args.checkpoint, &args.selection.selection())?;
     check_kind(&args, &checkpoint)?;
     let spiking = is_spiking(&checkpoint) || args.simulation.timesteps.is_some();
-    let (kind, epoch) = origin(&checkpoint, spiking);
+    let (kind, epoch) = kind_of(&checkpoint, spiking);
     let results = args.out.as_deref().map(|folder| {
         let name = args.name.name.as_deref();
-        Results::open(context, folder, name, kind, &args.checkpoint, (&args.data, &args.reading.options()))
+        Results::open(session, folder, name, kind, &args.checkpoint, (&args.data, &args.reading.options()))
     });
     let mut results = results.transpose()?;
     let judged = (&checkpoint, args.checkpoint.as_path());
     let (recordings, _) =
-        recordings(context, &args.data, &args.reading.options(), args.split, args.limit, judged)?;
+        recordings(session, &args.data, &args.reading.options(), args.split, args.limit, judged)?;
     let unnamed = if spiking { "snn" } else { "ann" };
     let network = results.as_ref().map_or(unnamed, Results::network).to_owned();
     let split = args.split;
     let batch_size = args.batch_size as usize;
     let start;
     let measured = if spiking {
-        let chosen = simulation(context, &checkpoint, &args.checkpoint, &args.simulation, &recordings)?;
+        let chosen =
+            simulation(session, &checkpoint, &args.checkpoint, args.simulation.asked(), &recordings)?;
         let also_at = match &mut results {
-            Some(results) => begin(context, results, &chosen, (split, recordings.len()), args.also_at)?,
+            Some(results) => begin(session, results, &chosen, (split, recordings.len()), args.also_at)?,
             None => Vec::new(),
         };
         start = Instant::now();
-        Measured::snn(context, &network, (kind, epoch), chosen, &also_at, &recordings, batch_size)?
+        measure::snn(session, &network, (kind, epoch), chosen, &also_at, &recordings, batch_size)?
     } else {
         check_ann_options(&args)?;
         let (contacts, samples) = (recordings.contacts, recordings.samples);
-        let ann = Ann::from_checkpoint(&checkpoint, &args.checkpoint, contacts, samples, context.device()?)?;
-        let loss = match args.simulation.preset {
-            Some(Preset::Published) => Loss::SoftmaxCrossEntropy,
-            _ => Loss::CrossEntropy,
-        };
+        let ann = Ann::from_checkpoint(&checkpoint, &args.checkpoint, contacts, samples, session.device()?)?;
+        let loss = Defaults::of(args.simulation.preset.unwrap_or(Preset::Default)).ann_loss;
         if let Some(results) = &mut results {
             let used = Use { command: EVALUATE, rules: None, split };
             results.check_use(used)?;
@@ -112,9 +115,9 @@ pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
             results.begin(used, None)?;
         }
         start = Instant::now();
-        Measured { epoch, ..Measured::ann(context, &network, &ann, &recordings, batch_size, loss)? }
+        Measured { epoch, ..measure::ann(session, &network, &ann, &recordings, batch_size, loss)? }
     };
-    measured.notes().iter().for_each(|note| context.note(note));
+    measured.notes().iter().for_each(|note| session.note(note));
     let mut report = Report::new(&measured, start.elapsed().as_secs_f64());
     if let Some(path) = &args.logits {
         write_logits(path, measured.logits(), &recordings)?;
@@ -124,10 +127,6 @@ pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
         report.written = Some(Written { folder: folder.clone(), network, kind: kind.words() });
     }
     context.result(&report, || report.text())
-}
-
-fn is_spiking(checkpoint: &Checkpoint) -> bool {
-    checkpoint.thresholds.is_some() && checkpoint.timesteps.is_some()
 }
 
 /// Thresholds without timesteps are those of a spiking network, or those that the study adds to an ANN's file when it
@@ -153,18 +152,6 @@ fn check_kind(args: &EvaluateArgs, checkpoint: &Checkpoint) -> Result<()> {
     Ok(())
 }
 
-/// How the network came to be, and the epoch of its training. Fine-tuning notes its best epoch in a checkpoint.
-pub fn origin(checkpoint: &Checkpoint, spiking: bool) -> (Kind, Option<u32>) {
-    let epoch = checkpoint.epoch.and_then(|epoch| u32::try_from(epoch).ok());
-    let tuned = checkpoint.extra.iter().any(|(key, _)| key == "best_epoch");
-    match (spiking, tuned) {
-        (false, _) => (Kind::Ann, epoch),
-        (true, true) => (Kind::Finetuned, epoch),
-        // The epoch in it is that of the ANN it was made from.
-        (true, false) => (Kind::Converted, None),
-    }
-}
-
 /// Refuses what only a simulation has a use for.
 fn check_ann_options(args: &EvaluateArgs) -> Result<()> {
     let given = [
@@ -181,7 +168,7 @@ fn check_ann_options(args: &EvaluateArgs) -> Result<()> {
 /// Begins the results of a spiking network, judged by so many recordings of a split; returns the steps besides T at which
 /// its accuracy is recorded.
 fn begin(
-    context: &Context,
+    session: &Session,
     results: &mut Results<'_>,
     chosen: &Simulation,
     (split, recordings): (Split, usize),
@@ -199,7 +186,7 @@ fn begin(
     results.check_evaluation(&asked.map(|t| Some(t as u32)).collect::<Vec<_>>())?;
     let powers = || std::iter::successors(Some(1usize), |t| t.checked_mul(2)).take_while(|&t| t < steps);
     let mut moments = also_at.unwrap_or_else(|| powers().collect());
-    if !context.force {
+    if !session.force {
         let known = results.known_moments()?;
         let kept: Vec<&(usize, u64)> = known.iter().filter(|known| moments.contains(&known.0)).collect();
         let others: Vec<String> = kept
@@ -208,7 +195,7 @@ fn begin(
             .map(|(t, samples)| format!("T = {t} ({samples} recordings)"))
             .collect();
         if !others.is_empty() {
-            context.note(format!(
+            session.note(format!(
                 "note: '{}' keeps its accuracies at {}, beside those of {recordings} recordings now; judge it anew at all \
                  of them with --force",
                 results.network(),

@@ -4,13 +4,15 @@ use std::path::Path;
 
 use anyhow::Result;
 use escape_report::ReportError;
+use escape_study::folder::wait_for;
+use escape_study::session::usage;
 use serde_json::json;
 
 use crate::args::ReportArgs;
-use crate::context::{Context, usage};
-use crate::run_folder::wait_for;
+use crate::context::Context;
 
 pub fn run(context: &Context, args: ReportArgs) -> Result<()> {
+    let session = &context.session;
     if !args.run.is_dir() {
         return Err(usage(format!(
             "{}: no such folder; name a run folder, runs/demo say",
@@ -18,14 +20,14 @@ pub fn run(context: &Context, args: ReportArgs) -> Result<()> {
         )));
     }
     match escape_report::check(&args.run) {
-        Err(ReportError::OtherPage { .. }) if context.force => {}
+        Err(ReportError::OtherPage { .. }) if session.force => {}
         checked => checked.map_err(|error| usage(error.to_string()))?,
     }
-    let held = wait_for(context, &args.run);
-    let (summary, tables) = build(&args.run)?;
+    let held = wait_for(session, &args.run);
+    let (summary, tables) = (escape_report::build(&args.run)?, first_table(&args.run)?);
     drop(held);
     for missing in &summary.left_out {
-        context.note(format!("left out: {missing}"));
+        session.note(format!("left out: {missing}"));
     }
     let result = json!({
         "report": summary.page,
@@ -35,9 +37,8 @@ pub fn run(context: &Context, args: ReportArgs) -> Result<()> {
     context.result(&result, || format!("{tables}\nreport: {}", summary.page.display()))
 }
 
-/// Draws everything a run recorded; returns what was written and the first table as text.
-pub fn build(run: &Path) -> Result<(escape_report::ReportSummary, String)> {
-    let summary = escape_report::build(run)?;
+/// The first table of a folder, as text.
+pub fn first_table(run: &Path) -> Result<String> {
     let first = escape_report::tables(run)?.table1;
-    Ok((summary, first.map_or_else(String::new, |t| t.to_string())))
+    Ok(first.map_or_else(String::new, |table| table.to_string()))
 }

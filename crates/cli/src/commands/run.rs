@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use escape_model::ModelError;
 use escape_report::rows::{Activity, Energy, Evaluation, Row, read_csv};
+use escape_study::config::Config;
+use escape_study::folder::{free_folder, latest_folder};
+use escape_study::place::check_folder;
+use escape_study::run;
+use escape_study::session::usage;
 use serde_json::json;
 
+use super::report::first_table;
 use crate::args::{DemoArgs, RunArgs};
-use crate::config::Config;
-use crate::context::{Context, check_folder, usage};
-use crate::pipeline;
-use crate::run_folder::{free_folder, latest_folder};
+use crate::context::Context;
 
 /// The demo's settings; the binary carries them so that it runs from any folder.
 const DEMO: &str = include_str!("../../../../configs/demo.yaml");
@@ -54,10 +57,10 @@ fn start(
         (None, false) => free_folder(&usual),
     };
     check_folder(&folder)?;
-    let context = &context.with_seed(config.seed);
-    config.seed = context.seed;
-    context.note(format!("results go to {}", folder.display()));
-    let (page, tables) = match pipeline::run(context, &config, &folder, resume) {
+    let session = &context.session_with_seed(config.seed);
+    config.seed = session.seed;
+    session.note(format!("results go to {}", folder.display()));
+    let page = match run::run(session, &config, &folder, resume) {
         Err(error) if matches!(error.downcast_ref(), Some(ModelError::Interrupted)) => {
             return Err(anyhow::anyhow!(
                 "stopped; the same command with --resume goes on in {}",
@@ -65,6 +68,10 @@ fn start(
             ));
         }
         other => other?,
+    };
+    let tables = match page {
+        Some(_) => first_table(&folder)?,
+        None => String::new(),
     };
     let result = json!({
         "run": folder,

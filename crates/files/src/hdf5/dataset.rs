@@ -101,6 +101,9 @@ impl Dataset {
     }
 
     /// The bytes of a short data set that is not in chunks.
+    ///
+    /// # Errors
+    /// It is longer than `limit`, in chunks, or damaged.
     pub fn bytes<R: Read + Seek>(&self, raw: &mut Raw<R>, limit: u64) -> Result<Vec<u8>, Fault> {
         match &self.layout {
             Layout::Compact(content) if content.len() as u64 <= limit => Ok(content.clone()),
@@ -110,6 +113,9 @@ impl Dataset {
     }
 
     /// Put each number of 64 bits into its place, exactly.
+    ///
+    /// # Errors
+    /// It is too long, or damaged.
     pub fn addresses<R: Read + Seek>(
         mut self,
         raw: &mut Raw<R>,
@@ -127,6 +133,9 @@ impl Dataset {
     }
 
     /// Hand over all values in the file's order.
+    ///
+    /// # Errors
+    /// It is damaged, packed in a way that is not known, or the budget does not allow for it.
     pub fn read<R: Read + Seek>(
         &self,
         raw: &mut Raw<R>,

@@ -18,6 +18,9 @@ const MEMBERS_LIMIT: usize = 2_000;
 const RANK_LIMIT: u8 = 32;
 
 /// Read the superblock; gives the file and the address of the root group's header.
+///
+/// # Errors
+/// This is no HDF5 file, of a version that is not known, or damaged.
 pub fn superblock<R: Read + Seek>(mut reader: R, length: u64) -> Result<(Raw<R>, u64), Fault> {
     // At 0, or after a block for the user of 512 bytes or a larger power of two.
     let starts = std::iter::successors(Some(512u64), |start| start.checked_mul(2));
@@ -68,6 +71,9 @@ pub fn superblock<R: Read + Seek>(mut reader: R, length: u64) -> Result<(Raw<R>,
 pub type Visit<'a> = dyn FnMut(&[u8], u64) -> Result<(), Fault> + 'a;
 
 /// Visit the members of the group whose header is at `root`.
+///
+/// # Errors
+/// The group is damaged, or of a version that is not known.
 pub fn members<R: Read + Seek>(raw: &mut Raw<R>, root: u64, links: &mut Visit<'_>) -> Result<(), Fault> {
     let mut count = 0;
     let links: &mut Visit<'_> = &mut |name, address| {
@@ -279,6 +285,9 @@ impl Object {
     }
 
     /// Read a header. Links are handed on, if anybody wants them.
+    ///
+    /// # Errors
+    /// It is damaged, or longer than any header.
     pub fn read<R: Read + Seek>(
         raw: &mut Raw<R>,
         address: u64,

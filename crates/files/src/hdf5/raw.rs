@@ -45,6 +45,9 @@ pub struct Raw<R> {
 
 impl<R: Read + Seek> Raw<R> {
     /// A reader of `size` bytes from `address`, which must lie within the file.
+    ///
+    /// # Errors
+    /// It does not lie within the file.
     pub fn part(&mut self, address: u64, size: u64) -> Result<io::Take<&mut R>, Fault> {
         if address.checked_add(size).is_none_or(|end| end > self.length) {
             let length = self.length;
@@ -57,6 +60,9 @@ impl<R: Read + Seek> Raw<R> {
     }
 
     /// A short piece of the file, at most `METADATA_LIMIT` bytes.
+    ///
+    /// # Errors
+    /// It is longer than that, or does not lie within the file.
     pub fn bytes(&mut self, address: u64, size: u64) -> Result<Vec<u8>, Fault> {
         if size > METADATA_LIMIT {
             return Err(unsupported(format!(

@@ -8,17 +8,17 @@ use escape_data::nerve::{Anatomy, NerveConfig, RowOrder, examples};
 use escape_data::{Dataset, Recordings, Split, mean_recording, mean_spectrum};
 use escape_network::arch::CLASS_NAMES;
 use escape_report::{Image, Images, NervePart, Part, RecordingsPage, Spectrum, recordings_page};
+use escape_study::session::{Session, usage};
 use serde_json::Map;
 
 use crate::commands::thousands;
-use crate::context::{Context, usage};
 
 /// Recordings of a class that its spectrum is the mean of, at most.
 const SPECTRUM_OF: usize = 1000;
 
 /// The page of what was just simulated.
-pub fn simulated(context: &Context, folder: &Path, config: &NerveConfig, dataset: &Dataset) -> Result<()> {
-    let shown = examples(config, context.seed).map_err(|e| usage(e.to_string()))?;
+pub fn simulated(session: &Session, folder: &Path, config: &NerveConfig, dataset: &Dataset) -> Result<()> {
+    let shown = examples(config, session.seed).map_err(|e| usage(e.to_string()))?;
     let image = |what, values: &[f32], class: usize| Image {
         what,
         class: CLASS_NAMES[class],
@@ -45,17 +45,17 @@ pub fn simulated(context: &Context, folder: &Path, config: &NerveConfig, dataset
         "Simulated recordings of one animal (number {}, seed {}): {} for training, {} for testing, the {} third of its \
          session. No animal was recorded; docs/nerve.md has the model.",
         config.animal,
-        context.seed,
+        session.seed,
         thousands(dataset.train.len() as f64),
         thousands(dataset.test.len() as f64),
         ["first", "second", "last"][config.fold.clamp(1, 3) - 1]
     );
     let serde_json::Value::Object(settings) = serde_json::to_value(config)? else { unreachable!() };
-    draw(context, folder, "A simulated nerve", lead, nerve(config, context.seed), traces, dataset, settings)
+    draw(session, folder, "A simulated nerve", lead, nerve(config, session.seed), traces, dataset, settings)
 }
 
 /// The page of a file's recordings.
-pub fn of_file(context: &Context, folder: &Path, file: &Path, dataset: &Dataset) -> Result<()> {
+pub fn of_file(session: &Session, folder: &Path, file: &Path, dataset: &Dataset) -> Result<()> {
     let (split, recordings) = drawn(dataset);
     let first = |class: usize| recordings.iter().find(|(_, y)| *y == class as i64).map(|(x, _)| x);
     let of_class = CLASS_NAMES.iter().enumerate().filter_map(|(class, name)| {
@@ -77,7 +77,7 @@ pub fn of_file(context: &Context, folder: &Path, file: &Path, dataset: &Dataset)
         thousands(dataset.train.len() as f64),
         thousands(dataset.test.len() as f64)
     );
-    draw(context, folder, &name, lead, Vec::new(), traces, dataset, Map::new())
+    draw(session, folder, &name, lead, Vec::new(), traces, dataset, Map::new())
 }
 
 /// The split that is drawn: that for testing, unless it is empty.
@@ -88,7 +88,7 @@ fn drawn(dataset: &Dataset) -> (Split, &Recordings) {
 
 #[expect(clippy::too_many_arguments, reason = "the parts of a page, once")]
 fn draw(
-    context: &Context,
+    session: &Session,
     folder: &Path,
     title: &str,
     lead: String,
@@ -115,7 +115,7 @@ fn draw(
     };
     let made = recordings_page(folder, &page)
         .with_context(|| format!("{}: the page could not be written", folder.display()))?;
-    context.note(format!("open {}", made.page.display()));
+    session.note(format!("open {}", made.page.display()));
     Ok(())
 }
 

@@ -5,25 +5,25 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use escape_data::Recordings;
 use escape_files::{remove_leftovers, write_atomically};
 use escape_report::rows::{self, Row};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::config::names_a_file;
-use crate::context::{Context, check_results, make_folder, usage};
+use crate::session::Session;
 
 /// The latest checkpoint, with everything to go on from.
 pub const LAST: &str = "last.pth";
 /// The checkpoint of the best epoch.
 pub const BEST: &str = "best.pth";
 
+/// What ran, where and on which inputs.
+pub const MANIFEST: &str = "manifest.json";
 /// What a training was started with.
-const SETTINGS: &str = "training.json";
+pub const SETTINGS: &str = "training.json";
 
 /// A folder that this process works in; nobody else may until it is dropped.
 pub struct Held {
@@ -48,10 +48,10 @@ pub fn hold(folder: &Path) -> Result<Held> {
 }
 
 /// As [`hold`], but waits until the folder is free: for commands that change its tables in a moment.
-pub fn wait_for(context: &Context, folder: &Path) -> Held {
+pub fn wait_for(session: &Session, folder: &Path) -> Held {
     let handle = File::open(folder).ok();
     if let Some(Err(TryLockError::WouldBlock)) = handle.as_ref().map(File::try_lock) {
-        context.note(format!("{}: waiting for another escape-snn to end its work there", folder.display()));
+        session.note(format!("{}: waiting for another escape-snn to end its work there", folder.display()));
         // A file system without locks takes our word for it.
         let _ = handle.as_ref().map(File::lock);
     }
@@ -63,70 +63,6 @@ fn held(folder: &Path, handle: Option<File>) -> Held {
         remove_leftovers(&folder.join(part));
     }
     Held { _folder: handle }
-}
-
-/// Refuses a folder that holds a training, whose epochs are in `table`, unless it may be replaced.
-pub fn check_training(context: &Context, folder: &Path, table: &str) -> Result<()> {
-    check_results(
-        context,
-        folder,
-        &[LAST, BEST, table, SETTINGS],
-        "a training",
-        "continue it with --resume, ",
-    )
-}
-
-/// Starts a training in a folder, which is made if need be and holds none yet, or one that may be replaced. With
-/// `resume` one goes on that was started with the same settings. They are kept before the work starts.
-///
-/// # Errors
-/// The folder holds a training that is neither to be resumed nor replaced, or one that was started with other settings;
-/// each is named.
-pub fn begin(context: &Context, folder: &Path, settings: &Value, table: &str, resume: bool) -> Result<Held> {
-    let files = [LAST, BEST, table, SETTINGS];
-    if !resume {
-        check_training(context, folder, table)?;
-    }
-    make_folder(folder)?;
-    let held = hold(folder)?;
-    if !resume {
-        remove(&files.map(|name| folder.join(name)))?;
-    }
-    let path = folder.join(SETTINGS);
-    match files.into_iter().find(|name| folder.join(name).exists()) {
-        None => {
-            let started = json!({
-                "version": env!("CARGO_PKG_VERSION"),
-                "started": now(),
-                "command": std::env::args().collect::<Vec<_>>(),
-                "settings": settings,
-            });
-            write_text(&path, &(serde_json::to_string_pretty(&started)? + "\n"))?;
-        }
-        Some(_) if !path.exists() => {
-            return Err(usage(format!(
-                "{}: holds a training without {SETTINGS}, so that nobody can tell what it was started with; choose \
-                 another folder",
-                folder.display()
-            )));
-        }
-        Some(_) => {
-            let text = std::fs::read_to_string(&path)
-                .with_context(|| format!("{}: cannot be read", path.display()))?;
-            let old: Value = serde_json::from_str(&text)
-                .with_context(|| format!("{}: expected JSON as a training writes it", path.display()))?;
-            let found = differences(&old["settings"], settings);
-            if !found.is_empty() {
-                return Err(usage(format!(
-                    "{}: the training in it was started with other settings: {}; resume it with the same ones, or \
-                     choose another folder",
-                    folder.display(),
-                    found.join("; ")
-                )));
-            }
-        }
-    }
-    Ok(held)
 }
 
 /// What differs between two values, each with its path: `lr: 0.1 before, 0.2 now`.
@@ -164,57 +100,10 @@ fn leaves(value: &Value, path: String, out: &mut Vec<(String, String)>) {
     }
 }
 
-/// SHA-256 of recordings: their shape, classes and values.
-pub fn fingerprint(recordings: &Recordings) -> String {
-    let mut hasher = Sha256::new();
-    for n in [recordings.len(), recordings.contacts, recordings.samples] {
-        hasher.update((n as u64).to_le_bytes());
-    }
-    recordings.y.iter().for_each(|label| hasher.update(label.to_le_bytes()));
-    hash_values(&mut hasher, &recordings.x);
-    hex(&hasher.finalize())
-}
-
-/// SHA-256 of numbers, lists of them after each other.
-pub fn hash_of<'a>(lists: impl IntoIterator<Item = &'a [f32]>) -> String {
-    let mut hasher = Sha256::new();
-    lists.into_iter().for_each(|values| hash_values(&mut hasher, values));
-    hex(&hasher.finalize())
-}
-
-fn hash_values(hasher: &mut Sha256, values: &[f32]) {
-    let mut bytes = Vec::with_capacity(1 << 16);
-    for part in values.chunks(1 << 14) {
-        bytes.clear();
-        part.iter().for_each(|v| bytes.extend_from_slice(&v.to_le_bytes()));
-        hasher.update(&bytes);
-    }
-}
-
-/// A row of training.csv or finetune.csv, whose columns are the same.
-macro_rules! epoch_rows {
-    ($row:ident, $network:expr, $judged_on:expr, $history:expr) => {
-        $history
-            .epochs()
-            .iter()
-            .map(|e| $row {
-                network: $network.to_string(),
-                epoch: e.epoch as u32,
-                train_loss: e.train_loss,
-                train_accuracy: e.train_accuracy,
-                test_loss: e.test_loss,
-                test_accuracy: e.test_accuracy,
-                seconds: e.seconds,
-                test_balanced_accuracy: Some(e.test_balanced_accuracy),
-                test_macro_f1: Some(e.test_macro_f1),
-                judged_on: Some($judged_on.to_string()),
-            })
-            .collect::<Vec<_>>()
-    };
-}
-pub(crate) use epoch_rows;
-
 /// Writes a whole table, or leaves the old one.
+///
+/// # Errors
+/// The file cannot be written.
 pub fn write_csv<R: Row>(path: &Path, rows: &[R]) -> Result<()> {
     let bytes = rows::to_csv(rows).with_context(|| format!("{}: cannot be written", path.display()))?;
     write_atomically(path, |file| file.write_all(&bytes))
@@ -222,6 +111,9 @@ pub fn write_csv<R: Row>(path: &Path, rows: &[R]) -> Result<()> {
 }
 
 /// Writes a text file, or leaves the old one.
+///
+/// # Errors
+/// The file cannot be written.
 pub fn write_text(path: &Path, text: &str) -> Result<()> {
     write_atomically(path, |file| file.write_all(text.as_bytes()))
         .with_context(|| format!("{}: cannot be written", path.display()))
@@ -230,28 +122,44 @@ pub fn write_text(path: &Path, text: &str) -> Result<()> {
 /// What made a run: written before its work starts.
 #[derive(Serialize)]
 pub struct Manifest {
+    /// Its name in tables and figures.
     pub name: String,
+    /// When, UTC.
     pub created: String,
+    /// The command line.
     pub command: Vec<String>,
+    /// Of this program.
     pub version: &'static str,
-    pub libtorch: &'static str,
+    /// The version of libtorch.
+    pub libtorch: Option<&'static str>,
+    /// Where it computes.
     pub device: String,
+    /// CPU threads.
     pub threads: usize,
+    /// Seed of everything random.
     pub seed: u64,
+    /// Of the resolved configuration.
     pub config_sha256: String,
+    /// Files that are read.
     pub inputs: Vec<Input>,
 }
 
 /// A file that a run read.
 #[derive(Serialize)]
 pub struct Input {
+    /// Where it lies.
     pub path: PathBuf,
+    /// Its size.
     pub bytes: u64,
+    /// Of its bytes, hexadecimal.
     pub sha256: String,
 }
 
 impl Input {
     /// Hashes a file.
+    ///
+    /// # Errors
+    /// It cannot be read.
     pub fn of(path: &Path) -> Result<Self> {
         let hash = || -> std::io::Result<(u64, String)> {
             let mut hasher = Sha256::new();
@@ -289,7 +197,7 @@ pub fn left_in(folder: &Path, resolved: &str, networks: &[&str]) -> Vec<PathBuf>
     let earlier = earlier.flatten().filter_map(|network| network["name"].as_str());
     let names: Vec<&str> =
         earlier.filter(|name| names_a_file(name)).chain(networks.iter().copied()).collect();
-    let mut old = vec![folder.join("manifest.json"), folder.join("report/index.html")];
+    let mut old = vec![folder.join(MANIFEST), folder.join("report/index.html")];
     old.extend(files_of(&names).iter().map(|file| folder.join(file)));
     let drawn = std::fs::read_dir(folder.join("figures")).into_iter().flatten().flatten();
     old.extend(drawn.map(|file| file.path()).filter(|path| {
@@ -301,6 +209,9 @@ pub fn left_in(folder: &Path, resolved: &str, networks: &[&str]) -> Vec<PathBuf>
 }
 
 /// Removes files, one after the other.
+///
+/// # Errors
+/// One cannot be removed.
 pub fn remove(files: &[PathBuf]) -> Result<()> {
     // The networks of two configurations may have a name in common.
     for path in files.iter().filter(|path| path.exists()) {
@@ -314,8 +225,19 @@ pub fn sha256(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes()))
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// What a name has to be.
+pub const A_NAME: &str =
+    "expected a name of its own of letters, digits, '-', '_' and '.', for it names files";
+
+/// Whether a name can stand for a file or folder, and for no other place than the run's folder.
+pub fn names_a_file(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    !name.is_empty() && name.chars().all(plain) && !name.starts_with('.')
 }
 
 /// The time now, UTC, as in 2026-01-31T12:00:00Z.
@@ -342,6 +264,7 @@ pub fn free_folder(wanted: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn differences_are_named_old_against_new() {

@@ -3,21 +3,26 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use escape_checkpoint::input::KnownInput;
 use escape_data::Recordings;
 use escape_model::train::{EpochResult, Event, History, hold_out};
 use serde::Serialize;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
-use crate::context::{Context, Progress, usage};
-use crate::run_folder::fingerprint;
+use crate::folder::{Held, SETTINGS, differences, hex, hold, now, remove, write_text};
+use crate::place::{check_results, make_folder};
+use crate::session::{Progress, Session, usage};
 
-/// Held out of training to judge epochs by unless told otherwise: recordings a class, at most a fifth of them.
-pub const HELD_OUT: usize = 1000;
+pub use crate::folder::{BEST, LAST};
+
+pub mod ann;
+pub mod finetune;
 
 /// What a training works on.
 pub struct Parts {
+    /// What is trained on.
     pub train: Recordings,
     /// What each epoch is judged by.
     pub judges: Recordings,
@@ -29,9 +34,9 @@ pub struct Parts {
 ///
 /// # Errors
 /// There is nothing to train on, or nothing to judge by.
-pub fn parts(context: &Context, train: &Recordings, test: &Recordings, validation: usize) -> Result<Parts> {
+pub fn parts(session: &Session, train: &Recordings, test: &Recordings, validation: usize) -> Result<Parts> {
     let parts = if validation == 0 {
-        context.note(
+        session.note(
             "note: epochs are judged by the test recordings, as in the study: the best one's accuracy is chosen among \
              several, and so a little too good; --validation N (`validation:` in a configuration) holds out training \
              recordings instead",
@@ -74,9 +79,13 @@ pub fn known(recordings: &Recordings) -> Value {
 /// An epoch's accuracies, for a report.
 #[derive(Clone, Debug, Serialize)]
 pub struct Accuracies {
+    /// From 1; 0 is the network that was given.
     pub epoch: usize,
+    /// Share classified correctly.
     pub accuracy: f64,
+    /// Mean of the classes' shares.
     pub balanced_accuracy: f64,
+    /// Mean of the classes' F1.
     pub macro_f1: f64,
 }
 
@@ -99,10 +108,10 @@ pub fn best_trained(history: &History) -> Option<&EpochResult> {
 
 /// Shows what an epoch tells: how far it has come, and what goes wrong.
 pub struct Teller<'a> {
-    context: &'a Context,
+    session: &'a Session,
     name: String,
     judges: usize,
-    progress: Progress,
+    progress: Box<dyn Progress>,
     judging: bool,
     warnings: &'a mut Vec<String>,
 }
@@ -110,13 +119,13 @@ pub struct Teller<'a> {
 impl<'a> Teller<'a> {
     /// For an epoch over `train` recordings that is judged by `judges`; what goes wrong is added to `warnings`.
     pub fn new(
-        context: &'a Context,
+        session: &'a Session,
         name: &str,
         (train, judges): (usize, usize),
         warnings: &'a mut Vec<String>,
     ) -> Self {
-        let progress = context.progress(name, train);
-        Self { context, name: name.to_owned(), judges, progress, judging: false, warnings }
+        let progress = session.progress(name, train);
+        Self { session, name: name.to_owned(), judges, progress, judging: false, warnings }
     }
 
     /// False once the user asked to stop.
@@ -126,7 +135,7 @@ impl<'a> Teller<'a> {
             Event::Judged(recordings) => {
                 if !self.judging {
                     self.judging = true;
-                    self.progress = self.context.progress(&format!("{}, judged", self.name), self.judges);
+                    self.progress = self.session.progress(&format!("{}, judged", self.name), self.judges);
                 }
                 self.progress.part(recordings)
             }
@@ -138,6 +147,123 @@ impl<'a> Teller<'a> {
         }
     }
 }
+
+/// Refuses a folder that holds a training, whose epochs are in `table`, unless it may be replaced.
+///
+/// # Errors
+/// It holds one, and the file that says so.
+pub fn check_training(session: &Session, folder: &Path, table: &str) -> Result<()> {
+    check_results(
+        session,
+        folder,
+        &[LAST, BEST, table, SETTINGS],
+        "a training",
+        "continue it with --resume, ",
+    )
+}
+
+/// Starts a training in a folder, which is made if need be and holds none yet, or one that may be replaced. With
+/// `resume` one goes on that was started with the same settings. They are kept before the work starts.
+///
+/// # Errors
+/// The folder holds a training that is neither to be resumed nor replaced, or one that was started with other settings;
+/// each is named.
+pub fn begin(session: &Session, folder: &Path, settings: &Value, table: &str, resume: bool) -> Result<Held> {
+    let files = [LAST, BEST, table, SETTINGS];
+    if !resume {
+        check_training(session, folder, table)?;
+    }
+    make_folder(folder)?;
+    let held = hold(folder)?;
+    if !resume {
+        remove(&files.map(|name| folder.join(name)))?;
+    }
+    let path = folder.join(SETTINGS);
+    match files.into_iter().find(|name| folder.join(name).exists()) {
+        None => {
+            let started = json!({
+                "version": env!("CARGO_PKG_VERSION"),
+                "started": now(),
+                "command": std::env::args().collect::<Vec<_>>(),
+                "settings": settings,
+            });
+            write_text(&path, &(serde_json::to_string_pretty(&started)? + "\n"))?;
+        }
+        Some(_) if !path.exists() => {
+            return Err(usage(format!(
+                "{}: holds a training without {SETTINGS}, so that nobody can tell what it was started with; choose \
+                 another folder",
+                folder.display()
+            )));
+        }
+        Some(_) => {
+            let text = std::fs::read_to_string(&path)
+                .with_context(|| format!("{}: cannot be read", path.display()))?;
+            let old: Value = serde_json::from_str(&text)
+                .with_context(|| format!("{}: expected JSON as a training writes it", path.display()))?;
+            let found = differences(&old["settings"], settings);
+            if !found.is_empty() {
+                return Err(usage(format!(
+                    "{}: the training in it was started with other settings: {}; resume it with the same ones, or \
+                     choose another folder",
+                    folder.display(),
+                    found.join("; ")
+                )));
+            }
+        }
+    }
+    Ok(held)
+}
+
+/// SHA-256 of recordings: their shape, classes and values.
+pub fn fingerprint(recordings: &Recordings) -> String {
+    let mut hasher = Sha256::new();
+    for n in [recordings.len(), recordings.contacts, recordings.samples] {
+        hasher.update((n as u64).to_le_bytes());
+    }
+    recordings.y.iter().for_each(|label| hasher.update(label.to_le_bytes()));
+    hash_values(&mut hasher, &recordings.x);
+    hex(&hasher.finalize())
+}
+
+/// SHA-256 of numbers, lists of them after each other.
+pub fn hash_of<'a>(lists: impl IntoIterator<Item = &'a [f32]>) -> String {
+    let mut hasher = Sha256::new();
+    lists.into_iter().for_each(|values| hash_values(&mut hasher, values));
+    hex(&hasher.finalize())
+}
+
+fn hash_values(hasher: &mut Sha256, values: &[f32]) {
+    let mut bytes = Vec::with_capacity(1 << 16);
+    for part in values.chunks(1 << 14) {
+        bytes.clear();
+        part.iter().for_each(|v| bytes.extend_from_slice(&v.to_le_bytes()));
+        hasher.update(&bytes);
+    }
+}
+
+/// A row of training.csv or finetune.csv, whose columns are the same.
+macro_rules! epoch_rows {
+    ($row:ident, $network:expr, $judged_on:expr, $history:expr) => {
+        $history
+            .epochs()
+            .iter()
+            .map(|e| $row {
+                network: $network.to_string(),
+                epoch: e.epoch as u32,
+                train_loss: e.train_loss,
+                train_accuracy: e.train_accuracy,
+                test_loss: e.test_loss,
+                test_accuracy: e.test_accuracy,
+                seconds: e.seconds,
+                test_balanced_accuracy: Some(e.test_balanced_accuracy),
+                test_macro_f1: Some(e.test_macro_f1),
+                judged_on: Some($judged_on.to_string()),
+            })
+            .collect::<Vec<_>>()
+    };
+}
+pub(crate) use epoch_rows;
 
 /// What to say when the user stopped a training.
 pub fn interrupted(last: &Path, epochs: usize) -> anyhow::Error {

@@ -15,20 +15,20 @@ use escape_snn_core::encode::Encoding;
 use escape_snn_core::rules::Preset;
 use serde_json::{Map, Value, json};
 
-use crate::commands::energy;
-use crate::config::{A_NAME, names_a_file};
-use crate::context::{Context, check_folder, make_folder, usage};
+use crate::energy;
+use crate::folder::{
+    A_NAME, BEST, Held, Input, LAST, MANIFEST, names_a_file, now, remove, wait_for, write_csv, write_text,
+};
 use crate::measured::{Measured, put};
-use crate::run_folder::{BEST, Held, Input, LAST, now, remove, wait_for, write_csv, write_text};
+use crate::place::{check_folder, make_folder};
+use crate::session::{LIBTORCH, Session, usage};
 
-/// What made the results, and of what.
-const MANIFEST: &str = "manifest.json";
 /// What judging a network is called in it.
 pub const EVALUATE: &str = "evaluate";
 
 /// A results folder, and the network that is being added to it.
 pub struct Results<'a> {
-    context: &'a Context,
+    session: &'a Session,
     folder: &'a Path,
     network: String,
     checkpoint: Input,
@@ -45,6 +45,7 @@ pub struct Use<'a> {
     pub command: &'a str,
     /// Preset and encoder of a spiking network, which is simulated.
     pub rules: Option<(Preset, Encoding)>,
+    /// The split of the recordings.
     pub split: Split,
 }
 
@@ -54,7 +55,7 @@ impl<'a> Results<'a> {
     /// # Errors
     /// The folder cannot be written to, the name is none, or is that of another checkpoint there.
     pub fn open(
-        context: &'a Context,
+        session: &'a Session,
         folder: &'a Path,
         name: Option<&str>,
         kind: Kind,
@@ -75,9 +76,9 @@ impl<'a> Results<'a> {
         let checkpoint = Input::of(checkpoint)?;
         let recordings =
             escape_data::files(recordings, reading)?.iter().map(|p| Input::of(p)).collect::<Result<_>>()?;
-        let mut results = Self { context, folder, network, checkpoint, recordings, forget: false };
+        let mut results = Self { session, folder, network, checkpoint, recordings, forget: false };
         results.forget = results.is_other(&manifest(folder)?)?;
-        if results.forget && !context.force {
+        if results.forget && !session.force {
             return Err(results.other());
         }
         Ok(results)
@@ -134,6 +135,9 @@ impl<'a> Results<'a> {
 
     /// Refuses to use the network otherwise than results under its name were found: there is one table of activity, of
     /// steps and of confusion for it, one energy, and one page for all networks of the folder.
+    ///
+    /// # Errors
+    /// What is there was found in another way, which is named.
     pub fn check_use(&mut self, used: Use<'_>) -> Result<()> {
         if self.forget {
             return Ok(());
@@ -175,7 +179,7 @@ impl<'a> Results<'a> {
             }
         }
         let Some(differs) = differs else { return Ok(()) };
-        if !self.context.force {
+        if !self.session.force {
             return Err(usage(format!(
                 "{}: what it holds of '{}' was found with {differs}; name this one otherwise with --name, or replace it with \
                  --force",
@@ -196,11 +200,14 @@ impl<'a> Results<'a> {
     }
 
     /// Refuses to judge what was judged already, at any of these T; an ANN has none.
+    ///
+    /// # Errors
+    /// It was judged at one of them, which is named.
     pub fn check_evaluation(&self, timesteps: &[Option<u32>]) -> Result<()> {
         let there = self.evaluations()?;
         let same = |row: &&Evaluation| row.network == self.network && timesteps.contains(&row.timesteps);
         match there.iter().find(same) {
-            Some(row) if !self.context.force => {
+            Some(row) if !self.session.force => {
                 let at = row.timesteps.map_or_else(String::new, |t| format!(" at T = {t}"));
                 Err(usage(format!(
                     "{}: holds an evaluation of '{}'{at} already ({}); name this one otherwise with --name, or replace it with --force",
@@ -215,6 +222,9 @@ impl<'a> Results<'a> {
 
     /// Steps at which the folder knows the network's accuracy already, which an evaluation at another T leaves alone,
     /// with the number of recordings that it is of.
+    ///
+    /// # Errors
+    /// A table cannot be read.
     pub fn known_moments(&self) -> Result<Vec<(usize, u64)>> {
         if self.forget {
             return Ok(Vec::new());
@@ -225,13 +235,16 @@ impl<'a> Results<'a> {
     }
 
     /// Makes the folder, forgets what is to be replaced, and says in the manifest what is about to be done.
+    ///
+    /// # Errors
+    /// Another process has taken the name, or the folder cannot be written to.
     pub fn begin(&self, used: Use<'_>, timesteps: Option<usize>) -> Result<()> {
         make_folder(self.folder)?;
-        let _held = wait_for(self.context, self.folder);
+        let _held = wait_for(self.session, self.folder);
         let mut manifest = manifest(self.folder)?;
         // Somebody else may have taken the name since.
         let forget = self.forget || self.is_other(&manifest)?;
-        if forget && !self.context.force {
+        if forget && !self.session.force {
             return Err(self.other());
         }
         if forget {
@@ -243,12 +256,12 @@ impl<'a> Results<'a> {
             std::iter::once(&self.checkpoint).chain(&self.recordings).map(|input| json!(input)).collect();
         let facts = json!({
             "created": now(),
-            "command": std::env::args().collect::<Vec<_>>(),
+            "command": self.session.command,
             "version": env!("CARGO_PKG_VERSION"),
-            "libtorch": "2.11.0",
-            "device": format!("{:?}", self.context.device()?),
+            "libtorch": LIBTORCH,
+            "device": self.session.device_name()?,
             "threads": rayon::current_num_threads(),
-            "seed": self.context.seed,
+            "seed": self.session.seed,
         });
         // What is there stays: the folder may be a run's.
         manifest.entry("name").or_insert(json!(name));
@@ -290,6 +303,9 @@ impl<'a> Results<'a> {
 
     /// Adds what was measured, with the log of the training that the checkpoint comes from, and brings the energy up to
     /// date where there is one.
+    ///
+    /// # Errors
+    /// Another process has replaced the network, or a table cannot be written.
     pub fn add(&self, measured: &Measured) -> Result<()> {
         let _held = self.hold()?;
         self.take_log_over(measured.kind)?;
@@ -302,7 +318,7 @@ impl<'a> Results<'a> {
     /// # Errors
     /// Another process has replaced the network since [`Results::begin`].
     pub fn hold(&self) -> Result<Held> {
-        let held = wait_for(self.context, self.folder);
+        let held = wait_for(self.session, self.folder);
         if self.is_other(&manifest(self.folder)?)? {
             anyhow::bail!(
                 "{}: another process has given the name '{}' to another checkpoint meanwhile; nothing was added, do it \

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use escape_checkpoint::Checkpoint;
 use escape_checkpoint::input::KnownInput;
+use escape_checkpoint::{Checkpoint, Selection};
 use escape_data::{Dataset, Recordings};
 use escape_model::ann::Ann;
 use escape_network::metrics::Loss;
@@ -13,31 +13,31 @@ use escape_report::rows::{Activity, Evaluation, Finetune, Kind, Raster, Row, Tra
 use escape_snn_core::stored;
 use serde_json::{Map, Value};
 
-use crate::args::WeightsArgs;
-use crate::commands::convert::converted;
-use crate::commands::finetune::{Job, finetune, held_out};
-use crate::commands::train::train_into;
-use crate::commands::{
-    Simulation, checkpoint, data, dataset, energy, network, report, spikes, tell_fewer_steps, tell_remarks,
-};
 use crate::config::{Config, Convert};
-use crate::context::{Context, check_apart, check_results, existing, existing_data, make_folder, usage};
+use crate::conversion::converted;
+use crate::defaults::Defaults;
+use crate::energy;
+use crate::folder::{
+    Input, MANIFEST, Manifest, differences, files_of, hold, left_in, now, remove, sha256, write_text,
+};
+use crate::load::{Simulation, checkpoint, dataset, network, simulated, tell_fewer_steps, tell_remarks};
+use crate::measure;
 use crate::measured::{Measured, put};
 use crate::notes;
-use crate::run_folder::{
-    Input, Manifest, differences, files_of, hold, left_in, now, remove, sha256, write_text,
-};
+use crate::place::{check_apart, check_results, existing, existing_data, make_folder};
+use crate::session::{LIBTORCH, Session, usage};
+use crate::spikes;
+use crate::training::ann::train;
+use crate::training::finetune::{Job, finetune};
 
 /// The settings as they were resolved, in the run folder.
 pub const RESOLVED: &str = "config.resolved.yaml";
-/// What ran, where and on which inputs.
-const MANIFEST: &str = "manifest.json";
 /// What was evaluated already; written last of a network's tables.
 const EVALUATIONS: &str = Evaluation::FILE;
 
 /// A run in progress.
 struct Run<'a> {
-    context: &'a Context,
+    session: &'a Session,
     config: &'a Config,
     folder: &'a Path,
     data: Dataset,
@@ -48,25 +48,24 @@ struct Run<'a> {
     ann_checkpoint: Checkpoint,
 }
 
-/// Runs everything that the configuration asks for; returns the page, if there is to be one, and the first table.
-pub fn run(
-    context: &Context,
-    config: &Config,
-    folder: &Path,
-    resume: bool,
-) -> Result<(Option<PathBuf>, String)> {
+/// Runs everything that the configuration asks for; returns the page, if there is to be one.
+///
+/// # Errors
+/// Input that is missing or does not fit, settings that an interrupted run did not have, a folder that holds another run or
+/// another process at work; `ModelError::Interrupted` where the listener asked to stop.
+pub fn run(session: &Session, config: &Config, folder: &Path, resume: bool) -> Result<Option<PathBuf>> {
     // Everything that can be wrong with the input is found before the folder is made.
     let inputs = inputs(config)?;
     if resume {
-        check_same(context, config, folder, &inputs)?;
+        check_same(session, config, folder, &inputs)?;
     } else {
-        check_new(context, config, folder)?;
+        check_new(session, config, folder)?;
     }
     let networks: Vec<&str> = config.networks().collect();
-    let replaced = if context.force { left_in(folder, RESOLVED, &networks) } else { Vec::new() };
+    let replaced = if session.force { left_in(folder, RESOLVED, &networks) } else { Vec::new() };
     let read: Vec<&Path> = inputs.iter().map(|input| input.path.as_path()).collect();
     replaced.iter().try_for_each(|old| check_apart(old, &read))?;
-    let data = recordings(context, config)?;
+    let data = recordings(session, config)?;
     if data.test.is_empty() {
         return Err(usage(
             "data: no test recordings, by which a run judges its networks; give a file with both splits",
@@ -82,10 +81,10 @@ pub fn run(
         )));
     }
     let origin = data.origin();
-    let load = |path: &Path, selection: &WeightsArgs| -> Result<(Ann, Checkpoint)> {
-        let found = network(context, path, selection)?;
-        tell_remarks(context, path, &KnownInput::of(&found), &origin);
-        let ann = Ann::from_checkpoint(&found, path, test.contacts, test.samples, context.device()?)?;
+    let load = |path: &Path, selection: &Selection| -> Result<(Ann, Checkpoint)> {
+        let found = network(session, path, selection)?;
+        tell_remarks(session, path, &KnownInput::of(&found), &origin);
+        let ann = Ann::from_checkpoint(&found, path, test.contacts, test.samples, session.device()?)?;
         Ok((ann, found))
     };
     let given = config.ann.checkpoint.as_ref().map(|path| load(path, &config.ann.selection()));
@@ -100,13 +99,13 @@ pub fn run(
         write_text(&folder.join(RESOLVED), &text)?;
     }
     if !folder.join(MANIFEST).exists() {
-        manifest(context, config, folder, &text, inputs)?;
+        manifest(session, config, folder, &text, inputs)?;
     }
     let (ann, ann_checkpoint) = match given {
         Some(given) => given,
-        None => load(&train_ann(context, config, folder, &data)?, &WeightsArgs::default())?,
+        None => load(&train_ann(session, config, folder, &data)?, &Selection::default())?,
     };
-    let run = Run { context, config, folder, data, test, ann, ann_checkpoint };
+    let run = Run { session, config, folder, data, test, ann, ann_checkpoint };
     run.judge_ann()?;
     for route in &config.convert {
         run.convert(route)?;
@@ -119,11 +118,10 @@ pub fn run(
         energy::write(folder)?;
     }
     if !config.report {
-        return Ok((None, String::new()));
+        return Ok(None);
     }
-    context.note("drawing the figures");
-    let (summary, tables) = report::build(folder)?;
-    Ok((Some(summary.page), tables))
+    session.note("drawing the figures");
+    Ok(Some(escape_report::build(folder)?.page))
 }
 
 /// The files that a run reads.
@@ -140,24 +138,24 @@ fn inputs(config: &Config) -> Result<Vec<Input>> {
 ///
 /// # Errors
 /// The folder holds a run, or files that this one would take for its own, and they may not be replaced.
-fn check_new(context: &Context, config: &Config, folder: &Path) -> Result<()> {
-    check_results(context, folder, &[MANIFEST, RESOLVED], "a run", "continue it with `run --resume`, ")?;
-    check_results(context, folder, &["report/index.html"], "a page", "")?;
-    check_foreign(context, config, folder)
+fn check_new(session: &Session, config: &Config, folder: &Path) -> Result<()> {
+    check_results(session, folder, &[MANIFEST, RESOLVED], "a run", "continue it with `run --resume`, ")?;
+    check_results(session, folder, &["report/index.html"], "a page", "")?;
+    check_foreign(session, config, folder)
 }
 
 /// Whether a folder without a run is free of files that a run would take for its own.
-fn check_foreign(context: &Context, config: &Config, folder: &Path) -> Result<()> {
+fn check_foreign(session: &Session, config: &Config, folder: &Path) -> Result<()> {
     let files = files_of(&config.networks().collect::<Vec<_>>());
     let files: Vec<&str> = files.iter().map(String::as_str).collect();
-    check_results(context, folder, &files, "files under this run's names", "")
+    check_results(session, folder, &files, "files under this run's names", "")
 }
 
 /// Whether the run in a folder was started with these settings and inputs.
 ///
 /// # Errors
 /// It was not; each difference is named.
-fn check_same(context: &Context, config: &Config, folder: &Path, inputs: &[Input]) -> Result<()> {
+fn check_same(session: &Session, config: &Config, folder: &Path, inputs: &[Input]) -> Result<()> {
     let resolved = folder.join(RESOLVED);
     let Ok(text) = std::fs::read_to_string(&resolved) else {
         if folder.join(MANIFEST).exists() {
@@ -167,8 +165,8 @@ fn check_same(context: &Context, config: &Config, folder: &Path, inputs: &[Input
                 folder.display()
             )));
         }
-        check_foreign(context, config, folder)?;
-        context.note(format!("{}: nothing to resume yet, the run starts", folder.display()));
+        check_foreign(session, config, folder)?;
+        session.note(format!("{}: nothing to resume yet, the run starts", folder.display()));
         return Ok(());
     };
     let old = Config::parse(&resolved.display().to_string(), &text, folder, &[])?;
@@ -202,16 +200,16 @@ fn check_same(context: &Context, config: &Config, folder: &Path, inputs: &[Input
     )))
 }
 
-fn manifest(context: &Context, config: &Config, folder: &Path, text: &str, inputs: Vec<Input>) -> Result<()> {
+fn manifest(session: &Session, config: &Config, folder: &Path, text: &str, inputs: Vec<Input>) -> Result<()> {
     let manifest = Manifest {
         name: config.name.clone(),
         created: now(),
-        command: std::env::args().collect(),
+        command: session.command.clone(),
         version: env!("CARGO_PKG_VERSION"),
-        libtorch: "2.11.0",
-        device: format!("{:?}", context.device()?),
+        libtorch: LIBTORCH,
+        device: session.device_name()?,
         threads: rayon::current_num_threads(),
-        seed: context.seed,
+        seed: session.seed,
         config_sha256: sha256(text),
         inputs,
     };
@@ -219,25 +217,26 @@ fn manifest(context: &Context, config: &Config, folder: &Path, text: &str, input
 }
 
 /// The recordings. Simulated ones are not stored: settings and seed make them again, the same.
-fn recordings(context: &Context, config: &Config) -> Result<Dataset> {
+fn recordings(session: &Session, config: &Config) -> Result<Dataset> {
     match (&config.data.file, &config.data.simulate) {
-        (Some(file), _) => dataset(context, file, &config.data.reading()),
+        (Some(file), _) => dataset(session, file, &config.data.reading()),
         (None, Some(simulate)) => {
-            context.note(format!("simulating {} recordings", simulate.samples));
-            data::simulated(context, simulate)
+            session.note(format!("simulating {} recordings", simulate.samples));
+            simulated(session, simulate)
         }
         (None, None) => Err(usage("data: expected either file or simulate")),
     }
 }
 
 /// Trains the ANN; returns its checkpoint.
-fn train_ann(context: &Context, config: &Config, folder: &Path, data: &Dataset) -> Result<PathBuf> {
-    let train = config.ann.train.as_ref().ok_or_else(|| usage("ann: expected either checkpoint or train"))?;
-    let recipe = train.recipe()?;
+fn train_ann(session: &Session, config: &Config, folder: &Path, data: &Dataset) -> Result<PathBuf> {
+    let wanted =
+        config.ann.train.as_ref().ok_or_else(|| usage("ann: expected either checkpoint or train"))?;
+    let recipe = wanted.recipe()?;
     let into = folder.join("ann");
-    let trained = train_into(context, &recipe, data, &into, true)?;
+    let (_, trained) = train(session, &recipe, data, &into, None, true)?;
     copy_rows(&into, folder, |_: &Training| true)?;
-    Ok(trained)
+    Ok(trained.checkpoint)
 }
 
 /// Takes a network's rows of a stage's table over into the run's.
@@ -266,12 +265,12 @@ impl Run<'_> {
             return Ok(());
         }
         let batch = self.config.evaluate.batch_size;
-        self.keep(&Measured::ann(self.context, "ann", &self.ann, &self.test, batch, Loss::CrossEntropy)?)
+        self.keep(&measure::ann(self.session, "ann", &self.ann, &self.test, batch, Loss::CrossEntropy)?)
     }
 
     fn keep(&self, measured: &Measured) -> Result<()> {
         measured.write(self.folder)?;
-        measured.lines().iter().chain(&measured.notes()).for_each(|line| self.context.note(line));
+        measured.lines().iter().chain(&measured.notes()).for_each(|line| self.session.note(line));
         Ok(())
     }
 
@@ -282,16 +281,16 @@ impl Run<'_> {
             let conversion = route.conversion()?;
             let calibration = self.data.train.head(route.samples);
             if let Some(note) = notes::on_calibration(route.samples, calibration.len()) {
-                self.context.note(format!("{}: {note}", route.name));
+                self.session.note(format!("{}: {note}", route.name));
             }
-            let made = conversion.convert(self.context, &self.ann, &calibration, encoding)?;
-            made.notes.iter().for_each(|note| self.context.note(format!("{}: {note}", route.name)));
+            let made = conversion.convert(self.session, &self.ann, &calibration, encoding)?;
+            made.notes.iter().for_each(|note| self.session.note(format!("{}: {note}", route.name)));
             let ann = &self.ann_checkpoint;
             let input = KnownInput::of(ann).converted_with(&self.data.origin().known_input(&calibration));
             converted(ann, &made, encoding, route.timesteps, &input).save(&path)?;
             let thresholds: Vec<String> =
                 made.network.layers.iter().map(|l| format!("{:.4}", l.neuron.threshold())).collect();
-            self.context.note(format!("{}: thresholds {}", route.name, thresholds.join(", ")));
+            self.session.note(format!("{}: thresholds {}", route.name, thresholds.join(", ")));
         }
         let test = self.test(route.test_samples);
         self.judge(&route.name, (Kind::Converted, None), route.timesteps, &route.also_at, &test)
@@ -308,10 +307,10 @@ impl Run<'_> {
             let train = self.data.train.head(job.samples.unwrap_or(usize::MAX));
             let into = Job {
                 name: job.name.clone(),
-                options: job.options(preset, start.encoding, self.context.seed)?,
+                options: job.options(preset, start.encoding, self.session.seed)?,
                 epochs: job.epochs,
                 max_steps: job.max_steps,
-                validation: job.validation.unwrap_or(held_out(preset)),
+                validation: job.validation.unwrap_or(Defaults::of(preset).held_out),
                 folder: folder.clone(),
                 given: KnownInput::of(&checkpoint(&from)?),
                 input: self.data.origin().known_input(&self.data.train),
@@ -319,9 +318,9 @@ impl Run<'_> {
                 resume: true,
             };
             let test = self.test(job.test_samples);
-            let report = finetune(self.context, into, start, &train, &test, false)?;
+            let report = finetune(self.session, into, start, &train, &test, false)?;
             if !report.improved {
-                self.context
+                self.session
                     .note(format!("{}: no epoch was better than {}, which is kept", job.name, job.from));
             }
             copy_rows(&folder, self.folder, |row: &Finetune| row.network == job.name)?;
@@ -336,7 +335,7 @@ impl Run<'_> {
         let found = checkpoint(path)?;
         let (contacts, samples) = (self.test.contacts, self.test.samples);
         let loaded = stored::load(&found, path, None, contacts, samples)?;
-        tell_fewer_steps(self.context, (path, &found), loaded.network.rules.preset, steps);
+        tell_fewer_steps(self.session, (path, &found), loaded.network.rules.preset, steps);
         Ok(Simulation { network: loaded.network, encoding: loaded.encoding, steps })
     }
 
@@ -354,7 +353,7 @@ impl Run<'_> {
         }
         let chosen = self.simulation(&self.checkpoint_of(name), steps)?;
         let batch = self.config.evaluate.batch_size;
-        self.keep(&Measured::snn(self.context, name, how, chosen, also_at, test, batch)?)
+        self.keep(&measure::snn(self.session, name, how, chosen, also_at, test, batch)?)
     }
 
     fn spikes(&self) -> Result<()> {
@@ -366,8 +365,6 @@ impl Run<'_> {
         let tuned = self.config.finetune.iter().map(|f| (&f.name, f.timesteps));
         let steps = converted.chain(tuned).find(|(name, _)| **name == wanted.network).map_or(1, |n| n.1);
         let chosen = self.simulation(&self.checkpoint_of(&wanted.network), steps)?;
-        let device = self.context.device()?;
-        spikes::record(self.context, &wanted.network, chosen, &self.test, wanted.sample, device)?
-            .write(self.folder)
+        spikes::record(self.session, &wanted.network, chosen, &self.test, wanted.sample)?.write(self.folder)
     }
 }

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use escape_checkpoint::Selection;
 use escape_convert::Method;
 use escape_convert::readout::Gain;
 use escape_data::nerve::NerveConfig;
@@ -20,11 +21,12 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_yaml::Value;
 
-use crate::args::{OptimizerName, ScheduleName, SurrogateName, WeightsArgs, rename};
-use crate::commands::convert::Conversion;
-use crate::commands::finetune::{adam, check_order, held_out, schedule, surrogate};
-use crate::commands::train::Recipe;
-use crate::context::usage;
+use crate::conversion::Conversion;
+use crate::defaults::{Defaults, OptimizerName, Route, ScheduleName, SurrogateName};
+use crate::folder::{A_NAME, names_a_file};
+use crate::session::usage;
+use crate::training::ann::Recipe;
+use crate::training::finetune::{adam, check_order, schedule, surrogate};
 
 /// A run.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -35,18 +37,26 @@ pub struct Config {
     /// Seed of everything random.
     #[serde(default)]
     pub seed: u64,
+    /// Recordings.
     pub data: Data,
+    /// The ANN.
     pub ann: Ann,
+    /// Routes from the ANN to spiking networks.
     #[serde(default)]
     pub convert: Vec<Convert>,
+    /// Fine-tunings of those.
     #[serde(default)]
     pub finetune: Vec<Finetune>,
+    /// How networks are judged.
     #[serde(default)]
     pub evaluate: Evaluate,
+    /// Which recording to show spike by spike.
     #[serde(default)]
     pub spikes: Option<Spikes>,
+    /// Whether to compute energies.
     #[serde(default = "yes")]
     pub energy: bool,
+    /// Whether to draw figures and a page.
     #[serde(default = "yes")]
     pub report: bool,
 }
@@ -59,25 +69,34 @@ fn yes() -> bool {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
+    /// A file of recordings, or a folder of `.npy` files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
+    /// The simulated nerve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulate: Option<NerveConfig>,
     /// How a file is read, as the options of the same names.
     #[serde(default, skip_serializing_if = "is_default")]
     pub scaling: Rescale,
+    /// Label of the first class, 0 or 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_label: Option<u8>,
+    /// Whether to leave bad recordings out.
     #[serde(default, skip_serializing_if = "is_default")]
     pub drop_bad: bool,
+    /// What the dimensions are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub axes: Option<Axes>,
+    /// Samples of a recording's window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub samples: Option<usize>,
+    /// Names of the arrays of recordings.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_two")]
     pub x: Vec<String>,
+    /// Names of the arrays of labels.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_two")]
     pub y: Vec<String>,
+    /// What to do with contacts that hold nothing.
     #[serde(default, skip_serializing_if = "is_default")]
     pub bad_contacts: BadContacts,
 }
@@ -101,6 +120,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl Data {
+    /// As the readers take it.
     pub fn reading(&self) -> ReadOptions {
         ReadOptions {
             scaling: self.scaling,
@@ -119,45 +139,56 @@ impl Data {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ann {
+    /// A checkpoint to load.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<PathBuf>,
+    /// How to train one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train: Option<Train>,
     /// What to take as the network from a checkpoint that is not the study's, as the options of the same names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<String>,
+    /// Renamings of weights, OLD=NEW.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rename: Vec<String>,
+    /// Tensors to leave out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<String>,
 }
 
 impl Ann {
     /// What to take from the checkpoint.
-    pub fn selection(&self) -> WeightsArgs {
-        WeightsArgs {
+    pub fn selection(&self) -> Selection {
+        Selection {
             weights: self.weights.clone(),
-            rename: self.rename.iter().filter_map(|text| rename(text).ok()).collect(),
+            rename: self.rename.iter().filter_map(|text| Selection::renaming(text).ok()).collect(),
             ignore: self.ignore.clone(),
         }
     }
 }
 
+/// How an ANN is trained; what is not said is the network's usual recipe.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Train {
+    /// The network.
     #[serde(with = "text", default = "modified")]
     pub arch: Architecture,
+    /// Its loss, and by what epochs are judged.
     #[serde(with = "text", default = "default_preset")]
     pub preset: Preset,
+    /// Passes over the training recordings.
     pub epochs: usize,
     /// Adam or SGD; the network's usual one.
     #[serde(default)]
     pub optimizer: Option<OptimizerName>,
+    /// Recordings a step.
     #[serde(default)]
     pub batch_size: Option<usize>,
+    /// Learning rate.
     #[serde(default)]
     pub lr: Option<f64>,
+    /// L2 penalty.
     #[serde(default)]
     pub weight_decay: f64,
     /// Epochs without a better accuracy to stop after.
@@ -166,6 +197,7 @@ pub struct Train {
     /// Recordings a class held out to judge epochs by; the test set judges them if 0.
     #[serde(default)]
     pub validation: Option<usize>,
+    /// How classes of different frequency are made up for.
     #[serde(with = "optional_text", default)]
     pub balance: Option<Balance>,
 }
@@ -201,20 +233,25 @@ fn default_preset() -> Preset {
 pub struct Convert {
     /// What tables and figures call the network.
     pub name: String,
+    /// The rules.
     #[serde(with = "text", default = "default_preset")]
     pub preset: Preset,
+    /// Calibration recordings.
     #[serde(default = "calibration")]
     pub samples: usize,
     /// Steps to balance over (published preset).
     #[serde(default)]
     pub balance_timesteps: Option<usize>,
+    /// Where thresholds come from.
     #[serde(with = "optional_text", default)]
     pub method: Option<Method>,
+    /// Factor on every threshold.
     #[serde(default = "one")]
     pub scale: f64,
     /// Factor on the last layer's weights (published preset).
     #[serde(with = "optional_text", default, skip_serializing_if = "Option::is_none")]
     pub readout_gain: Option<Gain>,
+    /// What the input is.
     #[serde(with = "optional_text", default)]
     pub encoder: Option<Encoding>,
     /// T that the network is meant for.
@@ -234,9 +271,9 @@ impl Convert {
     /// Settings that do not fit each other.
     pub fn conversion(&self) -> Result<Conversion> {
         // Steps that the conversion itself works with: those to balance over, or those to fit thresholds to.
-        let steps = match self.preset {
-            Preset::Published => self.balance_timesteps,
-            Preset::Default => Some(self.timesteps),
+        let steps = match Defaults::of(self.preset).route {
+            Route::Balancing => self.balance_timesteps,
+            Route::Activations => Some(self.timesteps),
         };
         Conversion::new(self.preset, self.method, steps, self.scale, self.readout_gain)
     }
@@ -254,31 +291,43 @@ fn one() -> f64 {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Finetune {
+    /// What tables and figures call the network.
     pub name: String,
     /// Name of the converted network to start from.
     pub from: String,
+    /// T.
     pub timesteps: usize,
+    /// Passes over the training recordings.
     #[serde(default = "one_epoch")]
     pub epochs: usize,
+    /// Recordings a step.
     #[serde(default = "batch")]
     pub batch_size: usize,
+    /// Adam's learning rate.
     #[serde(default = "step_size")]
     pub lr: f64,
+    /// L2 penalty.
     #[serde(default)]
     pub weight_decay: f64,
+    /// How the learning rate goes.
     #[serde(default)]
     pub schedule: Option<ScheduleName>,
+    /// What stands in for a spike's derivative.
     #[serde(default = "linear")]
     pub surrogate: SurrogateName,
     /// Height of the linear surrogate.
     #[serde(default)]
     pub gamma: Option<f32>,
+    /// Whether thresholds are learned.
     #[serde(default)]
     pub learn_threshold: Option<bool>,
+    /// Whether decays are learned.
     #[serde(default)]
     pub learn_leak: Option<bool>,
+    /// Whether recordings come in random order.
     #[serde(default = "yes")]
     pub shuffle: bool,
+    /// How classes of different frequency are made up for.
     #[serde(with = "optional_text", default)]
     pub balance: Option<Balance>,
     /// Steps to stop after, of all epochs.
@@ -301,7 +350,7 @@ impl Finetune {
     /// # Errors
     /// Settings that do not fit each other.
     pub fn options(&self, preset: Preset, encoding: Encoding, seed: u64) -> Result<Options> {
-        let by_default = preset == Preset::Default;
+        let learn = Defaults::of(preset).learn_neurons;
         check_order(self.shuffle, self.balance)?;
         Ok(Options {
             rule: adam(self.lr, self.weight_decay)?,
@@ -309,8 +358,8 @@ impl Finetune {
             steps: self.timesteps,
             encoding,
             surrogate: surrogate(self.surrogate, self.gamma, preset)?,
-            learn_thresholds: self.learn_threshold.unwrap_or(by_default),
-            learn_decays: self.learn_leak.unwrap_or(by_default),
+            learn_thresholds: self.learn_threshold.unwrap_or(learn),
+            learn_decays: self.learn_leak.unwrap_or(learn),
             shuffle: self.shuffle,
             balance: self.balance,
             schedule: schedule(self.schedule, preset, self.epochs),
@@ -341,6 +390,7 @@ fn step_size() -> f64 {
 pub struct Evaluate {
     /// Test recordings, if fewer than there are.
     pub samples: Option<usize>,
+    /// Recordings at once.
     pub batch_size: usize,
 }
 
@@ -354,7 +404,9 @@ impl Default for Evaluate {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spikes {
+    /// Its name.
     pub network: String,
+    /// Index among the test recordings.
     #[serde(default)]
     pub sample: usize,
 }
@@ -381,6 +433,9 @@ impl Config {
     }
 
     /// As [`Config::read`], from text that `source` names and whose paths are relative to `folder`.
+    ///
+    /// # Errors
+    /// As [`Config::read`], but that there is a text already.
     pub fn parse(source: &str, text: &str, folder: &Path, set: &[String]) -> Result<Self> {
         if too_deep(text) {
             return Err(usage(format!(
@@ -432,7 +487,7 @@ impl Config {
             let conversion = convert.conversion()?;
             convert.encoder.get_or_insert(convert.preset.rules().encoding);
             convert.method.get_or_insert(conversion.method);
-            if convert.preset == Preset::Published {
+            if Defaults::of(convert.preset).route == Route::Balancing {
                 convert.balance_timesteps.get_or_insert(conversion.steps);
             }
         }
@@ -449,7 +504,7 @@ impl Config {
                 Schedule::Constant => ScheduleName::Constant,
                 Schedule::Linear { .. } => ScheduleName::Linear,
             });
-            job.validation.get_or_insert(held_out(from.preset));
+            job.validation.get_or_insert(Defaults::of(from.preset).held_out);
         }
         Ok(())
     }
@@ -461,6 +516,9 @@ impl Config {
     }
 
     /// The settings by which two runs are compared. Where their inputs lie is none of them: they are known by hash.
+    ///
+    /// # Errors
+    /// A value that JSON has no form for.
     pub fn comparable(&self) -> Result<serde_json::Value> {
         let mut same = self.clone();
         same.data.file = same.data.file.map(|_| PathBuf::from("a file"));
@@ -502,7 +560,7 @@ impl Config {
             "weights, rename and ignore say what to take from a checkpoint, and there is none",
         );
         for (i, text) in self.ann.rename.iter().enumerate() {
-            if let Err(why) = rename(text) {
+            if let Err(why) = Selection::renaming(text) {
                 check(false, &format!("ann.rename[{i}]"), &why);
             }
         }
@@ -525,7 +583,7 @@ impl Config {
             check(c.timesteps > 0 && !c.also_at.contains(&0), &at("timesteps"), "expected at least 1");
             check(c.samples > 0, &at("samples"), "expected at least 1");
             check(c.balance_timesteps != Some(0), &at("balance_timesteps"), "expected at least 1");
-            let balanced = c.balance_timesteps.is_none() || c.preset == Preset::Published;
+            let balanced = c.balance_timesteps.is_none() || Defaults::of(c.preset).route == Route::Balancing;
             check(balanced, &at("balance_timesteps"), "the published preset's; leave it out");
             check(c.scale > 0.0 && c.scale.is_finite(), &at("scale"), "expected a positive number");
             check(c.test_samples != Some(0), &at("test_samples"), "expected at least 1");
@@ -552,7 +610,7 @@ impl Config {
             check(drawn, &at("shuffle"), "balanced sampling draws recordings in an order of its own");
             check(f.samples != Some(0) && f.test_samples != Some(0), &at("samples"), "expected at least 1");
             let from = self.convert.iter().find(|c| c.name == f.from);
-            let judges = f.validation.or(from.map(|c| held_out(c.preset)));
+            let judges = f.validation.or(from.map(|c| Defaults::of(c.preset).held_out));
             check(
                 f.test_samples.is_none() || judges == Some(0) || from.is_none(),
                 &at("test_samples"),
@@ -602,16 +660,6 @@ fn too_deep(text: &str) -> bool {
         }
     }
     false
-}
-
-/// What a name has to be.
-pub const A_NAME: &str =
-    "expected a name of its own of letters, digits, '-', '_' and '.', for it names files";
-
-/// Whether a name can stand for a file or folder, and for no other place than the run's folder.
-pub fn names_a_file(name: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    !name.is_empty() && name.chars().all(plain) && !name.starts_with('.')
 }
 
 /// Replaces the value at `path.to.key=value`; list entries go by number. The last key may be new.

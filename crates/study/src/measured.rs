@@ -3,30 +3,26 @@
 use std::path::Path;
 
 use anyhow::Result;
-use escape_data::Recordings;
-use escape_dense::Dense;
-use escape_model::ann::Ann;
-use escape_model::train;
 use escape_network::arch::CLASSES;
 use escape_network::arch::{Layer, Op};
-use escape_network::metrics::{Loss, Metrics};
+use escape_network::metrics::Metrics;
 use escape_report::rows::{Activity, Confusion, Evaluation, Kind, LayerKind, Row, Step, read_csv};
 use escape_snn_core::encode::Encoding;
-use escape_snn_core::evaluate::{self, Labelled, evaluate};
+use escape_snn_core::evaluate;
 use escape_snn_core::rules::Preset;
 
-use crate::commands::Simulation;
-use crate::context::Context;
+use crate::folder::write_csv;
 use crate::notes;
-use crate::run_folder::write_csv;
 
 /// A network, judged.
 pub struct Measured {
     /// What every table calls it.
     pub network: String,
+    /// How it came to be.
     pub kind: Kind,
     /// The epoch of training that was kept, where that is to be told.
     pub epoch: Option<u32>,
+    /// What was found.
     pub result: Judged,
 }
 
@@ -34,6 +30,7 @@ pub struct Measured {
 pub enum Judged {
     /// An ANN: one pass a recording.
     Artificial {
+        /// Accuracy, loss and confusion.
         metrics: Metrics,
         /// N x K.
         logits: Vec<f32>,
@@ -44,67 +41,21 @@ pub enum Judged {
 
 /// A spiking network's simulation over all recordings.
 pub struct Simulated {
+    /// Its rules.
     pub preset: Preset,
+    /// What its input is.
     pub encoding: Encoding,
     /// T of the tables that are about one T: activity, steps and confusion.
     pub steps: usize,
     /// All T at which accuracy is told, ascending.
     pub moments: Vec<usize>,
-    /// Shape and leak of each layer.
-    layers: Vec<(Layer, f64)>,
+    /// Shape and decay of each layer.
+    pub layers: Vec<(Layer, f64)>,
     /// Over the largest T of all.
     pub found: evaluate::Evaluation,
 }
 
 impl Measured {
-    /// Judges an ANN.
-    pub fn ann(
-        context: &Context,
-        network: &str,
-        ann: &Ann,
-        recordings: &Recordings,
-        batch_size: usize,
-        loss: Loss,
-    ) -> Result<Self> {
-        let mut progress = context.progress(network, recordings.len());
-        let mut logits = Vec::with_capacity(recordings.len() * CLASSES);
-        let metrics = train::evaluate(ann, recordings, batch_size, loss, &mut |_, batch| {
-            logits.extend_from_slice(batch);
-            progress.tick(batch.len() / CLASSES)
-        })?;
-        let result = Judged::Artificial { metrics, logits };
-        Ok(Self { network: network.to_owned(), kind: Kind::Ann, epoch: None, result })
-    }
-
-    /// Simulates a spiking network; `also_at` are further numbers of steps at which its accuracy is told, all from one
-    /// simulation over the most of them.
-    pub fn snn(
-        context: &Context,
-        network: &str,
-        (kind, epoch): (Kind, Option<u32>),
-        chosen: Simulation,
-        also_at: &[usize],
-        recordings: &Recordings,
-        batch_size: usize,
-    ) -> Result<Self> {
-        let Simulation { network: description, encoding, steps } = chosen;
-        let mut moments: Vec<usize> = also_at.iter().copied().chain([steps]).collect();
-        moments.sort_unstable();
-        moments.dedup();
-        let longest = moments.last().copied().unwrap_or(steps);
-        let preset = description.rules.preset;
-        let layers =
-            description.layers.iter().map(|l| (l.shape.clone(), f64::from(l.neuron.decay()))).collect();
-        let engine = Dense::new(description, encoding, context.device()?)?;
-        let mut encoder = preset.rules().encoder(encoding, context.seed);
-        let mut progress = context.progress(&format!("{network}, T up to {longest}"), recordings.len());
-        let labelled = Labelled { x: &recordings.x, y: &recordings.y };
-        let found =
-            evaluate(&engine, labelled, &mut encoder, longest, batch_size, &mut |n| progress.part(n))?;
-        let simulated = Simulated { preset, encoding, steps, moments, layers, found };
-        Ok(Self { network: network.to_owned(), kind, epoch, result: Judged::Spiking(Box::new(simulated)) })
-    }
-
     /// Accuracy, loss and confusion, for a spiking network at its T.
     pub fn metrics(&self) -> &Metrics {
         match &self.result {
@@ -131,6 +82,9 @@ impl Measured {
 
     /// Adds everything to the tables of a folder, in the place of what they say of the same network, T and rules. The
     /// accuracies come last: where they are, all else is.
+    ///
+    /// # Errors
+    /// A table cannot be read or written.
     pub fn write(&self, folder: &Path) -> Result<()> {
         if let Judged::Spiking(simulated) = &self.result {
             let preset = simulated.preset.to_string();
@@ -257,6 +211,9 @@ impl Simulated {
 
 /// Adds rows to a folder's table in place of those that they replace, all in one moment: whatever was written before a
 /// process was killed, doing the same again leaves the same table.
+///
+/// # Errors
+/// The table cannot be read or written.
 pub fn put<R: Row + Clone>(folder: &Path, rows: &[R], replaced: impl Fn(&R) -> bool) -> Result<()> {
     let path = folder.join(R::FILE);
     let mut all: Vec<R> = read_csv(&path)?.unwrap_or_default();

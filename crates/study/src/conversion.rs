@@ -1,0 +1,172 @@
+//! From an ANN to a spiking network, with every setting filled in.
+
+use anyhow::Result;
+use escape_checkpoint::input::KnownInput;
+use escape_checkpoint::{Checkpoint, Value};
+use escape_convert::Method;
+use escape_convert::activations;
+use escape_convert::balance::{Balanced, balance};
+use escape_convert::readout::{Gain, SOFTMAX_DRIVE, amplify, is_swamped};
+use escape_data::Recordings;
+use escape_model::ann::Ann;
+use escape_snn_core::encode::Encoding;
+use escape_snn_core::network::SpikingNetwork;
+use escape_snn_core::rules::{self, Preset};
+use escape_snn_core::stored;
+use serde::Serialize;
+
+use crate::defaults::{Defaults, Route};
+use crate::session::{Session, usage};
+
+/// What was measured of the published readout, and done about it.
+#[derive(Clone, Copy, Serialize)]
+pub struct Readout {
+    /// Mean magnitude of a class's synaptic input in a step, with the gain.
+    pub readout_input: f32,
+    /// Factor on the weights of the last layer; 1 leaves them as they are.
+    pub readout_gain: f32,
+}
+
+/// A spiking network, and what is to be said of it.
+pub struct Converted {
+    /// The network.
+    pub network: SpikingNetwork,
+    /// Of the published preset only.
+    pub readout: Option<Readout>,
+    /// What somebody should know who uses it.
+    pub notes: Vec<String>,
+}
+
+/// How to convert, with every default filled in.
+pub struct Conversion {
+    /// Its rules.
+    pub preset: Preset,
+    /// Where thresholds come from.
+    pub method: Method,
+    /// T.
+    pub steps: usize,
+    /// Factor on every threshold.
+    pub scale: f64,
+    /// Factor on the last layer's weights.
+    pub readout_gain: Option<Gain>,
+}
+
+impl Conversion {
+    /// # Errors
+    /// A scale that no threshold can have, or a gain for a readout that has no use for it.
+    pub fn new(
+        preset: Preset,
+        method: Option<Method>,
+        steps: Option<usize>,
+        scale: f64,
+        readout_gain: Option<Gain>,
+    ) -> Result<Self> {
+        if readout_gain.is_some() && preset.rules().readout == rules::Readout::Accumulate {
+            return Err(usage(format!(
+                "readout gain: the {preset} preset's readout adds nothing to its input, so a gain changes nothing; \
+                 leave it out, or choose --preset published"
+            )));
+        }
+        if !(scale > 0.0 && scale.is_finite()) {
+            return Err(usage(format!("scale: expected a positive number, got {scale}")));
+        }
+        let Defaults { route, conversion_steps, .. } = Defaults::of(preset);
+        let steps = steps.unwrap_or(conversion_steps);
+        if route == Route::Balancing && method == Some(Method::Fit) {
+            return Err(usage(
+                "method fit: thresholds are fitted for the default preset; expected max or percentile:P for the published one",
+            ));
+        }
+        let method = method.unwrap_or(match route {
+            Route::Balancing => Method::Max,
+            Route::Activations => Method::for_steps(steps),
+        });
+        Ok(Self { preset, method, steps, scale, readout_gain })
+    }
+
+    /// Converts, for input of the kind `encoding`; scale and gain are multiplied into thresholds and weights.
+    ///
+    /// # Errors
+    /// The listener asked to stop, a scale or gain leaves a threshold or weight that cannot be, or libtorch fails.
+    pub fn convert(
+        &self,
+        session: &Session,
+        ann: &Ann,
+        calibration: &Recordings,
+        encoding: Encoding,
+    ) -> Result<Converted> {
+        let mut converted = match Defaults::of(self.preset).route {
+            Route::Balancing => {
+                let mut progress = session.progress("balancing thresholds", ann.layers().len());
+                let mut encoder = self.preset.rules().encoder(Encoding::Poisson, session.seed);
+                let percentile = match self.method {
+                    Method::Percentile(p) => Some(p),
+                    Method::Max | Method::Fit => None,
+                };
+                let Balanced { mut network, readout_input } =
+                    balance(ann, &calibration.x, &mut encoder, self.steps, percentile, &mut |n| {
+                        progress.tick(n)
+                    })?;
+                drop(progress);
+                let readout_gain = self.readout_gain.map_or(1.0, |gain| gain.factor(readout_input));
+                amplify(&mut network, readout_gain).map_err(|error| {
+                    usage(format!("readout gain {readout_gain}: of the last layer, {error}"))
+                })?;
+                let readout = Readout { readout_input: readout_input * readout_gain, readout_gain };
+                Converted { network, readout: Some(readout), notes: self.remarks(&readout) }
+            }
+            Route::Activations => {
+                let what = if self.method == Method::Fit { "fitting thresholds" } else { "thresholds" };
+                let passes = activations::passes(self.method, ann.layers().len());
+                let mut progress = session.progress(what, passes * calibration.len());
+                let meant_for = (encoding, self.steps);
+                let network = activations::convert(ann, calibration, self.method, meant_for, &mut |n| {
+                    progress.tick(n)
+                })?;
+                Converted { network, readout: None, notes: Vec::new() }
+            }
+        };
+        for layer in &mut converted.network.layers {
+            let threshold = (f64::from(layer.neuron.threshold()) * self.scale) as f32;
+            layer.neuron = layer.neuron.with_threshold(threshold).map_err(|_| {
+                usage(format!("scale {}: leaves {} no threshold it can have", self.scale, layer.shape.name))
+            })?;
+        }
+        Ok(converted)
+    }
+
+    /// What is to be said of the published readout: a gain that was chosen, a softmax of its own that outweighs its input.
+    fn remarks(&self, readout: &Readout) -> Vec<String> {
+        let Readout { readout_input, readout_gain } = readout;
+        let chosen = (self.readout_gain == Some(Gain::Auto))
+            .then(|| format!("note: the last layer's weights were multiplied by {readout_gain}"));
+        let swamped = is_swamped(*readout_input).then(|| {
+            format!(
+                "note: the logits of this network are small: its readout receives {readout_input:.3} a step and class, \
+                 and the published rules add {SOFTMAX_DRIVE:.3} of their own whatever the recording, so accuracy will \
+                 stay well below the ANN's at any number of steps; give --readout-gain auto, \
+                 which multiplies the last layer's weights and changes no decision of the ANN (longer training makes \
+                 logits grow too, but slowly)"
+            )
+        });
+        chosen.into_iter().chain(swamped).collect()
+    }
+}
+
+/// The SNN checkpoint of a converted network. Accuracy and epoch stay those of the ANN until the network is
+/// fine-tuned, as in the study.
+pub fn converted(
+    ann: &Checkpoint,
+    made: &Converted,
+    encoding: Encoding,
+    steps: usize,
+    input: &KnownInput,
+) -> Checkpoint {
+    let mut out = stored::to_checkpoint(&made.network, encoding, steps);
+    input.store(&mut out);
+    if let Some(Readout { readout_gain, .. }) = made.readout.filter(|r| r.readout_gain != 1.0) {
+        out.extra.push(("readout_gain".into(), Value::Float(f64::from(readout_gain))));
+    }
+    (out.accuracy, out.epoch) = (ann.accuracy, ann.epoch);
+    out
+}

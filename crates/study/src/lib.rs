@@ -1,0 +1,23 @@
+#![doc = include_str!("../README.md")]
+
+#[cfg(feature = "libtorch")]
+pub mod config;
+#[cfg(feature = "libtorch")]
+pub mod conversion;
+pub mod defaults;
+pub mod energy;
+pub mod folder;
+pub mod load;
+#[cfg(feature = "libtorch")]
+pub mod measure;
+pub mod measured;
+pub mod notes;
+pub mod place;
+pub mod results;
+#[cfg(feature = "libtorch")]
+pub mod run;
+pub mod session;
+#[cfg(feature = "libtorch")]
+pub mod spikes;
+#[cfg(feature = "libtorch")]
+pub mod training;

@@ -1,0 +1,67 @@
+//! Measures a network over a set of recordings.
+
+use anyhow::Result;
+use escape_data::Recordings;
+use escape_dense::Dense;
+use escape_model::ann::Ann;
+use escape_model::train;
+use escape_network::arch::CLASSES;
+use escape_network::metrics::Loss;
+use escape_report::rows::Kind;
+use escape_snn_core::evaluate::{Labelled, evaluate};
+
+use crate::load::Simulation;
+use crate::measured::{Judged, Measured, Simulated};
+use crate::session::Session;
+
+/// Measures an ANN.
+///
+/// # Errors
+/// The listener asked to stop, or libtorch fails.
+pub fn ann(
+    session: &Session,
+    network: &str,
+    ann: &Ann,
+    recordings: &Recordings,
+    batch_size: usize,
+    loss: Loss,
+) -> Result<Measured> {
+    let mut progress = session.progress(network, recordings.len());
+    let mut logits = Vec::with_capacity(recordings.len() * CLASSES);
+    let metrics = train::evaluate(ann, recordings, batch_size, loss, &mut |_, batch| {
+        logits.extend_from_slice(batch);
+        progress.tick(batch.len() / CLASSES)
+    })?;
+    let result = Judged::Artificial { metrics, logits };
+    Ok(Measured { network: network.to_owned(), kind: Kind::Ann, epoch: None, result })
+}
+
+/// Simulates a spiking network; `also_at` are further numbers of steps at which its accuracy is told, all from one
+/// simulation over the most of them.
+///
+/// # Errors
+/// The listener asked to stop, or the engine fails.
+pub fn snn(
+    session: &Session,
+    network: &str,
+    (kind, epoch): (Kind, Option<u32>),
+    chosen: Simulation,
+    also_at: &[usize],
+    recordings: &Recordings,
+    batch_size: usize,
+) -> Result<Measured> {
+    let Simulation { network: description, encoding, steps } = chosen;
+    let mut moments: Vec<usize> = also_at.iter().copied().chain([steps]).collect();
+    moments.sort_unstable();
+    moments.dedup();
+    let longest = moments.last().copied().unwrap_or(steps);
+    let preset = description.rules.preset;
+    let layers = description.layers.iter().map(|l| (l.shape.clone(), f64::from(l.neuron.decay()))).collect();
+    let engine = Dense::new(description, encoding, session.device()?)?;
+    let mut encoder = preset.rules().encoder(encoding, session.seed);
+    let mut progress = session.progress(&format!("{network}, T up to {longest}"), recordings.len());
+    let labelled = Labelled { x: &recordings.x, y: &recordings.y };
+    let found = evaluate(&engine, labelled, &mut encoder, longest, batch_size, &mut |n| progress.part(n))?;
+    let simulated = Simulated { preset, encoding, steps, moments, layers, found };
+    Ok(Measured { network: network.to_owned(), kind, epoch, result: Judged::Spiking(Box::new(simulated)) })
+}

@@ -1,0 +1,327 @@
+//! Trains an ANN into a folder: `best.pth`, `last.pth`, `training.csv`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use escape_checkpoint::Checkpoint;
+use escape_checkpoint::input::KnownInput;
+use escape_data::Dataset;
+use escape_model::ModelError;
+use escape_model::ann::{Ann, to_vec};
+use escape_model::optim::Rule;
+use escape_model::train::{Balance, Options, Trainer, evaluate};
+use escape_network::arch::{Architecture, CLASSES};
+use escape_network::metrics::Metrics;
+use escape_report::rows::{Row, Training};
+use escape_snn_core::rules::Preset;
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Accuracies, Parts, Teller, best_trained, describe, interrupted, known, known_after, parts};
+use super::{BEST, LAST, begin, epoch_rows, hash_of};
+use crate::defaults::{Defaults, HELD_OUT, OptimizerName};
+use crate::folder::write_csv;
+use crate::load;
+use crate::notes;
+use crate::session::{Session, usage};
+
+/// The table that grows by a row an epoch.
+pub const LOG: &str = Training::FILE;
+
+/// What to train and how, with every default filled in.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// The network.
+    pub arch: Architecture,
+    /// Its rules.
+    pub preset: Preset,
+    /// The optimiser and its constants.
+    pub rule: Rule,
+    /// Passes over the training recordings.
+    pub epochs: usize,
+    /// Recordings a step.
+    pub batch_size: usize,
+    /// Epochs without a better accuracy to stop after.
+    pub patience: Option<usize>,
+    /// Recordings a class held out to judge epochs by; the test set judges them if 0, the usual number if not given.
+    pub validation: Option<usize>,
+    /// How classes of different frequency are made up for.
+    pub balance: Option<Balance>,
+}
+
+impl Recipe {
+    /// The study's recipe of a network: Adam 1e-3 in batches of 64 for the modified one, best test accuracy
+    /// kept; for the original and its stages SGD, 1e-2 for the first stage and 1e-3 after, batches of 50,
+    /// stopped early by 1,000 held-out recordings a class. The default preset always holds out.
+    pub fn of(arch: Architecture) -> Self {
+        let modified = arch == Architecture::Modified;
+        let rule = match arch {
+            Architecture::Modified => Rule::adam(1e-3),
+            Architecture::Ig1 => Rule::sgd(1e-2),
+            Architecture::Ig2 | Architecture::Original => Rule::sgd(1e-3),
+        };
+        let epochs = if matches!(arch, Architecture::Ig1 | Architecture::Ig2) { 25 } else { 150 };
+        Self {
+            arch,
+            preset: Preset::Default,
+            rule,
+            epochs,
+            batch_size: if modified { 64 } else { 50 },
+            patience: (!modified).then_some(15),
+            validation: None,
+            balance: None,
+        }
+    }
+
+    /// See [`Recipe::validation`].
+    pub fn held_out(&self) -> usize {
+        // The study let the test set judge the modified network only.
+        let modified = self.arch == Architecture::Modified;
+        let usual = if modified { Defaults::of(self.preset).held_out } else { HELD_OUT };
+        self.validation.unwrap_or(usual)
+    }
+
+    /// Replaces rule and settings that were given.
+    ///
+    /// # Errors
+    /// A learning rate or weight decay that cannot be.
+    pub fn with_rule(mut self, name: Option<OptimizerName>, lr: Option<f64>, decay: f64) -> Result<Self> {
+        let usual = match self.rule {
+            Rule::Adam { lr, .. } | Rule::Sgd { lr, .. } => lr,
+        };
+        let step = lr.unwrap_or(usual);
+        if !(step > 0.0 && step.is_finite() && decay >= 0.0) {
+            return Err(usage(format!(
+                "expected a positive learning rate and a weight decay of at least 0, got {step} and {decay}"
+            )));
+        }
+        self.rule = match (name, self.rule) {
+            (Some(OptimizerName::Adam), _) | (None, Rule::Adam { .. }) => Rule::adam(step),
+            (Some(OptimizerName::Sgd), _) | (None, Rule::Sgd { .. }) => Rule::sgd(step),
+        };
+        match &mut self.rule {
+            Rule::Adam { weight_decay, .. } | Rule::Sgd { weight_decay, .. } => *weight_decay = decay,
+        }
+        Ok(self)
+    }
+}
+
+/// What came of a training.
+#[derive(Serialize)]
+pub struct Trained {
+    /// Which network.
+    pub arch: String,
+    /// Epochs in all.
+    pub epochs: usize,
+    /// The one that was kept.
+    pub best_epoch: usize,
+    /// By what epochs were judged.
+    pub best_accuracy: f64,
+    /// `test` or `held-out`.
+    pub judged_on: &'static str,
+    /// Of the network that a training went on from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<Accuracies>,
+    /// Whether an epoch was better than that network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub improved: Option<bool>,
+    /// Of the kept network, where there are test recordings.
+    #[serde(flatten)]
+    pub test: Option<Tested>,
+    /// What went wrong meanwhile, in words.
+    pub warnings: Vec<String>,
+    /// `best.pth`.
+    pub checkpoint: PathBuf,
+}
+
+/// What a network did on the test recordings.
+#[derive(Serialize)]
+pub struct Tested {
+    /// Share of them classified correctly.
+    pub test_accuracy: f64,
+    /// Mean of the classes' shares.
+    pub test_balanced_accuracy: f64,
+    /// Mean of the classes' F1.
+    pub test_macro_f1: f64,
+}
+
+impl From<Metrics> for Tested {
+    fn from(test: Metrics) -> Self {
+        Self {
+            test_accuracy: test.accuracy(),
+            test_balanced_accuracy: test.balanced_accuracy(),
+            test_macro_f1: test.macro_f1(),
+        }
+    }
+}
+
+/// A network that a training goes on from.
+pub struct Start {
+    /// The network.
+    pub ann: Ann,
+    /// What it knows of recordings.
+    pub input: KnownInput,
+}
+
+/// Trains by a recipe into a folder; returns the best network and what came of it. Of a network in `trunk` the convolutions
+/// are taken over; of one of the same kind everything, and it is kept unless an epoch is better.
+///
+/// # Errors
+/// Too few recordings, a folder with another training, a checkpoint that cannot be written; [`ModelError::Interrupted`] in
+/// words where the listener asked to stop.
+pub fn train(
+    session: &Session,
+    recipe: &Recipe,
+    data: &Dataset,
+    folder: &Path,
+    trunk: Option<&Start>,
+    resume: bool,
+) -> Result<(Ann, Trained)> {
+    let device = session.device()?;
+    let (contacts, samples) = (data.train.contacts, data.train.samples);
+    let Parts { train, judges, judged_on } = parts(session, &data.train, &data.test, recipe.held_out())?;
+    let options = Options {
+        rule: recipe.rule,
+        batch_size: recipe.batch_size,
+        loss: Defaults::of(recipe.preset).ann_loss,
+        balance: recipe.balance,
+        patience: recipe.patience,
+        seed: session.seed,
+    };
+    let (optimizer, lr, weight_decay) = match recipe.rule {
+        Rule::Adam { lr, weight_decay, .. } => ("adam", lr, weight_decay),
+        Rule::Sgd { lr, weight_decay, .. } => ("sgd", lr, weight_decay),
+    };
+    let init = match trunk {
+        Some(Start { ann, .. }) => {
+            let weights = ann.parameters().iter().map(|p| to_vec(&p.1)).collect::<Result<Vec<_>, _>>()?;
+            Some(hash_of(weights.iter().map(Vec::as_slice)))
+        }
+        None => None,
+    };
+    let settings = json!({
+        "arch": recipe.arch.to_string(),
+        "preset": recipe.preset.to_string(),
+        "optimizer": optimizer,
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "batch_size": recipe.batch_size,
+        "balance": recipe.balance.map(|b| b.to_string()),
+        "validation": recipe.held_out(),
+        "seed": session.seed,
+        "init": init,
+        "training": known(&data.train),
+        "test": known(&data.test),
+    });
+    let _held = begin(session, folder, &settings, LOG, resume)?;
+    let (last, best) = (folder.join(LAST), folder.join(BEST));
+    let known_input = data.origin().known_input(&data.train);
+    let save = |mut checkpoint: Checkpoint, path: &Path| {
+        known_after(checkpoint.epoch, trunk.map(|given| &given.input), &known_input).store(&mut checkpoint);
+        checkpoint.save(path)
+    };
+    let load = |path: &Path| -> Result<Ann> {
+        let checkpoint = load::checkpoint(path)?;
+        let ann = Ann::from_checkpoint(&checkpoint, path, contacts, samples, device)?;
+        if ann.architecture() != recipe.arch {
+            return Err(usage(format!(
+                "{}: expected the {} network, got the {} one; choose another folder",
+                path.display(),
+                recipe.arch,
+                ann.architecture()
+            )));
+        }
+        Ok(ann)
+    };
+    let mut warnings = Vec::new();
+    let name = recipe.arch.to_string();
+    let log = |trainer: &Trainer| {
+        write_csv(&folder.join(LOG), &epoch_rows!(Training, name, judged_on, trainer.history()))
+    };
+    let mut trainer = if last.exists() {
+        let trainer = Trainer::resume(load(&last)?, options, &load::checkpoint(&last)?)?;
+        // A process that was killed may have saved an epoch and not told of it.
+        log(&trainer)?;
+        trainer
+    } else {
+        let mut ann = Ann::new(recipe.arch, contacts, samples, session.seed, device)?;
+        match trunk {
+            Some(Start { ann: whole, .. }) if whole.architecture() == recipe.arch => {
+                ann.inherit(whole)?;
+                session.note(format!("{name}: goes on from the whole network, which is of the same kind"));
+                let mut trainer = Trainer::new(ann, options);
+                let mut teller = Teller::new(
+                    session,
+                    &format!("{name} before training"),
+                    (0, judges.len()),
+                    &mut warnings,
+                );
+                let result = match trainer.judge_input(&judges, &mut |event| teller.hear(event)) {
+                    Err(ModelError::Interrupted) => return Err(interrupted(&last, 0)),
+                    other => other?,
+                };
+                drop(teller);
+                save(trainer.checkpoint(false)?, &best)?;
+                log(&trainer)?;
+                session.note(describe(&name, judged_on, &result));
+                trainer
+            }
+            Some(Start { ann: trunk, .. }) => {
+                let taken = ann.inherit_trunk(trunk)?;
+                session.note(format!("{name}: took {taken} tensors of the trunk over"));
+                Trainer::new(ann, options)
+            }
+            None => Trainer::new(ann, options),
+        }
+    };
+    while trainer.epoch() < recipe.epochs && !trainer.out_of_patience() {
+        let epoch = format!("{name} epoch {}/{}", trainer.epoch() + 1, recipe.epochs);
+        let mut teller = Teller::new(session, &epoch, (train.len(), judges.len()), &mut warnings);
+        let result = match trainer.run_epoch(&train, &judges, &mut |event| teller.hear(event)) {
+            Err(ModelError::Interrupted) => return Err(interrupted(&last, trainer.epoch())),
+            other => other?,
+        };
+        drop(teller);
+        // The state first, then what tells of it.
+        if result.is_best {
+            save(trainer.checkpoint(false)?, &best)?;
+        }
+        save(trainer.checkpoint(true)?, &last)?;
+        log(&trainer)?;
+        session.note(describe(&name, judged_on, &result));
+    }
+    let history = trainer.history();
+    let (Some(kept), Some(trained)) = (history.best(), best_trained(history)) else {
+        return Err(usage("no epoch was trained; give --epochs a number above 0"));
+    };
+    let input = history.epochs().first().filter(|e| e.epoch == 0).map(Accuracies::from);
+    let ann = load(&best)?;
+    let test = if data.test.is_empty() {
+        session.note(format!("note: there are no test recordings, so {name} is not tested"));
+        None
+    } else {
+        let mut progress = session.progress(&format!("{name}, tested"), data.test.len());
+        let test = evaluate(&ann, &data.test, 256, options.loss, &mut |_, logits| {
+            progress.tick(logits.len() / CLASSES)
+        })
+        .context("the training is complete; --resume tests it again")?;
+        drop(progress);
+        if let Some(note) = notes::on_metrics(&name, &test) {
+            session.note(note);
+        }
+        Some(Tested::from(test))
+    };
+    let report = Trained {
+        arch: name.clone(),
+        epochs: trainer.epoch(),
+        best_epoch: kept.epoch,
+        best_accuracy: kept.test_accuracy,
+        judged_on,
+        improved: input.is_some().then_some(kept.epoch == trained.epoch),
+        input,
+        test,
+        warnings,
+        checkpoint: best,
+    };
+    Ok((ann, report))
+}

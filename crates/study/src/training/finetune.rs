@@ -1,0 +1,337 @@
+//! Fine-tunes a spiking network into a folder: `best.pth`, `last.pth`, `finetune.csv`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use escape_checkpoint::Checkpoint;
+use escape_checkpoint::input::KnownInput;
+use escape_data::Recordings;
+use escape_model::ModelError;
+use escape_model::optim::Rule;
+use escape_model::train::Balance;
+use escape_report::rows::{Finetune, Kind, Row};
+use escape_snn_core::network::SpikingNetwork;
+use escape_snn_core::rules::Preset;
+use escape_snn_core::stored;
+use escape_stdb::finetune::{FineTuner, Options, Schedule};
+use escape_stdb::surrogate::Surrogate;
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Accuracies, Parts, Teller, best_trained, describe, interrupted, known, known_after, parts};
+use super::{BEST, LAST, begin, epoch_rows, hash_of};
+use crate::defaults::{Defaults, ScheduleName, SurrogateName};
+use crate::folder::write_csv;
+use crate::load::{self, Simulation};
+use crate::measure;
+use crate::notes;
+use crate::session::{Session, usage};
+
+/// The table that grows by a row an epoch.
+pub const LOG: &str = Finetune::FILE;
+
+/// What there is to say at the end.
+#[derive(Serialize)]
+pub struct Finetuned {
+    /// Mean loss of every step.
+    pub step_losses: Vec<f64>,
+    /// The epoch whose network was kept; 0 is the network that was given.
+    pub best: Accuracies,
+    /// The network that was given.
+    pub input: Accuracies,
+    /// Whether an epoch was better than it.
+    pub improved: bool,
+    /// By what `best` and `input` were judged: the `test` split, or recordings `held-out` of the training split.
+    pub judged_on: &'static str,
+    /// The kept network on the test recordings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<Accuracies>,
+    /// Passes over the training recordings.
+    pub epochs: usize,
+    /// T.
+    pub timesteps: usize,
+    /// Its rules.
+    pub preset: String,
+    /// What the input is.
+    pub encoder: String,
+    /// What stands in for a spike's derivative.
+    pub surrogate: &'static str,
+    /// Of the kept network, layer by layer.
+    pub thresholds: Vec<f32>,
+    /// Decays of the kept network, layer by layer.
+    pub leaks: Vec<f32>,
+    /// What went wrong meanwhile, in words.
+    pub warnings: Vec<String>,
+    /// `best.pth`.
+    pub checkpoint: PathBuf,
+    /// The best of the epochs that were trained, whether it was kept or not.
+    #[serde(skip)]
+    pub best_trained: f64,
+}
+
+/// A fine-tuning with every default filled in.
+pub struct Job {
+    /// Its name in tables and figures.
+    pub name: String,
+    /// How.
+    pub options: Options,
+    /// Passes over the training recordings.
+    pub epochs: usize,
+    /// Steps to stop after, of all epochs.
+    pub max_steps: Option<usize>,
+    /// Recordings a class held out to judge epochs by; 0: the test recordings judge them.
+    pub validation: usize,
+    /// Where it leaves its files.
+    pub folder: PathBuf,
+    /// Whether to go on where an interrupted one stopped.
+    pub resume: bool,
+    /// What the network that is given knows of recordings.
+    pub given: KnownInput,
+    /// What the recordings are that it is trained on.
+    pub input: KnownInput,
+}
+
+impl Job {
+    /// Saves a checkpoint with what the network knows of recordings.
+    fn save(&self, mut checkpoint: Checkpoint, path: &Path) -> Result<()> {
+        known_after(checkpoint.epoch, Some(&self.given), &self.input).store(&mut checkpoint);
+        Ok(checkpoint.save(path)?)
+    }
+}
+
+/// Refuses an order that cannot be had.
+///
+/// # Errors
+/// Balanced sampling in file order.
+pub fn check_order(shuffle: bool, balance: Option<Balance>) -> Result<()> {
+    if !shuffle && balance == Some(Balance::Sampling) {
+        return Err(usage(
+            "balanced sampling draws recordings in an order of its own: leave out --no-shuffle",
+        ));
+    }
+    Ok(())
+}
+
+/// The surrogate of a name; its height follows the preset unless given.
+///
+/// # Errors
+/// A height that cannot be, or one for a surrogate that has none.
+pub fn surrogate(name: SurrogateName, gamma: Option<f32>, preset: Preset) -> Result<Surrogate> {
+    match (name, gamma) {
+        (SurrogateName::Exponential, Some(_)) => {
+            Err(usage("gamma is the height of the linear surrogate; leave it out with the exponential one"))
+        }
+        (SurrogateName::Exponential, None) => Ok(Surrogate::PUBLISHED_EXPONENTIAL),
+        (SurrogateName::Linear, None) => Ok(Defaults::of(preset).surrogate),
+        (SurrogateName::Linear, Some(gamma)) if gamma > 0.0 && gamma.is_finite() => {
+            Ok(Surrogate::Linear { gamma })
+        }
+        (SurrogateName::Linear, Some(gamma)) => {
+            Err(usage(format!("gamma: expected a positive number, got {gamma}")))
+        }
+    }
+}
+
+/// The schedule of a name, otherwise the preset's.
+pub fn schedule(name: Option<ScheduleName>, preset: Preset, epochs: usize) -> Schedule {
+    match name.unwrap_or(Defaults::of(preset).schedule) {
+        ScheduleName::Linear => Schedule::Linear { epochs },
+        ScheduleName::Constant => Schedule::Constant,
+    }
+}
+
+/// Adam with a step size and penalty that make sense.
+///
+/// # Errors
+/// A learning rate or weight decay that cannot be.
+pub fn adam(lr: f64, weight_decay: f64) -> Result<Rule> {
+    if !(lr > 0.0 && lr.is_finite() && weight_decay >= 0.0 && weight_decay.is_finite()) {
+        return Err(usage(format!(
+            "expected a positive learning rate and a weight decay of at least 0, got {lr} and {weight_decay}"
+        )));
+    }
+    let Rule::Adam { lr, betas, eps, .. } = Rule::adam(lr) else { unreachable!("Rule::adam gives Adam") };
+    Ok(Rule::Adam { lr, betas, eps, weight_decay })
+}
+
+/// Fine-tunes into the job's folder, keeping the best checkpoint; with `tested` the kept network is judged by the test
+/// recordings in the end.
+///
+/// # Errors
+/// Too few recordings, a folder with another training, a checkpoint that cannot be written; where the listener asked to stop,
+/// words that say how to go on.
+pub fn finetune(
+    session: &Session,
+    job: Job,
+    start: Simulation,
+    train: &Recordings,
+    test: &Recordings,
+    tested: bool,
+) -> Result<Finetuned> {
+    let Parts { train: on, judges, judged_on } = parts(session, train, test, job.validation)?;
+    let preset = start.network.rules.preset;
+    let Options { steps, encoding, surrogate, .. } = job.options;
+    let _held = begin(session, &job.folder, &settings(&job, &start.network, train, test), LOG, job.resume)?;
+    let (last, best) = (job.folder.join(LAST), job.folder.join(BEST));
+    let (contacts, samples) = (train.contacts, train.samples);
+    let device = session.device()?;
+    let mut warnings = Vec::new();
+    let log = |tuner: &FineTuner| {
+        write_csv(&job.folder.join(LOG), &epoch_rows!(Finetune, job.name, judged_on, tuner.history()))
+    };
+    let load = |path: &PathBuf| -> Result<_> {
+        let saved = load::checkpoint(path)?;
+        let network = stored::load(&saved, path, Some(preset), contacts, samples)?.network;
+        Ok((saved, network))
+    };
+    let mut tuner = if last.exists() {
+        let (saved, network) = load(&last)?;
+        let tuner = FineTuner::resume(&start.network, network, job.options, device, &saved)?;
+        // A process that was killed may have saved an epoch and not told of it.
+        log(&tuner)?;
+        if let Schedule::Linear { epochs } = job.options.schedule
+            && tuner.epoch() > 0
+            && epochs > tuner.epoch()
+        {
+            session.note(format!(
+                "{}: goes on after epoch {}; the learning rate falls to 0 over {epochs} epochs in all",
+                job.name,
+                tuner.epoch()
+            ));
+        }
+        tuner
+    } else {
+        let mut tuner = FineTuner::new(start.network, job.options, device)?;
+        let name = format!("{} before training", job.name);
+        let mut teller = Teller::new(session, &name, (0, judges.len()), &mut warnings);
+        let (result, found) = match tuner.judge_input(&judges, &mut |event| teller.hear(event)) {
+            Err(ModelError::Interrupted) => return Err(interrupted(&last, 0)),
+            other => other?,
+        };
+        drop(teller);
+        let firing = preset.rules().firing_layers(found.layers.len());
+        let spikes = found.layers[..firing].iter().map(|l| (l.name.as_str(), l.spikes.iter().sum()));
+        let silent = notes::on_silence("the network that was given", spikes, judges.len());
+        let guessing = notes::on_metrics("the network that was given", &found.last());
+        guessing.into_iter().chain(silent).for_each(|note| session.note(note));
+        job.save(tuner.checkpoint(false)?, &best)?;
+        log(&tuner)?;
+        session.note(describe(&job.name, judged_on, &result));
+        tuner
+    };
+    while tuner.epoch() < job.epochs {
+        let limit = job.max_steps.map(|n| n.saturating_sub(tuner.step_losses().len()));
+        if limit == Some(0) {
+            break;
+        }
+        let name = format!("{} epoch {}/{}", job.name, tuner.epoch() + 1, job.epochs);
+        let trained = limit.map_or(on.len(), |n| on.len().min(n.saturating_mul(job.options.batch_size)));
+        let mut teller = Teller::new(session, &name, (trained, judges.len()), &mut warnings);
+        let result = match tuner.run_epoch(&on, &judges, limit, &mut |event| teller.hear(event)) {
+            Err(ModelError::Interrupted) => return Err(interrupted(&last, tuner.epoch())),
+            other => other?,
+        };
+        drop(teller);
+        // The state first, then what tells of it.
+        if result.is_best {
+            job.save(tuner.checkpoint(false)?, &best)?;
+        }
+        job.save(tuner.checkpoint(true)?, &last)?;
+        log(&tuner)?;
+        session.note(describe(&job.name, judged_on, &result));
+    }
+    let history = tuner.history();
+    let (Some(input), Some(kept), Some(trained)) =
+        (history.epochs().first(), history.best(), best_trained(history))
+    else {
+        return Err(usage("no epoch was trained; give --epochs and --max-steps numbers above 0"));
+    };
+    let improved = kept.epoch > 0;
+    if !improved {
+        warnings.push(format!(
+            "no epoch was better than the network that was given (accuracy {:.4}, the best epoch {:.4}), which is kept",
+            kept.test_accuracy, trained.test_accuracy
+        ));
+    }
+    let (_, network) = load(&best)?;
+    let constant =
+        |of: fn(&escape_snn_core::network::SpikingLayer) -> f32| network.layers.iter().map(of).collect();
+    let (thresholds, leaks) = (constant(|l| l.neuron.threshold()), constant(|l| l.neuron.decay()));
+    let test = match (tested, judged_on) {
+        (false, _) => None,
+        (true, "test") => Some(Accuracies::from(kept)),
+        (true, _) if test.is_empty() => {
+            session.note("note: there are no test recordings, so the kept network is not tested");
+            None
+        }
+        (true, _) => {
+            let kind = (Kind::Finetuned, Some(kept.epoch as u32));
+            let chosen = Simulation { network, encoding, steps };
+            let batch = job.options.batch_size;
+            let measured = measure::snn(session, "the kept network", kind, chosen, &[], test, batch)
+                .context("the fine-tuning is complete; --resume tests it again")?;
+            measured.notes().iter().for_each(|note| session.note(note));
+            let metrics = measured.metrics();
+            Some(Accuracies {
+                epoch: kept.epoch,
+                accuracy: metrics.accuracy(),
+                balanced_accuracy: metrics.balanced_accuracy(),
+                macro_f1: metrics.macro_f1(),
+            })
+        }
+    };
+    Ok(Finetuned {
+        step_losses: tuner.step_losses().to_vec(),
+        best: Accuracies::from(kept),
+        input: Accuracies::from(input),
+        improved,
+        judged_on,
+        test,
+        epochs: tuner.epoch(),
+        timesteps: steps,
+        preset: preset.to_string(),
+        encoder: encoding.to_string(),
+        surrogate: surrogate.name(),
+        thresholds,
+        leaks,
+        warnings,
+        checkpoint: best,
+        best_trained: trained.test_accuracy,
+    })
+}
+
+/// What a fine-tuning that goes on must share with the one that began. The number of epochs is not among it.
+fn settings(job: &Job, start: &SpikingNetwork, train: &Recordings, test: &Recordings) -> serde_json::Value {
+    let Options { rule, batch_size, steps, encoding, surrogate, .. } = job.options;
+    let (lr, weight_decay) = match rule {
+        Rule::Adam { lr, weight_decay, .. } | Rule::Sgd { lr, weight_decay, .. } => (lr, weight_decay),
+    };
+    let schedule = match job.options.schedule {
+        Schedule::Constant => "constant",
+        Schedule::Linear { .. } => "linear",
+    };
+    let constants: Vec<f32> =
+        start.layers.iter().flat_map(|l| [l.neuron.threshold(), l.neuron.decay()]).collect();
+    let weights = start.layers.iter().map(|l| l.weights.as_slice());
+    json!({
+        "preset": start.rules.preset.to_string(),
+        "timesteps": steps,
+        "encoder": encoding.to_string(),
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "batch_size": batch_size,
+        "schedule": schedule,
+        "surrogate": surrogate.name(),
+        "gamma": surrogate.height(),
+        "learn_threshold": job.options.learn_thresholds,
+        "learn_leak": job.options.learn_decays,
+        "shuffle": job.options.shuffle,
+        "balance": job.options.balance.map(|b| b.to_string()),
+        "max_steps": job.max_steps,
+        "validation": job.validation,
+        "seed": job.options.seed,
+        "checkpoint": hash_of(weights.chain([constants.as_slice()])),
+        "training": known(train),
+        "test": known(test),
+    })
+}
