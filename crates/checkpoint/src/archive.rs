@@ -12,7 +12,7 @@ use super::graph::{self, Built, Storages};
 use super::pickle;
 
 /// What to do with a Keras model.
-pub(super) const KERAS: &str = "save its weights in Python, in PyTorch's layout: torch.save({'features.0.weight': \
+pub(crate) const KERAS: &str = "save its weights in Python, in PyTorch's layout: torch.save({'features.0.weight': \
                      torch.tensor(model.layers[0].get_weights()[0]).permute(3, 2, 0, 1).contiguous(), ...}, \
                      'weights.pth'), convolutions permuted so and linear layers transposed";
 
@@ -26,12 +26,12 @@ struct Archive<R> {
 }
 
 /// Whether a file that begins so is a zip archive.
-pub(super) fn is_archive(head: &[u8]) -> bool {
+pub(crate) fn is_archive(head: &[u8]) -> bool {
     head.starts_with(LOCAL)
 }
 
 /// Reads a whole file, if it is an archive of `torch.save`.
-pub(super) fn load(input: impl Read + Seek, budget: &mut Budget) -> Result<Built, Fault> {
+pub(crate) fn load(input: impl Read + Seek, budget: &mut Budget) -> Result<Built, Fault> {
     let zip = zip::Archive::new(input)?;
     // What knowing an entry takes: its name, six words, and a node of a tree that is at least half full.
     let directory: usize = zip.names().map(|name| name.len() + 150).sum();
@@ -172,7 +172,7 @@ fn sniff_entries<R: Read + Seek>(zip: &zip::Archive<R>) -> (String, &'static str
 const ALIGNMENT: u64 = 64;
 
 /// Writes stored entries, one after the other, and then their directory.
-pub(super) struct ArchiveWriter<W> {
+pub(crate) struct ArchiveWriter<W> {
     out: W,
     at: u64,
     central: Vec<u8>,
@@ -180,12 +180,12 @@ pub(super) struct ArchiveWriter<W> {
 }
 
 impl<W: Write> ArchiveWriter<W> {
-    pub(super) fn new(out: W) -> Self {
+    pub(crate) fn new(out: W) -> Self {
         Self { out, at: 0, central: Vec::new(), count: 0 }
     }
 
     /// Adds an entry. Its extra field `FB` fills up to the alignment, as in PyTorch's own files.
-    pub(super) fn add(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn add(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let name_length = u16::try_from(name.len()).map_err(|_| io::Error::other("entry name too long"))?;
         let mut crc = Crc::new();
         crc.update(bytes);
@@ -228,7 +228,7 @@ impl<W: Write> ArchiveWriter<W> {
     }
 
     /// Writes the directory, with 64-bit end records as PyTorch always has them.
-    pub(super) fn finish(mut self) -> io::Result<()> {
+    pub(crate) fn finish(mut self) -> io::Result<()> {
         let (start, size, count) = (self.at, self.central.len() as u64, self.count);
         let short = |n: u64| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
         let few = u16::try_from(count).unwrap_or(u16::MAX).to_le_bytes();

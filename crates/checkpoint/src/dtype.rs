@@ -67,7 +67,7 @@ impl DType {
     }
 
     /// Name within the `torch` module.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::F64 => "float64",
             Self::F32 => "float32",
@@ -86,7 +86,7 @@ impl DType {
     }
 
     /// Name of the storage type within the `torch` module; the younger types have none.
-    pub(super) fn storage(self) -> Option<&'static str> {
+    pub(crate) fn storage(self) -> Option<&'static str> {
         Some(match self {
             Self::F64 => "DoubleStorage",
             Self::F32 => "FloatStorage",

@@ -175,14 +175,14 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
-    pub(super) fn open(path: &Path, source: io::Error) -> Self {
+    pub(crate) fn open(path: &Path, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::NotFound => Self::Missing { path: path.to_owned() },
             _ => Self::Io { path: path.to_owned(), operation: "open", source },
         }
     }
 
-    pub(super) fn content(
+    pub(crate) fn content(
         at: impl Into<String>,
         expected: impl Into<String>,
         got: impl Into<String>,
@@ -191,12 +191,12 @@ impl CheckpointError {
     }
 
     /// Of a value that cannot be written, at a place given as Python would index it; empty for the whole.
-    pub(super) fn unwritable(at: &str, problem: impl Into<String>) -> Self {
+    pub(crate) fn unwritable(at: &str, problem: impl Into<String>) -> Self {
         let at = if at.is_empty() { "the value itself" } else { at };
         Self::Unwritable { path: None, at: at.to_owned(), problem: problem.into() }
     }
 
-    pub(super) fn choice(problem: impl Into<String>) -> Self {
+    pub(crate) fn choice(problem: impl Into<String>) -> Self {
         Self::Choice { path: None, problem: problem.into() }
     }
 
@@ -235,7 +235,7 @@ fn place(path: &Option<PathBuf>) -> String {
 
 /// An error below the level that knows the file's name.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     Io(io::Error),
     Damaged(String),
     Unsupported(String),
@@ -275,16 +275,16 @@ impl From<MemoryError> for Fault {
 }
 
 impl Fault {
-    pub(super) fn damaged(problem: impl Into<String>) -> Self {
+    pub(crate) fn damaged(problem: impl Into<String>) -> Self {
         Self::Damaged(problem.into())
     }
 
-    pub(super) fn unsupported(problem: impl Into<String>) -> Self {
+    pub(crate) fn unsupported(problem: impl Into<String>) -> Self {
         Self::Unsupported(problem.into())
     }
 
     /// Says where in the value the trouble is, outwards: `['a']` and then `['b']` make `['b']['a']`.
-    pub(super) fn within(mut self, place: &str) -> Self {
+    pub(crate) fn within(mut self, place: &str) -> Self {
         if let Self::Damaged(problem)
         | Self::CutShort(problem)
         | Self::Unsupported(problem)
@@ -296,7 +296,7 @@ impl Fault {
         self
     }
 
-    pub(super) fn at(self, path: &Path) -> CheckpointError {
+    pub(crate) fn at(self, path: &Path) -> CheckpointError {
         let path = path.to_owned();
         match self {
             Self::Io(source) => CheckpointError::Io { path, operation: "read", source },

@@ -10,18 +10,18 @@ use super::value::{TensorData, elements};
 use escape_files::text::dims;
 
 /// How the whole numbers of a quantised tensor are read: `(number - zero) * scale`.
-pub(super) struct Quantisation {
+pub(crate) struct Quantisation {
     /// The dimension along which scales and zeros go; `None` for one of each.
-    pub(super) axis: Option<usize>,
+    pub(crate) axis: Option<usize>,
     /// Whether zeros are rational numbers and the product is one of float32 (`per_channel_affine_float_qparams`).
-    pub(super) in_floats: bool,
-    pub(super) scales: Vec<f64>,
-    pub(super) zeros: Vec<f64>,
+    pub(crate) in_floats: bool,
+    pub(crate) scales: Vec<f64>,
+    pub(crate) zeros: Vec<f64>,
 }
 
 /// Float32 values of a quantised tensor, whose numbers are `raw`. PyTorch rounds differently with and without axis,
 /// and so does this.
-pub(super) fn dequantise(
+pub(crate) fn dequantise(
     raw: &TensorData,
     how: &Quantisation,
     budget: &mut Budget,
@@ -60,7 +60,7 @@ pub(super) fn dequantise(
 
 /// A sparse tensor of coordinates: `indices` are S x n for S sparse dimensions, `values` n x the other dimensions.
 /// What is given twice is added up.
-pub(super) fn from_coordinates(
+pub(crate) fn from_coordinates(
     indices: &TensorData,
     values: &TensorData,
     shape: &[usize],
@@ -95,7 +95,7 @@ pub(super) fn from_coordinates(
 /// A sparse matrix, compressed by rows or columns (`sparse_csr`, `sparse_csc`), or one of blocks (`sparse_bsr`,
 /// `sparse_bsc`). `bounds` says where each row's (or column's) elements begin and end among the n, `others` which
 /// column (or row) each stands in; `values` are n, or n blocks.
-pub(super) fn from_compressed(
+pub(crate) fn from_compressed(
     layout: &str,
     bounds: &TensorData,
     others: &TensorData,

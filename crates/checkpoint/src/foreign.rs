@@ -69,7 +69,7 @@ impl Foreign {
 }
 
 /// The names of a pickle, each once, in the order in which they come.
-pub(super) fn listed(names: &[Name<'_>], budget: &mut Budget) -> Result<Vec<Foreign>, Fault> {
+pub(crate) fn listed(names: &[Name<'_>], budget: &mut Budget) -> Result<Vec<Foreign>, Fault> {
     let mut places: HashMap<(&str, &str), usize> = HashMap::new();
     let mut list: Vec<Foreign> = Vec::new();
     for Name { module, name, called } in names {
@@ -87,7 +87,7 @@ pub(super) fn listed(names: &[Name<'_>], budget: &mut Budget) -> Result<Vec<Fore
 }
 
 /// Module and name, as they can be shown. What only makes an object of a class is spoken of as that class.
-pub(super) fn spoken(graph: &Graph<'_>, name: u32, arguments: Option<Item>) -> String {
+pub(crate) fn spoken(graph: &Graph<'_>, name: u32, arguments: Option<Item>) -> String {
     let Some(Name { module, name, .. }) = graph.names.get(name as usize) else { return "unknown".to_owned() };
     let makes_objects = matches!(
         (*module, *name),
@@ -109,7 +109,7 @@ fn short(text: &str) -> String {
 }
 
 /// What the call of a name would give: in words, whether that is a tensor, and what helps in Python.
-pub(super) fn described(graph: &Graph<'_>, name: u32, arguments: Item) -> (String, bool, &'static str) {
+pub(crate) fn described(graph: &Graph<'_>, name: u32, arguments: Item) -> (String, bool, &'static str) {
     let (module, function) = graph.names.get(name as usize).map_or(("", ""), |name| (name.module, name.name));
     let spoken = spoken(graph, name, Some(arguments));
     let distributed = module.starts_with("torch.distributed") && function.contains("Tensor");
@@ -139,7 +139,7 @@ pub(super) fn described(graph: &Graph<'_>, name: u32, arguments: Item) -> (Strin
 }
 
 /// The plain ones among what an object would be made from: numbers and short texts, at most a few.
-pub(super) fn fields(graph: &Graph<'_>, opaque: &Opaque) -> Vec<(String, Value)> {
+pub(crate) fn fields(graph: &Graph<'_>, opaque: &Opaque) -> Vec<(String, Value)> {
     const FIELDS: usize = 30;
     let plain = |item: Item| match item {
         Item::None => Some(Value::None),

@@ -15,13 +15,13 @@ use super::value::{Key, Opaque, TensorData, Value, check_keys, elements};
 use escape_files::text::dims;
 
 /// Deepest nesting of containers, read or written; checkpoints need about five.
-pub(super) const MAX_DEPTH: usize = 100;
+pub(crate) const MAX_DEPTH: usize = 100;
 
 const SAVE_TENSOR: &str = "save the tensor instead of its storage";
 const COMPLEX: &str = "save its .real and .imag in Python";
 
 /// The storages that a pickle's tensors are views of.
-pub(super) trait Storages {
+pub(crate) trait Storages {
     /// Size of a storage in bytes, if there is one of this key.
     fn size(&self, key: &str) -> Option<u64>;
 
@@ -33,16 +33,16 @@ pub(super) trait Storages {
 }
 
 /// What a file of `torch.save` holds.
-pub(super) struct Built {
-    pub(super) value: Value,
+pub(crate) struct Built {
+    pub(crate) value: Value,
     /// The names that its pickle asks for and that mean nothing here.
-    pub(super) foreign: Vec<Foreign>,
+    pub(crate) foreign: Vec<Foreign>,
     /// How many quantised and how many sparse tensors were made ordinary.
-    pub(super) expanded: (usize, usize),
+    pub(crate) expanded: (usize, usize),
 }
 
 /// The value that a graph describes.
-pub(super) fn build(
+pub(crate) fn build(
     graph: &Graph<'_>,
     storages: &mut dyn Storages,
     budget: &mut Budget,
@@ -401,7 +401,7 @@ impl<'g, 'a> Builder<'g, 'a> {
 }
 
 /// Checks that keys can be hashed and are distinct, and pays for the table that this takes.
-pub(super) fn distinct_keys<'v>(
+pub(crate) fn distinct_keys<'v>(
     keys: impl ExactSizeIterator<Item = &'v Value>,
     what: &str,
     budget: &mut Budget,
@@ -415,7 +415,7 @@ pub(super) fn distinct_keys<'v>(
 }
 
 /// A key as Python would index by it.
-pub(super) fn place(key: &Value) -> String {
+pub(crate) fn place(key: &Value) -> String {
     match key {
         Value::Str(key) => format!("['{}']", shown(key)),
         Value::Int(key) => format!("[{key}]"),

@@ -24,13 +24,13 @@ const PART: &str = "the file";
 const FIRST_READ: u64 = 1 << 16;
 
 /// Whether a file that begins so is in this format: protocol and, from protocol 4 on, a frame precede the number.
-pub(super) fn is_legacy(head: &[u8]) -> bool {
+pub(crate) fn is_legacy(head: &[u8]) -> bool {
     head.first() == Some(&0x80)
         && [2, 11].iter().any(|&at| head.get(at..).is_some_and(|h| h.starts_with(MAGIC)))
 }
 
 /// Reads a whole file of `length` bytes.
-pub(super) fn load(mut input: impl Read + Seek, length: u64, budget: &mut Budget) -> Result<Built, Fault> {
+pub(crate) fn load(mut input: impl Read + Seek, length: u64, budget: &mut Budget) -> Result<Built, Fault> {
     let bytes = pickled(&mut input, length, budget)?;
     let (graph, keys) = pickles(&bytes, budget)?;
     let places = mentioned(&graph, budget)?;

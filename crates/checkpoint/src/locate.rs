@@ -8,20 +8,20 @@ use super::value::Value;
 use crate::identify::prefixes;
 
 /// The weights of a file, as they lie there.
-pub(super) struct Located {
+pub(crate) struct Located {
     /// Where, as Python would index it; empty for the file's own top level.
-    pub(super) place: String,
+    pub(crate) place: String,
     /// Whether that is where everybody looks: under `state_dict`, or the whole file.
-    pub(super) usual: bool,
-    pub(super) weights: Vec<(Value, Value)>,
+    pub(crate) usual: bool,
+    pub(crate) weights: Vec<(Value, Value)>,
     /// The entries of the dictionary that the weights lie in, then those of the dictionaries around it.
-    pub(super) beside: Vec<(Value, Value)>,
+    pub(crate) beside: Vec<(Value, Value)>,
     /// Other dictionaries of weights, as `--weights` takes them.
-    pub(super) others: Vec<String>,
+    pub(crate) others: Vec<String>,
 }
 
 /// Names under which weights lie, the likeliest first; averages of them come last.
-pub(super) const NAMES: [&str; 24] = [
+pub(crate) const NAMES: [&str; 24] = [
     "state_dict",
     "model_state_dict",
     "model_state",
@@ -72,7 +72,7 @@ struct Candidate {
 /// # Errors
 /// [`CheckpointError::Content`] if there are none, or several none of which has a usual name;
 /// [`CheckpointError::Choice`] if there is nothing that `wanted` could mean.
-pub(super) fn locate(value: Value, wanted: Option<&str>) -> Result<Located, CheckpointError> {
+pub(crate) fn locate(value: Value, wanted: Option<&str>) -> Result<Located, CheckpointError> {
     if let Some(wanted) = wanted {
         let candidates = search(&value, &|_, entries| has_tensors(entries), true);
         let Some(at) = candidates.iter().position(|c| c.dotted == wanted || c.place == wanted) else {

@@ -11,7 +11,7 @@ use crate::identify::{Identity, prefixes};
 use escape_network::arch::{Architecture, CONTACTS, SAMPLES};
 
 /// What PyTorch's `DataParallel` puts before names, and the study's files have.
-pub(super) const MODULE: &str = "module.";
+pub(crate) const MODULE: &str = "module.";
 /// What other wrappers put before names or between their parts: `torch.compile`, fully sharded data parallel,
 /// checkpointed activations.
 const WRAPPERS: [&str; 3] = ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
@@ -21,7 +21,7 @@ const ATTRIBUTES: [&str; 5] = ["model.", "net.", "network.", "ann.", "snn."];
 type Weights = Vec<(String, TensorData)>;
 
 /// A name without what wrappers put before it, and whether `module.` was among that.
-pub(super) fn unwrapped(name: &str) -> (String, bool) {
+pub(crate) fn unwrapped(name: &str) -> (String, bool) {
     let (path, last) = name.rsplit_once('.').unwrap_or(("", name));
     if path.is_empty() {
         return (name.to_owned(), false);
@@ -49,7 +49,7 @@ fn replaced(name: &str, old: &str, new: &str) -> Option<String> {
 ///
 /// # Errors
 /// [`CheckpointError::Choice`] if no name is, or begins with, `old`, or a new name is empty or there already.
-pub(super) fn rename(weights: &mut Weights, old: &str, new: &str) -> Result<usize, CheckpointError> {
+pub(crate) fn rename(weights: &mut Weights, old: &str, new: &str) -> Result<usize, CheckpointError> {
     // As messages show the names, and as the file has them.
     let old = [old.to_owned(), unwrapped(old).0];
     let matches = |old: &str| weights.iter().filter(|(name, _)| replaced(name, old, new).is_some()).count();
@@ -82,7 +82,7 @@ pub(super) fn rename(weights: &mut Weights, old: &str, new: &str) -> Result<usiz
 }
 
 /// Whether a rule for names means this one: the whole of it, or a part up to a dot.
-pub(super) fn is_meant(name: &str, rule: &str) -> bool {
+pub(crate) fn is_meant(name: &str, rule: &str) -> bool {
     [rule, &unwrapped(rule).0].iter().any(|rule| replaced(name, rule, "").is_some())
 }
 
@@ -90,7 +90,7 @@ pub(super) fn is_meant(name: &str, rule: &str) -> bool {
 ///
 /// # Errors
 /// [`CheckpointError::Choice`] if no name is, or begins with, `ignored`.
-pub(super) fn ignore(weights: &mut Weights, ignored: &str) -> Result<usize, CheckpointError> {
+pub(crate) fn ignore(weights: &mut Weights, ignored: &str) -> Result<usize, CheckpointError> {
     let before = weights.len();
     weights.retain(|(name, _)| !is_meant(name, ignored));
     if weights.len() == before {
@@ -114,7 +114,7 @@ fn no_such(option: &str, name: &str, weights: &Weights) -> CheckpointError {
 }
 
 /// The first name that is there twice.
-pub(super) fn distinct(weights: &Weights) -> Result<(), String> {
+pub(crate) fn distinct(weights: &Weights) -> Result<(), String> {
     let mut seen = HashSet::new();
     match weights.iter().find(|(name, _)| !seen.insert(name.as_str())) {
         Some((twice, _)) => Err(twice.clone()),
@@ -128,7 +128,7 @@ pub(super) fn distinct(weights: &Weights) -> Result<(), String> {
 ///
 /// # Errors
 /// [`CheckpointError::Content`] if several prefixes would do.
-pub(super) fn fit(weights: &mut Weights) -> Result<Option<String>, CheckpointError> {
+pub(crate) fn fit(weights: &mut Weights) -> Result<Option<String>, CheckpointError> {
     let names = |weights: &Weights| weights.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
     let mut found = prefixes(&names(weights));
     if found.is_empty() {
@@ -207,7 +207,7 @@ fn strip(weights: &mut Weights, prefix: &str) {
 
 /// Takes out what belongs to a loss or a measure and not to the network, if the network is whole without; returns
 /// their names.
-pub(super) fn without_losses(weights: &mut Weights) -> Vec<String> {
+pub(crate) fn without_losses(weights: &mut Weights) -> Vec<String> {
     let names: HashSet<&str> = weights.iter().map(|(name, _)| name.as_str()).collect();
     let member = Architecture::ALL.into_iter().any(|arch| {
         let parameters = arch.parameters(CONTACTS, SAMPLES);

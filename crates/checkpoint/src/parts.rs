@@ -50,7 +50,7 @@ type Weights = Vec<(String, TensorData)>;
 ///
 /// # Errors
 /// [`CheckpointError::Content`] for parametrizations of other kinds and parts that do not fit each other.
-pub(super) fn put_together(mut weights: Weights) -> Result<(Weights, Vec<(String, Parts)>), CheckpointError> {
+pub(crate) fn put_together(mut weights: Weights) -> Result<(Weights, Vec<(String, Parts)>), CheckpointError> {
     let plans = plans(&weights)?;
     let mut used = vec![false; weights.len()];
     let mut made = Vec::new();

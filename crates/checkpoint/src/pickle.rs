@@ -18,7 +18,7 @@ use super::error::Fault;
 
 /// A value on the machine's stack; whatever can be shared or changed later is an index into the objects.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Item {
+pub(crate) enum Item {
     None,
     Bool(bool),
     Int(i64),
@@ -27,7 +27,7 @@ pub(super) enum Item {
 }
 
 #[derive(Debug)]
-pub(super) enum Object<'a> {
+pub(crate) enum Object<'a> {
     Str(Cow<'a, str>),
     Bytes(Cow<'a, [u8]>),
     BigInt(&'a [u8]),
@@ -52,7 +52,7 @@ pub(super) enum Object<'a> {
 
 /// A name that is imported.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Global<'a> {
+pub(crate) enum Global<'a> {
     OrderedDict,
     Counter,
     RebuildTensor,
@@ -89,24 +89,24 @@ pub(super) enum Global<'a> {
 
 /// A name that nothing is known of.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Name<'a> {
-    pub(super) module: &'a str,
-    pub(super) name: &'a str,
+pub(crate) struct Name<'a> {
+    pub(crate) module: &'a str,
+    pub(crate) name: &'a str,
     /// Whether the pickle calls it, and not only mentions it.
-    pub(super) called: bool,
+    pub(crate) called: bool,
 }
 
 /// A value that is not made, because it is no plain data or of a kind that this program has not.
 #[derive(Debug)]
-pub(super) struct Opaque {
-    pub(super) what: What,
+pub(crate) struct Opaque {
+    pub(crate) what: What,
     /// What it would be made from, and the state that it would get then.
-    pub(super) arguments: Item,
-    pub(super) state: Item,
+    pub(crate) arguments: Item,
+    pub(crate) state: Item,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum What {
+pub(crate) enum What {
     /// What the call of a name would give, by its number in [`Graph::names`].
     Call(u32),
     /// A tensor or array, in words, and how to save it so that it can be read.
@@ -115,27 +115,27 @@ pub(super) enum What {
 
 /// A tensor of whole numbers that stand for others.
 #[derive(Debug)]
-pub(super) struct Quantised<'a> {
-    pub(super) view: View<'a>,
+pub(crate) struct Quantised<'a> {
+    pub(crate) view: View<'a>,
     /// Whether factor and zero are one for each index of a dimension.
-    pub(super) axis: Option<u64>,
+    pub(crate) axis: Option<u64>,
     /// Whether the factors are float32 and the zeros numbers of that kind; else float64 and whole numbers.
-    pub(super) in_floats: bool,
-    pub(super) scales: Item,
-    pub(super) zeros: Item,
+    pub(crate) in_floats: bool,
+    pub(crate) scales: Item,
+    pub(crate) zeros: Item,
 }
 
 /// A tensor of which only some elements are kept.
 #[derive(Debug)]
-pub(super) struct Sparse<'a> {
+pub(crate) struct Sparse<'a> {
     /// `sparse_coo`, `sparse_csr`, `sparse_csc`, `sparse_bsr` or `sparse_bsc`.
-    pub(super) layout: &'a str,
+    pub(crate) layout: &'a str,
     /// Indices (for the compressed layouts in two tensors), values, shape, and perhaps a flag.
-    pub(super) parts: Vec<Item>,
+    pub(crate) parts: Vec<Item>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum StorageType<'a> {
+pub(crate) enum StorageType<'a> {
     Of(DType),
     /// Bytes, typed by whoever looks at them.
     Untyped,
@@ -145,57 +145,57 @@ pub(super) enum StorageType<'a> {
 
 /// What a persistent id stands for.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Storage<'a> {
-    pub(super) kind: StorageType<'a>,
-    pub(super) key: &'a str,
+pub(crate) struct Storage<'a> {
+    pub(crate) kind: StorageType<'a>,
+    pub(crate) key: &'a str,
     /// Elements, or bytes if untyped.
-    pub(super) numel: u64,
+    pub(crate) numel: u64,
     /// The part of it that is meant, first element and number of elements; legacy files only.
-    pub(super) window: Option<(u64, u64)>,
+    pub(crate) window: Option<(u64, u64)>,
 }
 
 /// A tensor as a pickle describes it; nothing compared with the storage yet.
 #[derive(Debug, Clone)]
-pub(super) struct View<'a> {
-    pub(super) storage: Storage<'a>,
+pub(crate) struct View<'a> {
+    pub(crate) storage: Storage<'a>,
     /// The element type's name where the storage does not tell it.
-    pub(super) dtype: Option<&'a str>,
-    pub(super) offset: u64,
-    pub(super) shape: Vec<u64>,
-    pub(super) strides: Vec<u64>,
+    pub(crate) dtype: Option<&'a str>,
+    pub(crate) offset: u64,
+    pub(crate) shape: Vec<u64>,
+    pub(crate) strides: Vec<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct NumpyDType<'a> {
+pub(crate) struct NumpyDType<'a> {
     /// Kind and size, such as `f8`.
-    pub(super) code: &'a str,
-    pub(super) big_endian: bool,
+    pub(crate) code: &'a str,
+    pub(crate) big_endian: bool,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct NumpyContent {
-    pub(super) dtype: DType,
-    pub(super) big_endian: bool,
-    pub(super) shape: Vec<u64>,
-    pub(super) fortran: bool,
+pub(crate) struct NumpyContent {
+    pub(crate) dtype: DType,
+    pub(crate) big_endian: bool,
+    pub(crate) shape: Vec<u64>,
+    pub(crate) fortran: bool,
     /// Index of the bytes.
-    pub(super) data: u32,
+    pub(crate) data: u32,
 }
 
 /// The outcome of a pickle.
 #[derive(Debug)]
-pub(super) struct Graph<'a> {
-    pub(super) objects: Vec<Object<'a>>,
+pub(crate) struct Graph<'a> {
+    pub(crate) objects: Vec<Object<'a>>,
     /// Names that nothing is known of, in the order of their imports.
-    pub(super) names: Vec<Name<'a>>,
-    pub(super) root: Item,
+    pub(crate) names: Vec<Name<'a>>,
+    pub(crate) root: Item,
     /// Where the pickle ended; what follows was not looked at.
-    pub(super) end: usize,
+    pub(crate) end: usize,
 }
 
 impl<'a> Graph<'a> {
     /// What an item refers to, if it is no plain one.
-    pub(super) fn object(&self, item: Item) -> Option<&Object<'a>> {
+    pub(crate) fn object(&self, item: Item) -> Option<&Object<'a>> {
         object(&self.objects, item)
     }
 }
@@ -208,7 +208,7 @@ fn object<'o, 'a>(objects: &'o [Object<'a>], item: Item) -> Option<&'o Object<'a
 }
 
 /// Runs the pickle that starts at `start`. Messages call the bytes `part` and count from their beginning.
-pub(super) fn run<'a>(
+pub(crate) fn run<'a>(
     bytes: &'a [u8],
     start: usize,
     part: &'static str,
@@ -771,7 +771,7 @@ impl<'a> Machine<'a, '_> {
 }
 
 /// Whether PyTorch has an element type of this name.
-pub(super) fn is_dtype(name: &str) -> bool {
+pub(crate) fn is_dtype(name: &str) -> bool {
     const OTHERS: [&str; 9] = [
         "complex32",
         "complex64",

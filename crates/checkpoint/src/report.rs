@@ -81,7 +81,7 @@ impl LoadReport {
     }
 
     /// What to do about a file that does not fit.
-    pub(super) fn remedy(&self) -> String {
+    pub(crate) fn remedy(&self) -> String {
         if let Some(other) = self.other_network() {
             return other;
         }
@@ -241,7 +241,7 @@ fn only_one<'r>(
 
 /// The candidate of the same shape that only has a prefix before the name, else the one that differs least; one of the
 /// same shape may differ more.
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     name: &str,
     shape: &[usize],
     candidates: &'a [(String, Vec<usize>)],

@@ -62,13 +62,13 @@ fn name_of(dtype: DType) -> &'static str {
 // ---- reading ----
 
 /// Whether a file that begins so is in this format.
-pub(super) fn is_safetensors(head: &[u8]) -> bool {
+pub(crate) fn is_safetensors(head: &[u8]) -> bool {
     let length = head.first_chunk().map(|n| u64::from_le_bytes(*n));
     head.get(8) == Some(&b'{') && length.is_some_and(|n| n <= DIRECTORY_LIMIT)
 }
 
 /// Reads a whole file of `length` bytes.
-pub(super) fn load(mut input: impl Read + Seek, length: u64, budget: &mut Budget) -> Result<Value, Fault> {
+pub(crate) fn load(mut input: impl Read + Seek, length: u64, budget: &mut Budget) -> Result<Value, Fault> {
     let mut prefix = [0; 8];
     input.seek(SeekFrom::Start(0)).map_err(Fault::Io)?;
     input.read_exact(&mut prefix).map_err(Fault::Io)?;
@@ -571,7 +571,7 @@ fn hex(bytes: &[u8]) -> String {
 ///
 /// # Errors
 /// Those of [`write()`](super::write()).
-pub(super) fn write(path: &Path, dictionary: &Value, prefix: &str) -> Result<(), CheckpointError> {
+pub(crate) fn write(path: &Path, dictionary: &Value, prefix: &str) -> Result<(), CheckpointError> {
     let file = File::of(dictionary, prefix).map_err(|e| e.in_file(path))?;
     write_atomically(path, |out| file.write(BufWriter::new(out))).map_err(|source| CheckpointError::Io {
         path: path.to_owned(),

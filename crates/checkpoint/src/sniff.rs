@@ -13,7 +13,7 @@ use super::graph::Built;
 use super::{Contents, Format, archive, legacy, safetensors};
 
 /// Reads a file of any format, whose name helps to say what it is if it is none.
-pub(super) fn load(mut input: impl Read + Seek, path: &Path) -> Result<Contents, Fault> {
+pub(crate) fn load(mut input: impl Read + Seek, path: &Path) -> Result<Contents, Fault> {
     let length = input.seek(SeekFrom::End(0)).map_err(Fault::Io)?;
     let mut head = Vec::new();
     input.seek(SeekFrom::Start(0)).map_err(Fault::Io)?;
@@ -82,7 +82,7 @@ fn by_name(path: &Path) -> Option<(&'static str, &'static str)> {
 }
 
 /// What a folder looks like, and what to do about it.
-pub(super) fn folder(path: &Path) -> Fault {
+pub(crate) fn folder(path: &Path) -> Fault {
     let names: Vec<String> = std::fs::read_dir(path)
         .into_iter()
         .flatten()

@@ -91,7 +91,7 @@ impl TensorData {
     }
 
     /// The element at `i`, counted row-major, as [`TensorData::to_f64`] has it; 0 behind the last.
-    pub(super) fn element(&self, i: usize) -> f64 {
+    pub(crate) fn element(&self, i: usize) -> f64 {
         let size = self.dtype.size();
         let mut value = 0.0;
         let bytes = i.checked_mul(size).and_then(|start| self.bytes.get(start..start.checked_add(size)?));
@@ -100,7 +100,7 @@ impl TensorData {
     }
 
     /// Replaces the element at `i` by the nearest that its type has; behind the last it changes nothing.
-    pub(super) fn set_element(&mut self, i: usize, value: f64) {
+    pub(crate) fn set_element(&mut self, i: usize, value: f64) {
         let size = self.dtype.size();
         let Some(place) = self.bytes.get_mut(i * size..(i + 1) * size) else { return };
         let single = value as f32;
@@ -126,7 +126,7 @@ impl TensorData {
     }
 
     /// Whether the bytes are as many as type and shape ask for, else what they should be.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         match elements(&self.shape).and_then(|n| n.checked_mul(self.dtype.size())) {
             Some(expected) if expected == self.bytes.len() => Ok(()),
             expected => Err(format!(
@@ -162,7 +162,7 @@ fn each_f64(dtype: DType, bytes: &[u8], sink: impl FnMut(f64)) {
 }
 
 /// Product of the dimensions; zero if any is, whatever the others are.
-pub(super) fn elements(shape: &[usize]) -> Option<usize> {
+pub(crate) fn elements(shape: &[usize]) -> Option<usize> {
     if shape.contains(&0) {
         return Some(0);
     }
@@ -330,7 +330,7 @@ fn keys(entries: &[(Value, Value)]) -> String {
 
 /// A dictionary key that could be compared; two equal ones in one dictionary are a mistake.
 #[derive(PartialEq, Eq, Hash)]
-pub(super) enum Key<'a> {
+pub(crate) enum Key<'a> {
     None,
     Bool(bool),
     Int(i64),
@@ -346,7 +346,7 @@ pub(super) enum Key<'a> {
 
 impl<'a> Key<'a> {
     /// `None` for what Python cannot hash.
-    pub(super) fn of(value: &'a Value) -> Option<Self> {
+    pub(crate) fn of(value: &'a Value) -> Option<Self> {
         Some(match value {
             Value::None => Self::None,
             Value::Bool(v) => Self::Bool(*v),
@@ -365,7 +365,7 @@ impl<'a> Key<'a> {
 }
 
 /// Checks that keys can be hashed and are distinct; else says which is not.
-pub(super) fn check_keys<'a>(keys: impl Iterator<Item = &'a Value>) -> Result<(), String> {
+pub(crate) fn check_keys<'a>(keys: impl Iterator<Item = &'a Value>) -> Result<(), String> {
     let mut seen = std::collections::HashSet::new();
     for key in keys {
         let Some(comparable) = Key::of(key) else {

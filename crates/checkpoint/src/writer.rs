@@ -15,7 +15,7 @@ use super::value::{TensorData, Value, check_keys, elements};
 use escape_files::write_atomically;
 
 /// Writes a checkpoint; see [`super::write`].
-pub(super) fn write(path: &Path, value: &Value) -> Result<(), CheckpointError> {
+pub(crate) fn write(path: &Path, value: &Value) -> Result<(), CheckpointError> {
     let mut pickler = Pickler { out: vec![0x80, 2], memo: HashMap::new(), tensors: Vec::new() };
     pickler.value(value, "", 0).map_err(|e| e.in_file(path))?;
     pickler.out.push(b'.');

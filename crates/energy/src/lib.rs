@@ -1,4 +1,4 @@
-//! Activity counts to energy: the published model and honest ones.
+//! Activity counts to energy: the published model and itemised ones.
 //!
 //! Everything here is arithmetic on counts: how many neurons a layer has, how often they fired, how many
 //! accumulates the arriving spikes caused. No network runs, and nothing is measured on a chip.
@@ -19,12 +19,12 @@
 //! ```
 
 mod activity;
-mod honest;
+mod itemised;
 mod model;
 mod published;
 
 pub use activity::{EnergyError, LayerActivity, LayerKind, NetworkActivity};
-pub use honest::{Breakdown, Component, Entry, Totals, energy, per_step, quantised_bits};
+pub use itemised::{Breakdown, Component, Entry, Totals, energy, per_step, quantised_bits};
 pub use model::{
     ANN, Arithmetic, FP32, HOROWITZ, INT8, INT32, Memory, Model, Store, ann_name, is_baseline, models,
     quantised,

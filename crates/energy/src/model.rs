@@ -91,7 +91,7 @@ impl Memory {
     }
 }
 
-/// An honest model: a number format for both networks, and whether memory counts.
+/// An itemised model: a number format for both networks, and whether memory counts.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Model {
     /// Name in tables.

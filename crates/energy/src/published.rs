@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::activity::{EnergyError, NetworkActivity, count};
-use crate::honest::{Component, Entry};
+use crate::itemised::{Component, Entry};
 use crate::model::ANN;
 
 /// Name of this model in tables.

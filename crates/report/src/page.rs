@@ -180,7 +180,7 @@ fn summary(run: &Run) -> String {
             times(saving)
         ));
     }
-    let arithmetic = tally.honest().and_then(|model| {
+    let arithmetic = tally.itemised().and_then(|model| {
         let saving = tally.saving(&model, ANN, &s.network)?;
         let mut text = format!(
             "Counting every layer, every arriving spike and every membrane update, it needs <b>{}</b> than the ANN in {} \
@@ -196,7 +196,7 @@ fn summary(run: &Run) -> String {
         Some(text + ".")
     });
     out.extend(arithmetic);
-    let memory = tally.honest_with_memory().and_then(|model| {
+    let memory = tally.itemised_with_memory().and_then(|model| {
         let saving = tally.saving(&model, ANN, &s.network)?;
         let format = escape(model.trim_end_matches("+memory"));
         Some(format!("With the traffic to memory it needs <b>{}</b> than the {format} ANN.", times(saving)))

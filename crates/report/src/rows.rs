@@ -7,6 +7,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+pub use escape_energy::LayerKind;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -57,16 +58,6 @@ impl Kind {
     }
 }
 
-/// What a layer computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LayerKind {
-    /// Convolution.
-    Conv,
-    /// Fully connected.
-    Linear,
-}
-
 /// Ranges a column may have to keep to.
 mod check {
     use super::Objection;
@@ -99,18 +90,18 @@ mod check {
 }
 
 macro_rules! table {
-    ($(#[$meta:meta])* $name:ident in $file:literal {
+    ($(#[$meta:meta])* $name:ident $([$flag:ident])? in $file:expr => {
         $($(#[$doc:meta])* $field:ident: $type:ty,)+
     } $(optional { $($(#[$extra_doc:meta])* $extra:ident: $extra_type:ty,)+ })?
     check $self:ident { $($check:expr;)* }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-        pub struct $name {
+        pub struct $name $(<const $flag: bool>)? {
             $($(#[$doc])* pub $field: $type,)+
             $($($(#[$extra_doc])* #[serde(default)] pub $extra: $extra_type,)+)?
         }
 
-        impl Row for $name {
+        impl $(<const $flag: bool>)? Row for $name $(<$flag>)? {
             const FILE: &'static str = $file;
             const COLUMNS: &'static [&'static str] = &[$(stringify!($field)),+ $($(, stringify!($extra))+)?];
             const REQUIRED: &'static [&'static str] = &[$(stringify!($field)),+];
@@ -123,8 +114,8 @@ macro_rules! table {
 }
 
 table! {
-    /// One epoch of an ANN's training.
-    Training in "training.csv" {
+    /// One epoch of a training, or of a fine-tuning.
+    Epoch[FINETUNING] in if FINETUNING { "finetune.csv" } else { "training.csv" } => {
         /// The network or stage.
         network: String,
         /// From 1; 0 is the network that was given, before it was trained.
@@ -155,42 +146,14 @@ table! {
     }
 }
 
-table! {
-    /// One epoch of a spiking network's fine-tuning; the columns of [`Training`].
-    Finetune in "finetune.csv" {
-        /// The network.
-        network: String,
-        /// From 1; 0 is the network that was given, before it was trained.
-        epoch: u32,
-        /// Mean loss over the training samples; `NaN` if it diverged, empty at epoch 0.
-        train_loss: Option<f64>,
-        /// Share of training samples classified correctly; empty at epoch 0.
-        train_accuracy: Option<f64>,
-        /// Mean loss over the samples that the epoch was judged by.
-        test_loss: f64,
-        /// Share of them classified correctly.
-        test_accuracy: f64,
-        /// Wall time of the epoch.
-        seconds: f64,
-    } optional {
-        /// Mean share of the samples of each class classified correctly, as [`Self::test_accuracy`].
-        test_balanced_accuracy: Option<f64>,
-        /// Mean F1 over the classes, likewise.
-        test_macro_f1: Option<f64>,
-        /// What the epoch was judged by: the `test` split, or recordings `held-out` of the training split.
-        judged_on: Option<String>,
-    } check self {
-        check::named("network", &self.network);
-        check::share("train_accuracy", self.train_accuracy.unwrap_or_default());
-        check::share("test_balanced_accuracy", self.test_balanced_accuracy.unwrap_or_default());
-        check::share("test_macro_f1", self.test_macro_f1.unwrap_or_default());
-        check::share("test_accuracy", self.test_accuracy);
-    }
-}
+/// One epoch of an ANN's training.
+pub type Training = Epoch<false>;
+/// One epoch of a spiking network's fine-tuning.
+pub type Finetune = Epoch<true>;
 
 table! {
     /// One network evaluated once. A later row for the same network, preset, encoder and T replaces an earlier.
-    Evaluation in "evaluations.csv" {
+    Evaluation in "evaluations.csv" => {
         /// The network; `activity.csv`, `confusion.csv` and `energy.csv` call it the same.
         network: String,
         /// How it came to be.
@@ -232,7 +195,7 @@ table! {
 
 table! {
     /// What one layer did on average for one sample.
-    Activity in "activity.csv" {
+    Activity in "activity.csv" => {
         /// The network.
         network: String,
         /// `published` or `default`.
@@ -270,7 +233,7 @@ table! {
 
 table! {
     /// How often samples of one class were taken for another.
-    Confusion in "confusion.csv" {
+    Confusion in "confusion.csv" => {
         /// The network.
         network: String,
         /// The true class, from 0.
@@ -292,7 +255,7 @@ table! {
 
 table! {
     /// One value of the recording shown.
-    Recording in "recording.csv" {
+    Recording in "recording.csv" => {
         /// From 0.
         contact: u32,
         /// From 0, 1/30 ms apart unless the manifest has a `sample_rate_hz`.
@@ -308,7 +271,7 @@ table! {
 
 table! {
     /// One spike of the recording's Poisson encoding.
-    InputSpike in "input_spikes.csv" {
+    InputSpike in "input_spikes.csv" => {
         /// From 0.
         step: u32,
         /// From 0.
@@ -329,7 +292,7 @@ table! {
 
 table! {
     /// One spike of one neuron, for the recording shown.
-    Raster in "raster.csv" {
+    Raster in "raster.csv" => {
         /// The network.
         network: String,
         /// The layer.
@@ -345,7 +308,7 @@ table! {
 
 table! {
     /// What one layer did at one step, on average for one sample.
-    Step in "steps.csv" {
+    Step in "steps.csv" => {
         /// The network.
         network: String,
         /// The layer.
@@ -365,8 +328,8 @@ table! {
 
 table! {
     /// Energy of one part of one layer, per sample.
-    Energy in "energy.csv" {
-        /// `published`, or the name of an honest model.
+    Energy in "energy.csv" => {
+        /// `published`, or the name of an itemised model.
         model: String,
         /// `ann`, `ann-Bbit` for the ANN quantised to B bits, or a spiking network.
         network: String,
@@ -385,7 +348,7 @@ table! {
 
 table! {
     /// Energy spent up to and with one step, per sample.
-    EnergyStep in "energy_steps.csv" {
+    EnergyStep in "energy_steps.csv" => {
         /// As in [`Energy`].
         model: String,
         /// As in [`Energy`]; an ANN's value is the same at all steps, one row is enough.

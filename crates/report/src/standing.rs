@@ -161,7 +161,7 @@ pub(crate) fn best_spiking(run: &Run) -> Option<&Evaluation> {
 fn is_better(run: &Run, e: &Evaluation, than: &Evaluation) -> bool {
     let tally = Tally::of(run);
     let energy = |e: &Evaluation| {
-        let known = tally.honest().filter(|_| has_energy(run, e));
+        let known = tally.itemised().filter(|_| has_energy(run, e));
         known.and_then(|model| tally.total(&model, &e.network)).unwrap_or(f64::INFINITY)
     };
     let decides = |e: &Evaluation| worthless(run, e).is_none();

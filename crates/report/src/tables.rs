@@ -188,8 +188,9 @@ fn table1(run: &Run) -> Option<Table> {
         table.numeric("energy, published".to_owned());
         table.numeric("saving, published".to_owned());
     }
-    let honest: Vec<String> = [tally.honest(), tally.honest_with_memory()].into_iter().flatten().collect();
-    for model in &honest {
+    let itemised: Vec<String> =
+        [tally.itemised(), tally.itemised_with_memory()].into_iter().flatten().collect();
+    for model in &itemised {
         table.numeric(format!("saving, {model}"));
     }
     table.study("study: accuracy");
@@ -234,7 +235,7 @@ fn table1(run: &Run) -> Option<Table> {
             row.push(normalised.map_or_else(|| NONE.to_owned(), |n| text::significant(n, 3)));
             row.push(saving(PUBLISHED).map_or_else(|| NONE.to_owned(), text::ratio));
         }
-        for model in &honest {
+        for model in &itemised {
             row.push(saving(model).map_or_else(|| NONE.to_owned(), text::ratio));
         }
         row.push(study::accuracy(e.kind, &e.network));

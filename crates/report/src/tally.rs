@@ -38,12 +38,12 @@ impl<'a> Tally<'a> {
         let ratio = self.total(model, above)? / self.total(model, below)?;
         (ratio.is_finite() && ratio > 0.0).then_some(ratio)
     }
-    /// The model that stands for honest arithmetic: `fp32`, else the first that is not the published one.
-    pub(crate) fn honest(&self) -> Option<String> {
+    /// The model that stands for itemised arithmetic: `fp32`, else the first that is not the published one.
+    pub(crate) fn itemised(&self) -> Option<String> {
         self.preferred(|m| !m.ends_with("+memory"), "fp32")
     }
-    /// The model that stands for honest arithmetic and memory traffic.
-    pub(crate) fn honest_with_memory(&self) -> Option<String> {
+    /// The model that stands for itemised arithmetic and memory traffic.
+    pub(crate) fn itemised_with_memory(&self) -> Option<String> {
         self.preferred(|m| m.ends_with("+memory"), "fp32+memory")
     }
     fn preferred(&self, fits: impl Fn(&str) -> bool, first: &str) -> Option<String> {

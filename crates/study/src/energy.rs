@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::Result;
 use escape_energy::{
-    ANN, Entry, LayerActivity, LayerKind, NetworkActivity, Published, Totals, energy, models, per_step,
-    published, published_entries, quantised_bits,
+    ANN, Entry, LayerActivity, NetworkActivity, Published, Totals, energy, models, per_step, published,
+    published_entries, quantised_bits,
 };
 use escape_report::rows::{self, Activity, Energy, EnergyStep, Row, Step};
 use serde::Serialize;
@@ -152,10 +152,7 @@ fn measured(activity: &[Activity], network: &str) -> NetworkActivity {
     let rows = || latest.iter();
     let layers = rows().map(|r| LayerActivity {
         layer: r.layer.clone(),
-        kind: match r.kind {
-            rows::LayerKind::Conv => LayerKind::Conv,
-            rows::LayerKind::Linear => LayerKind::Linear,
-        },
+        kind: r.kind,
         macs: r.macs,
         neurons: r.neurons,
         weights: r.weights,

@@ -11,7 +11,7 @@ use escape_report::rows::Kind;
 use escape_snn_core::evaluate::{Labelled, evaluate};
 
 use crate::load::Simulation;
-use crate::measured::{Judged, Measured, Simulated};
+use crate::measured::{Findings, Measured, Simulated};
 use crate::session::Session;
 
 /// Measures an ANN.
@@ -32,7 +32,7 @@ pub fn ann(
         logits.extend_from_slice(batch);
         progress.tick(batch.len() / CLASSES)
     })?;
-    let result = Judged::Artificial { metrics, logits };
+    let result = Findings::Artificial { metrics, logits };
     Ok(Measured { network: network.to_owned(), kind: Kind::Ann, epoch: None, result })
 }
 
@@ -63,5 +63,5 @@ pub fn snn(
     let labelled = Labelled { x: &recordings.x, y: &recordings.y };
     let found = evaluate(&engine, labelled, &mut encoder, longest, batch_size, &mut |n| progress.part(n))?;
     let simulated = Simulated { preset, encoding, steps, moments, layers, found };
-    Ok(Measured { network: network.to_owned(), kind, epoch, result: Judged::Spiking(Box::new(simulated)) })
+    Ok(Measured { network: network.to_owned(), kind, epoch, result: Findings::Spiking(Box::new(simulated)) })
 }

@@ -14,7 +14,7 @@ use escape_snn_core::rules::Preset;
 use crate::folder::write_csv;
 use crate::notes;
 
-/// A network, judged.
+/// What was measured of a network.
 pub struct Measured {
     /// What every table calls it.
     pub network: String,
@@ -23,11 +23,11 @@ pub struct Measured {
     /// The epoch of training that was kept, where that is to be told.
     pub epoch: Option<u32>,
     /// What was found.
-    pub result: Judged,
+    pub result: Findings,
 }
 
-/// What it was judged by.
-pub enum Judged {
+/// The results themselves.
+pub enum Findings {
     /// An ANN: one pass a recording.
     Artificial {
         /// Accuracy, loss and confusion.
@@ -59,24 +59,24 @@ impl Measured {
     /// Accuracy, loss and confusion, for a spiking network at its T.
     pub fn metrics(&self) -> &Metrics {
         match &self.result {
-            Judged::Artificial { metrics, .. } => metrics,
-            Judged::Spiking(simulated) => &simulated.found.by_step[simulated.steps - 1],
+            Findings::Artificial { metrics, .. } => metrics,
+            Findings::Spiking(simulated) => &simulated.found.by_step[simulated.steps - 1],
         }
     }
 
     /// The simulation, of a spiking network.
     pub fn simulated(&self) -> Option<&Simulated> {
         match &self.result {
-            Judged::Artificial { .. } => None,
-            Judged::Spiking(simulated) => Some(simulated),
+            Findings::Artificial { .. } => None,
+            Findings::Spiking(simulated) => Some(simulated),
         }
     }
 
     /// The readout, after the last step of a spiking network: N x K.
     pub fn logits(&self) -> &[f32] {
         match &self.result {
-            Judged::Artificial { logits, .. } => logits,
-            Judged::Spiking(simulated) => &simulated.found.logits,
+            Findings::Artificial { logits, .. } => logits,
+            Findings::Spiking(simulated) => &simulated.found.logits,
         }
     }
 
@@ -86,7 +86,7 @@ impl Measured {
     /// # Errors
     /// A table cannot be read or written.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        if let Judged::Spiking(simulated) = &self.result {
+        if let Findings::Spiking(simulated) = &self.result {
             let preset = simulated.preset.to_string();
             put(folder, &simulated.activity(&self.network), |row: &Activity| {
                 (&row.network, &row.preset, row.timesteps) == (&self.network, &preset, simulated.steps as u32)
@@ -127,8 +127,8 @@ impl Measured {
             macro_f1: Some(metrics.macro_f1()),
         };
         match &self.result {
-            Judged::Artificial { metrics, .. } => vec![row(None, metrics)],
-            Judged::Spiking(simulated) => {
+            Findings::Artificial { metrics, .. } => vec![row(None, metrics)],
+            Findings::Spiking(simulated) => {
                 let at = |&t: &usize| Evaluation {
                     preset: simulated.preset.to_string(),
                     encoder: simulated.encoding.to_string(),

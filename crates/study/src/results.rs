@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use escape_data::{ReadOptions, Split};
 use escape_energy::{ANN, is_baseline};
 use escape_report::rows::{
-    Activity, Confusion, Energy, EnergyStep, Evaluation, Finetune, Kind, Raster, Row, Step, Training,
+    Activity, Confusion, Energy, EnergyStep, Epoch, Evaluation, Finetune, Kind, Raster, Row, Step, Training,
     read_csv,
 };
 use escape_snn_core::encode::Encoding;
@@ -359,19 +359,19 @@ impl<'a> Results<'a> {
         if !is_of_training(path) || same(&beside, self.folder) {
             return Ok(());
         }
-        if kind == Kind::Ann {
-            let mut rows: Vec<Training> = read_csv(&beside.join(Training::FILE))?.unwrap_or_default();
-            rows.iter_mut().for_each(|row| row.network.clone_from(&self.network));
-            return put_some(self.folder, &rows, |row| row.network == self.network);
+        match kind {
+            Kind::Ann => self.take_rows_over::<false>(&beside),
+            Kind::Converted | Kind::Finetuned => self.take_rows_over::<true>(&beside),
         }
-        let mut rows: Vec<Finetune> = read_csv(&beside.join(Finetune::FILE))?.unwrap_or_default();
-        rows.iter_mut().for_each(|row| row.network.clone_from(&self.network));
-        put_some(self.folder, &rows, |row| row.network == self.network)
     }
-}
 
-fn put_some<R: Row + Clone>(folder: &Path, rows: &[R], replaced: impl Fn(&R) -> bool) -> Result<()> {
-    if rows.is_empty() { Ok(()) } else { put(folder, rows, replaced) }
+    /// Takes the log of a training, or of a fine-tuning, over from the folder beside.
+    fn take_rows_over<const FINETUNING: bool>(&self, beside: &Path) -> Result<()> {
+        let file = Epoch::<FINETUNING>::FILE;
+        let mut rows: Vec<Epoch<FINETUNING>> = read_csv(&beside.join(file))?.unwrap_or_default();
+        rows.iter_mut().for_each(|row| row.network.clone_from(&self.network));
+        if rows.is_empty() { Ok(()) } else { put(self.folder, &rows, |row| row.network == self.network) }
+    }
 }
 
 fn has_rows<R: Row>(folder: &Path, which: impl Fn(&R) -> bool) -> Result<bool> {

@@ -106,7 +106,7 @@ pub fn run(session: &Session, config: &Config, folder: &Path, resume: bool) -> R
         None => load(&train_ann(session, config, folder, &data)?, &Selection::default())?,
     };
     let run = Run { session, config, folder, data, test, ann, ann_checkpoint };
-    run.judge_ann()?;
+    run.measure_ann()?;
     for route in &config.convert {
         run.convert(route)?;
     }
@@ -246,8 +246,8 @@ fn copy_rows<R: Row + Clone>(from: &Path, to: &Path, theirs: impl Fn(&R) -> bool
 }
 
 impl Run<'_> {
-    /// Whether a resumed run judged this network already.
-    fn judged(&self, network: &str) -> Result<bool> {
+    /// Whether an interrupted run has measured this network already.
+    fn is_measured(&self, network: &str) -> Result<bool> {
         let rows: Vec<Evaluation> = read_csv(&self.folder.join(EVALUATIONS))?.unwrap_or_default();
         Ok(rows.iter().any(|r| r.network == network))
     }
@@ -260,8 +260,8 @@ impl Run<'_> {
         self.test.head(limit.unwrap_or(usize::MAX))
     }
 
-    fn judge_ann(&self) -> Result<()> {
-        if self.judged("ann")? {
+    fn measure_ann(&self) -> Result<()> {
+        if self.is_measured("ann")? {
             return Ok(());
         }
         let batch = self.config.evaluate.batch_size;
@@ -293,7 +293,7 @@ impl Run<'_> {
             self.session.note(format!("{}: thresholds {}", route.name, thresholds.join(", ")));
         }
         let test = self.test(route.test_samples);
-        self.judge(&route.name, (Kind::Converted, None), route.timesteps, &route.also_at, &test)
+        self.measure(&route.name, (Kind::Converted, None), route.timesteps, &route.also_at, &test)
     }
 
     fn finetune(&self, index: usize) -> Result<()> {
@@ -327,7 +327,7 @@ impl Run<'_> {
             checkpoint(&report.checkpoint)?.save(&path)?;
         }
         let best = checkpoint(&path)?.epoch.and_then(|e| u32::try_from(e).ok());
-        self.judge(&job.name, (Kind::Finetuned, best), job.timesteps, &[], &self.test)
+        self.measure(&job.name, (Kind::Finetuned, best), job.timesteps, &[], &self.test)
     }
 
     /// A spiking network from the run folder.
@@ -339,8 +339,8 @@ impl Run<'_> {
         Ok(Simulation { network: loaded.network, encoding: loaded.encoding, steps })
     }
 
-    /// Judges a spiking network from the run folder.
-    fn judge(
+    /// Measures a spiking network of the run folder.
+    fn measure(
         &self,
         name: &str,
         how: (Kind, Option<u32>),
@@ -348,7 +348,7 @@ impl Run<'_> {
         also_at: &[usize],
         test: &Recordings,
     ) -> Result<()> {
-        if self.judged(name)? {
+        if self.is_measured(name)? {
             return Ok(());
         }
         let chosen = self.simulation(&self.checkpoint_of(name), steps)?;

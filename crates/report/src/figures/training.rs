@@ -5,15 +5,16 @@ use serde::{Deserialize, Serialize};
 use super::{Chapter, Gallery, Plan, WIDTH};
 use crate::error::ReportError;
 use crate::plot::{Axis, Plot, Swatch, legend};
-use crate::rows::{Finetune, Row, Training};
+use crate::rows::{Epoch, Finetune, Row, Training};
 use crate::run::{Run, distinct};
 use crate::scene::{Area, Dash, Ink, Scene, Type};
 
 /// The split of what was trained on; every other is what judged.
 const TRAIN: &str = "train";
 
+/// What is drawn: one of an epoch's values.
 #[derive(Serialize, Deserialize)]
-struct Epoch {
+struct Point {
     network: String,
     epoch: u32,
     measure: String,
@@ -21,49 +22,40 @@ struct Epoch {
     value: f64,
 }
 
-/// Network and epoch, what judged it, and loss and accuracy in training and judged.
-type Judged<'a> = (&'a str, u32, Option<&'a str>, [Option<f64>; 4]);
-
-fn derive<'a>(rows: impl Iterator<Item = Judged<'a>>) -> Vec<Epoch> {
-    rows.flat_map(|(network, epoch, judged_on, values)| {
-        // Earlier versions had nothing but the test split to judge by, and did not say so.
-        let judged = judged_on.unwrap_or("test");
-        let names = [("loss", TRAIN), ("loss", judged), ("accuracy", TRAIN), ("accuracy", judged)];
-        // Before the first epoch nothing was trained on yet.
-        let measured = names.into_iter().zip(values).filter_map(|(name, value)| Some((name, value?)));
-        measured.map(move |((measure, split), value)| Epoch {
-            network: network.to_owned(),
-            epoch,
-            measure: measure.to_owned(),
-            split: split.to_owned(),
-            value,
+/// Loss and accuracy of every epoch, in training and judged.
+fn derive<const FINETUNING: bool>(rows: &[Epoch<FINETUNING>]) -> Vec<Point> {
+    rows.iter()
+        .flat_map(|row| {
+            // Earlier versions had nothing but the test split to judge by, and did not say so.
+            let judged = row.judged_on.as_deref().unwrap_or("test");
+            let values = [
+                ("loss", TRAIN, row.train_loss),
+                ("loss", judged, Some(row.test_loss)),
+                ("accuracy", TRAIN, row.train_accuracy),
+                ("accuracy", judged, Some(row.test_accuracy)),
+            ];
+            // Before the first epoch nothing was trained on yet.
+            values.into_iter().filter_map(|(measure, split, value)| {
+                Some(Point {
+                    network: row.network.clone(),
+                    epoch: row.epoch,
+                    measure: measure.to_owned(),
+                    split: split.to_owned(),
+                    value: value?,
+                })
+            })
         })
-    })
-    .collect()
+        .collect()
 }
 
 pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
     if gallery.has(run, "Figure 3, training of the ANN", &[Training::FILE]) {
-        let rows = run.training.iter().flatten().map(|r| {
-            (
-                r.network.as_str(),
-                r.epoch,
-                r.judged_on.as_deref(),
-                [r.train_loss, Some(r.test_loss), r.train_accuracy, Some(r.test_accuracy)],
-            )
-        });
-        one(gallery, "fig3_training", Training::FILE, "Training of the ANN", &derive(rows))?;
+        let points = derive(run.training.as_deref().unwrap_or_default());
+        one(gallery, "fig3_training", Training::FILE, "Training of the ANN", &points)?;
     }
     if gallery.has(run, "Figure 3, fine-tuning of the spiking network", &[Finetune::FILE]) {
-        let rows = run.finetune.iter().flatten().map(|r| {
-            (
-                r.network.as_str(),
-                r.epoch,
-                r.judged_on.as_deref(),
-                [r.train_loss, Some(r.test_loss), r.train_accuracy, Some(r.test_accuracy)],
-            )
-        });
-        one(gallery, "fig3_finetune", Finetune::FILE, "Fine-tuning of the spiking network", &derive(rows))?;
+        let points = derive(run.finetune.as_deref().unwrap_or_default());
+        one(gallery, "fig3_finetune", Finetune::FILE, "Fine-tuning of the spiking network", &points)?;
     }
     Ok(())
 }
@@ -73,7 +65,7 @@ fn one(
     stem: &str,
     file: &'static str,
     title: &str,
-    epochs: &[Epoch],
+    epochs: &[Point],
 ) -> Result<(), ReportError> {
     if epochs.is_empty() {
         gallery.leave_out(&format!("Figure 3, {}", title.to_lowercase()), &[file], "has no rows");
@@ -93,14 +85,14 @@ fn one(
 }
 
 /// What the epochs were judged by, in words.
-fn judges(epochs: &[Epoch]) -> Vec<String> {
+fn judges(epochs: &[Point]) -> Vec<String> {
     let splits = distinct(epochs.iter().map(|e| e.split.as_str()).filter(|split| *split != TRAIN));
     let words =
         |split: String| if split == "test" { "test split".to_owned() } else { format!("{split} recordings") };
     splits.into_iter().map(words).collect()
 }
 
-fn draw(title: &str, epochs: &[Epoch]) -> Scene {
+fn draw(title: &str, epochs: &[Point]) -> Scene {
     let networks = distinct(epochs.iter().map(|e| e.network.as_str()));
     let mut scene = Scene::new(WIDTH, 340.0, title);
     let mut entries: Vec<(Swatch, String)> = networks

@@ -236,7 +236,7 @@ pub fn train(
     let mut warnings = Vec::new();
     let name = recipe.arch.to_string();
     let log = |trainer: &Trainer| {
-        write_csv(&folder.join(LOG), &epoch_rows!(Training, name, judged_on, trainer.history()))
+        write_csv::<Training>(&folder.join(LOG), &epoch_rows(&name, judged_on, trainer.history()))
     };
     let mut trainer = if last.exists() {
         let trainer = Trainer::resume(load(&last)?, options, &load::checkpoint(&last)?)?;

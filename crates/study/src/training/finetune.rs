@@ -177,7 +177,7 @@ pub fn finetune(
     let device = session.device()?;
     let mut warnings = Vec::new();
     let log = |tuner: &FineTuner| {
-        write_csv(&job.folder.join(LOG), &epoch_rows!(Finetune, job.name, judged_on, tuner.history()))
+        write_csv::<Finetune>(&job.folder.join(LOG), &epoch_rows(&job.name, judged_on, tuner.history()))
     };
     let load = |path: &PathBuf| -> Result<_> {
         let saved = load::checkpoint(path)?;

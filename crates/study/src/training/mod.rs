@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use escape_checkpoint::input::KnownInput;
 use escape_data::Recordings;
 use escape_model::train::{EpochResult, Event, History, hold_out};
+use escape_report::rows::Epoch;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -242,28 +243,26 @@ fn hash_values(hasher: &mut Sha256, values: &[f32]) {
     }
 }
 
-/// A row of training.csv or finetune.csv, whose columns are the same.
-macro_rules! epoch_rows {
-    ($row:ident, $network:expr, $judged_on:expr, $history:expr) => {
-        $history
-            .epochs()
-            .iter()
-            .map(|e| $row {
-                network: $network.to_string(),
-                epoch: e.epoch as u32,
-                train_loss: e.train_loss,
-                train_accuracy: e.train_accuracy,
-                test_loss: e.test_loss,
-                test_accuracy: e.test_accuracy,
-                seconds: e.seconds,
-                test_balanced_accuracy: Some(e.test_balanced_accuracy),
-                test_macro_f1: Some(e.test_macro_f1),
-                judged_on: Some($judged_on.to_string()),
-            })
-            .collect::<Vec<_>>()
+/// The rows of a network's `training.csv`, or of its `finetune.csv`.
+fn epoch_rows<const FINETUNING: bool>(
+    network: &str,
+    judged_on: &str,
+    history: &History,
+) -> Vec<Epoch<FINETUNING>> {
+    let row = |e: &EpochResult| Epoch {
+        network: network.to_owned(),
+        epoch: e.epoch as u32,
+        train_loss: e.train_loss,
+        train_accuracy: e.train_accuracy,
+        test_loss: e.test_loss,
+        test_accuracy: e.test_accuracy,
+        seconds: e.seconds,
+        test_balanced_accuracy: Some(e.test_balanced_accuracy),
+        test_macro_f1: Some(e.test_macro_f1),
+        judged_on: Some(judged_on.to_owned()),
     };
+    history.epochs().iter().map(row).collect()
 }
-pub(crate) use epoch_rows;
 
 /// What to say when the user stopped a training.
 pub fn interrupted(last: &Path, epochs: usize) -> anyhow::Error {
