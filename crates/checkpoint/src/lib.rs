@@ -1,7 +1,7 @@
 //! Checkpoints of PyTorch, read and written without Python.
 //!
 //! * [`read()`] and [`write()`]: any file of `torch.save` or safetensors as a [`Value`], and back.
-//! * [`Checkpoint`]: the study's dictionary, on top of them.
+//! * [`Checkpoint`]: the study's dictionary (github.com/shafinulh/ESCAPE_NET_SNN, 2022), on top of them.
 //! * [`match_weights`]: compares a network's parameters with a file's, every key accounted for; [`matched_weights`]: the
 //!   weights of a network of the family.
 //! * [`identify`]: which network a set of weights is. [`input`]: what a network knows of the recordings that it takes.

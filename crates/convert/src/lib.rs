@@ -1,6 +1,6 @@
 //! From a trained ANN to a spiking network.
 //!
-//! * [`balance`]: the study's threshold balancing, on the spiking network as it grows layer by layer.
+//! * [`balance`]: the threshold balancing of the study (github.com/shafinulh/ESCAPE_NET_SNN, 2022), on the spiking network as it grows layer by layer.
 //! * [`activations`]: thresholds from the ANN's own activations, with the spike's amplitude folded into
 //!   the next layer's weights; [`fit`](mod@fit) chooses them for a number of timesteps.
 //! * [`readout`]: how much of the published readout's drive is its own softmax, and a gain against it.

@@ -6,7 +6,7 @@
 //! Units: energies are **picojoules per sample** (one recording classified once) unless a name says otherwise;
 //! spikes and operations are counts per sample, summed over all T steps of the simulation.
 //!
-//! - [`published`] is the study's formula to the letter: the three convolutions only, the layer's own output
+//! - [`published`] is the formula of the study (github.com/shafinulh/ESCAPE_NET_SNN, 2022) to the letter: the three convolutions only, the layer's own output
 //!   rate as its work, MACs without their addition. The study prints its constants as mJ; they are pJ.
 //! - [`energy`] counts what the networks really do, for one [`Model`] out of [`models`]: accumulates caused by
 //!   *arriving* spikes, one membrane update per neuron and step, every layer, and on request the traffic to the

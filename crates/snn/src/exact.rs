@@ -4,11 +4,11 @@
 //! and a spiking neuron turns a difference in the last bit into a spike more or less. Spikes are multiples
 //! of 1 (of 1/4 after pooling), so if a neuron's weights are multiples of some g and no partial sum exceeds
 //! 2^24 g (2^22 g), then every partial sum is a float32 number and nothing is ever rounded. The grid is
-//! chosen for each output neuron from its sum of |w|, the largest value any partial sum can reach. For
+//! chosen for each output channel from its sum of |w|, the largest value any partial sum can reach. For
 //! this network that leaves 9 to 12 bits a weight, and the rounding is far below a threshold.
 
 /// Bits between the largest partial sum and the grid so that sums of float32 spikes are exact; less
-/// log2 of the pooling window.
+/// log2 of the number of values in a pooling window.
 pub const SPIKE_BITS: i32 = 24;
 /// Likewise where a recording, on a grid of 2^-24, is summed in float64: 53 bits less the recording's 24.
 pub const ANALOG_BITS: i32 = 29;

@@ -1,4 +1,4 @@
-//! PyTorch's CPU generator. The keyed one is [`escape_network::rng::philox4x32`].
+//! PyTorch's CPU generator. The default preset's, which is keyed by seed, recording, step and pixel, is [`escape_network::rng::philox4x32`].
 
 /// The Mersenne twister as PyTorch's CPU generator runs it (Matsumoto and Nishimura 1998, `mt19937`), and
 /// its float32 uniform: the low 24 bits of one output over 2^24. Equal seeds give the numbers of

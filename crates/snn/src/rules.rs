@@ -7,7 +7,7 @@ use crate::encode::{Encoder, Encoding};
 use crate::neuron::Firing;
 use crate::random::TorchGenerator;
 
-/// What a simulation does, rule by rule. Nothing else asks which preset it is.
+/// What a simulation does, rule by rule. No code that simulates or trains asks which preset it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rules {
     /// The name under which files and tables have these rules.

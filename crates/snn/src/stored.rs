@@ -1,4 +1,4 @@
-//! Spiking networks in checkpoints: the study's dictionary, with the preset and the encoder as keys of our own.
+//! Spiking networks in checkpoints: the study's dictionary ([`escape_checkpoint::Checkpoint`]), with the preset and the encoder as keys of our own.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! Surrogate-gradient backpropagation through time, in closed form, and fine-tuning with it.
+//! Spike timing dependent backpropagation (STDB, Rathi et al., ICLR 2020): surrogate gradients through time, by a recurrence
+//! derived by hand instead of autograd, and fine-tuning with them.
 //!
 //! * [`surrogate`]: what stands in for the derivative of a spike.
 //! * [`scan`]: the recurrence backwards in time, for a plane of neurons; plain slices.

@@ -1,4 +1,4 @@
-//! The recurrence of a plane of neurons, forwards with a trace and backwards in time; plain slices.
+//! Backwards in time through a plane of neurons, over the m that `step_all_traced` left; plain slices.
 //!
 //! Letters: T timesteps, n neurons of a plane. For each neuron u is the membrane potential, v the potential
 //! that decides (u before the input arrives, or the integrated one after it), m = v/theta - 1, s = \[m > 0\],

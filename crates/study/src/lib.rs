@@ -1,4 +1,11 @@
 #![doc = include_str!("../README.md")]
+//!
+//! * [`session`]: seed, device, what may be replaced, and who listens.
+//! * `config`, `run`: what a YAML file asks for, and doing it. [`defaults`]: what is done unless told otherwise.
+//! * `training`, `conversion`, `measure`, `spikes`: the single stages; [`measured`]: what a measurement leaves in tables.
+//! * [`results`]: the folder that `evaluate --out` and `spikes --out` add to, with the tables of a run folder.
+//! * [`energy`]: energies from a folder's activity. [`folder`], [`place`]: writing, replacing and locking files.
+//! * [`load`]: recordings and networks from files. [`notes`]: what numbers alone do not say.
 
 #[cfg(feature = "libtorch")]
 pub mod config;

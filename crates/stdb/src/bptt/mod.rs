@@ -1,7 +1,7 @@
 //! Loss and gradients of a whole spiking network, backpropagated through all timesteps.
 //!
-//! The forward pass runs each layer through all steps of a part of the batch and stores m over its synaptic currents (see
-//! [`crate::scan`]); the backward pass overwrites m with dL/dI. The gradients of weights and of incoming frames come from
+//! The forward pass runs each layer through all steps of a part of the batch and stores m over its synaptic currents,
+//! unless those are constant (see [`crate::scan`]); the backward pass overwrites m with dL/dI. The gradients of weights and of incoming frames come from
 //! libtorch, one layer at a time. Parts of the batch are taken one after the other, sized to a memory
 //! budget: the mean loss is a sum over samples, so memory does not grow with the batch.
 //!

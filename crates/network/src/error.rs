@@ -1,0 +1,52 @@
+//! What can be wrong with a network's description.
+
+use crate::sequential::{Layer, MOST_LAYERS, MOST_VALUES, Shape};
+
+/// A network that cannot be.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum NetworkError {
+    /// Recordings of a shape that no network takes.
+    #[error(
+        "input: expected channels x rows x columns of at least 1 and at most {MOST_VALUES} values, got {0}"
+    )]
+    Input(Shape),
+    /// More layers than any network has.
+    #[error("{0} layers, expected at most {MOST_LAYERS}")]
+    Layers(usize),
+    /// A layer that does not fit.
+    #[error("layer {number} ({what}) {why}")]
+    Layer {
+        /// From 1.
+        number: usize,
+        /// Its name and kind.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Nothing to train or to convert.
+    #[error("no layer with weights; a network needs a conv2d or a linear layer")]
+    NoWeights,
+    /// The last layer gives planes.
+    #[error("the last layer gives {0}, expected a feature a class; end with a flatten and a linear layer")]
+    NotFlat(Shape),
+    /// Another number of class names than of outputs.
+    #[error("{named} class name(s) for {outputs} outputs of the last layer")]
+    Classes {
+        /// Names.
+        named: usize,
+        /// Outputs.
+        outputs: usize,
+    },
+    /// Two classes of one name.
+    #[error("the class name '{0}' is there twice")]
+    ClassTwice(String),
+}
+
+impl NetworkError {
+    /// Of a layer by its place from 0.
+    pub(crate) fn layer(index: usize, name: &str, layer: &Layer, why: String) -> Self {
+        let what =
+            if name.is_empty() { layer.kind().to_owned() } else { format!("{name}, {}", layer.kind()) };
+        Self::Layer { number: index + 1, what, why }
+    }
+}
