@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use escape_checkpoint::Checkpoint;
 use escape_model::ann::Ann;
 use escape_network::arch::Architecture;
+use escape_network::family::Family;
 use serde_json::Value;
 use tch::Device;
 
@@ -81,7 +82,8 @@ impl Files {
     }
 
     fn save_network(&self, name: &str, arch: Architecture, contacts: usize, seed: u64) -> PathBuf {
-        let ann = Ann::new(arch, contacts, 100, seed, Device::Cpu).unwrap();
+        let network = Family::published(arch).network(contacts, 100).unwrap();
+        let ann = Ann::new(network, seed, Device::Cpu).unwrap();
         let path = self.path().join(name);
         let checkpoint = Checkpoint {
             accuracy: Some(0.3),

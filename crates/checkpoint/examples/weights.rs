@@ -5,7 +5,7 @@
 use std::error::Error;
 
 use escape_checkpoint::{Checkpoint, TensorData, match_weights};
-use escape_network::arch::{Architecture, CONTACTS, SAMPLES};
+use escape_network::arch::Architecture;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::temp_dir().join(format!("escape-checkpoint-{}.pth", std::process::id()));
@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Checkpoint { weights, ..Checkpoint::default() }.save(&path)?;
 
     let found = Checkpoint::load(&path)?;
-    let expected = Architecture::Modified.parameters(CONTACTS, SAMPLES);
+    let expected = Architecture::Modified.parameters();
     let report = match_weights(&expected, &found.weights);
     println!("{report}");
     assert_eq!((report.missing.len(), report.unused.len()), (4, 0));

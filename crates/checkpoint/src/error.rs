@@ -141,6 +141,18 @@ pub enum CheckpointError {
         /// Every key of the network and of the file.
         report: Box<LoadReport>,
     },
+    /// Recordings that the network in the file cannot take.
+    #[error("{path} is no network for recordings of {contacts} contacts x {samples} samples: {why}")]
+    Network {
+        /// The file.
+        path: PathBuf,
+        /// Rows of the recordings.
+        contacts: usize,
+        /// Their columns.
+        samples: usize,
+        /// What does not fit.
+        why: escape_network::NetworkError,
+    },
     /// Recordings that a network's weights may fit, but not what it knows of them; see [`crate::input`].
     #[error("{0}")]
     OtherInput(String),

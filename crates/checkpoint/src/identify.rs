@@ -6,7 +6,9 @@ use std::fmt;
 use escape_network::arch::{CONTACTS, SAMPLES};
 
 use crate::TensorData;
-use escape_network::arch::{Architecture, Op};
+use escape_network::arch::Architecture;
+use escape_network::family::Family;
+use escape_network::sequential::Layer;
 
 /// What is known of a network whose weights were looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,8 +16,8 @@ use escape_network::arch::{Architecture, Op};
 pub enum Identity {
     /// A member of the ESCAPE-NET family.
     Escape {
-        /// Which one.
-        arch: Architecture,
+        /// Which one, in which width.
+        family: Family,
         /// Features that its first linear layer takes, which depend on the size of the recordings.
         features: usize,
     },
@@ -62,7 +64,7 @@ pub fn prefixes(names: &[String]) -> Vec<String> {
     let all: HashSet<&str> = names.iter().map(String::as_str).collect();
     let mut found = BTreeSet::new();
     for arch in Architecture::ALL {
-        let parameters = arch.parameters(CONTACTS, SAMPLES);
+        let parameters = arch.parameters();
         let Some(((first, _), rest)) = parameters.split_first() else { continue };
         for name in names {
             let Some(prefix) = name.strip_suffix(first.as_str()) else { continue };
@@ -78,9 +80,23 @@ pub fn prefixes(names: &[String]) -> Vec<String> {
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Escape { arch, features } => {
-                write!(f, "the {arch} network of the ESCAPE-NET family")?;
-                match standard_features(arch) == Some(features) {
+            Self::Escape { ref family, features } => {
+                write!(f, "the {} network of the ESCAPE-NET family", family.arch)?;
+                if *family != Family::published(family.arch) {
+                    let convolutions: Vec<String> = family
+                        .convolutions
+                        .iter()
+                        .map(|(channels, (rows, columns))| format!("{channels} of {rows} x {columns}"))
+                        .collect();
+                    write!(
+                        f,
+                        " in another width (convolutions: {}; {} hidden features, {} classes)",
+                        convolutions.join(", "),
+                        family.hidden,
+                        family.classes
+                    )?;
+                }
+                match standard_features(family) == Some(features) {
                     true => write!(f, " for recordings of {CONTACTS} contacts x {SAMPLES} samples"),
                     false => write!(
                         f,
@@ -114,32 +130,32 @@ impl fmt::Display for Identity {
 }
 
 /// Features of the first linear layer for recordings of the published size.
-fn standard_features(arch: Architecture) -> Option<usize> {
-    arch.layers(CONTACTS, SAMPLES).iter().find_map(|layer| match layer.op {
-        Op::Linear { inputs, .. } => Some(inputs),
-        Op::Conv { .. } => None,
-    })
+fn standard_features(family: &Family) -> Option<usize> {
+    let network = family.network(CONTACTS, SAMPLES).ok()?;
+    let flatten = network.layers().iter().position(|l| l.layer == Layer::Flatten)?;
+    Some(network.output_of(flatten).count())
 }
 
 fn shape_of<'a>(weights: &'a [(String, TensorData)], name: &str) -> Option<&'a [usize]> {
     weights.iter().find(|(other, _)| other == name).map(|(_, tensor)| tensor.shape.as_slice())
 }
 
-/// A member of the family has its names and, but for what the size of the recordings decides, its shapes.
-fn escape(weights: &[(String, TensorData)]) -> Option<Identity> {
+/// A member of the family has its names and, in any width, its shapes.
+pub(crate) fn of_family(weights: &[(String, TensorData)]) -> Option<Family> {
     let arch = Architecture::detect(weights.iter().map(|(name, _)| name.as_str()))?;
-    let mut features = None;
-    for (name, expected) in arch.parameters(CONTACTS, SAMPLES) {
-        let found = shape_of(weights, &name)?;
-        match (&expected[..], found) {
-            ([outputs, _], [found_outputs, inputs]) if features.is_none() => {
-                (outputs == found_outputs).then_some(())?;
-                features = Some(*inputs);
-            }
-            _ => (expected == found).then_some(())?,
-        }
-    }
-    Some(Identity::Escape { arch, features: features? })
+    let family = Family::of_shapes(arch, |name| shape_of(weights, name)).ok()?;
+    // How many features the first linear layer has follows from the recordings; every other shape is the family's.
+    let network = family.network(CONTACTS, SAMPLES).ok()?;
+    let fits = |(name, shape): (String, Vec<usize>)| {
+        name == "classifier.0.weight" || shape_of(weights, &name) == Some(&shape[..])
+    };
+    network.parameters().into_iter().all(|p| fits((p.name, p.shape))).then_some(family)
+}
+
+fn escape(weights: &[(String, TensorData)]) -> Option<Identity> {
+    let family = of_family(weights)?;
+    let &[_, features] = shape_of(weights, "classifier.0.weight")? else { return None };
+    Some(Identity::Escape { family, features })
 }
 
 fn vgg(weights: &[(String, TensorData)]) -> Option<Identity> {
@@ -192,14 +208,14 @@ mod tests {
             for (contacts, text) in
                 [(56, "for recordings of 56 contacts x 100"), (64, "for other recordings")]
             {
-                let all = arch.parameters(contacts, 100);
-                let all: Vec<_> = all.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())).collect();
+                let all = Family::published(arch).network(contacts, 100).unwrap().parameters();
+                let all: Vec<_> = all.iter().map(|p| (p.name.as_str(), p.shape.as_slice())).collect();
                 let found = of(&all).to_string();
                 assert!(found.starts_with(&format!("the {arch} network")) && found.contains(text), "{found}");
             }
         }
         // The names alone do not make it.
-        let mut wrong = Architecture::Modified.parameters(56, 100);
+        let mut wrong = Architecture::Modified.parameters();
         wrong[0].1 = vec![64, 3, 3, 3];
         let wrong: Vec<_> = wrong.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())).collect();
         assert!(matches!(of(&wrong), Identity::Vgg { kernel: None, channels: 3, .. }));

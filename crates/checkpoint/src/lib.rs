@@ -27,6 +27,7 @@
 
 mod archive;
 mod budget;
+pub mod description;
 mod dtype;
 mod error;
 mod expand;
@@ -63,7 +64,7 @@ pub use parts::Parts;
 pub use report::{LoadReport, match_weights};
 pub use study::{Checkpoint, Leak, Selection};
 pub use value::{Opaque, TensorData, Value};
-pub use weights::{detect, matched_weights};
+pub use weights::{detect, matched_weights, network_of};
 
 /// How a checkpoint is kept in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

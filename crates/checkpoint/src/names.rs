@@ -8,7 +8,7 @@ use super::error::CheckpointError;
 use super::report::nearest;
 use super::value::TensorData;
 use crate::identify::{Identity, prefixes};
-use escape_network::arch::{Architecture, CONTACTS, SAMPLES};
+use escape_network::arch::Architecture;
 
 /// What PyTorch's `DataParallel` puts before names, and the study's files have.
 pub(crate) const MODULE: &str = "module.";
@@ -210,7 +210,7 @@ fn strip(weights: &mut Weights, prefix: &str) {
 pub(crate) fn without_losses(weights: &mut Weights) -> Vec<String> {
     let names: HashSet<&str> = weights.iter().map(|(name, _)| name.as_str()).collect();
     let member = Architecture::ALL.into_iter().any(|arch| {
-        let parameters = arch.parameters(CONTACTS, SAMPLES);
+        let parameters = arch.parameters();
         parameters.iter().all(|(name, _)| names.contains(name.as_str()))
     });
     let mut losses = Vec::new();
@@ -248,7 +248,7 @@ mod tests {
     }
 
     fn modified(prefix: &str) -> Vec<String> {
-        let parameters = Architecture::Modified.parameters(56, 100);
+        let parameters = Architecture::Modified.parameters();
         parameters.into_iter().map(|(name, _)| format!("{prefix}{name}")).collect()
     }
 

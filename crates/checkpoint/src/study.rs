@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use escape_files::text::shown;
-use escape_network::arch::{CONTACTS, SAMPLES};
 
 use super::error::CheckpointError;
 use super::locate::{Located, locate};
@@ -13,6 +12,7 @@ use super::value::{TensorData, Value};
 use super::{Contents, Format, names};
 use escape_files::text::dims;
 use escape_network::arch::Architecture;
+use escape_network::family::Family;
 
 /// How much of a membrane's potential remains after a step.
 #[derive(Debug, Clone, PartialEq)]
@@ -542,9 +542,18 @@ struct Layers(Vec<(String, String)>);
 
 impl Layers {
     fn of(weights: &Weights) -> Self {
+        let (mut convolutions, mut linears) = (0, 0);
         let arch = Architecture::detect(weights.iter().map(|(name, _)| name.as_str()));
-        let layers = arch.map(|arch| arch.layers(CONTACTS, SAMPLES)).unwrap_or_default();
-        Self(layers.into_iter().map(|layer| (layer.name, layer.key)).collect())
+        let names = arch.into_iter().flat_map(|arch| Family::published(arch).keys());
+        let named = names.map(|key| {
+            let (kind, count) = match key.starts_with("features.") {
+                true => ("conv", &mut convolutions),
+                false => ("linear", &mut linears),
+            };
+            *count += 1;
+            (format!("{kind}{count}"), key)
+        });
+        Self(named.collect())
     }
 
     /// Which layer a name means: `conv1`, `features.0`, either with the network's prefix or a parameter's name.

@@ -1,10 +1,12 @@
-//! The weights of a network of the ESCAPE-NET family in a checkpoint.
+//! The weights of a network in a checkpoint.
 
 use std::path::Path;
 
-use escape_network::arch::{Architecture, CONTACTS, HIDDEN, Layer, SAMPLES, nearest};
+use escape_network::arch::{Architecture, CONTACTS, SAMPLES, nearest};
+use escape_network::family::Family;
+use escape_network::sequential::{Layer, Sequential};
 
-use crate::identify::Identity;
+use crate::identify::{Identity, of_family};
 use crate::input::KnownInput;
 use crate::{Checkpoint, CheckpointError, LoadReport, TensorData, match_weights};
 
@@ -19,20 +21,47 @@ pub fn detect(checkpoint: &Checkpoint) -> Architecture {
     })
 }
 
-/// The checkpoint's weights in the network's own order, every key accounted for.
+/// The network in a checkpoint: the member of the family that its names and shapes are of, in its own width; where they are
+/// of none, the nearest one as published, so that there is something to compare with.
+fn family(checkpoint: &Checkpoint) -> Family {
+    of_family(&checkpoint.weights).unwrap_or_else(|| Family::published(detect(checkpoint)))
+}
+
+/// The network in a checkpoint, for recordings of `contacts` x `samples`.
+///
+/// # Errors
+/// Recordings that are too small for it.
+pub fn network_of(
+    checkpoint: &Checkpoint,
+    path: &Path,
+    contacts: usize,
+    samples: usize,
+) -> Result<Sequential, CheckpointError> {
+    family(checkpoint).network(contacts, samples).map_err(|why| CheckpointError::Network {
+        path: path.to_path_buf(),
+        contacts,
+        samples,
+        why,
+    })
+}
+
+/// The checkpoint's weights in the network's own order, every key accounted for. The number of batches that a batch norm
+/// counted is none.
 ///
 /// # Errors
 /// Anything but a clean match, with the load report.
 pub fn matched_weights(
     checkpoint: &Checkpoint,
     path: &Path,
-    arch: Architecture,
-    contacts: usize,
-    samples: usize,
+    network: &Sequential,
 ) -> Result<Vec<(String, TensorData)>, CheckpointError> {
+    let (contacts, samples) = (network.input().height, network.input().width);
     let known = KnownInput::of(checkpoint);
-    let misfit = known.misfit(path, contacts, samples);
-    let expected = arch.parameters(contacts, samples);
+    let family = family(checkpoint);
+    // Nothing but a file of the study's is taken to know what it does not say.
+    let of_family = family.network(contacts, samples).as_ref() == Ok(network);
+    let misfit = known.misfit(path, contacts, samples).filter(|_| of_family || known.shape.is_some());
+    let expected: Vec<_> = network.parameters().into_iter().map(|p| (p.name, p.shape)).collect();
     let parameter = |name: &str| expected.iter().any(|(other, _)| other == name);
     if let Some((name, data)) =
         checkpoint.weights.iter().find(|(name, data)| parameter(name) && !data.dtype.is_floating())
@@ -44,11 +73,18 @@ pub fn matched_weights(
         let (path, name, dtype) = (path.to_path_buf(), name.clone(), data.dtype);
         return Err(CheckpointError::WholeNumbers { path, name, dtype, scale });
     }
-    let report = match_weights(&expected, &checkpoint.weights);
-    if let [(name, _, found)] = &report.mismatched[..]
+    let counter = |name: &str| {
+        name.strip_suffix(".num_batches_tracked").is_some_and(|of| {
+            network.layers().iter().any(|l| l.name == of && matches!(l.layer, Layer::BatchNorm { .. }))
+        })
+    };
+    let found: Vec<_> = checkpoint.weights.iter().filter(|(name, _)| !counter(name)).cloned().collect();
+    let report = match_weights(&expected, &found);
+    if let [(name, _, shape)] = &report.mismatched[..]
         && report.missing.is_empty()
         && report.unused.is_empty()
-        && let Some(takes) = made_for(arch, name, found, contacts, samples)
+        && of_family
+        && let Some(takes) = made_for(&family, name, shape, contacts, samples)
     {
         if let Some(misfit) = misfit.filter(|_| known.other_reading(contacts, samples)) {
             return Err(CheckpointError::OtherInput(misfit));
@@ -56,53 +92,48 @@ pub fn matched_weights(
         let (path, report) = (path.to_path_buf(), Box::new(report));
         return Err(CheckpointError::OtherRecordings { path, takes, contacts, samples, report });
     }
-    let network = format!("the {arch} network for recordings of {contacts} contacts x {samples} samples");
-    report.into_result(path, &network, &Identity::of(&checkpoint.weights).to_string())?;
+    let which =
+        if of_family { format!("the {} network", family.arch) } else { "the described network".to_owned() };
+    let what = format!("{which} for recordings of {contacts} contacts x {samples} samples");
+    report.into_result(path, &what, &Identity::of(&checkpoint.weights).to_string())?;
     if let Some(misfit) = misfit {
         return Err(CheckpointError::OtherInput(misfit));
     }
-    for (name, data) in &checkpoint.weights {
+    for (name, data) in &found {
         if let Some(i) = data.to_f32().iter().position(|v| !v.is_finite()) {
             return Err(CheckpointError::NotFinite { path: path.to_path_buf(), name: name.clone(), at: i });
         }
     }
-    Ok(expected
-        .iter()
-        .filter_map(|(name, _)| checkpoint.weights.iter().find(|w| w.0 == *name).cloned())
-        .collect())
+    Ok(expected.iter().filter_map(|(name, _)| found.iter().find(|w| w.0 == *name).cloned()).collect())
 }
 
 /// For what recordings a network of the family is, in words, if the weight that does not fit is the one whose shape
 /// depends on them: the first linear layer has an input for each channel and pixel that pooling leaves.
-fn made_for(
-    arch: Architecture,
-    name: &str,
-    found: &[usize],
-    contacts: usize,
-    samples: usize,
-) -> Option<String> {
-    let &[HIDDEN, inputs] = found else { return None };
+fn made_for(family: &Family, name: &str, found: &[usize], contacts: usize, samples: usize) -> Option<String> {
+    const FIRST: &str = "classifier.0";
+    let &[hidden, inputs] = found else { return None };
+    if hidden != family.hidden || name != format!("{FIRST}.weight") {
+        return None;
+    }
     // Channels, rows and columns before the first linear layer.
     let pooled = |contacts: usize, samples: usize| {
-        let layers = arch.layers(contacts, samples);
-        layers.get(arch.convolutions() - 1).map(Layer::pooled)
+        let network = family.network(contacts, samples).ok()?;
+        let flatten = network.layers().iter().position(|l| l.layer == Layer::Flatten)?;
+        Some(network.input_of(flatten))
     };
-    let layers = arch.layers(contacts, samples);
-    let layer = layers.get(arch.convolutions()).filter(|layer| name == format!("{}.weight", layer.key))?;
     // Pooling drops a remainder, so several shapes give the same number; the usual one is the best guess.
     let shapes = [(CONTACTS, SAMPLES), (contacts, SAMPLES), (CONTACTS, samples)];
     let more = (1..=4096).flat_map(|contacts| [(contacts, SAMPLES), (contacts, samples)]);
     let fits = |&(contacts, samples): &(usize, usize)| {
-        pooled(contacts, samples).is_some_and(|(c, h, w)| c * h * w == inputs)
+        pooled(contacts, samples).is_some_and(|shape| shape.count() == inputs)
     };
     let shape = shapes.into_iter().chain(more).find(fits);
     Some(
         match shape.and_then(|(contacts, samples)| Some(((contacts, samples), pooled(contacts, samples)?))) {
-            Some(((contacts, samples), (c, h, w))) => format!(
-                "of {contacts} contacts x {samples} samples ({} has {inputs} inputs = {c} x {h} x {w})",
-                layer.key
-            ),
-            None => format!("of another shape ({} has {inputs} inputs)", layer.key),
+            Some(((contacts, samples), shape)) => {
+                format!("of {contacts} contacts x {samples} samples ({FIRST} has {inputs} inputs = {shape})")
+            }
+            None => format!("of another shape ({FIRST} has {inputs} inputs)"),
         },
     )
 }

@@ -12,6 +12,8 @@ use escape_checkpoint::{
     matched_weights, read, read_bytes, write,
 };
 use escape_network::arch::Architecture;
+use escape_network::family::Family;
+use escape_network::sequential::Sequential;
 use flate2::{Compression, Crc, write::DeflateEncoder};
 use tempfile::TempDir;
 
@@ -559,11 +561,19 @@ fn content_errors_name_the_file() {
 
 // ---- files that are not the study's ----
 
+/// The modified network for recordings of 8 x 8.
+fn modified_network() -> Sequential {
+    Family::published(Architecture::Modified).network(8, 8).unwrap()
+}
+
+fn modified_parameters() -> Vec<(String, Vec<usize>)> {
+    modified_network().parameters().into_iter().map(|p| (p.name, p.shape)).collect()
+}
+
 /// Names and shapes of the modified network's weights under a prefix, of zeros.
 fn modified(prefix: &str) -> Vec<(Value, Value)> {
     let zeros = |shape: &[usize]| TensorData::from_f32(shape, &vec![0.0; shape.iter().product()]);
-    let parameters = Architecture::Modified.parameters(8, 8);
-    parameters
+    modified_parameters()
         .into_iter()
         .map(|(name, shape)| (s(&format!("{prefix}{name}")), zeros(&shape).into()))
         .collect()
@@ -801,7 +811,7 @@ fn what_fits_but_for_names_is_told_how_to_rename_it() {
         let tensors = modified("").into_iter().filter_map(|(_, v)| v.as_tensor().cloned());
         names.iter().map(ToString::to_string).zip(tensors).collect()
     };
-    let expected = Architecture::Modified.parameters(8, 8);
+    let expected = modified_parameters();
     let message = |found: &[(String, TensorData)]| {
         refusal(match_weights(&expected, found).into_result(Path::new("a.pth"), "a network", "another"))
     };
@@ -821,7 +831,7 @@ fn what_fits_but_for_names_is_told_how_to_rename_it() {
 /// Advice must not lead to a network that computes something else.
 #[test]
 fn what_changes_the_network_is_not_advised() {
-    let expected = Architecture::Modified.parameters(8, 8);
+    let expected = modified_parameters();
     type Weights = Vec<(String, TensorData)>;
     let message = |change: &dyn Fn(&mut Weights)| {
         let of = |(name, value): (Value, Value)| {
@@ -871,7 +881,7 @@ fn whole_numbers_are_no_weights() {
             weights.push((s("classifier.2.scale"), scalar(0.1)));
         }
         let (checkpoint, _) = found(Value::OrderedDict(weights));
-        let matched = matched_weights(&checkpoint, Path::new("a.pth"), Architecture::Modified, 8, 8);
+        let matched = matched_weights(&checkpoint, Path::new("a.pth"), &modified_network());
         let text = refusal(matched);
         let named = format!("a.pth: classifier.2.weight holds whole numbers ({dtype})");
         assert!(text.starts_with(&named) && text.contains("dequantize()"), "{text}");

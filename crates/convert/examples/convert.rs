@@ -7,11 +7,13 @@ use escape_convert::{Method, activations};
 use escape_data::Recordings;
 use escape_model::ann::Ann;
 use escape_network::arch::{Architecture, CONTACTS, SAMPLES};
+use escape_network::family::Family;
 use escape_snn_core::encode::Encoding;
 use tch::Device;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let ann = Ann::new(Architecture::Modified, CONTACTS, SAMPLES, 1, Device::Cpu)?;
+    let ann =
+        Ann::new(Family::published(Architecture::Modified).network(CONTACTS, SAMPLES)?, 1, Device::Cpu)?;
     let x = (0..CONTACTS * SAMPLES).map(|i| (i as f32 * 0.1).sin()).collect();
     let calibration = Recordings::new(x, vec![0], CONTACTS, SAMPLES)?;
     let meant_for = (Encoding::Direct, 4);

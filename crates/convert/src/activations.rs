@@ -39,8 +39,13 @@ pub fn convert(
     for batch in indices.chunks(16) {
         let x = batch_tensor(calibration, batch, ann.device())?;
         let _ = tch::no_grad(|| {
-            ann.forward_with(&x, false, |k, activations| {
-                seen[k].extend(&to_vec(activations)?);
+            ann.forward_with(&x, false, |i, activations| {
+                if let Some(k) = network.layers.iter().position(|l| l.shape.activations_at == i) {
+                    let readout = k + 1 == network.layers.len();
+                    let activations =
+                        if readout { activations.shallow_clone() } else { activations.f_relu()? };
+                    seen[k].extend(&to_vec(&activations)?);
+                }
                 Ok(())
             })
         })?;

@@ -13,9 +13,9 @@
 //! Letters: B batch, T timesteps, C channels, H rows, W columns.
 
 use escape_data::Recordings;
-use escape_dense::{Dense, synaptic_current};
+use escape_dense::{Dense, Synapses};
 use escape_model::ModelError;
-use escape_model::ann::{Ann, to_tensor, to_vec};
+use escape_model::ann::{Ann, pool, to_tensor, to_vec};
 use escape_model::train::batch_tensor;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::engine::{Batch, Engine};
@@ -86,10 +86,13 @@ fn errors(
 ) -> Result<Vec<f64>, ModelError> {
     let device = ann.device();
     let engine = Dense::new(network.clone(), encoding, device)?;
-    let (layer, above) = (&ann.layers()[k], &ann.layers()[k + 1]);
-    let weight = &ann.parameters()[k + 1].1;
+    let (layer, above) = (&network.layers[k], Synapses::new(&network.layers[k + 1], device)?);
     let into_next = |activations: &Tensor| -> Result<Tensor, ModelError> {
-        tch::no_grad(|| synaptic_current(above, weight, &ann.pool(layer, activations)?, false))
+        let sent = match &layer.shape.pool {
+            Some(of) => pool(of, activations)?,
+            None => activations.shallow_clone(),
+        };
+        above.current(&sent, false)
     };
     let mut errors = vec![0f64; candidates.len()];
     let indices: Vec<usize> = (0..calibration.len()).collect();
@@ -97,8 +100,8 @@ fn errors(
         let mut wanted = None;
         let _ = tch::no_grad(|| {
             ann.forward_with(&batch_tensor(calibration, batch, device)?, false, |i, activations| {
-                if i == k {
-                    wanted = Some((activations.size(), into_next(activations)?));
+                if i == layer.shape.activations_at {
+                    wanted = Some((activations.size(), into_next(&activations.f_relu()?)?));
                 }
                 Ok(())
             })
@@ -131,8 +134,7 @@ fn counts(
 ) -> Result<Vec<Vec<f32>>, ModelError> {
     let network = engine.network();
     let neurons = network.layers[k].shape.neurons();
-    let (contacts, samples) = network.input();
-    let batch = x.len() / (contacts * samples);
+    let batch = x.len() / network.input().count();
     let mut encoder = network.rules.encoder(engine.encoding(), 0);
     let mut running: Vec<Running> = candidates
         .iter()
@@ -193,8 +195,14 @@ mod tests {
     use crate::{Method, activations};
     use escape_network::arch::Architecture;
     use escape_network::arch::CLASSES;
+    use escape_network::family::Family;
     use escape_network::rng::Stream;
     use tch::Device;
+
+    fn untrained() -> Ann {
+        let network = Family::published(Architecture::Modified).network(56, 100).unwrap();
+        Ann::new(network, 3, Device::Cpu).unwrap()
+    }
 
     fn recordings(n: usize) -> Recordings {
         let mut random = Stream::new(5, 0);
@@ -221,7 +229,7 @@ mod tests {
 
     #[test]
     fn fitted_thresholds_follow_the_number_of_steps() {
-        let ann = Ann::new(Architecture::Modified, 56, 100, 3, Device::Cpu).unwrap();
+        let ann = untrained();
         let r = recordings(2);
         let thresholds = |steps| {
             let network =
@@ -241,7 +249,7 @@ mod tests {
 
     #[test]
     fn more_steps_than_are_fitted_to_change_nothing() {
-        let ann = Ann::new(Architecture::Modified, 56, 100, 3, Device::Cpu).unwrap();
+        let ann = untrained();
         let r = recordings(1);
         let fitted = |steps| {
             let network =
@@ -254,7 +262,7 @@ mod tests {
 
     #[test]
     fn the_work_can_be_stopped() {
-        let ann = Ann::new(Architecture::Modified, 56, 100, 3, Device::Cpu).unwrap();
+        let ann = untrained();
         for method in [Method::Fit, Method::Percentile(99.0), Method::Max] {
             let convert = |tick: &mut dyn FnMut(usize) -> bool| {
                 activations::convert(&ann, &recordings(1), method, (Encoding::Direct, 1), tick)
@@ -266,7 +274,7 @@ mod tests {
                 true
             };
             convert(count).unwrap();
-            assert_eq!(heard, activations::passes(method, ann.layers().len()), "{method}");
+            assert_eq!(heard, activations::passes(method, 5), "{method}");
         }
     }
 }

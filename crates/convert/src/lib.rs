@@ -17,7 +17,8 @@ use std::str::FromStr;
 
 use escape_model::ModelError;
 use escape_model::ann::{Ann, to_vec};
-use escape_network::arch::Architecture;
+use escape_network::fold::BatchNorm;
+use escape_network::sequential::{Layer, Role};
 use escape_snn_core::network::{SpikingLayer, SpikingNetwork};
 use escape_snn_core::neuron::Neuron;
 use escape_snn_core::rules::Rules;
@@ -73,23 +74,28 @@ impl fmt::Display for Method {
     }
 }
 
-/// The ANN's layers as a spiking network with thresholds still to be set.
+/// The ANN's layers as a spiking network with thresholds still to be set; batch norms are folded into the weights.
 fn skeleton(ann: &Ann, rules: Rules) -> Result<SpikingNetwork, ModelError> {
-    if ann.architecture() != Architecture::Modified {
-        return Err(ModelError::Data(format!(
-            "the {} network has biases and maximum pooling, which have no spiking counterpart: expected the modified network; train one with `escape-snn train --arch modified`",
-            ann.architecture()
-        )));
-    }
-    let layers = ann
-        .layers()
-        .iter()
-        .zip(ann.parameters())
-        .map(|(shape, (_, weight))| {
-            Ok(SpikingLayer { shape: shape.clone(), weights: to_vec(weight)?, neuron: Neuron::default() })
-        })
-        .collect::<Result<_, ModelError>>()?;
-    Ok(SpikingNetwork { rules, layers })
+    let stages = ann.network().stages().map_err(|why| ModelError::Data(why.to_string()))?;
+    let layers = stages.into_iter().map(|stage| {
+        let values = |layer: usize, role: Role| match ann.parameter(layer, role) {
+            Some(tensor) => to_vec(tensor),
+            None => Ok(Vec::new()),
+        };
+        let mut weights = values(stage.weights_at, Role::Weight)?;
+        let mut bias = values(stage.weights_at, Role::Bias)?;
+        if let Some(norm) = stage.norm_at
+            && let Layer::BatchNorm { eps, .. } = ann.network().layers()[norm].layer
+        {
+            let of = |role| values(norm, role);
+            let [mean, variance, scale, shift] =
+                [of(Role::Mean)?, of(Role::Variance)?, of(Role::Scale)?, of(Role::Shift)?];
+            let norm = BatchNorm { mean: &mean, variance: &variance, scale: &scale, shift: &shift, eps };
+            bias = norm.fold(&mut weights, &bias);
+        }
+        Ok(SpikingLayer::new(stage, weights, bias, Neuron::default()))
+    });
+    Ok(SpikingNetwork { rules, layers: layers.collect::<Result<_, ModelError>>()? })
 }
 
 /// Gives a layer's neurons a threshold that was found, or says what to do where it cannot be one.
@@ -107,6 +113,8 @@ fn set_threshold(layer: &mut SpikingLayer, threshold: f32) -> Result<(), ModelEr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use escape_network::arch::Architecture;
+    use escape_network::family::Family;
 
     #[test]
     fn methods_read_and_print() {
@@ -129,14 +137,9 @@ mod tests {
     }
 
     #[test]
-    fn only_the_modified_network_converts() {
-        let ann = Ann::new(Architecture::Original, 56, 100, 1, tch::Device::Cpu).unwrap();
-        assert!(skeleton(&ann, Rules::DEFAULT).unwrap_err().to_string().contains("original network"));
-    }
-
-    #[test]
     fn a_silent_layer_is_named() {
-        let ann = Ann::new(Architecture::Modified, 56, 100, 1, tch::Device::Cpu).unwrap();
+        let network = Family::published(Architecture::Modified).network(56, 100).unwrap();
+        let ann = Ann::new(network, 1, tch::Device::Cpu).unwrap();
         let layer = &mut skeleton(&ann, Rules::DEFAULT).unwrap().layers[1];
         assert!(set_threshold(layer, 0.0).unwrap_err().to_string().starts_with("conv2: nothing above 0"));
         set_threshold(layer, 0.5).unwrap();

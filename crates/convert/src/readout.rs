@@ -11,14 +11,15 @@
 use std::fmt;
 use std::str::FromStr;
 
-use escape_network::arch::CLASSES;
 use escape_snn_core::network::SpikingNetwork;
 use escape_snn_core::neuron::NeuronError;
 
-/// What a potential of the published readout gains from the softmax in a step, averaged over the classes.
-pub const SOFTMAX_DRIVE: f32 = 1.0 / CLASSES as f32;
+/// What a potential of the published readout gains from the softmax in a step, averaged over so many classes.
+pub fn softmax_drive(classes: usize) -> f32 {
+    1.0 / classes as f32
+}
 
-/// The mean input of the readout, as a multiple of [`SOFTMAX_DRIVE`], from which on a larger gain does not help any more,
+/// The mean input of the readout, as a multiple of [`softmax_drive`], from which on a larger gain does not help any more,
 /// measured over gains of 1 to 128 (docs/design.md has the table).
 pub const AMPLE: f32 = 8.0;
 
@@ -32,11 +33,11 @@ pub enum Gain {
 }
 
 impl Gain {
-    /// The factor for a readout that receives `mean_input` a step on average.
-    pub fn factor(self, mean_input: f32) -> f32 {
+    /// The factor for a readout of so many classes that receives `mean_input` a step on average.
+    pub fn factor(self, mean_input: f32, classes: usize) -> f32 {
         match self {
             Self::Factor(factor) => factor,
-            Self::Auto => (AMPLE * SOFTMAX_DRIVE / mean_input).max(1.0).log2().ceil().exp2(),
+            Self::Auto => (AMPLE * softmax_drive(classes) / mean_input).max(1.0).log2().ceil().exp2(),
         }
     }
 }
@@ -62,9 +63,9 @@ impl fmt::Display for Gain {
     }
 }
 
-/// Whether the softmax swamps a readout that receives `mean_input` a step on average.
-pub fn is_swamped(mean_input: f32) -> bool {
-    mean_input < AMPLE * SOFTMAX_DRIVE
+/// Whether the softmax swamps a readout of so many classes that receives `mean_input` a step on average.
+pub fn is_swamped(mean_input: f32, classes: usize) -> bool {
+    mean_input < AMPLE * softmax_drive(classes)
 }
 
 /// Multiplies the weights of the last layer, and with them its input and its threshold.
@@ -96,12 +97,12 @@ mod tests {
 
     #[test]
     fn auto_is_the_smallest_power_of_two_that_suffices() {
-        assert_eq!(Gain::Factor(3.0).factor(0.1), 3.0);
+        assert_eq!(Gain::Factor(3.0).factor(0.1, 3), 3.0);
         for mean in [0.001f32, 0.03, 0.2, 0.7, 1.0, 1.3, 1.4, 50.0] {
-            let factor = Gain::Auto.factor(mean);
+            let factor = Gain::Auto.factor(mean, 3);
             assert_eq!(factor.log2().fract(), 0.0);
-            assert!(!is_swamped(mean * factor), "{mean}: {factor}");
-            assert!(factor == 1.0 || is_swamped(mean * factor / 2.0), "{mean}: {factor}");
+            assert!(!is_swamped(mean * factor, 3), "{mean}: {factor}");
+            assert!(factor == 1.0 || is_swamped(mean * factor / 2.0, 3), "{mean}: {factor}");
         }
     }
 }

@@ -6,6 +6,7 @@ use std::error::Error;
 use escape_dense::Dense;
 use escape_model::ann::{Ann, to_vec};
 use escape_network::arch::{Architecture, CONTACTS, SAMPLES};
+use escape_network::family::Family;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::engine::{Batch, Engine, SpikeRecorder};
 use escape_snn_core::network::{SpikingLayer, SpikingNetwork};
@@ -14,11 +15,11 @@ use escape_snn_core::rules::Rules;
 use tch::Device;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let ann = Ann::new(Architecture::Modified, CONTACTS, SAMPLES, 1, Device::Cpu)?;
+    let ann =
+        Ann::new(Family::published(Architecture::Modified).network(CONTACTS, SAMPLES)?, 1, Device::Cpu)?;
     let mut layers = Vec::new();
-    for (shape, (_, weight)) in ann.layers().iter().zip(ann.parameters()) {
-        let (shape, weights) = (shape.clone(), to_vec(weight)?);
-        layers.push(SpikingLayer { shape, weights, neuron: Neuron::new(0.05, 1.0)? });
+    for (stage, (_, weight)) in ann.network().stages()?.into_iter().zip(ann.parameters()) {
+        layers.push(SpikingLayer::new(stage, to_vec(weight)?, Vec::new(), Neuron::new(0.05, 1.0)?));
     }
     let network = SpikingNetwork { rules: Rules::DEFAULT, layers };
 

@@ -39,11 +39,13 @@ fn check(tensor: &Tensor) -> Result<(), ModelError> {
 }
 
 impl Scan<'_> {
-    /// Runs the block on the host: membrane potentials B x C x H x W, currents of B x T frames (B if constant), into
+    /// Runs the block on the host: membrane potentials B x C x H x W (and as many counts of spikes, where a pooling over maxima
+    /// asks for them), currents of B x T frames (B if constant), into
     /// frames B x T x C x padded plane.
     pub(crate) fn on_host(
         &self,
         u: &mut [f32],
+        fired: &mut [f32],
         current: &Tensor,
         frames: &Tensor,
     ) -> Result<Tally, ModelError> {
@@ -54,14 +56,20 @@ impl Scan<'_> {
         let neurons = self.channels * self.plane.neurons();
         let frame = self.channels * self.plane.padded_len();
         let per_recording = if self.constant_current { neurons } else { neurons * self.steps };
+        // Without a pooling over maxima nobody counts, and each recording has none of nothing.
+        let mut counts: Vec<&mut [f32]> = match fired.is_empty() {
+            true => (0..self.batch).map(|_| &mut [][..]).collect(),
+            false => fired.chunks_mut(neurons).collect(),
+        };
         let tallies: Vec<Tally> = u
             .par_chunks_mut(neurons)
+            .zip(counts.par_iter_mut())
             .zip(frames.par_chunks_mut(frame * self.steps))
             .zip(current.par_chunks(per_recording))
             .enumerate()
             // Only the first recording's spikes are asked for.
-            .map(|(b, ((u, frames), current))| {
-                self.recording(u, current, frames, self.record.filter(|_| b == 0))
+            .map(|(b, (((u, fired), frames), current))| {
+                self.recording(u, fired, current, frames, self.record.filter(|_| b == 0))
             })
             .collect();
         let mut total = Tally::of(self.steps);
@@ -77,6 +85,7 @@ impl Scan<'_> {
     fn recording(
         &self,
         u: &mut [f32],
+        fired: &mut [f32],
         current: &[f32],
         frames: &mut [f32],
         record: Option<(usize, usize)>,
@@ -90,7 +99,8 @@ impl Scan<'_> {
                 let start = if self.constant_current { 0 } else { t * neurons } + c * size;
                 step_all(self.dynamics, u, &current[start..start + size], &mut spikes);
                 let out = &mut frames[(t * self.channels + c) * padded..][..padded];
-                self.plane.pool_into(&spikes, out);
+                let counts = if fired.is_empty() { &mut [][..] } else { &mut fired[c * size..][..size] };
+                self.plane.pool_into(&spikes, counts, out);
                 tally.spikes[t] += u64::from(count_nonzero(&spikes));
                 tally.sent[t] += match self.fan_out {
                     [everywhere] => u64::from(count_nonzero(out)) * u64::from(*everywhere),
@@ -108,7 +118,7 @@ impl Scan<'_> {
 
     /// Operations that a padded frame causes in the next layer.
     fn sent(&self, frame: &[f32], fan_out: &[u32]) -> u64 {
-        let width = self.plane.pooled().1;
+        let width = self.plane.pooled.1;
         fan_out
             .chunks_exact(width)
             .enumerate()

@@ -14,12 +14,12 @@ mod scan;
 pub mod tensors;
 
 use escape_model::ModelError;
-use escape_model::ann::{convolve, to_tensor};
-use escape_network::arch::{Layer, Op};
+use escape_model::ann::{convolve, convolve_padded, to_tensor};
+use escape_network::stage::{Op, Stage};
 use escape_snn_core::encode::{Encoder, Encoding};
 use escape_snn_core::engine::{Batch, Engine, Observer, Outcome};
-use escape_snn_core::network::SpikingNetwork;
-use tch::{Device, Tensor};
+use escape_snn_core::network::{SpikingLayer, SpikingNetwork};
+use tch::{Device, Kind, Tensor};
 
 use pass::Pass;
 
@@ -31,8 +31,8 @@ pub struct Dense {
     network: SpikingNetwork,
     encoding: Encoding,
     device: Device,
-    weights: Vec<Tensor>,
-    /// Arrivals at each layer, weighed by pixel; see [`escape_network::arch::Layer::fan_out`].
+    synapses: Vec<Synapses>,
+    /// Arrivals at each layer, weighed by pixel; see [`Stage::fan_out`].
     fan_out: Vec<Vec<u32>>,
     /// Bytes that the frames of one block may take.
     pub budget: usize,
@@ -50,17 +50,13 @@ impl Dense {
     /// libtorch could not place the weights on the device.
     pub fn new(mut network: SpikingNetwork, encoding: Encoding, device: Device) -> Result<Self, ModelError> {
         network.round_to_grid(encoding);
-        let weights = network
-            .layers
-            .iter()
-            .map(|l| to_tensor(&l.weights, &l.shape.weight_shape(), device))
-            .collect::<Result<_, _>>()?;
+        let synapses = network.layers.iter().map(|l| Synapses::new(l, device)).collect::<Result<_, _>>()?;
         let fan_out = network.layers.iter().map(|l| l.shape.fan_out()).collect();
         Ok(Self {
             network,
             encoding,
             device,
-            weights,
+            synapses,
             fan_out,
             budget: DEFAULT_BUDGET,
             tensor_neurons: device.is_cuda(),
@@ -128,7 +124,7 @@ impl Engine for Dense {
         let Some(mut pass) = Pass::new(self, batch, encoder, steps, readout)? else { return Ok(outcome) };
         while let Some(block) = pass.next_block() {
             let current = pass.current_of(readout, &block, encoder, &mut outcome, observer)?;
-            pass.read_out(&current.frames, &block, &mut outcome, observer)?;
+            pass.read_out(&current, &block, &mut outcome, observer)?;
             if observer.advanced(block.len()).is_break() {
                 return Err(ModelError::Interrupted);
             }
@@ -137,20 +133,56 @@ impl Engine for Dense {
     }
 }
 
-/// Synaptic currents of a layer: N x C x H x W from frames N x C x H x W, or N x outputs. With `padded` the
-/// frames already carry the zeros that `same` padding asks for.
-///
-/// # Errors
-/// Of libtorch: frames that do not fit the layer.
-pub fn synaptic_current(
-    layer: &Layer,
+/// Weights and constant currents of one layer, on one device.
+#[derive(Debug)]
+pub struct Synapses {
+    stage: Stage,
+    /// The weights, in PyTorch's shape.
+    pub weight: Tensor,
+    /// The constant current of each output channel, where there is one.
+    pub bias: Option<Tensor>,
+}
+
+impl Synapses {
+    /// Those of a layer.
+    ///
+    /// # Errors
+    /// libtorch could not place them on the device.
+    pub fn new(layer: &SpikingLayer, device: Device) -> Result<Self, ModelError> {
+        let SpikingLayer { shape, weights, bias, .. } = layer;
+        let weight = to_tensor(weights, &shape.weight_shape(), device)?;
+        let bias = (!bias.is_empty()).then(|| to_tensor(bias, &[bias.len()], device)).transpose()?;
+        Ok(Self { stage: shape.clone(), weight, bias })
+    }
+
+    /// Synaptic currents: N x C x H x W from frames N x C x H x W, or N x outputs. With `padded` the frames already carry the
+    /// zeros that the convolution's padding asks for.
+    ///
+    /// # Errors
+    /// Of libtorch: frames that do not fit the layer.
+    pub fn current(&self, frames: &Tensor, padded: bool) -> Result<Tensor, ModelError> {
+        current(&self.stage, &self.weight, self.bias.as_ref(), frames, padded)
+    }
+
+    /// As [`Synapses::current`], in float64.
+    fn exact_current(&self, frames: &Tensor) -> Result<Tensor, ModelError> {
+        let double = |t: &Tensor| t.f_to_kind(Kind::Double);
+        let bias = self.bias.as_ref().map(double).transpose()?;
+        current(&self.stage, &double(&self.weight)?, bias.as_ref(), &double(frames)?, false)
+    }
+}
+
+/// See [`Synapses::current`].
+fn current(
+    stage: &Stage,
     weight: &Tensor,
+    bias: Option<&Tensor>,
     frames: &Tensor,
     padded: bool,
 ) -> Result<Tensor, ModelError> {
-    Ok(match layer.op {
-        Op::Conv { .. } if padded => frames.f_conv2d(weight, None::<&Tensor>, [1, 1], [0, 0], [1, 1], 1)?,
-        Op::Conv { .. } => convolve(layer, frames, weight, None)?,
-        Op::Linear { .. } => frames.f_flatten(1, -1)?.f_linear(weight, None::<&Tensor>)?,
+    Ok(match stage.op {
+        Op::Conv(conv) if padded => convolve_padded(&conv, frames, weight, bias)?,
+        Op::Conv(conv) => convolve(&conv, frames, weight, bias)?,
+        Op::Linear => frames.f_flatten(1, -1)?.f_linear(weight, bias)?,
     })
 }

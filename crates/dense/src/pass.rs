@@ -5,16 +5,17 @@
 use std::ops::Range;
 
 use escape_model::ModelError;
-use escape_model::ann::{convolve, to_tensor, to_vec};
+use escape_model::ann::{to_tensor, to_vec};
+use escape_network::sequential::Shape;
 use escape_snn_core::encode::Encoder;
 use escape_snn_core::engine::{Batch, Observer, Outcome, Spike};
 use escape_snn_core::exact::round_recording;
-use escape_snn_core::neuron::{published_readout_step, weigh_nonzero};
+use escape_snn_core::neuron::{count_nonzero, published_readout_step, weigh_nonzero};
 use escape_snn_core::rules::{Readout, Sums};
 use tch::{Device, Kind, Tensor};
 
+use crate::Dense;
 use crate::scan::{Scan, Tally};
-use crate::{Dense, synaptic_current};
 
 /// What is carried from block to block.
 pub(crate) struct Pass<'a> {
@@ -35,10 +36,10 @@ pub(crate) struct Pass<'a> {
     constant: Option<Tensor>,
 }
 
-/// Membrane potentials of one layer.
+/// Membrane potentials of one layer, and how often each neuron fired where a pooling over maxima asks for it.
 enum Membranes {
-    Host(Vec<f32>),
-    Device(Tensor),
+    Host { u: Vec<f32>, fired: Vec<f32> },
+    Device { u: Tensor, fired: Option<Tensor> },
 }
 
 /// Synaptic currents of one layer over one block.
@@ -57,8 +58,7 @@ impl<'a> Pass<'a> {
         steps: usize,
         depth: usize,
     ) -> Result<Option<Self>, ModelError> {
-        let (contacts, samples) = engine.network.input();
-        let batch = recordings.x.len() / (contacts * samples);
+        let batch = recordings.x.len() / engine.network.input().count();
         if batch == 0 || steps == 0 {
             return Ok(None);
         }
@@ -114,14 +114,20 @@ impl<'a> Pass<'a> {
             return Ok(Current { frames: constant.shallow_clone(), constant: true });
         }
         let engine = self.engine;
-        let (contacts, samples) = engine.network.input();
-        let (pixels, steps) = (contacts * samples, block.len());
+        let input = engine.network.input();
+        let (pixels, steps) = (input.count(), block.len());
         let spikes = encoder.encode(self.recordings.x, pixels, self.recordings.first, block.start, steps);
         for (n, frame) in spikes.chunks_exact(pixels).enumerate() {
             let t = block.start + n % steps;
-            outcome.operations[0][t] += u64::from(weigh_nonzero(frame, &engine.fan_out[0]));
+            outcome.operations[0][t] += match &engine.fan_out[0][..] {
+                [everywhere] => u64::from(count_nonzero(frame)) * u64::from(*everywhere),
+                by_pixel => frame
+                    .chunks_exact(by_pixel.len())
+                    .map(|plane| u64::from(weigh_nonzero(plane, by_pixel)))
+                    .sum(),
+            };
         }
-        let spikes = to_tensor(&spikes, &[self.batch * steps, 1, contacts, samples], engine.device)?;
+        let spikes = to_tensor(&spikes, &frames_of(self.batch * steps, input), engine.device)?;
         Ok(Current { frames: engine.current(0, &spikes, false)?, constant: false })
     }
 
@@ -145,19 +151,19 @@ impl<'a> Pass<'a> {
             record: record.then_some((k, block.start)),
         };
         match &mut self.membranes[k] {
-            Membranes::Host(u) => {
+            Membranes::Host { u, fired } => {
                 let frames = self.frames[k].f_narrow(0, 0, (self.batch * block.len()) as i64)?;
-                let tally = scan.on_host(u, &current.frames, &frames)?;
+                let tally = scan.on_host(u, fired, &current.frames, &frames)?;
                 Ok((frames, tally))
             }
-            Membranes::Device(u) => scan.on_device(u, &current.frames),
+            Membranes::Device { u, fired } => scan.on_device(u, fired, &current.frames),
         }
     }
 
     /// Runs the readout over a block.
     pub(crate) fn read_out(
         &mut self,
-        current: &Tensor,
+        current: &Current,
         block: &Range<usize>,
         outcome: &mut Outcome,
         observer: &mut dyn Observer,
@@ -165,13 +171,15 @@ impl<'a> Pass<'a> {
         let k = self.engine.network.layers.len() - 1;
         let dynamics = self.engine.network.dynamics(k);
         let classes = self.readout.len() / self.batch;
-        let current = to_vec(current)?;
+        // In a network of one layer the recording itself is the readout's input.
+        let frames = if current.constant { 1 } else { block.len() };
+        let current = to_vec(&current.frames)?;
         let (mut m, mut spikes) = (vec![0f32; classes], vec![0f32; classes]);
         let mut recorded = Vec::new();
         for (i, t) in block.clone().enumerate() {
             for b in 0..self.batch {
                 let u = &mut self.readout[b * classes..][..classes];
-                let current = &current[(b * block.len() + i) * classes..][..classes];
+                let current = &current[(b * frames + i.min(frames - 1)) * classes..][..classes];
                 match self.engine.network.rules.readout {
                     Readout::Accumulate => u.iter_mut().zip(current).for_each(|(u, c)| *u += c),
                     Readout::Spiking => {
@@ -211,32 +219,39 @@ impl Dense {
     fn initial_membranes(&self, k: usize, batch: usize) -> Result<Membranes, ModelError> {
         let layer = &self.network.layers[k];
         let start = self.network.initial_potential(k);
-        if !self.tensor_neurons {
-            return Ok(Membranes::Host(vec![start; batch * layer.shape.neurons()]));
-        }
         let (channels, plane) = self.network.planes(k);
+        if !self.tensor_neurons {
+            let neurons = batch * layer.shape.neurons();
+            let fired = vec![0.0; if plane.counts() { neurons } else { 0 }];
+            return Ok(Membranes::Host { u: vec![start; neurons], fired });
+        }
         let shape = [batch, channels, plane.height, plane.width].map(|n| n as i64);
-        Ok(Membranes::Device(Tensor::f_full(shape, f64::from(start), (Kind::Float, self.device))?))
+        let all = (Kind::Float, self.device);
+        let fired = plane.counts().then(|| Tensor::f_zeros(shape, all)).transpose()?;
+        Ok(Membranes::Device { u: Tensor::f_full(shape, f64::from(start), all)?, fired })
     }
 
     /// What the first layer receives from recordings that are themselves the input, once for all steps.
     fn constant_current(&self, x: &[f32], batch: usize) -> Result<Tensor, ModelError> {
-        let (contacts, samples) = self.network.input();
-        let shape = [batch, 1, contacts, samples];
+        let shape = frames_of(batch, self.network.input());
         if self.network.rules.sums == Sums::Rounded {
             return self.current(0, &to_tensor(x, &shape, self.device)?, false);
         }
         // On a grid and in float64 the sum is exact, whatever its order.
         let mut x = x.to_vec();
         round_recording(&mut x);
-        let x = to_tensor(&x, &shape, self.device)?.f_to_kind(Kind::Double)?;
-        let weight = self.weights[0].f_to_kind(Kind::Double)?;
-        Ok(convolve(&self.network.layers[0].shape, &x, &weight, None)?.f_to_kind(Kind::Float)?)
+        let x = to_tensor(&x, &shape, self.device)?;
+        Ok(self.synapses[0].exact_current(&x)?.f_to_kind(Kind::Float)?)
     }
 
     /// Synaptic currents of layer `k` from its input frames; those of a layer below come `padded` from the host.
     fn current(&self, k: usize, frames: &Tensor, from_below: bool) -> Result<Tensor, ModelError> {
         let padded = from_below && !self.tensor_neurons;
-        synaptic_current(&self.network.layers[k].shape, &self.weights[k], frames, padded)
+        self.synapses[k].current(frames, padded)
     }
+}
+
+/// The shape of so many frames.
+fn frames_of(count: usize, Shape { channels, height, width }: Shape) -> [usize; 4] {
+    [count, channels, height, width]
 }

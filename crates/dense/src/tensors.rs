@@ -4,8 +4,9 @@
 
 use escape_model::ModelError;
 use escape_model::ann::to_vec;
+use escape_network::sequential::Pooling;
 use escape_snn_core::engine::Spike;
-use escape_snn_core::neuron::{Dynamics, Firing};
+use escape_snn_core::neuron::{Dynamics, Firing, Plane};
 use tch::{Device, Kind, Tensor};
 
 use crate::scan::{Scan, Tally};
@@ -48,7 +49,12 @@ impl Neurons {
 impl Scan<'_> {
     /// Runs the block on the potentials' device: they are B x C x H x W, currents of B x T frames (B if constant);
     /// returns frames B x T x C x pooled plane.
-    pub(crate) fn on_device(&self, u: &mut Tensor, current: &Tensor) -> Result<(Tensor, Tally), ModelError> {
+    pub(crate) fn on_device(
+        &self,
+        u: &mut Tensor,
+        fired: &mut Option<Tensor>,
+        current: &Tensor,
+    ) -> Result<(Tensor, Tally), ModelError> {
         let [batch, steps, channels] = [self.batch, self.steps, self.channels].map(|n| n as i64);
         let (height, width) = (self.plane.height as i64, self.plane.width as i64);
         let neurons = Neurons::new(self.dynamics, u.device())?;
@@ -71,12 +77,8 @@ impl Scan<'_> {
             let fired = (0..first.len()).filter(|&i| first[i] > 0.0);
             recorded.extend(fired.map(|i| Spike { layer, step: start + i / neurons, neuron: i % neurons }));
         }
-        let mut frames = spikes.f_view([batch * steps, channels, height, width])?;
-        if self.plane.pool > 1 {
-            let size = [self.plane.pool as i64; 2];
-            frames = frames.f_avg_pool2d(size, size, [0, 0], false, true, None::<i64>)?;
-        }
-        let (rows, columns) = self.plane.pooled();
+        let frames = pooled(&self.plane, &spikes, fired)?;
+        let (rows, columns) = self.plane.pooled;
         let weights: Vec<i64> = match self.fan_out {
             [everywhere] => vec![i64::from(*everywhere); rows * columns],
             by_pixel => by_pixel.iter().map(|&n| i64::from(n)).collect(),
@@ -90,4 +92,37 @@ impl Scan<'_> {
             per_step(arrivals.f_mul(&weights)?.f_sum_dim_intlist([1].as_slice(), false, Kind::Int64)?)?;
         Ok((frames, Tally { spikes: count, sent, recorded }))
     }
+}
+
+/// What a plane's neurons send of spikes B x T x C x H x W: frames B T x C x pooled plane. `fired`, B x C x H x W, is how often
+/// each neuron fired before, where the pooling asks for it, and is brought up to date.
+///
+/// # Errors
+/// Of libtorch: shapes that differ.
+pub fn pooled(plane: &Plane, spikes: &Tensor, fired: &mut Option<Tensor>) -> Result<Tensor, ModelError> {
+    let size = spikes.size();
+    let flat = |t: &Tensor| t.f_reshape([size[0] * size[1], size[2], size[3], size[4]]);
+    let frames = flat(spikes)?;
+    let Some(pool) = &plane.pool else { return Ok(frames) };
+    if pool.pooling != Pooling::Max {
+        let means = escape_model::ann::pool(pool, &frames)?;
+        let window = (pool.kernel.0 * pool.kernel.1) as f32;
+        // A sum is a mean times the window, but not to the last bit.
+        return Ok(match plane.share == 1.0 / window {
+            true => means,
+            false => {
+                means.f_mul_scalar(f64::from(window))?.f_round()?.f_mul_scalar(f64::from(plane.share))?
+            }
+        });
+    }
+    let mut totals = spikes.f_cumsum(1, Kind::Float)?;
+    if let Some(fired) = fired {
+        totals = totals.f_add(&fired.f_unsqueeze(1)?)?;
+        *fired = totals.f_select(1, size[1] - 1)?.f_detach_copy()?;
+    }
+    let (_, winners) = escape_model::ann::max_pool_places(pool, &flat(&totals)?)?;
+    let winners = winners.f_flatten(2, -1)?;
+    let passed = frames.f_flatten(2, -1)?.f_gather(2, &winners, false)?;
+    let (rows, columns) = (plane.pooled.0 as i64, plane.pooled.1 as i64);
+    Ok(passed.f_view([size[0] * size[1], size[2], rows, columns])?)
 }

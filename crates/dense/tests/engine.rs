@@ -9,6 +9,7 @@ use escape_checkpoint::Checkpoint;
 use escape_dense::Dense;
 use escape_model::ann::{Ann, to_vec};
 use escape_network::arch::Architecture;
+use escape_network::family::Family;
 use escape_network::rng::Stream;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::engine::{Batch, Engine, Outcome, Spike, SpikeRecorder};
@@ -28,7 +29,8 @@ const CASES: [(Preset, Encoding); 3] = [
 
 /// A network with random weights whose layers all spike.
 fn network(preset: Preset) -> SpikingNetwork {
-    let ann = Ann::new(Architecture::Modified, 56, 100, 3, Device::Cpu).unwrap();
+    let ann = Ann::new(Family::published(Architecture::Modified).network(56, 100).unwrap(), 3, Device::Cpu)
+        .unwrap();
     let checkpoint = Checkpoint {
         weights: ann.weights().unwrap(),
         thresholds: Some(vec![0.3, 0.05, 0.02, 0.01, 0.01]),
@@ -154,12 +156,13 @@ fn operations_are_arriving_spikes_times_their_fan_out() {
     for k in 0..4 {
         let (channels, plane) = engine.network().planes(k);
         let fan_out = engine.network().layers[k + 1].shape.fan_out();
-        let (rows, columns) = plane.pooled();
+        let (rows, columns) = plane.pooled;
         for t in 0..5 {
             let mut arrived = vec![false; channels * rows * columns];
             for e in found.events.iter().filter(|e| e.layer == k && e.step == t) {
                 let (c, place) = (e.neuron / plane.neurons(), e.neuron % plane.neurons());
-                let (r, column) = (place / plane.width / plane.pool, place % plane.width / plane.pool);
+                let (down, across) = plane.pool.map_or((1, 1), |pool| pool.kernel);
+                let (r, column) = (place / plane.width / down, place % plane.width / across);
                 if r < rows && column < columns {
                     arrived[(c * rows + r) * columns + column] = true;
                 }
@@ -180,11 +183,12 @@ fn rates_approach_the_currents_they_stand_for() {
     let x = recordings(1);
     let steps = 64;
     let found = run(&engine, &x, 0, steps);
-    let ann = Ann::new(Architecture::Modified, 56, 100, 3, Device::Cpu).unwrap();
+    let ann = Ann::new(Family::published(Architecture::Modified).network(56, 100).unwrap(), 3, Device::Cpu)
+        .unwrap();
     let input = tch::Tensor::from_slice(&x).view([1, 1, 56, 100]);
     let mut current = Vec::new();
     let look = |k: usize, a: &tch::Tensor| {
-        if k == 0 {
+        if k == 1 {
             current = to_vec(a)?;
         }
         Ok(())

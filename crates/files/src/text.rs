@@ -31,6 +31,36 @@ pub fn dims<N: ToString>(sizes: &[N]) -> String {
     }
 }
 
+/// Levels of lists and mappings that a YAML text may have: a parser takes time that grows with their square.
+pub const DEEPEST: usize = 100;
+
+/// Whether lists and mappings in a YAML text are nested deeper than [`DEEPEST`], by a look at its brackets and at the marks of
+/// lists and keys that begin its lines.
+pub fn too_deep(text: &str) -> bool {
+    let mut depth = 0usize;
+    for line in text.lines() {
+        let marks =
+            line.split(' ').filter(|word| !word.is_empty()).take_while(|word| matches!(*word, "-" | "?"));
+        let indented = line.len() - line.trim_start().len();
+        if marks.count() > DEEPEST || indented > 20 * DEEPEST {
+            return true;
+        }
+        let said =
+            if line.trim_start().starts_with('#') { "" } else { line.split(" #").next().unwrap_or("") };
+        for c in said.chars() {
+            match c {
+                '[' | '{' => depth += 1,
+                ']' | '}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            if depth > DEEPEST {
+                return true;
+            }
+        }
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,60 +1,62 @@
 //! The artificial networks as tensors.
 //!
-//! Letters: B batch, C channels, H contacts, W samples.
+//! Letters: B batch, C channels, H rows (contacts), W columns (samples), K classes.
 
 use std::path::Path;
 
+use escape_checkpoint::{Checkpoint, TensorData, matched_weights, network_of};
 use escape_network::rng::Stream;
+use escape_network::sequential::{Conv2d, Layer, Padding, Parameter, Pool, Pooling, Role, Sequential};
 use tch::{Device, Kind, Tensor};
 
 use crate::ModelError;
-use escape_checkpoint::{Checkpoint, TensorData, detect, matched_weights};
-use escape_network::arch::{Architecture, Layer};
 
-/// A network of the family with its parameters, float32, on one device.
+/// Share of a batch's statistics in the running ones of a batch norm, PyTorch's `momentum`.
+const MOMENTUM: f64 = 0.1;
+
+/// A feed-forward network with its parameters, float32, on one device.
 #[derive(Debug)]
 pub struct Ann {
-    arch: Architecture,
-    layers: Vec<Layer>,
-    /// Name and value, in the order of [`Architecture::parameters`].
+    network: Sequential,
+    /// What each parameter is, in the order of [`Sequential::parameters`],
+    described: Vec<Parameter>,
+    /// and its name and value.
     parameters: Vec<(String, Tensor)>,
-    input: (usize, usize),
 }
 
 impl Ann {
-    /// A fresh network with PyTorch's default initial values: every weight and bias uniform within
-    /// +-1/sqrt(fan-in) (He et al. 2015 with a = sqrt 5). A function of `seed` alone.
+    /// A fresh network with PyTorch's default initial values: weights and biases uniform within +-1/sqrt(fan-in) (He et al.
+    /// 2015 with a = sqrt 5), batch norms at 1 and 0. A function of `seed` alone.
     ///
     /// # Errors
     /// Libtorch's: no memory on the device.
-    pub fn new(
-        arch: Architecture,
-        contacts: usize,
-        samples: usize,
-        seed: u64,
-        device: Device,
-    ) -> Result<Self, ModelError> {
-        let layers = arch.layers(contacts, samples);
+    pub fn new(network: Sequential, seed: u64, device: Device) -> Result<Self, ModelError> {
+        let described = network.parameters();
         let mut parameters = Vec::new();
         let mut bound = 0.0;
-        for (i, (name, shape)) in arch.parameters(contacts, samples).into_iter().enumerate() {
-            // A bias follows its weight and shares its bound.
-            if shape.len() > 1 {
-                bound = 1.0 / (shape[1..].iter().product::<usize>() as f64).sqrt();
-            }
+        for (i, Parameter { name, shape, role, .. }) in described.iter().enumerate() {
             let mut random = Stream::new(seed, i as u64);
-            let values: Vec<f32> = (0..shape.iter().product())
-                .map(|_| ((random.uniform() * 2.0 - 1.0) * bound) as f32)
-                .collect();
-            parameters.push((name, to_tensor(&values, &shape, device)?));
+            let count = shape.iter().product::<usize>();
+            let values: Vec<f32> = match role {
+                Role::Weight | Role::Bias => {
+                    // A bias follows its weight and shares its bound.
+                    if *role == Role::Weight {
+                        bound = 1.0 / (shape[1..].iter().product::<usize>() as f64).sqrt();
+                    }
+                    (0..count).map(|_| ((random.uniform() * 2.0 - 1.0) * bound) as f32).collect()
+                }
+                Role::Scale | Role::Variance => vec![1.0; count],
+                Role::Shift | Role::Mean => vec![0.0; count],
+            };
+            parameters.push((name.clone(), to_tensor(&values, shape, device)?));
         }
-        Ok(Self { arch, layers, parameters, input: (contacts, samples) })
+        Ok(Self { network, described, parameters })
     }
 
     /// The network in a checkpoint, for recordings of `contacts` x `samples`.
     ///
     /// # Errors
-    /// The file's names fit no member of the family, or a shape does not fit the recordings; the message
+    /// The file's names fit no network that is known, or a shape does not fit the recordings; the message
     /// lists every key.
     pub fn from_checkpoint(
         checkpoint: &Checkpoint,
@@ -63,33 +65,52 @@ impl Ann {
         samples: usize,
         device: Device,
     ) -> Result<Self, ModelError> {
-        let arch = detect(checkpoint);
-        let weights = matched_weights(checkpoint, path, arch, contacts, samples)?;
-        let parameters = weights
+        Self::of(network_of(checkpoint, path, contacts, samples)?, checkpoint, path, device)
+    }
+
+    /// A network with the weights in a checkpoint.
+    ///
+    /// # Errors
+    /// A name or shape that is not the network's; the message lists every key.
+    pub fn of(
+        network: Sequential,
+        checkpoint: &Checkpoint,
+        path: &Path,
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        let parameters = matched_weights(checkpoint, path, &network)?
             .into_iter()
             .map(|(name, data)| Ok((name, to_tensor(&data.to_f32(), &data.shape, device)?)))
             .collect::<Result<_, ModelError>>()?;
-        Ok(Self { arch, layers: arch.layers(contacts, samples), parameters, input: (contacts, samples) })
-    }
-
-    /// Which member of the family it is.
-    pub fn architecture(&self) -> Architecture {
-        self.arch
+        Ok(Self { described: network.parameters(), network, parameters })
     }
 
     /// Its layers.
-    pub fn layers(&self) -> &[Layer] {
-        &self.layers
+    pub fn network(&self) -> &Sequential {
+        &self.network
     }
 
-    /// Contacts and samples of the recordings it takes.
+    /// Rows and columns of the recordings it takes.
     pub fn input(&self) -> (usize, usize) {
-        self.input
+        let input = self.network.input();
+        (input.height, input.width)
     }
 
-    /// Name and value of every parameter.
+    /// Name and value of every parameter, what a batch norm measures included.
     pub fn parameters(&self) -> &[(String, Tensor)] {
         &self.parameters
+    }
+
+    /// The parameters that training learns.
+    pub fn learned(&self) -> Vec<&Tensor> {
+        let all = self.described.iter().zip(&self.parameters);
+        all.filter(|(described, _)| described.role.is_learned()).map(|(_, (_, value))| value).collect()
+    }
+
+    /// A layer's parameter of a role, if it has one.
+    pub fn parameter(&self, layer: usize, role: Role) -> Option<&Tensor> {
+        let found = self.described.iter().position(|p| p.layer == layer && p.role == role)?;
+        Some(&self.parameters[found].1)
     }
 
     /// Where it computes.
@@ -97,10 +118,12 @@ impl Ann {
         self.parameters[0].1.device()
     }
 
-    /// Marks every parameter as one to differentiate by.
+    /// Marks every parameter that is learned as one to differentiate by.
     pub fn require_gradients(&mut self) {
-        for (_, p) in &mut self.parameters {
-            *p = p.set_requires_grad(true);
+        for (described, (_, value)) in self.described.iter().zip(&mut self.parameters) {
+            if described.role.is_learned() {
+                *value = value.set_requires_grad(true);
+            }
         }
     }
 
@@ -115,27 +138,20 @@ impl Ann {
             if let Some((_, old)) =
                 stage.parameters.iter().find(|p| name.starts_with("features.") && p.0 == *name)
             {
-                *value = old.f_detach_copy()?.f_to_device(value.device())?;
+                replace(name, value, old)?;
                 taken += 1;
             }
         }
         Ok(taken)
     }
 
-    /// Takes all weights over from a network of the same architecture, as a training that goes on does.
+    /// Takes all weights over from a network with the same parameters, as a training that goes on does.
     ///
     /// # Errors
     /// A shape differs, or libtorch fails.
     pub fn inherit(&mut self, other: &Self) -> Result<(), ModelError> {
         for ((name, value), (_, old)) in self.parameters.iter_mut().zip(&other.parameters) {
-            if value.size() != old.size() {
-                return Err(ModelError::Data(format!(
-                    "{name}: expected {:?}, got {:?}",
-                    value.size(),
-                    old.size()
-                )));
-            }
-            *value = old.f_detach_copy()?.f_to_device(value.device())?;
+            replace(name, value, old)?;
         }
         Ok(())
     }
@@ -148,77 +164,154 @@ impl Ann {
         self.parameters.iter().map(|(name, value)| Ok((name.clone(), from_tensor(value)?))).collect()
     }
 
-    /// Logits, B x classes, of recordings `x`, B x 1 x H x W. With `dropout` half of the hidden features
-    /// are dropped, in networks that do so.
+    /// Logits, B x K, of recordings `x`, B x 1 x H x W or with as many values. In `training` values are dropped, and batch
+    /// norms use the batch's statistics and add them to their running ones.
     ///
     /// # Errors
     /// Recordings of another shape than the network takes, or no memory.
-    pub fn forward(&self, x: &Tensor, dropout: bool) -> Result<Tensor, ModelError> {
-        self.forward_with(x, dropout, |_, _| Ok(()))
+    pub fn forward(&self, x: &Tensor, training: bool) -> Result<Tensor, ModelError> {
+        self.forward_with(x, training, |_, _| Ok(()))
     }
 
-    /// As [`Ann::forward`], and shows each layer's activations (after ReLU, before pooling; for the last
-    /// layer the logits) to `look`.
+    /// As [`Ann::forward`], and shows what each layer gives to `look`.
     ///
     /// # Errors
     /// As [`Ann::forward`], and those of `look`.
     pub fn forward_with(
         &self,
         x: &Tensor,
-        dropout: bool,
+        training: bool,
         mut look: impl FnMut(usize, &Tensor) -> Result<(), ModelError>,
     ) -> Result<Tensor, ModelError> {
-        let per_layer = if self.arch.has_bias() { 2 } else { 1 };
-        let last = self.layers.len() - 1;
-        let mut x = x.f_view_(x.size())?;
-        for (i, layer) in self.layers.iter().enumerate() {
-            let weight = &self.parameters[i * per_layer].1;
-            let bias = self.arch.has_bias().then(|| &self.parameters[i * per_layer + 1].1);
-            x = if i < self.arch.convolutions() {
-                convolve(layer, &x, weight, bias)?
-            } else {
-                if dropout && i == last && self.arch.has_dropout() {
-                    x = x.f_dropout(0.5, true)?;
+        let input = self.network.input();
+        let mut x = x.f_view([-1, input.channels as i64, input.height as i64, input.width as i64])?;
+        for (i, named) in self.network.layers().iter().enumerate() {
+            let of = |role| self.parameter(i, role);
+            let weight =
+                || of(Role::Weight).ok_or_else(|| ModelError::Data(format!("{}: no weights", named.name)));
+            x = match named.layer {
+                Layer::Conv2d(conv) => convolve(&conv, &x, weight()?, of(Role::Bias))?,
+                Layer::Linear { .. } => x.f_linear(weight()?, of(Role::Bias))?,
+                Layer::BatchNorm { eps, .. } => x.f_batch_norm(
+                    of(Role::Scale),
+                    of(Role::Shift),
+                    of(Role::Mean),
+                    of(Role::Variance),
+                    training,
+                    MOMENTUM,
+                    eps,
+                    false,
+                )?,
+                Layer::Relu => x.f_relu()?,
+                Layer::Pool(of) => pool(&of, &x)?,
+                Layer::AdaptiveAvgPool { out: (rows, columns) } => {
+                    x.f_adaptive_avg_pool2d([rows as i64, columns as i64])?
                 }
-                x.f_flatten(1, -1)?.f_linear(weight, bias)?
+                Layer::Flatten => x.f_flatten(1, -1)?,
+                Layer::Dropout { p } if training => x.f_dropout(p, true)?,
+                Layer::Dropout { .. } => x,
             };
-            if i < last {
-                x = x.f_relu()?;
-            }
             look(i, &x)?;
-            x = self.pool(layer, &x)?;
         }
         Ok(x)
     }
-
-    /// What the layer above sees of a layer's activations: their maximum or mean over its pooling windows, or themselves.
-    ///
-    /// # Errors
-    /// [`ModelError`] if the activations are not B x C x H x W where there is something to pool.
-    pub fn pool(&self, layer: &Layer, activations: &Tensor) -> Result<Tensor, ModelError> {
-        let size = [layer.pool as i64; 2];
-        Ok(match layer.pool {
-            1 => activations.shallow_clone(),
-            _ if self.arch.max_pooling() => activations.f_max_pool2d(size, size, [0, 0], [1, 1], false)?,
-            _ => activations.f_avg_pool2d(size, size, [0, 0], false, true, None::<i64>)?,
-        })
-    }
 }
 
-/// A convolution with `same` padding: B x C x H x W to B x C' x H x W. The zeros are set here, as libtorch
+/// Puts a copy of `old` in the place of `value`.
+fn replace(name: &str, value: &mut Tensor, old: &Tensor) -> Result<(), ModelError> {
+    if value.size() != old.size() {
+        return Err(ModelError::Data(format!("{name}: expected {:?}, got {:?}", value.size(), old.size())));
+    }
+    *value = old.f_detach_copy()?.f_to_device(value.device())?;
+    Ok(())
+}
+
+/// libtorch's order of a border: left, right, top, bottom.
+fn border(padding: Padding) -> [i64; 4] {
+    [padding.left, padding.right, padding.top, padding.bottom].map(|n| n as i64)
+}
+
+fn pair((rows, columns): (usize, usize)) -> [i64; 2] {
+    [rows as i64, columns as i64]
+}
+
+/// A convolution, with its padding: B x C x H x W to B x C' x H' x W'. The zeros are set here, as libtorch
 /// does for even kernels, because it also warns about them on standard error.
 ///
 /// # Errors
 /// Libtorch's: shapes that do not fit, no memory.
 pub fn convolve(
-    layer: &Layer,
+    conv: &Conv2d,
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
 ) -> Result<Tensor, ModelError> {
-    let (before, after) = layer.padding();
-    let border = [before, after, before, after].map(|n| n as i64);
-    Ok(x.f_constant_pad_nd(border)?.f_conv2d(weight, bias, [1, 1], [0, 0], [1, 1], 1)?)
+    convolve_padded(conv, &x.f_constant_pad_nd(border(conv.padding))?, weight, bias)
+}
+
+/// As [`convolve`], of frames that carry the zeros already.
+///
+/// # Errors
+/// Libtorch's: shapes that do not fit, no memory.
+pub fn convolve_padded(
+    conv: &Conv2d,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+) -> Result<Tensor, ModelError> {
+    Ok(x.f_conv2d(weight, bias, pair(conv.stride), [0, 0], [1, 1], conv.groups as i64)?)
+}
+
+/// Pools B x C x H x W over windows, or C x H x W.
+///
+/// # Errors
+/// Libtorch's: shapes that do not fit, no memory.
+pub fn pool(pool: &Pool, x: &Tensor) -> Result<Tensor, ModelError> {
+    let Pool { pooling, kernel, stride, padding, ceil } = *pool;
+    let (size, stride) = (pair(kernel), pair(stride));
+    let symmetric = padding == Padding::symmetric((padding.top, padding.left));
+    let around = if symmetric { pair((padding.top, padding.left)) } else { [0, 0] };
+    match pooling {
+        Pooling::Max => {
+            let padded = match symmetric {
+                true => x.shallow_clone(),
+                false => x.f_pad(border(padding), "constant", f64::NEG_INFINITY)?,
+            };
+            Ok(padded.f_max_pool2d(size, stride, around, [1, 1], ceil)?)
+        }
+        Pooling::Average { count_padding } if symmetric => {
+            Ok(x.f_avg_pool2d(size, stride, around, ceil, count_padding, None::<i64>)?)
+        }
+        Pooling::Average { count_padding } => {
+            let mean = |x: &Tensor| {
+                let padded = x.f_constant_pad_nd(border(padding))?;
+                padded.f_avg_pool2d(size, stride, [0, 0], ceil, false, None::<i64>)
+            };
+            let means = mean(x)?;
+            // The share of each window that is no padding.
+            Ok(if count_padding { means } else { means.f_div(&mean(&x.f_ones_like()?)?)? })
+        }
+    }
+}
+
+/// The maxima of non-negative values over windows, and where in its plane each is, row by row; of equals the first.
+///
+/// # Errors
+/// Libtorch's: shapes that do not fit, no memory.
+pub fn max_pool_places(pool: &Pool, x: &Tensor) -> Result<(Tensor, Tensor), ModelError> {
+    let Pool { kernel, stride, padding, ceil, .. } = *pool;
+    let (size, stride) = (pair(kernel), pair(stride));
+    if padding == Padding::symmetric((padding.top, padding.left)) {
+        let around = pair((padding.top, padding.left));
+        return Ok(x.f_max_pool2d_with_indices(size, stride, around, [1, 1], ceil)?);
+    }
+    let padded = x.f_pad(border(padding), "constant", f64::NEG_INFINITY)?;
+    let (maxima, places) = padded.f_max_pool2d_with_indices(size, stride, [0, 0], [1, 1], ceil)?;
+    // From places in the padded plane to those in the plane itself.
+    let (width, columns) = (x.size()[3], padded.size()[3]);
+    let row = places.f_floor_divide_scalar(columns)?.f_sub_scalar(padding.top as i64)?;
+    let column = places.f_remainder(columns)?.f_sub_scalar(padding.left as i64)?;
+    Ok((maxima, row.f_mul_scalar(width)?.f_add(&column)?))
 }
 
 /// A float32 tensor on `device` from row-major values.
@@ -254,28 +347,36 @@ pub fn to_vec(tensor: &Tensor) -> Result<Vec<f32>, ModelError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use escape_network::arch::Architecture;
+    use escape_network::family::Family;
+
+    fn published(arch: Architecture, seed: u64) -> Ann {
+        Ann::new(Family::published(arch).network(56, 100).unwrap(), seed, Device::Cpu).unwrap()
+    }
 
     #[test]
     fn every_member_classifies_a_batch() {
         let x = Tensor::ones([2, 1, 56, 100], (Kind::Float, Device::Cpu));
         for arch in Architecture::ALL {
-            let net = Ann::new(arch, 56, 100, 5, Device::Cpu).unwrap();
+            let net = published(arch, 5);
             let mut shapes = Vec::new();
             let logits = net
                 .forward_with(&x, false, |i, a| {
-                    shapes.push((i, a.size()[1]));
+                    let count: i64 = a.size()[1..].iter().product();
+                    shapes.push((i, count as usize));
                     Ok(())
                 })
                 .unwrap();
             assert_eq!(logits.size(), [2, 3]);
-            assert_eq!(shapes.len(), arch.convolutions() + 2);
+            let said = (0..net.network().layers().len()).map(|i| (i, net.network().output_of(i).count()));
+            assert_eq!(shapes, said.collect::<Vec<_>>());
             assert!(to_vec(&logits).unwrap().iter().all(|v| v.is_finite()));
         }
     }
 
     #[test]
     fn initial_values_follow_the_seed_and_fill_their_bound() {
-        let net = |seed| Ann::new(Architecture::Original, 56, 100, seed, Device::Cpu).unwrap();
+        let net = |seed| published(Architecture::Original, seed);
         let first = |n: &Ann, i: usize| to_vec(&n.parameters()[i].1).unwrap();
         assert_eq!(first(&net(1), 0), first(&net(1), 0));
         assert_ne!(first(&net(1), 0), first(&net(2), 0));
@@ -289,8 +390,8 @@ mod tests {
 
     #[test]
     fn a_stage_hands_its_trunk_on() {
-        let stage = Ann::new(Architecture::Ig2, 56, 100, 1, Device::Cpu).unwrap();
-        let mut full = Ann::new(Architecture::Original, 56, 100, 2, Device::Cpu).unwrap();
+        let stage = published(Architecture::Ig2, 1);
+        let mut full = published(Architecture::Original, 2);
         let head = to_vec(&full.parameters()[6].1).unwrap();
         assert_eq!(full.inherit_trunk(&stage).unwrap(), 4);
         for i in 0..4 {

@@ -1,13 +1,12 @@
 //! Training an artificial network, epoch by epoch.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::str::FromStr;
 use std::time::Instant;
 
 use escape_data::Recordings;
-use escape_network::arch::CLASSES;
 use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::ModelError;
@@ -49,11 +48,24 @@ impl FromStr for Balance {
     }
 }
 
-/// The weight of each class, N / (K n) for n of N recordings and K classes that occur; 0 for a class that does not.
-pub fn class_weights(recordings: &Recordings) -> [f32; CLASSES] {
-    let counts = recordings.class_counts();
+/// The weight of each of `classes` classes, N / (K n) for n of N recordings with these labels and K classes that occur; 0 for
+/// a class that does not.
+pub fn class_weights(labels: &[i64], classes: usize) -> Vec<f32> {
+    let counts = class_counts(labels, classes);
     let occurring = counts.iter().filter(|&&n| n > 0).count();
-    counts.map(|n| if n == 0 { 0.0 } else { recordings.len() as f32 / (occurring * n) as f32 })
+    let weight = |&n: &usize| if n == 0 { 0.0 } else { labels.len() as f32 / (occurring * n) as f32 };
+    counts.iter().map(weight).collect()
+}
+
+/// How many of the labels are of each of `classes` classes.
+fn class_counts(labels: &[i64], classes: usize) -> Vec<usize> {
+    let mut counts = vec![0; classes];
+    labels.iter().filter_map(|&label| usize::try_from(label).ok()).for_each(|class| {
+        if let Some(count) = counts.get_mut(class) {
+            *count += 1;
+        }
+    });
+    counts
 }
 
 /// How to train.
@@ -243,7 +255,7 @@ impl Trainer {
                     .into(),
             )
         })?;
-        let (count, device) = (trainer.net.parameters().len(), trainer.net.device());
+        let (count, device) = (trainer.net.learned().len(), trainer.net.device());
         trainer.optimizer = Optimizer::from_value(options.rule, state, count, device)?;
         trainer.epoch = saved.epoch.unwrap_or(0).max(0) as usize;
         trainer.history = History::of(saved)?;
@@ -293,7 +305,8 @@ impl Trainer {
         held_out: &Recordings,
         tick: &mut dyn FnMut(Event) -> bool,
     ) -> Result<Metrics, ModelError> {
-        let look = &mut |_: usize, logits: &[f32]| tick(Event::Judged((logits.len() / CLASSES) as f64));
+        let classes = self.net.network().classes();
+        let look = &mut |_: usize, logits: &[f32]| tick(Event::Judged((logits.len() / classes) as f64));
         evaluate(&self.net, held_out, 256, self.options.loss, look)
     }
 
@@ -323,10 +336,10 @@ impl Trainer {
         tch::manual_seed((self.options.seed ^ ((self.epoch as u64 + 1) << 32)) as i64);
         let order = order(&train.y, self.options.balance, self.options.seed, self.epoch);
         let weights = match self.options.balance {
-            Some(Balance::Weights) => Some(class_weights(train)),
+            Some(Balance::Weights) => Some(class_weights(&train.y, self.net.network().classes())),
             _ => None,
         };
-        let on_device = weights.map(|w| Tensor::f_from_slice(&w)?.f_to_device(device)).transpose()?;
+        let on_device = weights.as_ref().map(|w| Tensor::f_from_slice(w)?.f_to_device(device)).transpose()?;
         let mut metrics = Metrics::default();
         // Sum of the weighted losses, and of the weights.
         let mut weighted = (0.0, 0.0);
@@ -341,14 +354,15 @@ impl Trainer {
             let target = Tensor::f_from_slice(&labels)?.f_to_device(device)?;
             let loss =
                 judged.f_cross_entropy_loss(&target, on_device.as_ref(), Reduction::Mean, -100, 0.0)?;
-            let parameters: Vec<&Tensor> = self.net.parameters().iter().map(|p| &p.1).collect();
+            let parameters = self.net.learned();
             let gradients = Tensor::f_run_backward(&[&loss], &parameters, false, false)?;
             self.optimizer.step(&parameters, &gradients, 1.0)?;
             let logits = to_vec(&logits)?;
             add_all(&mut metrics, &logits, &labels, self.options.loss);
             check_loss(metrics.loss(), epoch)?;
             let mean = loss.f_double_value(&[])?;
-            let share: f64 = weights.map_or(0.0, |w| labels.iter().map(|&y| f64::from(w[y as usize])).sum());
+            let share: f64 =
+                weights.as_ref().map_or(0.0, |w| labels.iter().map(|&y| f64::from(w[y as usize])).sum());
             weighted = (weighted.0 + mean * share, weighted.1 + share);
             for trouble in self.watch.batch((epoch, step + 1), mean, &logits, &labels) {
                 tick(Event::Trouble(&trouble));
@@ -393,7 +407,12 @@ pub fn order(labels: &[i64], balance: Option<Balance>, seed: u64, epoch: usize) 
 /// Tells of an epoch that names one class throughout.
 pub fn tell_one_class(epoch: usize, judged: &Metrics, tick: &mut dyn FnMut(Event) -> bool) {
     if let Some(class) = judged.only_class_predicted() {
-        tick(Event::Trouble(&Trouble::OneClass { epoch, class, samples: judged.samples() }));
+        tick(Event::Trouble(&Trouble::OneClass {
+            epoch,
+            class,
+            classes: judged.classes(),
+            samples: judged.samples(),
+        }));
     }
 }
 
@@ -423,7 +442,7 @@ pub fn hold_out(recordings: &Recordings, per_class: usize) -> (Recordings, Recor
     };
     let keys: Vec<u64> = (0..recordings.len()).map(key).collect();
     let mut held = Vec::new();
-    for class in 0..CLASSES as i64 {
+    for class in recordings.y.iter().copied().collect::<BTreeSet<i64>>() {
         let mut seen = HashSet::new();
         let mut different: Vec<usize> = (0..recordings.len())
             .rev()
@@ -467,7 +486,8 @@ pub fn evaluate(
 
 /// Adds a batch of logits, B x classes, to running totals.
 pub fn add_all(metrics: &mut Metrics, logits: &[f32], labels: &[i64], loss: Loss) {
-    for (row, &label) in logits.chunks_exact(CLASSES).zip(labels) {
+    let classes = logits.len() / labels.len().max(1);
+    for (row, &label) in logits.chunks_exact(classes.max(1)).zip(labels) {
         metrics.add(row, label as usize, loss);
     }
 }
@@ -490,7 +510,7 @@ mod tests {
     use super::*;
 
     /// One contact, one sample: recordings are told apart by their value.
-    fn recordings(of_class: [&[f32]; CLASSES]) -> Recordings {
+    fn recordings(of_class: [&[f32]; 3]) -> Recordings {
         let labelled =
             of_class.iter().enumerate().flat_map(|(class, values)| values.iter().map(move |&v| (v, class)));
         let (x, y) = labelled.map(|(v, class)| (v, class as i64)).unzip();
@@ -519,7 +539,7 @@ mod tests {
     #[test]
     fn weights_make_up_for_frequencies() {
         let unequal = recordings([&[0.0; 6], &[0.0; 3], &[]]);
-        assert_eq!(class_weights(&unequal), [0.75, 1.5, 0.0]);
+        assert_eq!(class_weights(&unequal.y, 3), [0.75, 1.5, 0.0]);
     }
 
     #[test]

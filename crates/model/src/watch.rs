@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use escape_network::arch::{CLASS_NAMES, CLASSES};
-
+use escape_network::arch::class_name;
 use escape_network::metrics::predicted;
 
 /// Recordings that the last batches must hold before anything is made of them; of their loss, as many as an epoch has
@@ -48,6 +47,8 @@ pub enum Trouble {
         epoch: usize,
         /// The class.
         class: usize,
+        /// How many there are.
+        classes: usize,
         /// Recordings that the epoch was judged by.
         samples: usize,
     },
@@ -78,10 +79,10 @@ impl fmt::Display for Trouble {
                 "epoch {epoch}, step {step}: training accuracy fell to {accuracy:.3}, no better than naming the most \
                  frequent class ({share:.3}); balanced accuracy was {before:.3} before; a smaller --lr may help"
             ),
-            Self::OneClass { epoch, class, samples } => write!(
+            Self::OneClass { epoch, class, classes, samples } => write!(
                 f,
                 "epoch {epoch}: every one of the {samples} recordings it is judged by is taken for {}",
-                CLASS_NAMES.get(*class).copied().unwrap_or("one class")
+                class_name(*class, *classes)
             ),
             Self::Threshold { epoch, step, layer, before, now } => write!(
                 f,
@@ -98,7 +99,8 @@ struct Batch {
     samples: usize,
     loss: f64,
     correct: usize,
-    actual: [usize; CLASSES],
+    /// Recordings of each class.
+    actual: Vec<usize>,
 }
 
 /// Follows a training batch by batch. Each kind of trouble is told once an epoch, a threshold's once.
@@ -137,13 +139,14 @@ impl Watch {
         if epoch != self.epoch {
             (self.epoch, self.loss_told, self.guessing_told) = (epoch, false, false);
         }
+        let classes = (logits.len() / labels.len().max(1)).max(1);
         let mut batch = Batch {
             samples: labels.len(),
             loss: loss * labels.len() as f64,
             correct: 0,
-            actual: [0; CLASSES],
+            actual: vec![0; classes],
         };
-        for (row, &label) in logits.chunks_exact(CLASSES).zip(labels) {
+        for (row, &label) in logits.chunks_exact(classes).zip(labels) {
             batch.correct += usize::from(predicted(row) == label as usize);
             batch.actual[label as usize] += 1;
         }
@@ -153,7 +156,7 @@ impl Watch {
             self.window.pop_front();
         }
         let mut found = Vec::new();
-        let before = self.before.map_or(0.0, |b| b.0).max((CLASSES as f64).ln());
+        let before = self.before.map_or(0.0, |b| b.0).max((classes as f64).ln());
         if let Some(recent) = self.recent_loss().filter(|recent| *recent > EXPLOSION * before)
             && !self.loss_told
         {
@@ -167,9 +170,9 @@ impl Watch {
         let n = samples as f64;
         let accuracy = self.window.iter().map(|b| b.correct).sum::<usize>() as f64 / n;
         let largest =
-            (0..CLASSES).map(|class| self.window.iter().map(|b| b.actual[class]).sum::<usize>()).max();
+            (0..classes).map(|class| self.window.iter().map(|b| b.actual[class]).sum::<usize>()).max();
         let share = largest.unwrap_or(0) as f64 / n;
-        let guess = 1.0 / CLASSES as f64;
+        let guess = 1.0 / classes as f64;
         if let Some((_, before)) = self.before {
             // Standard error of an accuracy that is guessed over the window.
             let error = (share * (1.0 - share) / n).sqrt();

@@ -2,16 +2,20 @@
 //! `cargo run -p escape-network --example layers`
 #![allow(clippy::print_stdout)]
 
+use escape_network::NetworkError;
 use escape_network::arch::{Architecture, CONTACTS, SAMPLES};
+use escape_network::family::Family;
 
-fn main() {
-    for layer in Architecture::Modified.layers(CONTACTS, SAMPLES) {
+fn main() -> Result<(), NetworkError> {
+    let network = Family::published(Architecture::Modified).network(CONTACTS, SAMPLES)?;
+    for stage in network.stages()? {
         println!(
             "{}: {} neurons, {} weights, {} MACs",
-            layer.name,
-            layer.neurons(),
-            layer.weights(),
-            layer.macs()
+            stage.name,
+            stage.neurons(),
+            stage.weights(),
+            stage.macs()
         );
     }
+    Ok(())
 }

@@ -23,6 +23,21 @@ pub enum NetworkError {
         /// What is wrong with it.
         why: String,
     },
+    /// A layer that spikes cannot stand for.
+    #[error("layer {number} ({what}) has no spiking counterpart: {why}")]
+    NoSpikes {
+        /// From 1.
+        number: usize,
+        /// Its name and kind.
+        what: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// A last layer whose output is no logits.
+    #[error(
+        "{0}, the last layer with weights, has a ReLU or a pooling behind it, so that there is no readout; take them out"
+    )]
+    NoReadout(String),
     /// Nothing to train or to convert.
     #[error("no layer with weights; a network needs a conv2d or a linear layer")]
     NoWeights,
@@ -45,8 +60,16 @@ pub enum NetworkError {
 impl NetworkError {
     /// Of a layer by its place from 0.
     pub(crate) fn layer(index: usize, name: &str, layer: &Layer, why: String) -> Self {
-        let what =
-            if name.is_empty() { layer.kind().to_owned() } else { format!("{name}, {}", layer.kind()) };
-        Self::Layer { number: index + 1, what, why }
+        Self::Layer { number: index + 1, what: what(name, layer), why }
     }
+
+    /// Of a layer by its place from 0.
+    pub(crate) fn no_spikes(index: usize, name: &str, layer: &Layer, why: &str) -> Self {
+        Self::NoSpikes { number: index + 1, what: what(name, layer), why: why.to_owned() }
+    }
+}
+
+/// A layer's name and kind.
+fn what(name: &str, layer: &Layer) -> String {
+    if name.is_empty() { layer.kind().to_owned() } else { format!("{name}, {}", layer.kind()) }
 }

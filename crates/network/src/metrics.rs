@@ -1,7 +1,5 @@
 //! Accuracy, loss and confusion of a set of predictions; plain arithmetic, no tensors.
 
-use crate::arch::CLASSES;
-
 /// Which cross-entropy a network is trained and judged with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
@@ -31,18 +29,22 @@ pub fn predicted(logits: &[f32]) -> usize {
     (1..logits.len()).fold(0, |best, i| if logits[i] > logits[best] { i } else { best })
 }
 
-/// Running totals over samples.
+/// Running totals over samples of K classes; K is the number of their logits.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     samples: usize,
     loss: f64,
-    confusion: [[u64; CLASSES]; CLASSES],
+    /// K x K, or empty before the first sample.
+    confusion: Vec<Vec<u64>>,
 }
 
 impl Metrics {
     /// Adds one sample: its logits and its class.
     pub fn add(&mut self, logits: &[f32], label: usize, loss: Loss) {
         self.samples += 1;
+        if self.confusion.is_empty() {
+            self.confusion = vec![vec![0; logits.len()]; logits.len()];
+        }
         self.confusion[label][predicted(logits)] += 1;
         self.loss += match loss {
             Loss::CrossEntropy => cross_entropy(logits, label),
@@ -53,6 +55,11 @@ impl Metrics {
         };
     }
 
+    /// K; 0 before the first sample.
+    pub fn classes(&self) -> usize {
+        self.confusion.len()
+    }
+
     /// Samples so far.
     pub fn samples(&self) -> usize {
         self.samples
@@ -60,7 +67,7 @@ impl Metrics {
 
     /// Correct samples so far.
     pub fn correct(&self) -> u64 {
-        (0..CLASSES).map(|k| self.confusion[k][k]).sum()
+        (0..self.classes()).map(|k| self.confusion[k][k]).sum()
     }
 
     /// Fraction of samples predicted right; NaN without samples.
@@ -85,9 +92,9 @@ impl Metrics {
     pub fn only_class_predicted(&self) -> Option<usize> {
         let occurs = |class: &usize| self.actual(*class) > 0;
         let named = |class: &usize| self.predicted(*class) > 0;
-        let mut all = (0..CLASSES).filter(named);
+        let mut all = (0..self.classes()).filter(named);
         match (all.next(), all.next()) {
-            (Some(class), None) if (0..CLASSES).filter(occurs).count() > 1 => Some(class),
+            (Some(class), None) if (0..self.classes()).filter(occurs).count() > 1 => Some(class),
             _ => None,
         }
     }
@@ -95,7 +102,7 @@ impl Metrics {
     /// The share of the samples that belong to the most frequent class: the accuracy of always naming it. NaN
     /// without samples.
     pub fn largest_class_share(&self) -> f64 {
-        let largest = (0..CLASSES).map(|class| self.actual(class)).max().unwrap_or(0);
+        let largest = (0..self.classes()).map(|class| self.actual(class)).max().unwrap_or(0);
         largest as f64 / self.samples as f64
     }
 
@@ -116,7 +123,7 @@ impl Metrics {
 
     /// The mean of f(actual, predicted, hits) over the classes that occur.
     fn mean_over_classes(&self, f: impl Fn(f64, f64, f64) -> f64) -> f64 {
-        let occurring = (0..CLASSES).filter(|&class| self.actual(class) > 0);
+        let occurring = (0..self.classes()).filter(|&class| self.actual(class) > 0);
         let values = occurring.map(|class| {
             f(self.actual(class) as f64, self.predicted(class) as f64, self.confusion[class][class] as f64)
         });
@@ -130,7 +137,7 @@ impl Metrics {
     }
 
     /// Samples by actual (row) and predicted (column) class.
-    pub fn confusion(&self) -> &[[u64; CLASSES]; CLASSES] {
+    pub fn confusion(&self) -> &[Vec<u64>] {
         &self.confusion
     }
 }

@@ -459,6 +459,9 @@ fn next(layer: &Layer, from: Shape, flat: bool) -> Result<(Shape, bool), String>
             {
                 return Err("pads by more than half of its kernel, so that windows would hold nothing".into());
             }
+            if ceil && (top != bottom || left != right) {
+                return Err("ceil goes with a padding that is the same on both sides".into());
+            }
             let (height, width) = windows(from, kernel, stride, padding, ceil)?;
             Shape::new(from.channels, height, width)
         }

@@ -4,11 +4,19 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use escape_network::sequential::{Padding, Pool, Pooling};
 use escape_snn_core::neuron::{Dynamics, Neuron, Plane, step_all, step_all_traced};
 use escape_snn_core::rules::Rules;
 
 /// A plane of the first layer's neurons: one channel of 56 contacts x 100 samples.
-const PLANE: Plane = Plane { height: 56, width: 100, pool: 2, padding: (1, 2) };
+const PLANE: Plane = Plane {
+    height: 56,
+    width: 100,
+    pool: Some(Pool::new(Pooling::Average { count_padding: true }, (2, 2))),
+    pooled: (28, 50),
+    share: 0.25,
+    padding: Padding::same((4, 4)),
+};
 
 fn neurons(c: &mut Criterion) {
     let size = PLANE.neurons();
@@ -31,7 +39,9 @@ fn neurons(c: &mut Criterion) {
         });
     });
     let mut pooled = vec![0.0; PLANE.padded_len()];
-    group.bench_function("pooling 2 x 2", |b| b.iter(|| PLANE.pool_into(black_box(&spikes), &mut pooled)));
+    group.bench_function("pooling 2 x 2", |b| {
+        b.iter(|| PLANE.pool_into(black_box(&spikes), &mut [], &mut pooled))
+    });
     group.finish();
 }
 

@@ -4,7 +4,6 @@
 
 use std::ops::ControlFlow;
 
-use escape_network::arch::CLASSES;
 use escape_network::metrics::{Loss, Metrics};
 
 use crate::encode::Encoder;
@@ -76,8 +75,9 @@ pub fn evaluate<E: Engine>(
     progress: &mut dyn FnMut(f64) -> bool,
 ) -> Result<Evaluation, E::Error> {
     let network = engine.network();
+    let classes = network.classes();
     let mut by_step = vec![Metrics::default(); steps];
-    let mut logits = Vec::with_capacity(recordings.y.len() * CLASSES);
+    let mut logits = Vec::with_capacity(recordings.y.len() * classes);
     let mut layers: Vec<Activity> = network
         .layers
         .iter()
@@ -88,17 +88,16 @@ pub fn evaluate<E: Engine>(
             operations: vec![0; steps],
         })
         .collect();
-    let (contacts, samples) = network.input();
-    let pixels = contacts * samples;
+    let pixels = network.input().count();
     let mut first = 0;
     for x in recordings.x.chunks(batch_size.max(1) * pixels) {
         let batch = x.len() / pixels;
         let mut part = Part { each: batch as f64 / steps as f64, progress };
         let outcome = engine.run(Batch { x, first }, encoder, steps, &mut part)?;
         let labels = &recordings.y[first..first + batch];
-        for (t, readout) in outcome.readout.chunks_exact(batch * CLASSES).enumerate() {
+        for (t, readout) in outcome.readout.chunks_exact(batch * classes).enumerate() {
             let scale = network.rules.loss_scale.factor(t + 1);
-            for (row, &label) in readout.chunks_exact(CLASSES).zip(labels) {
+            for (row, &label) in readout.chunks_exact(classes).zip(labels) {
                 let judged: Vec<f32> = row.iter().map(|v| v * scale).collect();
                 by_step[t].add(&judged, label as usize, Loss::CrossEntropy);
             }

@@ -13,11 +13,14 @@ pub const SPIKE_BITS: i32 = 24;
 /// Likewise where a recording, on a grid of 2^-24, is summed in float64: 53 bits less the recording's 24.
 pub const ANALOG_BITS: i32 = 29;
 
-/// Rounds each row of `row` weights to its own grid, 2^(ceil(log2(sum of |w|)) - bits).
-pub fn round_rows(weights: &mut [f32], row: usize, bits: i32) {
-    for weights in weights.chunks_mut(row.max(1)) {
-        let sum = |w: &[f32]| w.iter().map(|&v| f64::from(v).abs()).sum::<f64>();
-        let total = sum(weights);
+/// Rounds each row of `row` weights, with its entry of `bias` if there are any, to its own grid,
+/// 2^(ceil(log2(sum of |w|)) - bits).
+pub fn round_rows(weights: &mut [f32], bias: &mut [f32], row: usize, bits: i32) {
+    let sum = |w: &[f32]| w.iter().map(|&v| f64::from(v).abs()).sum::<f64>();
+    for (i, weights) in weights.chunks_mut(row.max(1)).enumerate() {
+        let constant = bias.get(i).copied();
+        let of_bias = |b: Option<f32>| f64::from(b.unwrap_or(0.0)).abs();
+        let total = sum(weights) + of_bias(constant);
         if total == 0.0 || !total.is_finite() {
             continue;
         }
@@ -25,11 +28,15 @@ pub fn round_rows(weights: &mut [f32], row: usize, bits: i32) {
         let original: Vec<f32> = weights.to_vec();
         loop {
             let grid = f64::exp2(f64::from(exponent - bits));
+            let rounded = |v: f32| ((f64::from(v) / grid).round() * grid) as f32;
             for (w, &v) in weights.iter_mut().zip(&original) {
-                *w = ((f64::from(v) / grid).round() * grid) as f32;
+                *w = rounded(v);
+            }
+            if let (Some(b), Some(v)) = (bias.get_mut(i), constant) {
+                *b = rounded(v);
             }
             // Rounding may have carried the sum just past the power of two.
-            if sum(weights) <= f64::exp2(f64::from(exponent)) {
+            if sum(weights) + of_bias(bias.get(i).copied()) <= f64::exp2(f64::from(exponent)) {
                 break;
             }
             exponent += 1;
@@ -60,7 +67,7 @@ mod tests {
         for (seed, n) in [(1u64, 64usize), (2, 1024), (3, 22_400)] {
             let raw = random_row(n, seed);
             let mut w = raw.clone();
-            round_rows(&mut w, n, SPIKE_BITS - 2);
+            round_rows(&mut w, &mut [], n, SPIKE_BITS - 2);
             let mut r = Stream::new(seed, 1);
             // Pooled spikes: quarters.
             let s: Vec<f32> = (0..n).map(|_| r.whole([0, 4]) as f32 / 4.0).collect();
@@ -79,17 +86,28 @@ mod tests {
     }
 
     #[test]
+    fn a_bias_shares_its_rows_grid() {
+        let (mut w, mut bias) = (random_row(64, 9), vec![0.013f32, -3.7]);
+        round_rows(&mut w, &mut bias, 32, 16);
+        for (w, b) in w.chunks(32).zip(&bias) {
+            let total: f64 = w.iter().chain([b]).map(|v| f64::from(*v).abs()).sum();
+            let grid = f64::exp2(total.log2().ceil() - 16.0);
+            assert!(w.iter().chain([b]).all(|v| f64::from(*v) % grid == 0.0), "{grid}");
+        }
+    }
+
+    #[test]
     fn rounding_moves_little_and_is_idempotent() {
         let raw = random_row(1024 * 4, 5);
         let mut w = raw.clone();
-        round_rows(&mut w, 1024, SPIKE_BITS - 2);
+        round_rows(&mut w, &mut [], 1024, SPIKE_BITS - 2);
         let grid = 2f32.powi(-17);
         assert!(raw.iter().zip(&w).all(|(a, b)| (a - b).abs() <= grid / 2.0));
         let mut again = w.clone();
-        round_rows(&mut again, 1024, SPIKE_BITS - 2);
+        round_rows(&mut again, &mut [], 1024, SPIKE_BITS - 2);
         assert_eq!(w, again);
         let mut zeros = vec![0f32; 8];
-        round_rows(&mut zeros, 4, SPIKE_BITS);
+        round_rows(&mut zeros, &mut [], 4, SPIKE_BITS);
         assert_eq!(zeros, [0f32; 8]);
     }
 
@@ -97,7 +115,7 @@ mod tests {
     fn a_sum_carried_past_the_power_of_two_gets_a_coarser_grid() {
         // Three bits: the grid is 1/8, and each 0.19 rounds up to 0.25.
         let mut w = vec![0.19f32; 5];
-        round_rows(&mut w, 5, 3);
+        round_rows(&mut w, &mut [], 5, 3);
         let total: f32 = w.iter().sum();
         let grid = if total > 1.0 { 0.25 } else { 0.125 };
         assert!(w.iter().all(|v| v % grid == 0.0), "{w:?}");

@@ -4,6 +4,11 @@
 //! u membrane potential, I synaptic current, theta threshold, decay the factor that u keeps, s spike (0 or 1),
 //! m = v/theta - 1 the normalised distance of the deciding potential v from the threshold.
 
+use std::ops::Range;
+
+use escape_network::sequential::{Padding, Pool, Pooling};
+use escape_network::stage::{Op, Stage};
+
 /// When in a timestep a neuron decides to fire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Firing {
@@ -132,35 +137,54 @@ pub fn weigh_nonzero(values: &[f32], weights: &[u32]) -> u32 {
     values.iter().zip(weights).map(|(&v, &w)| if v != 0.0 { w } else { 0 }).sum()
 }
 
-/// How one channel's plane of spikes is handed to the next layer: averaged over pool x pool windows, and
-/// set into a frame of zeros that the next convolution's `same` padding asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How one channel's plane of spikes is handed to the next layer: pooled, and set into a frame of zeros that the next
+/// convolution's padding asks for.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Plane {
     /// Rows before pooling.
     pub height: usize,
     /// Columns before pooling.
     pub width: usize,
-    /// Side and stride of the pooling window; 1 for none. Rows and columns left over are dropped.
-    pub pool: usize,
-    /// Zeros before and after, in both directions.
-    pub padding: (usize, usize),
+    /// The pooling. Of a maximum, the spikes of that neuron of a window pass that has fired most so far (Rueckauer et al.,
+    /// "Conversion of continuous-valued deep networks to efficient event-driven networks", Front. Neurosci. 2017, section
+    /// 2.2.5); of several the first.
+    pub pool: Option<Pool>,
+    /// Rows and columns after pooling.
+    pub pooled: (usize, usize),
+    /// What a spike counts in the sum over a window of an average.
+    pub share: f32,
+    /// Zeros around the result.
+    pub padding: Padding,
 }
 
 impl Plane {
+    /// What the neurons of `stage` send, for a next stage whose weights ask for `padding`.
+    pub fn of(stage: &Stage, padding: Padding) -> Self {
+        // A linear layer is one row of neurons.
+        let (height, width, pooled) = match stage.op {
+            Op::Conv(_) => {
+                (stage.output.height, stage.output.width, (stage.pooled.height, stage.pooled.width))
+            }
+            Op::Linear => (1, stage.output.channels, (1, stage.output.channels)),
+        };
+        let share = 1.0 / stage.pool.map_or(1, |pool| pool.kernel.0 * pool.kernel.1) as f32;
+        Self { height, width, pool: stage.pool, pooled, share, padding }
+    }
+
     /// Neurons in the plane.
     pub fn neurons(&self) -> usize {
         self.height * self.width
     }
 
-    /// Rows and columns after pooling.
-    pub fn pooled(&self) -> (usize, usize) {
-        (self.height / self.pool, self.width / self.pool)
+    /// Whether it has to know how often each neuron fired.
+    pub fn counts(&self) -> bool {
+        self.pool.is_some_and(|pool| pool.pooling == Pooling::Max)
     }
 
     /// Rows and columns of the padded result.
     pub fn padded(&self) -> (usize, usize) {
-        let border = self.padding.0 + self.padding.1;
-        (self.pooled().0 + border, self.pooled().1 + border)
+        let Padding { top, bottom, left, right } = self.padding;
+        (self.pooled.0 + top + bottom, self.pooled.1 + left + right)
     }
 
     /// Size of the padded result.
@@ -169,55 +193,108 @@ impl Plane {
     }
 
     /// Where row `r` of the pooled plane lies in the padded one.
-    pub fn row(&self, r: usize) -> std::ops::Range<usize> {
-        let start = (r + self.padding.0) * self.padded().1 + self.padding.0;
-        start..start + self.pooled().1
+    pub fn row(&self, r: usize) -> Range<usize> {
+        let start = (r + self.padding.top) * self.padded().1 + self.padding.left;
+        start..start + self.pooled.1
     }
 
-    /// Pools `spikes` (H x W) into the inside of `out` (padded; its border is left as it is).
-    pub fn pool_into(&self, spikes: &[f32], out: &mut [f32]) {
-        for r in 0..self.pooled().0 {
-            let target = &mut out[self.row(r)];
-            match self.pool {
-                1 => target.copy_from_slice(&spikes[r * self.width..][..self.width]),
-                2 => pool_pairs(&spikes[2 * r * self.width..][..2 * self.width], target),
-                n => {
-                    let scale = 1.0 / (n * n) as f32;
-                    for (c, value) in target.iter_mut().enumerate() {
-                        let window = (0..n).flat_map(|i| &spikes[(r * n + i) * self.width + c * n..][..n]);
-                        *value = window.sum::<f32>() * scale;
-                    }
+    /// Pools `spikes` (H x W) into the inside of `out` (padded; its border is left as it is). Of a maximum, `fired` (H x W)
+    /// says how often each neuron fired before, and is brought up to date; else it may be empty.
+    pub fn pool_into(&self, spikes: &[f32], fired: &mut [f32], out: &mut [f32]) {
+        let Some(pool) = &self.pool else {
+            for r in 0..self.pooled.0 {
+                out[self.row(r)].copy_from_slice(&spikes[r * self.width..][..self.width]);
+            }
+            return;
+        };
+        if pool.pooling == Pooling::Max {
+            fired.iter_mut().zip(spikes).for_each(|(fired, spike)| *fired += spike);
+            for r in 0..self.pooled.0 {
+                for (c, value) in out[self.row(r)].iter_mut().enumerate() {
+                    *value = self.most_active(pool, (r, c), fired).map_or(0.0, |at| spikes[at]);
                 }
+            }
+            return;
+        }
+        let pairs = is_tiling(pool) && pool.kernel == (2, 2);
+        for r in 0..self.pooled.0 {
+            let target = &mut out[self.row(r)];
+            if pairs {
+                pool_pairs(&spikes[2 * r * self.width..][..2 * self.width], self.share, target);
+                continue;
+            }
+            for (c, value) in target.iter_mut().enumerate() {
+                let (rows, columns) = self.window(pool, (r, c));
+                let window = rows.flat_map(|row| &spikes[row * self.width..][columns.clone()]);
+                *value = window.sum::<f32>() * self.share;
             }
         }
     }
 
-    /// The way back from [`Plane::pool_into`]: each neuron's share of the gradient of a padded result, 0
-    /// for rows and columns that were dropped.
+    /// The neuron of a window that has fired most.
+    fn most_active(&self, pool: &Pool, at: (usize, usize), fired: &[f32]) -> Option<usize> {
+        let (rows, columns) = self.window(pool, at);
+        let all = rows.flat_map(|row| columns.clone().map(move |column| row * self.width + column));
+        all.reduce(|best, i| if fired[i] > fired[best] { i } else { best })
+    }
+
+    /// Rows and columns of a window that lie within the plane.
+    fn window(&self, pool: &Pool, (r, c): (usize, usize)) -> (Range<usize>, Range<usize>) {
+        let along = |i: usize, stride: usize, before: usize, kernel: usize, length: usize| {
+            let start = (i * stride).saturating_sub(before);
+            start..(i * stride + kernel).saturating_sub(before).min(length)
+        };
+        (
+            along(r, pool.stride.0, pool.padding.top, pool.kernel.0, self.height),
+            along(c, pool.stride.1, pool.padding.left, pool.kernel.1, self.width),
+        )
+    }
+
+    /// The way back from [`Plane::pool_into`] of an average: each neuron's share of the gradient of a padded result, 0
+    /// for those that no window covers.
     pub fn unpool_from(&self, padded: &[f32], out: &mut [f32]) {
-        let n = self.pool;
-        let scale = 1.0 / (n * n) as f32;
-        if self.pooled().0 * n < self.height || self.pooled().1 * n < self.width {
+        let Some(pool) = &self.pool else {
+            for (r, row) in out.chunks_exact_mut(self.width).enumerate() {
+                row.copy_from_slice(&padded[self.row(r)]);
+            }
+            return;
+        };
+        let (down, across) = pool.kernel;
+        let tiling = is_tiling(pool);
+        if !tiling || self.pooled.0 * down < self.height || self.pooled.1 * across < self.width {
             out.fill(0.0);
         }
-        for r in 0..self.pooled().0 {
+        for r in 0..self.pooled.0 {
             let source = &padded[self.row(r)];
-            for row in out[r * n * self.width..].chunks_mut(self.width).take(n) {
-                match n {
-                    1 => row.copy_from_slice(source),
-                    _ => row.chunks_exact_mut(n).zip(source).for_each(|(window, g)| window.fill(g * scale)),
+            if tiling {
+                for row in out[r * down * self.width..].chunks_mut(self.width).take(down) {
+                    row.chunks_exact_mut(across)
+                        .zip(source)
+                        .for_each(|(window, g)| window.fill(g * self.share));
+                }
+                continue;
+            }
+            for (c, g) in source.iter().enumerate() {
+                let (rows, columns) = self.window(pool, (r, c));
+                for row in rows {
+                    out[row * self.width..][columns.clone()].iter_mut().for_each(|v| *v += g * self.share);
                 }
             }
         }
     }
 }
 
-/// Means of 2 x 2 windows over two rows.
+/// Whether windows lie side by side, inside.
+fn is_tiling(pool: &Pool) -> bool {
+    pool.kernel == pool.stride && pool.padding == Padding::default() && !pool.ceil
+}
+
+/// Sums over 2 x 2 windows of two rows, times `share`.
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn pool_pairs(rows: &[f32], out: &mut [f32]) {
+fn pool_pairs(rows: &[f32], share: f32, out: &mut [f32]) {
     let (upper, lower) = rows.split_at(rows.len() / 2);
     for ((value, a), b) in out.iter_mut().zip(upper.chunks_exact(2)).zip(lower.chunks_exact(2)) {
-        *value = (a[0] + a[1] + b[0] + b[1]) * 0.25;
+        *value = (a[0] + a[1] + b[0] + b[1]) * share;
     }
 }
 
@@ -340,25 +417,96 @@ mod tests {
         }
     }
 
+    const BORDER: Padding = Padding { top: 1, bottom: 2, left: 0, right: 3 };
+
+    /// Planes with windows of every kind; sizes are what [`escape_network::sequential`] says of them.
+    fn planes(pooling: Pooling) -> Vec<Plane> {
+        let around = |rows, columns| Padding::symmetric((rows, columns));
+        let pools = [
+            ((3, 4), (1, 1), (1, 1), around(0, 0)),
+            ((4, 6), (2, 2), (2, 2), around(0, 0)),
+            ((5, 7), (2, 2), (2, 2), around(0, 0)),
+            ((9, 8), (4, 4), (4, 4), around(0, 0)),
+            ((9, 8), (3, 2), (2, 1), around(0, 0)),
+            ((6, 6), (3, 3), (2, 2), around(1, 1)),
+        ];
+        let plane =
+            |((height, width), kernel, stride, padding): ((usize, usize), _, (usize, usize), Padding)| {
+                let pool = Pool { stride, padding, ..Pool::new(pooling, kernel) };
+                let out = |length: usize, border: usize, kernel: usize, stride: usize| {
+                    (length + border - kernel) / stride + 1
+                };
+                let pooled = (
+                    out(height, padding.top + padding.bottom, kernel.0, stride.0),
+                    out(width, padding.left + padding.right, kernel.1, stride.1),
+                );
+                let share = 1.0 / (kernel.0 * kernel.1) as f32;
+                Plane { height, width, pool: Some(pool), pooled, share, padding: BORDER }
+            };
+        pools.into_iter().map(plane).collect()
+    }
+
+    const AVERAGE: Pooling = Pooling::Average { count_padding: true };
+
     #[test]
     fn pooling_averages_inside_the_padding() {
-        for (pool, height, width) in [(1, 3, 4), (2, 4, 6), (2, 5, 7), (4, 9, 8)] {
-            let plane = Plane { height, width, pool, padding: (1, 2) };
+        let plain = Plane { height: 3, width: 4, pool: None, pooled: (3, 4), share: 1.0, padding: BORDER };
+        for plane in planes(AVERAGE).into_iter().chain([plain]) {
             let spikes: Vec<f32> = (0..plane.neurons()).map(|i| f32::from(i * 7 % 3 == 0)).collect();
             let mut out = vec![-1.0; plane.padded_len()];
-            plane.pool_into(&spikes, &mut out);
+            plane.pool_into(&spikes, &mut [], &mut out);
             let (rows, columns) = plane.padded();
+            let pool = plane.pool.unwrap_or(Pool::new(AVERAGE, (1, 1)));
             for (y, x) in (0..rows).flat_map(|y| (0..columns).map(move |x| (y, x))) {
-                let inside = (1..rows - 2).contains(&y) && (1..columns - 2).contains(&x);
-                let want = if inside {
-                    let window = (0..pool).flat_map(|i| (0..pool).map(move |j| (i, j)));
-                    let sum: f32 =
-                        window.map(|(i, j)| spikes[((y - 1) * pool + i) * width + (x - 1) * pool + j]).sum();
-                    sum / (pool * pool) as f32
+                let (r, c) = (y.wrapping_sub(BORDER.top), x.wrapping_sub(BORDER.left));
+                let want = if r < plane.pooled.0 && c < plane.pooled.1 {
+                    let window = (0..pool.kernel.0).flat_map(|i| (0..pool.kernel.1).map(move |j| (i, j)));
+                    let value = |(i, j): (usize, usize)| {
+                        let row = (r * pool.stride.0 + i).wrapping_sub(pool.padding.top);
+                        let column = (c * pool.stride.1 + j).wrapping_sub(pool.padding.left);
+                        if row < plane.height && column < plane.width {
+                            spikes[row * plane.width + column]
+                        } else {
+                            0.0
+                        }
+                    };
+                    window.map(value).sum::<f32>() * plane.share
                 } else {
                     -1.0
                 };
-                assert_eq!(out[y * columns + x], want, "pool {pool} at {y}, {x}");
+                assert_eq!(out[y * columns + x], want, "{plane:?} at {y}, {x}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_maximum_the_neuron_passes_that_has_fired_most() {
+        for plane in planes(Pooling::Max) {
+            let mut fired = vec![0.0; plane.neurons()];
+            let mut random = escape_network::rng::Stream::new(3, plane.neurons() as u64);
+            let pool = plane.pool.unwrap();
+            for _ in 0..6 {
+                let spikes: Vec<f32> = fired.iter().map(|_| f32::from(random.uniform() < 0.4)).collect();
+                let totals: Vec<f32> = fired.iter().zip(&spikes).map(|(a, b)| a + b).collect();
+                let mut out = vec![0.0; plane.padded_len()];
+                plane.pool_into(&spikes, &mut fired, &mut out);
+                assert_eq!(fired, totals);
+                for (r, c) in (0..plane.pooled.0).flat_map(|r| (0..plane.pooled.1).map(move |c| (r, c))) {
+                    let inside = |i: usize, j: usize| {
+                        let row = (r * pool.stride.0 + i).checked_sub(pool.padding.top)?;
+                        let column = (c * pool.stride.1 + j).checked_sub(pool.padding.left)?;
+                        (row < plane.height && column < plane.width).then_some(row * plane.width + column)
+                    };
+                    let mut best: Option<usize> = None;
+                    for (i, j) in (0..pool.kernel.0).flat_map(|i| (0..pool.kernel.1).map(move |j| (i, j))) {
+                        best = match (best, inside(i, j)) {
+                            (Some(best), Some(at)) if totals[at] <= totals[best] => Some(best),
+                            (best, None) => best,
+                            (_, at) => at,
+                        };
+                    }
+                    assert_eq!(out[plane.row(r).start + c], spikes[best.unwrap()]);
+                }
             }
         }
     }
@@ -366,15 +514,14 @@ mod tests {
     #[test]
     fn unpooling_is_the_transpose_of_pooling() {
         // <pool(a), b> = <a, unpool(b)> for all a, b.
-        for (pool, height, width) in [(1, 3, 4), (2, 4, 6), (2, 5, 7), (4, 9, 8)] {
-            let plane = Plane { height, width, pool, padding: (1, 2) };
+        for plane in planes(AVERAGE) {
             let a: Vec<f32> = (0..plane.neurons()).map(|i| (i * 7 % 5) as f32).collect();
             let b: Vec<f32> = (0..plane.padded_len()).map(|i| (i * 5 % 7) as f32 - 3.0).collect();
             let (mut pooled, mut back) = (vec![0.0; b.len()], vec![9.0; a.len()]);
-            plane.pool_into(&a, &mut pooled);
+            plane.pool_into(&a, &mut [], &mut pooled);
             plane.unpool_from(&b, &mut back);
             let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f32>();
-            assert!((dot(&pooled, &b) - dot(&a, &back)).abs() < 1e-3);
+            assert!((dot(&pooled, &b) - dot(&a, &back)).abs() < 1e-3, "{plane:?}");
         }
     }
 

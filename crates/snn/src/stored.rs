@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use escape_checkpoint::{Checkpoint, Leak, TensorData, Value, detect, matched_weights};
-use escape_network::arch::Architecture;
+use escape_checkpoint::{Checkpoint, Leak, TensorData, Value, matched_weights, network_of};
+use escape_network::stage::Stage;
 
 use crate::SnnError;
 use crate::encode::Encoding;
@@ -42,21 +42,20 @@ pub fn load(
     samples: usize,
 ) -> Result<Loaded, SnnError> {
     let wrong = |why: String| SnnError::Network(format!("{}: {why}", path.display()));
-    let arch = detect(checkpoint);
-    if arch != Architecture::Modified {
-        return Err(wrong(format!(
-            "this is the {arch} network, with biases and maximum pooling, which have no spiking counterpart; a spiking network is made from the modified one"
-        )));
-    }
-    let weights = matched_weights(checkpoint, path, arch, contacts, samples)?;
-    let shapes = arch.layers(contacts, samples);
+    let network = network_of(checkpoint, path, contacts, samples)?;
+    let stages = network.stages().map_err(|why| wrong(why.to_string()))?;
+    let weights = matched_weights(checkpoint, path, &network)?;
+    let parameter = |stage: &Stage, what: &str| {
+        let name = format!("{}.{what}", stage.key);
+        weights.iter().find(|(other, _)| *other == name).map(|(_, data)| data.to_f32()).unwrap_or_default()
+    };
     let thresholds = checkpoint.thresholds.as_ref().ok_or_else(|| {
         wrong(
             "no thresholds in it, so this is an ANN; make a spiking network of it with `escape-snn convert`"
                 .into(),
         )
     })?;
-    let count = shapes.len();
+    let count = stages.len();
     if thresholds.len() != count {
         return Err(wrong(format!("expected {count} thresholds, one a layer, got {}", thresholds.len())));
     }
@@ -68,12 +67,13 @@ pub fn load(
     };
     let scale = checkpoint.scaling_threshold.unwrap_or(1.0);
     let mut layers = Vec::new();
-    for (i, (shape, (_, data))) in shapes.into_iter().zip(weights).enumerate() {
+    for (i, stage) in stages.into_iter().enumerate() {
         let neuron = Neuron::new((thresholds[i] * scale) as f32, leaks[i] as f32).map_err(|error| {
             let again = "convert the ANN again with more samples or steps";
-            wrong(format!("{}: {error}; {again}", shape.name))
+            wrong(format!("{}: {error}; {again}", stage.name))
         })?;
-        layers.push(SpikingLayer { shape, weights: data.to_f32(), neuron });
+        let (weight, bias) = (parameter(&stage, "weight"), parameter(&stage, "bias"));
+        layers.push(SpikingLayer::new(stage, weight, bias, neuron));
     }
     let stored = |key: &str| checkpoint.extra.iter().find(|e| e.0 == key).and_then(|e| e.1.as_str());
     let stored_preset = stored(PRESET_KEY).map(str::parse).transpose().map_err(wrong)?;
@@ -106,9 +106,11 @@ pub fn to_checkpoint(network: &SpikingNetwork, encoding: Encoding, timesteps: us
         weights: network
             .layers
             .iter()
-            .map(|l| {
-                let name = format!("{}.weight", l.shape.key);
-                (name, TensorData::from_f32(&l.shape.weight_shape(), &l.weights))
+            .flat_map(|l| {
+                let weight = TensorData::from_f32(&l.shape.weight_shape(), &l.weights);
+                let bias = (!l.bias.is_empty()).then(|| TensorData::from_f32(&[l.bias.len()], &l.bias));
+                let named = |(what, data)| (format!("{}.{what}", l.shape.key), data);
+                [("weight", weight)].into_iter().chain(bias.map(|bias| ("bias", bias))).map(named)
             })
             .collect(),
         thresholds: Some(network.layers.iter().map(|l| f64::from(l.neuron.threshold())).collect()),
@@ -126,6 +128,7 @@ pub fn to_checkpoint(network: &SpikingNetwork, encoding: Encoding, timesteps: us
 #[cfg(test)]
 mod tests {
     use super::*;
+    use escape_network::arch::Architecture;
     use escape_network::rng::Stream;
 
     fn checkpoint(arch: Architecture) -> Checkpoint {
@@ -135,7 +138,7 @@ mod tests {
                 (0..shape.iter().product()).map(|_| random.uniform() as f32 * 0.1 - 0.05).collect();
             TensorData::from_f32(&shape, &values)
         };
-        let parameters = arch.parameters(56, 100).into_iter();
+        let parameters = arch.parameters().into_iter();
         Checkpoint {
             weights: parameters.map(|(name, shape)| (name, tensor(shape))).collect(),
             thresholds: Some(vec![1.0, 2.0, 3.0, 4.0, 5.0]),
@@ -184,7 +187,6 @@ mod tests {
         assert!(with(|c| c.thresholds = Some(vec![1.0, 1.0, 0.0, 1.0, 1.0])).contains("conv3"));
         assert!(with(|c| c.thresholds = Some(vec![f64::NAN; 5])).contains("conv1"));
         assert!(with(|c| c.leak = Some(Leak::Same(1.5))).contains("leak"));
-        assert!(load(&checkpoint(Architecture::Original), None).unwrap_err().contains("original network"));
     }
 
     #[test]

@@ -14,7 +14,6 @@ use escape_model::train::{
     Balance, EpochResult, Event, History, check_loss, class_weights, order, tell_one_class,
 };
 use escape_model::watch::Watch;
-use escape_network::arch::CLASSES;
 use escape_network::metrics::{Loss, Metrics};
 use escape_snn_core::encode::{Encoder, Encoding};
 use escape_snn_core::evaluate::{Evaluation, Labelled, evaluate};
@@ -145,7 +144,7 @@ impl FineTuner {
                     .into(),
             )
         })?;
-        let count = tuner.constants()?.len() + tuner.trainable.weights.len();
+        let count = tuner.constants()?.len() + tuner.trainable.parameters().len();
         tuner.optimizer = Optimizer::from_value(options.rule, state, count, device)?;
         tuner.epoch = saved.epoch.unwrap_or(0).max(0) as usize;
         tuner.history = History::of(saved)?;
@@ -222,7 +221,7 @@ impl FineTuner {
             gradients.push(to_tensor(&[value as f32], &[1], Device::Cpu)?);
         }
         let parameters: Vec<&Tensor> =
-            self.trainable.weights.iter().chain(learned.iter().map(|l| &l.1)).collect();
+            self.trainable.parameters().into_iter().chain(learned.iter().map(|l| &l.1)).collect();
         self.optimizer.step(&parameters, &gradients, factor)?;
         for ((k, is_threshold), value) in learned {
             let value = to_vec(&value)?[0];
@@ -304,7 +303,7 @@ impl FineTuner {
             (0..train.len()).collect()
         };
         self.trainable.class_weights = match self.options.balance {
-            Some(Balance::Weights) => Some(class_weights(train)),
+            Some(Balance::Weights) => Some(class_weights(&train.y, self.trainable.network.classes())),
             _ => None,
         };
         let mut metrics = Metrics::default();
@@ -324,7 +323,7 @@ impl FineTuner {
                 Some(weights) => labels.iter().map(|&y| f64::from(weights[y as usize])).sum(),
             };
             loss = (loss.0 + batch_loss * share, loss.1 + share);
-            for (row, &label) in readout.chunks_exact(CLASSES).zip(&labels) {
+            for (row, &label) in readout.chunks_exact(self.trainable.network.classes()).zip(&labels) {
                 let judged: Vec<f32> = row.iter().map(|v| v * scale).collect();
                 metrics.add(&judged, label as usize, Loss::CrossEntropy);
             }
@@ -360,7 +359,7 @@ impl FineTuner {
     ) -> Result<Evaluation, ModelError> {
         let network = self.network()?;
         let mut encoder = network.rules.encoder(self.options.encoding, self.options.seed);
-        let engine = Dense::new(network, self.options.encoding, self.trainable.weights[0].device())?;
+        let engine = Dense::new(network, self.options.encoding, self.trainable.device())?;
         let Options { steps, batch_size, .. } = self.options;
         let recordings = Labelled { x: &recordings.x, y: &recordings.y };
         evaluate(&engine, recordings, &mut encoder, steps, batch_size, &mut |n| tick(Event::Judged(n)))

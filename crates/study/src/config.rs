@@ -10,6 +10,7 @@ use escape_convert::Method;
 use escape_convert::readout::Gain;
 use escape_data::nerve::NerveConfig;
 use escape_data::{Axes, BadContacts, ReadOptions, Rescale};
+use escape_files::text::{DEEPEST, too_deep};
 use escape_model::optim::Rule;
 use escape_model::train::Balance;
 use escape_network::arch::Architecture;
@@ -631,36 +632,8 @@ impl Config {
 /// Seed of the simulated nerve unless told otherwise: that of the standard set, which the shipped checkpoints were
 /// trained on. A run's own seed is another, so that repeats of it judge networks on one animal.
 const STANDARD_NERVE: u64 = 1;
-/// Bytes of the largest configuration, and its deepest level. The parser takes time that grows with their square.
+/// Bytes of the largest configuration. The parser takes time that grows with their square.
 const LARGEST: u64 = 1 << 20;
-const DEEPEST: usize = 100;
-
-/// Whether lists and mappings in the text are nested deeper than any configuration, by a look at its brackets and at
-/// the marks of lists and keys that begin its lines.
-fn too_deep(text: &str) -> bool {
-    let mut depth = 0usize;
-    for line in text.lines() {
-        let marks =
-            line.split(' ').filter(|word| !word.is_empty()).take_while(|word| matches!(*word, "-" | "?"));
-        let indented = line.len() - line.trim_start().len();
-        if marks.count() > DEEPEST || indented > 20 * DEEPEST {
-            return true;
-        }
-        let said =
-            if line.trim_start().starts_with('#') { "" } else { line.split(" #").next().unwrap_or("") };
-        for c in said.chars() {
-            match c {
-                '[' | '{' => depth += 1,
-                ']' | '}' => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            if depth > DEEPEST {
-                return true;
-            }
-        }
-    }
-    false
-}
 
 /// Replaces the value at `path.to.key=value`; list entries go by number. The last key may be new.
 fn replace(root: &mut Value, setting: &str) -> std::result::Result<(), String> {

@@ -6,7 +6,7 @@ use escape_checkpoint::{Checkpoint, Value};
 use escape_convert::Method;
 use escape_convert::activations;
 use escape_convert::balance::{Balanced, balance};
-use escape_convert::readout::{Gain, SOFTMAX_DRIVE, amplify, is_swamped};
+use escape_convert::readout::{Gain, amplify, is_swamped, softmax_drive};
 use escape_data::Recordings;
 use escape_model::ann::Ann;
 use escape_snn_core::encode::Encoding;
@@ -95,9 +95,10 @@ impl Conversion {
         calibration: &Recordings,
         encoding: Encoding,
     ) -> Result<Converted> {
+        let layers = ann.network().layers().iter().filter(|l| l.layer.has_weights()).count();
         let mut converted = match Defaults::of(self.preset).route {
             Route::Balancing => {
-                let mut progress = session.progress("balancing thresholds", ann.layers().len());
+                let mut progress = session.progress("balancing thresholds", layers);
                 let mut encoder = self.preset.rules().encoder(Encoding::Poisson, session.seed);
                 let percentile = match self.method {
                     Method::Percentile(p) => Some(p),
@@ -108,16 +109,17 @@ impl Conversion {
                         progress.tick(n)
                     })?;
                 drop(progress);
-                let readout_gain = self.readout_gain.map_or(1.0, |gain| gain.factor(readout_input));
+                let classes = network.classes();
+                let readout_gain = self.readout_gain.map_or(1.0, |gain| gain.factor(readout_input, classes));
                 amplify(&mut network, readout_gain).map_err(|error| {
                     usage(format!("readout gain {readout_gain}: of the last layer, {error}"))
                 })?;
                 let readout = Readout { readout_input: readout_input * readout_gain, readout_gain };
-                Converted { network, readout: Some(readout), notes: self.remarks(&readout) }
+                Converted { network, readout: Some(readout), notes: self.remarks(&readout, classes) }
             }
             Route::Activations => {
                 let what = if self.method == Method::Fit { "fitting thresholds" } else { "thresholds" };
-                let passes = activations::passes(self.method, ann.layers().len());
+                let passes = activations::passes(self.method, layers);
                 let mut progress = session.progress(what, passes * calibration.len());
                 let meant_for = (encoding, self.steps);
                 let network = activations::convert(ann, calibration, self.method, meant_for, &mut |n| {
@@ -136,17 +138,18 @@ impl Conversion {
     }
 
     /// What is to be said of the published readout: a gain that was chosen, a softmax of its own that outweighs its input.
-    fn remarks(&self, readout: &Readout) -> Vec<String> {
+    fn remarks(&self, readout: &Readout, classes: usize) -> Vec<String> {
         let Readout { readout_input, readout_gain } = readout;
         let chosen = (self.readout_gain == Some(Gain::Auto))
             .then(|| format!("note: the last layer's weights were multiplied by {readout_gain}"));
-        let swamped = is_swamped(*readout_input).then(|| {
+        let swamped = is_swamped(*readout_input, classes).then(|| {
             format!(
                 "note: the logits of this network are small: its readout receives {readout_input:.3} a step and class, \
-                 and the published rules add {SOFTMAX_DRIVE:.3} of their own whatever the recording, so accuracy will \
+                 and the published rules add {:.3} of their own whatever the recording, so accuracy will \
                  stay well below the ANN's at any number of steps; give --readout-gain auto, \
                  which multiplies the last layer's weights and changes no decision of the ANN (longer training makes \
-                 logits grow too, but slowly)"
+                 logits grow too, but slowly)",
+                softmax_drive(classes)
             )
         });
         chosen.into_iter().chain(swamped).collect()

@@ -5,7 +5,6 @@ use escape_data::Recordings;
 use escape_dense::Dense;
 use escape_model::ann::Ann;
 use escape_model::train;
-use escape_network::arch::CLASSES;
 use escape_network::metrics::Loss;
 use escape_report::rows::Kind;
 use escape_snn_core::evaluate::{Labelled, evaluate};
@@ -27,10 +26,11 @@ pub fn ann(
     loss: Loss,
 ) -> Result<Measured> {
     let mut progress = session.progress(network, recordings.len());
-    let mut logits = Vec::with_capacity(recordings.len() * CLASSES);
+    let classes = ann.network().classes();
+    let mut logits = Vec::with_capacity(recordings.len() * classes);
     let metrics = train::evaluate(ann, recordings, batch_size, loss, &mut |_, batch| {
         logits.extend_from_slice(batch);
-        progress.tick(batch.len() / CLASSES)
+        progress.tick(batch.len() / classes)
     })?;
     let result = Findings::Artificial { metrics, logits };
     Ok(Measured { network: network.to_owned(), kind: Kind::Ann, epoch: None, result })

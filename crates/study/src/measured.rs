@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use anyhow::Result;
-use escape_network::arch::CLASSES;
-use escape_network::arch::{Layer, Op};
 use escape_network::metrics::Metrics;
+use escape_network::stage::{Op, Stage};
 use escape_report::rows::{Activity, Confusion, Evaluation, Kind, LayerKind, Row, Step, read_csv};
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::evaluate;
@@ -50,7 +49,7 @@ pub struct Simulated {
     /// All T at which accuracy is told, ascending.
     pub moments: Vec<usize>,
     /// Shape and decay of each layer.
-    pub layers: Vec<(Layer, f64)>,
+    pub layers: Vec<(Stage, f64)>,
     /// Over the largest T of all.
     pub found: evaluate::Evaluation,
 }
@@ -141,7 +140,8 @@ impl Measured {
 
     fn confusion(&self) -> Vec<Confusion> {
         let counts = self.metrics().confusion();
-        let cells = (0..CLASSES).flat_map(|actual| (0..CLASSES).map(move |predicted| (actual, predicted)));
+        let classes = counts.len();
+        let cells = (0..classes).flat_map(|actual| (0..classes).map(move |predicted| (actual, predicted)));
         let row = |(actual, predicted): (usize, usize)| Confusion {
             network: self.network.clone(),
             actual: actual as u32,
@@ -163,7 +163,7 @@ impl Measured {
 
 impl Simulated {
     /// The layers with what they did up to `steps`: spikes and operations, step by step.
-    fn layers(&self) -> impl Iterator<Item = (&(Layer, f64), &evaluate::Activity)> {
+    fn layers(&self) -> impl Iterator<Item = (&(Stage, f64), &evaluate::Activity)> {
         self.layers.iter().zip(&self.found.layers)
     }
 
@@ -173,15 +173,15 @@ impl Simulated {
 
     fn activity(&self, network: &str) -> Vec<Activity> {
         let mean = |counts: &[u64]| counts[..self.steps].iter().sum::<u64>() as f64 / self.samples() as f64;
-        let row = |(k, ((shape, leak), did)): (usize, (&(Layer, f64), &evaluate::Activity))| Activity {
+        let row = |(k, ((shape, leak), did)): (usize, (&(Stage, f64), &evaluate::Activity))| Activity {
             network: network.to_owned(),
             preset: self.preset.to_string(),
             timesteps: self.steps as u32,
             samples: self.samples() as u64,
             layer: shape.name.clone(),
             kind: match shape.op {
-                Op::Conv { .. } => LayerKind::Conv,
-                Op::Linear { .. } => LayerKind::Linear,
+                Op::Conv(_) => LayerKind::Conv,
+                Op::Linear => LayerKind::Linear,
             },
             neurons: shape.neurons() as u64,
             weights: shape.weights() as u64,

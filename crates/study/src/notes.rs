@@ -1,12 +1,12 @@
 //! What a reader should know about a result that its numbers alone do not say; one place for every command.
 
-use escape_network::arch::CLASS_NAMES;
+use escape_network::arch::class_name;
 use escape_network::metrics::Metrics;
 
 /// The notes on how a network did over some recordings; none if there is nothing to remark. `what` names the network
 /// or the stage it is in.
 pub fn on_metrics(what: &str, metrics: &Metrics) -> Option<String> {
-    let class = |class: usize| CLASS_NAMES.get(class).copied().unwrap_or("one class");
+    let class = |class: usize| class_name(class, metrics.classes());
     if let Some(only) = metrics.only_class_predicted() {
         return Some(format!(
             "note: {what} takes every one of the {} recordings for {}",

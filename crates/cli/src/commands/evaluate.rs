@@ -10,7 +10,7 @@ use escape_data::npz::{self, Values};
 use escape_data::{Recordings, Split};
 use escape_files::archive::Archive;
 use escape_model::ann::Ann;
-use escape_network::arch::{CLASS_NAMES, CLASSES};
+use escape_network::arch::class_name;
 use escape_network::metrics::Metrics;
 use escape_snn_core::evaluate::Evaluation;
 use escape_snn_core::rules::Preset;
@@ -42,7 +42,7 @@ struct Report {
     preset: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     encoder: Option<String>,
-    confusion: [[u64; CLASSES]; CLASSES],
+    confusion: Vec<Vec<u64>>,
     layers: Vec<LayerReport>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     accuracy_by_step: Vec<f64>,
@@ -229,7 +229,10 @@ fn write_logits(path: &Path, logits: &[f32], recordings: &Recordings) -> Result<
     let n = recordings.len();
     npz::write(
         path,
-        &[("logits", &[n, CLASSES], Values::F32(logits)), ("labels", &[n], Values::I64(&recordings.y))],
+        &[
+            ("logits", &[n, logits.len() / n.max(1)], Values::F32(logits)),
+            ("labels", &[n], Values::I64(&recordings.y)),
+        ],
     )
     .with_context(|| format!("{}: the logits could not be written", path.display()))
 }
@@ -250,7 +253,7 @@ impl Report {
             timesteps: snn.map(|s| s.steps),
             preset: snn.map(|s| s.preset.to_string()),
             encoder: snn.map(|s| s.encoding.to_string()),
-            confusion: *metrics.confusion(),
+            confusion: metrics.confusion().to_vec(),
             layers: snn.map(|s| layers(&s.found, metrics.samples())).unwrap_or_default(),
             accuracy_by_step: snn
                 .map(|s| s.found.by_step.iter().map(Metrics::accuracy).collect())
@@ -276,10 +279,11 @@ impl Report {
             text.push_str(&format!(", {steps} timesteps, preset {preset}, encoder {encoder}"));
         }
         text.push_str("\n\n");
-        let mut rows =
-            vec![std::iter::once("actual \\ predicted").chain(CLASS_NAMES).map(String::from).collect()];
-        for (name, counts) in CLASS_NAMES.iter().zip(&self.confusion) {
-            rows.push(std::iter::once(name.to_string()).chain(counts.iter().map(u64::to_string)).collect());
+        let classes = self.confusion.len();
+        let names = (0..classes).map(|class| class_name(class, classes));
+        let mut rows = vec![std::iter::once("actual \\ predicted".to_owned()).chain(names.clone()).collect()];
+        for (name, counts) in names.zip(&self.confusion) {
+            rows.push(std::iter::once(name).chain(counts.iter().map(u64::to_string)).collect());
         }
         text.push_str(&table(&rows));
         if !self.layers.is_empty() {

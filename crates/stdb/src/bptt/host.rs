@@ -40,7 +40,11 @@ impl Kernels for Host {
                                 &mut spikes,
                             );
                         }
-                        plane.pool_into(&spikes, &mut frames[(t * channels + c) * padded..][..padded]);
+                        plane.pool_into(
+                            &spikes,
+                            &mut [],
+                            &mut frames[(t * channels + c) * padded..][..padded],
+                        );
                     }
                 }
             });

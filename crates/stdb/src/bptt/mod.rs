@@ -11,10 +11,9 @@ mod host;
 mod readout;
 mod tensors;
 
-use escape_dense::synaptic_current;
+use escape_dense::Synapses;
 use escape_model::ModelError;
 use escape_model::ann::{to_tensor, to_vec};
-use escape_network::arch::CLASSES;
 use escape_snn_core::encode::Encoder;
 use escape_snn_core::network::SpikingNetwork;
 use escape_snn_core::neuron::{Dynamics, Plane};
@@ -28,14 +27,14 @@ use crate::surrogate::Surrogate;
 pub struct Trainable {
     /// Shapes, rules, and the current constants of its neurons; its weights are those at the start.
     pub network: SpikingNetwork,
-    /// Weights, in the order of the layers, on the training device.
-    pub weights: Vec<Tensor>,
+    /// Weights and constant currents, in the order of the layers, on the training device.
+    pub synapses: Vec<Synapses>,
     /// What stands in for a spike's derivative.
     pub surrogate: Surrogate,
     /// Whether gradients of thresholds and decays are wanted.
     pub neuron_parameters: bool,
     /// What each class's loss counts, if not the same; a batch's loss is then the weighted mean.
-    pub class_weights: Option<[f32; CLASSES]>,
+    pub class_weights: Option<Vec<f32>>,
     /// Bytes that a part of the batch may take.
     pub budget: usize,
     /// Computes neurons by tensor operations on the CPU too; they are what a CUDA device uses.
@@ -49,7 +48,7 @@ pub struct Gradients {
     pub loss: f64,
     /// Readout after the last step, B x K.
     pub readout: Vec<f32>,
-    /// dL/dW, layer by layer.
+    /// dL/dW, and dL/db where there is a constant current, in the order of [`Trainable::parameters`].
     pub weights: Vec<Tensor>,
     /// dL/dtheta and dL/ddecay, layer by layer; zeros unless asked for.
     pub neuron_parameters: Vec<NeuronGradients>,
@@ -117,14 +116,23 @@ impl Trainable {
         neuron_parameters: bool,
         device: Device,
     ) -> Result<Self, ModelError> {
-        let weights = network
-            .layers
-            .iter()
-            .map(|l| Ok(to_tensor(&l.weights, &l.shape.weight_shape(), device)?.set_requires_grad(true)))
-            .collect::<Result<_, ModelError>>()?;
+        let counting = network.layers.iter().enumerate().find(|(k, _)| network.planes(*k).1.counts());
+        if let Some((_, layer)) = counting {
+            return Err(ModelError::Data(format!(
+                "{}: its pooling takes maxima, through which spikes are not trained; fine-tune a network with average \
+                 pooling, or use this one as it was converted",
+                layer.shape.name
+            )));
+        }
+        let mut synapses =
+            network.layers.iter().map(|l| Synapses::new(l, device)).collect::<Result<Vec<_>, _>>()?;
+        for Synapses { weight, bias, .. } in &mut synapses {
+            *weight = weight.set_requires_grad(true);
+            *bias = bias.as_ref().map(|bias| bias.set_requires_grad(true));
+        }
         Ok(Self {
             network,
-            weights,
+            synapses,
             surrogate,
             neuron_parameters,
             class_weights: None,
@@ -133,14 +141,25 @@ impl Trainable {
         })
     }
 
+    /// Where it computes.
+    pub fn device(&self) -> Device {
+        self.synapses[0].weight.device()
+    }
+
+    /// Every weight and constant current, layer by layer.
+    pub fn parameters(&self) -> Vec<&Tensor> {
+        self.synapses.iter().flat_map(|s| std::iter::once(&s.weight).chain(&s.bias)).collect()
+    }
+
     /// The network with its weights as they are now.
     ///
     /// # Errors
     /// libtorch could not read them back.
     pub fn snapshot(&self) -> Result<SpikingNetwork, ModelError> {
         let mut network = self.network.clone();
-        for (layer, weight) in network.layers.iter_mut().zip(&self.weights) {
+        for (layer, Synapses { weight, bias, .. }) in network.layers.iter_mut().zip(&self.synapses) {
             layer.weights = to_vec(weight)?;
+            layer.bias = bias.as_ref().map(to_vec).transpose()?.unwrap_or_default();
         }
         Ok(network)
     }
@@ -158,8 +177,8 @@ impl Trainable {
         encoder: &mut Encoder,
         steps: usize,
     ) -> Result<Gradients, ModelError> {
-        let (contacts, samples) = self.network.input();
-        let pixels = contacts * samples;
+        let shape = self.network.input();
+        let pixels = shape.count();
         // Drawn for the whole batch at once: the published generator runs over it step by step.
         let direct = encoder.is_direct();
         let input = match encoder {
@@ -175,8 +194,8 @@ impl Trainable {
         let part = self.part_size(steps, direct);
         for (input, part_labels) in input.chunks(part * per_recording).zip(labels.chunks(part)) {
             let batch = part_labels.len();
-            let frames =
-                to_tensor(input, &[batch * frames_each, 1, contacts, samples], self.weights[0].device())?;
+            let frames = [batch * frames_each, shape.channels, shape.height, shape.width];
+            let frames = to_tensor(input, &frames, self.device())?;
             let found = self.part(&frames, direct, part_labels, labels, steps)?;
             total = Some(match total {
                 None => found,
@@ -213,25 +232,31 @@ impl Trainable {
         let mut kept = Vec::new();
         let mut frames: Option<Tensor> = None;
         for k in 0..last {
-            let layer = &self.network.layers[k].shape;
             let source = frames.as_ref().unwrap_or(input);
             let padded = k > 0 && !self.tensor_neurons;
-            let current = synaptic_current(layer, &self.weights[k], source, padded)?.f_contiguous()?;
+            let current = self.synapses[k].current(source, padded)?.f_contiguous()?;
             let next = self.kernels().forward(&self.neurons(k, batch, steps, constant_input), &current)?;
             kept.push(Kept { frames, current });
             frames = Some(next.set_requires_grad(true));
         }
         let source = frames.as_ref().unwrap_or(input);
-        let current = synaptic_current(&self.network.layers[last].shape, &self.weights[last], source, false)?;
+        let mut current = self.synapses[last].current(source, false)?;
+        if last == 0 && constant_input {
+            // The recording itself is the readout's input, at every step.
+            current = current.f_repeat_interleave_self_int(steps as i64, 0, None)?;
+        }
         let readout = self.read_out(&to_vec(&current)?, labels, whole, steps)?;
-        let mut gradient = to_tensor(&readout.current_gradient, &[batch * steps, CLASSES], current.device())?;
+        let mut gradient =
+            to_tensor(&readout.current_gradient, &[batch * steps, self.network.classes()], current.device())?;
         kept.push(Kept { frames, current });
 
         let mut weights = Vec::new();
         let mut neuron_parameters = vec![readout.neuron];
         let mut k = last;
         while let Some(Kept { frames, current }) = kept.pop() {
-            let mut inputs = vec![&self.weights[k]];
+            let Synapses { weight, bias, .. } = &self.synapses[k];
+            let mut inputs = vec![weight];
+            inputs.extend(bias);
             inputs.extend(frames.as_ref());
             // The product's value means nothing (the currents' storage holds m or dL/dI by now); its
             // gradient with respect to the currents is dL/dI, and from there libtorch goes on.
@@ -239,7 +264,8 @@ impl Trainable {
             let mut found = Tensor::f_run_backward(&[product], &inputs, false, false)?;
             drop(current);
             let to_frames = frames.is_some().then(|| found.pop()).flatten();
-            weights.extend(found.pop());
+            found.reverse();
+            weights.extend(found);
             drop(frames);
             if let (Some(to_frames), Some(below)) = (to_frames, kept.last()) {
                 k -= 1;
@@ -296,6 +322,7 @@ mod tests {
     use super::*;
     use escape_model::ann::Ann;
     use escape_network::arch::Architecture;
+    use escape_network::family::Family;
     use escape_snn_core::encode::Encoding;
     use escape_snn_core::network::SpikingLayer;
     use escape_snn_core::neuron::Neuron;
@@ -303,11 +330,12 @@ mod tests {
 
     /// An untrained network with thresholds low enough that every layer fires.
     fn trainable(preset: Preset) -> Trainable {
-        let ann = Ann::new(Architecture::Modified, 56, 100, 3, Device::Cpu).unwrap();
-        let layers = ann.layers().iter().zip(ann.parameters()).map(|(shape, (_, weight))| SpikingLayer {
-            shape: shape.clone(),
-            weights: to_vec(weight).unwrap(),
-            neuron: Neuron::new(0.05, 1.0).unwrap(),
+        let network = Family::published(Architecture::Modified).network(56, 100).unwrap();
+        let stages = network.stages().unwrap();
+        let ann = Ann::new(network, 3, Device::Cpu).unwrap();
+        let layers = stages.into_iter().zip(ann.parameters()).map(|(stage, (_, weight))| {
+            let neuron = Neuron::new(0.05, 1.0).unwrap();
+            SpikingLayer::new(stage, to_vec(weight).unwrap(), Vec::new(), neuron)
         });
         let mut network = SpikingNetwork { rules: preset.rules(), layers: layers.collect() };
         // Sums that do not depend on the batch: potentials would differ by rounding, and thresholds are small.
@@ -319,8 +347,8 @@ mod tests {
     fn the_gradient_of_a_weighted_loss_is_its_slope() {
         for preset in [Preset::Default, Preset::Published] {
             let mut net = trainable(preset);
-            for weights in [None, Some([0.5, 1.5, 3.0])] {
-                net.class_weights = weights;
+            for weights in [None, Some(vec![0.5, 1.5, 3.0])] {
+                net.class_weights.clone_from(&weights);
                 let (values, labels, steps) =
                     ([0.3, -1.2, 0.8, 1.1, 0.4, -0.5, -0.9, 0.2, 1.7], [0i64, 2, 1], 2);
                 let whole = [0i64, 2, 1, 1, 0];
@@ -352,7 +380,7 @@ mod tests {
             net.gradients(x, &labels[which], &places, &mut Encoder::Direct, 3).unwrap()
         };
         let single: Vec<Gradients> = (0..3).map(|i| run(&net, i..i + 1)).collect();
-        net.class_weights = Some(weights);
+        net.class_weights = Some(weights.to_vec());
         let whole = run(&net, 0..3);
         net.budget = 0;
         let share = |i: usize| f64::from(weights[labels[i] as usize]) / 3.5;

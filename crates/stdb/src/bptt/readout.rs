@@ -2,7 +2,6 @@
 
 use escape_model::ModelError;
 use escape_model::ann::{to_tensor, to_vec};
-use escape_network::arch::CLASSES;
 use escape_snn_core::neuron::{published_readout_step, softmax};
 use escape_snn_core::rules::Readout;
 use tch::{Device, Reduction, Tensor};
@@ -25,13 +24,14 @@ impl Trainable {
         let dynamics = self.network.dynamics(k);
         let spiking = self.network.rules.readout == Readout::Spiking;
         let start = self.network.initial_potential(k);
-        let per_recording = steps * CLASSES;
+        let classes = self.network.classes();
+        let per_recording = steps * classes;
         let (mut m, mut spikes) = (vec![0f32; current.len()], vec![0f32; current.len()]);
-        let mut values = Vec::with_capacity(labels.len() * CLASSES);
+        let mut values = Vec::with_capacity(labels.len() * classes);
         for b in 0..labels.len() {
-            let mut u = [start; CLASSES];
+            let mut u = vec![start; classes];
             for t in 0..steps {
-                let at = b * per_recording + t * CLASSES..b * per_recording + (t + 1) * CLASSES;
+                let at = b * per_recording + t * classes..b * per_recording + (t + 1) * classes;
                 if spiking {
                     let current = &current[at.clone()];
                     published_readout_step(dynamics, &mut u, current, &mut m[at.clone()], &mut spikes[at]);
@@ -39,19 +39,19 @@ impl Trainable {
                     u.iter_mut().zip(&current[at]).for_each(|(u, c)| *u += c);
                 }
             }
-            values.extend(u);
+            values.extend_from_slice(&u);
         }
         let (loss, to_values) = self.judge(&values, labels, whole, steps)?;
         let mut out =
             ReadOut { loss, values, current_gradient: vec![0.0; current.len()], ..ReadOut::default() };
-        for (b, later) in to_values.chunks_exact(CLASSES).enumerate() {
+        for (b, later) in to_values.chunks_exact(classes).enumerate() {
             let sample = b * per_recording..(b + 1) * per_recording;
             let gradient = &mut out.current_gradient[sample.clone()];
             if spiking {
                 out.neuron +=
                     self.readout_backward(&m[sample.clone()], &spikes[sample], later, gradient, steps);
             } else {
-                gradient.chunks_exact_mut(CLASSES).for_each(|g| g.copy_from_slice(later));
+                gradient.chunks_exact_mut(classes).for_each(|g| g.copy_from_slice(later));
             }
         }
         Ok(out)
@@ -68,7 +68,8 @@ impl Trainable {
         whole: &[i64],
         steps: usize,
     ) -> Result<(f64, Vec<f32>), ModelError> {
-        let logits = to_tensor(values, &[labels.len(), CLASSES], Device::Cpu)?.set_requires_grad(true);
+        let classes = self.network.classes();
+        let logits = to_tensor(values, &[labels.len(), classes], Device::Cpu)?.set_requires_grad(true);
         let judged = match self.network.rules.loss_scale.factor(steps) {
             1.0 => logits.shallow_clone(),
             scale => logits.f_mul_scalar(f64::from(scale))?,
@@ -99,12 +100,12 @@ impl Trainable {
         steps: usize,
     ) -> NeuronGradients {
         let dynamics = self.network.dynamics(self.network.layers.len() - 1);
-        let height = self.surrogate.height();
+        let (height, classes) = (self.surrogate.height(), self.network.classes());
         let values = match self.surrogate.table(steps) {
             None => m.iter().map(|&m| Surrogate::triangle(m)).collect(),
             Some(table) => {
                 let mut values = vec![0f32; m.len()];
-                table_values(&table, m, (0, CLASSES, CLASSES), steps, &mut values, &mut Vec::new());
+                table_values(&table, m, (0, classes, classes), steps, &mut values, &mut Vec::new());
                 values
             }
         };
@@ -112,10 +113,10 @@ impl Trainable {
         let mut found = NeuronGradients::default();
         for t in (0..steps).rev() {
             // u gains softmax(s): J = diag(p) - p p'.
-            let p = softmax(&spikes[t * CLASSES..(t + 1) * CLASSES]);
+            let p = softmax(&spikes[t * classes..(t + 1) * classes]);
             let mean: f32 = p.iter().zip(&later).map(|(p, l)| p * l).sum();
-            for i in 0..CLASSES {
-                let at = t * CLASSES + i;
+            for i in 0..classes {
+                let at = t * classes + i;
                 let through = p[i] * (later[i] - mean) * height * values[at];
                 if self.neuron_parameters {
                     let (theta, decay) = parameters(dynamics, m[at], through, later[i]);

@@ -2,7 +2,7 @@
 
 use escape_dense::tensors;
 use escape_model::ModelError;
-use escape_snn_core::neuron::{Dynamics, Firing};
+use escape_snn_core::neuron::{Dynamics, Firing, Plane};
 use tch::{Kind, Tensor};
 
 use super::{Kernels, Neurons};
@@ -15,18 +15,14 @@ pub(super) struct Tensors;
 impl Kernels for Tensors {
     fn forward(&self, neurons: &Neurons, current: &Tensor) -> Result<Tensor, ModelError> {
         let &Neurons { channels, plane, batch, steps, constant_current, .. } = neurons;
-        let pool = [plane.pool as i64; 2];
         tch::no_grad(|| {
             let m = potentials(neurons, current)?;
             let spikes = m.f_gt(0.0)?.f_to_kind(Kind::Float)?;
             if !constant_current {
                 current.f_detach()?.f_view_as(&m)?.f_copy_(&m)?;
             }
-            let shape = [batch * steps, channels, plane.height, plane.width].map(|n| n as i64);
-            Ok(match plane.pool {
-                1 => spikes.f_view(shape)?,
-                _ => spikes.f_view(shape)?.f_avg_pool2d(pool, pool, [0, 0], false, true, None::<i64>)?,
-            })
+            let shape = [batch, steps, channels, plane.height, plane.width].map(|n| n as i64);
+            tensors::pooled(&plane, &spikes.f_view(shape)?, &mut None)
         })
     }
 
@@ -49,7 +45,7 @@ impl Kernels for Tensors {
                 current.f_detach()?.f_view(shape)?
             };
             let spikes = m.f_gt(0.0)?.f_to_kind(Kind::Float)?;
-            let spike_gradient = unpool(to_frames, plane.pool, shape)?;
+            let spike_gradient = unpool(to_frames, &plane, shape)?;
             let shape = surrogate_values(surrogate, &m, &spikes, steps)?;
             let through = spike_gradient.f_mul_scalar(f64::from(surrogate.height()))?.f_mul(&shape)?;
             let mut later = m.f_select(1, 0)?.f_zeros_like()?;
@@ -143,17 +139,14 @@ fn surrogate_values(
 }
 
 /// Gradients of pooled frames spread over their windows: B x T x C x H x W.
-fn unpool(to_frames: &Tensor, pool: usize, shape: [i64; 5]) -> Result<Tensor, ModelError> {
-    if pool == 1 {
-        return Ok(to_frames.f_reshape(shape)?);
-    }
-    let n = pool as i64;
-    let size = to_frames.size();
-    let spread = to_frames
-        .f_div_scalar((n * n) as f64)?
-        .f_repeat_interleave_self_int(n, 2, None)?
-        .f_repeat_interleave_self_int(n, 3, None)?;
-    // Rows and columns that no window covers get no gradient.
-    let (right, below) = (shape[4] - size[3] * n, shape[3] - size[2] * n);
-    Ok(spread.f_constant_pad_nd([0, right, 0, below])?.f_reshape(shape)?)
+fn unpool(to_frames: &Tensor, plane: &Plane, shape: [i64; 5]) -> Result<Tensor, ModelError> {
+    let Some(pool) = &plane.pool else { return Ok(to_frames.f_reshape(shape)?) };
+    let options = (Kind::Float, to_frames.device());
+    // Means are linear, so any input has the gradient.
+    let input = Tensor::f_zeros([shape[0] * shape[1], shape[2], shape[3], shape[4]], options)?
+        .set_requires_grad(true);
+    let pooled = tch::with_grad(|| escape_model::ann::pool(pool, &input))?;
+    let product = tch::with_grad(|| pooled.f_flatten(0, -1)?.f_dot(&to_frames.f_flatten(0, -1)?))?;
+    let found = Tensor::f_run_backward(&[product], &[&input], false, false)?;
+    Ok(found[0].f_reshape(shape)?)
 }

@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use escape_checkpoint::Checkpoint;
+use escape_checkpoint::identify::Identity;
 use escape_checkpoint::input::KnownInput;
 use escape_data::Dataset;
 use escape_model::ModelError;
 use escape_model::ann::{Ann, to_vec};
 use escape_model::optim::Rule;
 use escape_model::train::{Balance, Options, Trainer, evaluate};
-use escape_network::arch::{Architecture, CLASSES};
+use escape_network::arch::Architecture;
+use escape_network::family::Family;
 use escape_network::metrics::Metrics;
 use escape_report::rows::{Row, Training};
 use escape_snn_core::rules::Preset;
@@ -220,15 +222,18 @@ pub fn train(
         known_after(checkpoint.epoch, trunk.map(|given| &given.input), &known_input).store(&mut checkpoint);
         checkpoint.save(path)
     };
+    let network = Family::published(recipe.arch)
+        .network(contacts, samples)
+        .map_err(|why| usage(format!("recordings of {contacts} contacts x {samples} samples: {why}")))?;
     let load = |path: &Path| -> Result<Ann> {
         let checkpoint = load::checkpoint(path)?;
         let ann = Ann::from_checkpoint(&checkpoint, path, contacts, samples, device)?;
-        if ann.architecture() != recipe.arch {
+        if *ann.network() != network {
             return Err(usage(format!(
-                "{}: expected the {} network, got the {} one; choose another folder",
+                "{}: expected the {} network, got another one ({}); choose another folder",
                 path.display(),
                 recipe.arch,
-                ann.architecture()
+                Identity::of(&checkpoint.weights)
             )));
         }
         Ok(ann)
@@ -244,9 +249,9 @@ pub fn train(
         log(&trainer)?;
         trainer
     } else {
-        let mut ann = Ann::new(recipe.arch, contacts, samples, session.seed, device)?;
+        let mut ann = Ann::new(network.clone(), session.seed, device)?;
         match trunk {
-            Some(Start { ann: whole, .. }) if whole.architecture() == recipe.arch => {
+            Some(Start { ann: whole, .. }) if *whole.network() == network => {
                 ann.inherit(whole)?;
                 session.note(format!("{name}: goes on from the whole network, which is of the same kind"));
                 let mut trainer = Trainer::new(ann, options);
@@ -302,7 +307,7 @@ pub fn train(
     } else {
         let mut progress = session.progress(&format!("{name}, tested"), data.test.len());
         let test = evaluate(&ann, &data.test, 256, options.loss, &mut |_, logits| {
-            progress.tick(logits.len() / CLASSES)
+            progress.tick(logits.len() / network.classes())
         })
         .context("the training is complete; --resume tests it again")?;
         drop(progress);
