@@ -20,7 +20,7 @@ impl Draw {
     }
 
     fn conv(&mut self, channels: usize) -> Conv2d {
-        let dividing: Vec<usize> = (1..=channels).filter(|n| channels % n == 0).collect();
+        let dividing: Vec<usize> = (1..=channels).filter(|n| channels.is_multiple_of(*n)).collect();
         let groups = dividing[self.whole(0, dividing.len() - 1)];
         let kernel = self.size(1, 4);
         let padding = match self.whole(0, 2) {

@@ -8,12 +8,12 @@ use escape_files::text::{DEEPEST, too_deep};
 use escape_network::NetworkError;
 use escape_network::sequential::{Conv2d, Layer, Named, Padding, Pool, Pooling, Sequential, Shape, Size};
 use serde::de::{self, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 
 use crate::{Checkpoint, Value};
 
 /// Key of the description in a checkpoint; the study's dictionary has none.
-pub const NETWORK_KEY: &str = "network";
+pub const NETWORK_KEY: &str = "escape_network";
 
 /// Bytes of the largest description.
 const LARGEST: usize = 1 << 20;
@@ -187,7 +187,7 @@ struct Document {
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 enum Entry {
     Conv2d {
-        name: String,
+        name: Text,
         out: usize,
         kernel: One,
         #[serde(default = "one")]
@@ -200,13 +200,13 @@ enum Entry {
         bias: bool,
     },
     Linear {
-        name: String,
+        name: Text,
         out: usize,
         #[serde(default = "yes")]
         bias: bool,
     },
     BatchNorm {
-        name: String,
+        name: Text,
         #[serde(default = "eps")]
         eps: f64,
         #[serde(default = "yes")]
@@ -214,11 +214,11 @@ enum Entry {
     },
     Relu {
         #[serde(default)]
-        name: String,
+        name: Text,
     },
     MaxPool2d {
         #[serde(default)]
-        name: String,
+        name: Text,
         kernel: One,
         stride: Option<One>,
         #[serde(default)]
@@ -228,7 +228,7 @@ enum Entry {
     },
     AvgPool2d {
         #[serde(default)]
-        name: String,
+        name: Text,
         kernel: One,
         stride: Option<One>,
         #[serde(default)]
@@ -240,16 +240,16 @@ enum Entry {
     },
     AdaptiveAvgPool2d {
         #[serde(default)]
-        name: String,
+        name: Text,
         out: One,
     },
     Flatten {
         #[serde(default)]
-        name: String,
+        name: Text,
     },
     Dropout {
         #[serde(default)]
-        name: String,
+        name: Text,
         #[serde(default = "half")]
         p: f64,
     },
@@ -282,7 +282,8 @@ impl Entry {
                 let padding = match padding {
                     Around::Same if stride != (1, 1) => {
                         return Err(format!(
-                            "{name}: padding same is for stride 1; give the zeros, [top, bottom, left, right]"
+                            "{}: padding same is for stride 1; give the zeros, [top, bottom, left, right]",
+                            name.0
                         ));
                     }
                     Around::Same => Padding::same(kernel),
@@ -304,7 +305,7 @@ impl Entry {
             Self::Flatten { name } => (name, Layer::Flatten),
             Self::Dropout { name, p } => (name, Layer::Dropout { p }),
         };
-        Ok(Named { name, layer })
+        Ok(Named { name: name.0, layer })
     }
 }
 
@@ -337,7 +338,7 @@ impl Default for Around {
 }
 
 /// A text, or a number that is meant as one.
-#[derive(Serialize)]
+#[derive(Default)]
 struct Text(String);
 
 /// Whole numbers, alone or in a list, and words.
@@ -436,7 +437,7 @@ classes: [zero, 1, 'yes']
 layers:
   - {type: conv2d, name: features.0, out: 32, kernel: [3, 2], stride: 1, padding: [1, 2, 0, 1], groups: 1, bias: true}
   - {type: batch_norm, name: features.1, eps: 1.0e-5}
-  - {type: relu}
+  - {type: relu, name: 2}
   - {type: max_pool2d, kernel: 2, stride: 2, padding: 0, ceil: false}
   - {type: conv2d, name: features.4, out: 32, kernel: 3, groups: 32, padding: same, bias: false}
   - {type: relu}
@@ -470,7 +471,7 @@ layers:
         assert_eq!(stored(&checkpoint, path).unwrap(), Some(network));
         checkpoint.extra = vec![(NETWORK_KEY.into(), Value::Str("layers: []".into()))];
         let why = stored(&checkpoint, path).unwrap_err().to_string();
-        assert!(why.contains("a.pth: its key 'network'") && why.contains("input"), "{why}");
+        assert!(why.contains("a.pth: its key 'escape_network'") && why.contains("input"), "{why}");
     }
 
     #[test]

@@ -153,6 +153,9 @@ pub enum CheckpointError {
         /// What does not fit.
         why: escape_network::NetworkError,
     },
+    /// The description of a network that a file keeps is none.
+    #[error(transparent)]
+    Description(#[from] crate::description::DescriptionError),
     /// Recordings that a network's weights may fit, but not what it knows of them; see [`crate::input`].
     #[error("{0}")]
     OtherInput(String),

@@ -4,6 +4,7 @@
 //! * [`Checkpoint`]: the study's dictionary (github.com/shafinulh/ESCAPE_NET_SNN, 2022), on top of them.
 //! * [`match_weights`]: compares a network's parameters with a file's, every key accounted for; [`matched_weights`]: the
 //!   weights of a network of the family.
+//! * [`description`]: a network that names and shapes do not tell, as a text.
 //! * [`identify`]: which network a set of weights is. [`input`]: what a network knows of the recordings that it takes.
 //!
 //! # The formats
@@ -64,7 +65,7 @@ pub use parts::Parts;
 pub use report::{LoadReport, match_weights};
 pub use study::{Checkpoint, Leak, Selection};
 pub use value::{Opaque, TensorData, Value};
-pub use weights::{detect, matched_weights, network_of};
+pub use weights::{describe, detect, matched_weights, network_of};
 
 /// How a checkpoint is kept in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

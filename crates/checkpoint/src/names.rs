@@ -9,6 +9,7 @@ use super::report::nearest;
 use super::value::TensorData;
 use crate::identify::{Identity, prefixes};
 use escape_network::arch::Architecture;
+use escape_network::sequential::Sequential;
 
 /// What PyTorch's `DataParallel` puts before names, and the study's files have.
 pub(crate) const MODULE: &str = "module.";
@@ -157,6 +158,26 @@ pub(crate) fn fit(weights: &mut Weights) -> Result<Option<String>, CheckpointErr
             Err(CheckpointError::content("the names of the weights", "one network", got))
         }
     }
+}
+
+/// Takes a prefix off the names if they then are those of a network that is described, whatever else is there; returns it.
+pub(crate) fn fit_to(weights: &mut Weights, network: &Sequential) -> Option<String> {
+    let parameters = network.parameters();
+    let first = &parameters.first()?.name;
+    let all: HashSet<&str> = weights.iter().map(|(name, _)| name.as_str()).collect();
+    let whole =
+        |prefix: &str| parameters.iter().all(|p| all.contains(format!("{prefix}{}", p.name).as_str()));
+    let mut prefixes: Vec<String> = weights
+        .iter()
+        .filter_map(|(name, _)| name.strip_suffix(first.as_str()))
+        .filter(|prefix| (prefix.is_empty() || prefix.ends_with('.')) && whole(prefix))
+        .map(str::to_owned)
+        .collect();
+    // As they are before all.
+    prefixes.sort_by_key(String::len);
+    let prefix = prefixes.into_iter().next().filter(|prefix| !prefix.is_empty())?;
+    strip(weights, &prefix);
+    Some(prefix)
 }
 
 fn fit_other(weights: &mut Weights) -> Option<String> {

@@ -13,6 +13,9 @@ use super::{Contents, Format, names};
 use escape_files::text::dims;
 use escape_network::arch::Architecture;
 use escape_network::family::Family;
+use escape_network::sequential::Sequential;
+
+use crate::description::{self, NETWORK_KEY};
 
 /// How much of a membrane's potential remains after a step.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,8 +37,10 @@ impl Leak {
 }
 
 /// What to take as a network from a file that is not the study's own.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Selection {
+    /// The network, where the file does not tell it, or is not to be believed.
+    pub network: Option<Sequential>,
     /// The dictionary that holds the weights: its key, or the keys that lead to it, joined by dots.
     pub weights: Option<String>,
     /// Names, or what stands before a dot in names, and what to call them instead; one after the other.
@@ -45,7 +50,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Whether nothing was asked for.
+    /// Whether nothing was asked for of the weights.
     pub fn is_empty(&self) -> bool {
         self.weights.is_none() && self.rename.is_empty() && self.ignore.is_empty()
     }
@@ -168,11 +173,21 @@ impl Checkpoint {
             notes.extend(unread_metadata(&beside).map(Note::Metadata));
         }
         let (weights, left) = checkpoint.named(weights, selection, &place, &mut notes)?;
-        let (weights, constants) = chosen(weights, selection, left, &place, &mut notes)?;
+        let kept = beside.iter().find(|(key, _)| key.as_str() == Some(NETWORK_KEY));
+        let network = match (&selection.network, kept.and_then(|(_, text)| text.as_str())) {
+            (Some(given), _) => Some(given.clone()),
+            // What is wrong with it is said where the network is needed.
+            (None, Some(text)) => description::parse(NETWORK_KEY, text).ok(),
+            (None, None) => None,
+        };
+        let (weights, constants) = chosen(weights, selection, network.as_ref(), left, &place, &mut notes)?;
         checkpoint.weights = weights;
         let layers = Layers::of(&checkpoint.weights);
         checkpoint.set_fields(beside, &layers)?;
         checkpoint.set_constants(constants, &layers)?;
+        if let Some(given) = &selection.network {
+            description::store(&mut checkpoint, given);
+        }
         Ok((checkpoint, notes))
     }
 
@@ -333,6 +348,7 @@ type Weights = Vec<(String, TensorData)>;
 fn chosen(
     mut weights: Weights,
     selection: &Selection,
+    network: Option<&Sequential>,
     left: Vec<String>,
     place: &str,
     notes: &mut Vec<Note>,
@@ -360,7 +376,11 @@ fn chosen(
             made.iter().filter(|(_, k)| *k == kind).map(|(name, _)| name.clone()).collect();
         notes.extend((!names.is_empty()).then_some(Note::PutTogether(kind, names)));
     }
-    notes.extend(names::fit(&mut weights)?.map(Note::Prefix));
+    let prefix = match network {
+        Some(network) => names::fit_to(&mut weights, network),
+        None => names::fit(&mut weights)?,
+    };
+    notes.extend(prefix.map(Note::Prefix));
     let losses = names::without_losses(&mut weights);
     notes.extend((!losses.is_empty()).then_some(Note::Losses(losses)));
     if let Err(twice) = names::distinct(&weights) {

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use escape_network::NetworkError;
 use escape_network::arch::{Architecture, CONTACTS, SAMPLES, nearest};
 use escape_network::family::Family;
 use escape_network::sequential::{Layer, Sequential};
 
+use crate::description;
 use crate::identify::{Identity, of_family};
 use crate::input::KnownInput;
 use crate::{Checkpoint, CheckpointError, LoadReport, TensorData, match_weights};
@@ -27,22 +29,50 @@ fn family(checkpoint: &Checkpoint) -> Family {
     of_family(&checkpoint.weights).unwrap_or_else(|| Family::published(detect(checkpoint)))
 }
 
-/// The network in a checkpoint, for recordings of `contacts` x `samples`.
+/// The network in a checkpoint, for recordings of `contacts` x `samples`: the one it keeps a description of, or the one of the
+/// family that its names and shapes are of.
 ///
 /// # Errors
-/// Recordings that are too small for it.
+/// A description that is none, or recordings that the network does not take.
 pub fn network_of(
     checkpoint: &Checkpoint,
     path: &Path,
     contacts: usize,
     samples: usize,
 ) -> Result<Sequential, CheckpointError> {
-    family(checkpoint).network(contacts, samples).map_err(|why| CheckpointError::Network {
+    if let Some(network) = description::stored(checkpoint, path)? {
+        let input = network.input();
+        // The rows of several channels lie under each other.
+        if (input.channels * input.height, input.width) != (contacts, samples) {
+            return Err(CheckpointError::OtherInput(format!(
+                "{}: the network takes recordings of {} rows x {} columns ({input} channels x rows x columns), but these have \
+                 {contacts} contacts x {samples} samples",
+                path.display(),
+                input.channels * input.height,
+                input.width
+            )));
+        }
+        return Ok(network);
+    }
+    told(checkpoint, contacts, samples).map_err(|why| CheckpointError::Network {
         path: path.to_path_buf(),
         contacts,
         samples,
         why,
     })
+}
+
+/// The network that names and shapes tell.
+fn told(checkpoint: &Checkpoint, contacts: usize, samples: usize) -> Result<Sequential, NetworkError> {
+    family(checkpoint).network(contacts, samples)
+}
+
+/// Keeps a description of `network` in a checkpoint of its weights, unless their names and shapes tell it.
+pub fn describe(checkpoint: &mut Checkpoint, network: &Sequential) {
+    let input = network.input();
+    if told(checkpoint, input.channels * input.height, input.width).as_ref() != Ok(network) {
+        description::store(checkpoint, network);
+    }
 }
 
 /// The checkpoint's weights in the network's own order, every key accounted for. The number of batches that a batch norm
@@ -55,7 +85,7 @@ pub fn matched_weights(
     path: &Path,
     network: &Sequential,
 ) -> Result<Vec<(String, TensorData)>, CheckpointError> {
-    let (contacts, samples) = (network.input().height, network.input().width);
+    let (contacts, samples) = (network.input().channels * network.input().height, network.input().width);
     let known = KnownInput::of(checkpoint);
     let family = family(checkpoint);
     // Nothing but a file of the study's is taken to know what it does not say.

@@ -681,7 +681,7 @@ fn names_are_fitted_and_said() {
         weights.push((s("aux.weight"), scalar(1.0)));
         let rename = rules.iter().map(|(old, new)| (old.to_string(), new.to_string())).collect();
         let ignore = ignore.iter().map(|name| name.to_string()).collect();
-        select(Value::OrderedDict(weights), &Selection { weights: None, rename, ignore })
+        select(Value::OrderedDict(weights), &Selection { rename, ignore, ..Selection::default() })
     };
     let (checkpoint, notes) = renamed(&[("conv1", "features.0")], &["aux"]).unwrap();
     assert_eq!((checkpoint.weights.len(), checkpoint.weights[0].0.as_str()), (5, "features.0.weight"));

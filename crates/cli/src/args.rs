@@ -6,7 +6,7 @@ mod absent;
 mod computing;
 
 use std::any::TypeId;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 #[cfg(feature = "libtorch")]
 use std::str::FromStr;
 
@@ -17,6 +17,7 @@ use escape_checkpoint::Selection;
 use escape_data::{Axes, BadContacts, ReadOptions, Rescale};
 #[cfg(feature = "libtorch")]
 use escape_model::device::Request;
+use escape_network::sequential::Sequential;
 
 #[cfg(not(feature = "libtorch"))]
 pub use absent::*;
@@ -60,6 +61,11 @@ pub struct Global {
     /// Replace files and results that are there already, which are otherwise never touched
     #[arg(long, global = true)]
     pub force: bool,
+}
+
+/// A parser of the files that describe networks.
+fn description(path: &str) -> Result<Sequential, String> {
+    escape_checkpoint::description::read(Path::new(path)).map_err(|why| why.to_string())
 }
 
 /// A parser of whole numbers of at least `least`, which says in words what is expected.
@@ -198,6 +204,9 @@ struct CommonReading {
     /// Label of the first class, 0 or 1 [default: what the labels say]
     #[arg(long, value_name = "N", value_parser = whole_up_to::<u8>(0, 1))]
     pub first_label: Option<u8>,
+    /// How many classes there are [default: the nerve's 3]
+    #[arg(long, value_name = "K", value_parser = whole_up_to::<usize>(2, 10_000))]
+    pub classes: Option<usize>,
     /// Leave out recordings that are constant, hold NaN or an infinity, or have a label that is no class
     #[arg(long)]
     pub drop_bad: bool,
@@ -208,6 +217,7 @@ impl CommonReading {
         ReadOptions {
             scaling: self.scaling,
             first_label: self.first_label,
+            classes: self.classes,
             drop_bad: self.drop_bad,
             axes: self.axes,
             samples: samples.map(|n| n as usize),
@@ -227,6 +237,9 @@ impl ReadingArgs {
 /// What to take as the network from a checkpoint that is not the study's.
 #[derive(Args, Default)]
 pub struct WeightsArgs {
+    /// Description of the network, where the checkpoint does not tell it: a YAML file, docs/networks.md has its form
+    #[arg(long, value_name = "FILE", value_parser = description)]
+    pub network: Option<Sequential>,
     /// Dictionary in the checkpoint that holds the weights, its key or keys joined by dots [default: `state_dict`, or
     /// the one there is]
     #[arg(long, value_name = "KEY")]
@@ -241,7 +254,12 @@ pub struct WeightsArgs {
 
 impl WeightsArgs {
     pub fn selection(&self) -> Selection {
-        Selection { weights: self.weights.clone(), rename: self.rename.clone(), ignore: self.ignore.clone() }
+        Selection {
+            network: self.network.clone(),
+            weights: self.weights.clone(),
+            rename: self.rename.clone(),
+            ignore: self.ignore.clone(),
+        }
     }
 }
 

@@ -95,7 +95,8 @@ fn skeleton(ann: &Ann, rules: Rules) -> Result<SpikingNetwork, ModelError> {
         }
         Ok(SpikingLayer::new(stage, weights, bias, Neuron::default()))
     });
-    Ok(SpikingNetwork { rules, layers: layers.collect::<Result<_, ModelError>>()? })
+    let layers = layers.collect::<Result<_, ModelError>>()?;
+    Ok(SpikingNetwork { rules, network: ann.network().folded(), layers })
 }
 
 /// Gives a layer's neurons a threshold that was found, or says what to do where it cannot be one.

@@ -238,9 +238,10 @@ pub enum DataError {
     },
     /// A label is not one of the classes.
     #[error(
-        "label {index} of the {split} split of {path}: expected a whole number in {first}..={last} ({}), got {value}; \
-         correct it, say where labels start with --first-label, or leave out all such recordings with --drop-bad",
-        classes(*first)
+        "label {index} of the {split} split of {path}: expected a whole number in {first}..={last}{}, got {value}; \
+         correct it, say where labels start with --first-label or how many classes there are with --classes, or leave out all \
+         such recordings with --drop-bad",
+        classes(*first, *last)
     )]
     Label {
         /// The file.
@@ -258,17 +259,20 @@ pub enum DataError {
     },
     /// Labels start both at 0 and at 1.
     #[error(
-        "labels of {path}: label {} of the {} split is 0 and label {} of the {} split is 3; expected all in 0..=2 or all \
-         in 1..=3, say which with --first-label, and leave out the others with --drop-bad",
-        zero.1, zero.0, three.1, three.0
+        "labels of {path}: label {} of the {} split is 0 and label {} of the {} split is {classes}; expected all in 0..={} or all \
+         in 1..={classes}, say which with --first-label (or how many classes there are with --classes), and leave out the others \
+         with --drop-bad",
+        zero.1, zero.0, last.1, last.0, classes - 1
     )]
     MixedLabels {
         /// The file.
         path: PathBuf,
         /// Split and index of the first 0.
         zero: (Split, usize),
-        /// Split and index of the first 3.
-        three: (Split, usize),
+        /// Split and index of the first K.
+        last: (Split, usize),
+        /// K, how many classes there are.
+        classes: usize,
     },
     /// A value is NaN or infinite.
     #[error(
@@ -446,14 +450,14 @@ pub(crate) fn shape(dims: &[u64]) -> String {
     }
 }
 
-fn classes(first: i64) -> String {
-    let named: Vec<_> = CLASS_NAMES
-        .iter()
-        .zip(first..)
-        .take(CLASSES)
-        .map(|(name, label)| format!("{label} {name}"))
-        .collect();
-    named.join(", ")
+/// Which label is which class, of the nerve's three.
+fn classes(first: i64, last: i64) -> String {
+    if last - first + 1 != CLASSES as i64 {
+        return String::new();
+    }
+    let named: Vec<_> =
+        CLASS_NAMES.iter().zip(first..).map(|(name, label)| format!("{label} {name}")).collect();
+    format!(" ({})", named.join(", "))
 }
 
 fn place(path: &Option<PathBuf>) -> String {

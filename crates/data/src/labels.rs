@@ -9,7 +9,7 @@ use crate::options::{LabelForm, Note, ReadOptions};
 use crate::recordings::Split;
 use escape_files::budget::Budget;
 use escape_files::text::shown;
-use escape_network::arch::{CLASS_NAMES, CLASSES};
+use escape_network::arch::CLASS_NAMES;
 
 /// The labels of a split as they were found.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,20 +18,23 @@ pub(crate) struct Labels {
     pub(crate) form: LabelForm,
 }
 
-const NUMBERS: &str =
-    "N x 1 or 1 x N (one label a recording), or a column or row for each of the 3 classes (one-hot)";
+fn shapes(classes: usize) -> String {
+    format!(
+        "N x 1 or 1 x N (one label a recording), or a column or row for each of the {classes} classes (one-hot)"
+    )
+}
 
 /// Read the labels of `recordings` recordings.
 pub(crate) fn read(
     source: &mut dyn Source,
     path: &Path,
     name: &str,
-    recordings: Option<usize>,
+    (recordings, classes): (Option<usize>, usize),
     budget: &mut Budget,
 ) -> Result<Labels, DataError> {
     let array = source.array(name)?;
     match &array.kind {
-        Kind::Numbers => numbers(source, path, name, &array, recordings, budget),
+        Kind::Numbers => numbers(source, path, name, &array, (recordings, classes), budget),
         Kind::Text(_) => {
             let texts = source.texts(name, budget)?;
             from_texts(path, name, texts, recordings)
@@ -50,29 +53,29 @@ fn numbers(
     path: &Path,
     name: &str,
     array: &Array,
-    recordings: Option<usize>,
+    (recordings, classes): (Option<usize>, usize),
     budget: &mut Budget,
 ) -> Result<Labels, DataError> {
     let wrong = || DataError::WrongShape {
         path: path.to_owned(),
         name: name.to_owned(),
-        expected: NUMBERS.to_owned(),
+        expected: shapes(classes),
         got: array.dims.clone(),
     };
-    let classes = CLASSES as u64;
+    let k_classes = classes as u64;
     // Which dimension counts classes.
     let one_hot = match *array.dims {
         [_] | [_, 1] | [1, _] => None,
-        [n, k] if n == classes && k == classes => {
+        [n, k] if n == k_classes && k == k_classes && classes > 1 => {
             return Err(DataError::unsupported(
                 path,
                 format!(
-                    "{name} is 3 x 3, which could be one-hot by rows or by columns; give one number a recording"
+                    "{name} is {classes} x {classes}, which could be one-hot by rows or by columns; give one number a recording"
                 ),
             ));
         }
-        [n, k] if k == classes && recordings.is_none_or(|wanted| wanted as u64 == n) => Some(1),
-        [k, n] if k == classes && recordings.is_none_or(|wanted| wanted as u64 == n) => Some(0),
+        [n, k] if k == k_classes && recordings.is_none_or(|wanted| wanted as u64 == n) => Some(1),
+        [k, n] if k == k_classes && recordings.is_none_or(|wanted| wanted as u64 == n) => Some(0),
         [0, _] | [_, 0] => None,
         _ => return Err(wrong()),
     };
@@ -83,16 +86,16 @@ fn numbers(
     let Some(along) = one_hot else {
         return Ok(Labels { values, form: LabelForm::Numbers });
     };
-    let n = count / CLASSES;
+    let n = count / classes;
     let at = |i: usize, class: usize| match (along == 1) != array.column_major {
-        true => values[i * CLASSES + class],
+        true => values[i * classes + class],
         false => values[class * n + i],
     };
     let mut found = Vec::new();
     take(budget, path, name, n, size_of::<f64>())?;
     found.reserve_exact(n);
     for i in 0..n {
-        let row: [f64; CLASSES] = std::array::from_fn(|class| at(i, class));
+        let row: Vec<f64> = (0..classes).map(|class| at(i, class)).collect();
         let ones = row.iter().filter(|&&v| v == 1.0).count();
         let class = row.iter().position(|&v| v == 1.0);
         match class {
@@ -101,8 +104,8 @@ fn numbers(
                 return Err(DataError::unsupported(
                     path,
                     format!(
-                        "{name} looks one-hot, but label {i} is {}, {}, {}; expected a single 1 among zeros",
-                        row[0], row[1], row[2]
+                        "{name} looks one-hot, but label {i} is {}; expected a single 1 among zeros",
+                        row.iter().take(12).map(f64::to_string).collect::<Vec<_>>().join(", ")
                     ),
                 ));
             }
@@ -154,7 +157,7 @@ fn class_of(text: &str) -> Option<usize> {
     CLASS_NAMES.iter().position(|name| plain.len() >= ENOUGH && name.starts_with(&plain))
 }
 
-/// At what number labels start: any 0 says 0, any 3 says 1, and what the labels of all splits leave open is decided
+/// At what number labels of K classes start: any 0 says 0, any K says 1, and what the labels of all splits leave open is decided
 /// by `usual`.
 pub(crate) fn first_label(
     path: &Path,
@@ -173,9 +176,14 @@ pub(crate) fn first_label(
             Some((split, index))
         })
     };
-    let first = match (find(0.0), find(CLASSES as f64)) {
-        (Some(zero), Some(three)) => {
-            return Err(DataError::MixedLabels { path: path.to_owned(), zero, three });
+    let first = match (find(0.0), find(options.classes() as f64)) {
+        (Some(zero), Some(last)) => {
+            return Err(DataError::MixedLabels {
+                path: path.to_owned(),
+                zero,
+                last,
+                classes: options.classes(),
+            });
         }
         (Some(_), None) => 0,
         (None, Some(_)) => 1,
@@ -187,7 +195,7 @@ pub(crate) fn first_label(
         }
     };
     if first != usual {
-        notes.push(Note::UnusualLabels { first });
+        notes.push(Note::UnusualLabels { first, classes: options.classes() });
     }
     Ok(first)
 }

@@ -504,7 +504,7 @@ fn put<T: npyz::AutoSerialize + Copy>(
 /// See [`crate::write_npz`].
 pub(crate) fn save(path: &Path, dataset: &Dataset) -> Result<(), DataError> {
     dataset.check(path)?;
-    let Dataset { train, test, sample_rate_hz, nerve } = dataset;
+    let Dataset { train, test, sample_rate_hz, nerve, .. } = dataset;
     let shape = |r: &Recordings| [r.len(), r.contacts, r.samples];
     let shapes = [shape(train), shape(test)];
     let lengths = [[train.len()], [test.len()]];

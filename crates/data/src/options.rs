@@ -24,6 +24,8 @@ pub struct ReadOptions {
     /// The label of the first class, 0 or 1; `None`: what the labels say, and where they leave it open, 1 in `.mat`
     /// and 0 in NumPy's formats.
     pub first_label: Option<u8>,
+    /// How many classes there are; `None`: the nerve's three.
+    pub classes: Option<usize>,
     /// Leave out recordings that hold NaN, an infinity or one value only, or whose label is no class. Otherwise the
     /// first of them is an error.
     pub drop_bad: bool,
@@ -41,6 +43,13 @@ pub struct ReadOptions {
     pub y: Vec<String>,
     /// What is done about broken contacts.
     pub bad_contacts: BadContacts,
+}
+
+impl ReadOptions {
+    /// How many classes there are.
+    pub(crate) fn classes(&self) -> usize {
+        self.classes.unwrap_or(CLASSES)
+    }
 }
 
 /// What a reader does about contacts that hold NaN or infinities, or one value only throughout a split.
@@ -190,6 +199,8 @@ pub enum Note {
     UnusualLabels {
         /// The label of the first class.
         first: u8,
+        /// How many classes there are.
+        classes: usize,
     },
     /// The file has one split only; the other one is taken to be empty.
     NoSplit {
@@ -200,8 +211,10 @@ pub enum Note {
     EmptyClass {
         /// The split.
         split: Split,
-        /// The class, 0..[`CLASSES`].
+        /// The class, from 0.
         class: usize,
+        /// How many there are.
+        classes: usize,
     },
     /// Contacts and samples share a dimension, and nothing says how many samples a contact has.
     AssumedSamples {
@@ -370,17 +383,18 @@ impl fmt::Display for Note {
                 1,
                 CLASS_NAMES[usize::from(1 - first)]
             ),
-            Self::UnusualLabels { first } => write!(
+            Self::UnusualLabels { first, classes } => write!(
                 f,
                 "labels are {first}..={}, not {}..={} as usual in this format",
-                usize::from(*first) + CLASSES - 1,
+                usize::from(*first) + classes - 1,
                 1 - first,
-                usize::from(1 - first) + CLASSES - 1
+                usize::from(1 - first) + classes - 1
             ),
             Self::NoSplit { split } => write!(f, "the file has no {split} split"),
-            Self::EmptyClass { split, class } => {
+            Self::EmptyClass { split, class, classes } if *classes == CLASSES => {
                 write!(f, "{split}: no recording of class {class} ({})", CLASS_NAMES[*class])
             }
+            Self::EmptyClass { split, class, .. } => write!(f, "{split}: no recording of class {class}"),
             Self::AssumedSamples { name, values, contacts } => write!(
                 f,
                 "{name} has {values} values a recording: taken for {contacts} contact{} x {SAMPLES} samples; --samples says \
@@ -528,7 +542,7 @@ mod tests {
         assert!(
             Note::OpenLabels { first: 1 }.to_string().contains("start at 1, as usual in this format (1 is d")
         );
-        let unusual = Note::UnusualLabels { first: 0 }.to_string();
+        let unusual = Note::UnusualLabels { first: 0, classes: 3 }.to_string();
         assert_eq!(unusual, "labels are 0..=2, not 1..=3 as usual in this format");
     }
 }

@@ -16,7 +16,7 @@ use escape_network::arch::CLASSES;
 pub struct Recordings {
     /// N x H x W values in [-1, 1], row-major: recording after recording, contact after contact.
     pub x: Vec<f32>,
-    /// The class of each recording: N labels in 0..[`CLASSES`].
+    /// The class of each recording: N labels from 0.
     pub y: Vec<i64>,
     /// Contacts of a recording (H).
     pub contacts: usize,
@@ -43,7 +43,7 @@ pub enum Inconsistent {
         values: usize,
     },
     /// A label is not a class.
-    #[error("label {index}: expected 0..={}, got {value}", CLASSES - 1)]
+    #[error("label {index}: expected a class, counted from 0, got {value}")]
     Label {
         /// Index of the label.
         index: usize,
@@ -132,21 +132,32 @@ impl Recordings {
         Self { x, y: indices.iter().map(|&i| self.y[i]).collect(), ..*self }
     }
 
-    /// How many recordings each class has. Labels that are no class are not counted.
-    pub fn class_counts(&self) -> [usize; CLASSES] {
-        let mut counts = [0; CLASSES];
-        self.y.iter().filter_map(|&label| class_index(label)).for_each(|class| counts[class] += 1);
+    /// How many recordings each class has, of the nerve's three or as many more as occur. Labels that are no class are not
+    /// counted.
+    pub fn class_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; CLASSES];
+        for class in self.y.iter().filter_map(|&label| class_index(label)) {
+            if class >= counts.len() {
+                counts.resize(class + 1, 0);
+            }
+            counts[class] += 1;
+        }
         counts
     }
 }
 
+/// Classes, at most: a stray number must not ask for gigabytes.
+pub const MOST_CLASSES: usize = 10_000;
+
 fn class_index(label: i64) -> Option<usize> {
-    usize::try_from(label).ok().filter(|&class| class < CLASSES)
+    usize::try_from(label).ok().filter(|&class| class < MOST_CLASSES)
 }
 
 /// Training and test recordings of the same cuff.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
+    /// How many classes there are, whether all of them occur or not.
+    pub classes: usize,
     /// What networks are trained and calibrated on.
     pub train: Recordings,
     /// What they are judged by.

@@ -7,7 +7,7 @@ use crate::contacts::neighbours;
 use crate::options::Neighbours;
 use crate::range::Range;
 use crate::recordings::{Dataset, Recordings};
-use escape_network::arch::{CLASS_NAMES, CLASSES};
+use escape_network::arch::class_name;
 
 /// A [`Dataset`] in numbers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -15,7 +15,7 @@ pub struct DatasetSummary {
     /// Sampling rate, in hertz.
     pub sample_rate_hz: f64,
     /// Name of each class, in the order of the class counts.
-    pub class_names: [&'static str; CLASSES],
+    pub class_names: Vec<String>,
     /// The training recordings.
     pub train: SplitSummary,
     /// The test recordings.
@@ -32,7 +32,7 @@ pub struct SplitSummary {
     /// W.
     pub samples: usize,
     /// Recordings of each class.
-    pub class_counts: [usize; CLASSES],
+    pub class_counts: Vec<usize>,
     /// Smallest value.
     pub min: Option<f64>,
     /// Largest value.
@@ -119,11 +119,16 @@ impl Recordings {
 impl Dataset {
     /// This data set in numbers.
     pub fn summary(&self) -> DatasetSummary {
+        let of = |split: &Recordings| {
+            let mut summary = split.summary();
+            summary.class_counts.resize(self.classes, 0);
+            summary
+        };
         DatasetSummary {
             sample_rate_hz: self.sample_rate_hz,
-            class_names: CLASS_NAMES,
-            train: self.train.summary(),
-            test: self.test.summary(),
+            class_names: (0..self.classes).map(|class| class_name(class, self.classes)).collect(),
+            train: of(&self.train),
+            test: of(&self.test),
         }
     }
 }
@@ -137,7 +142,7 @@ mod tests {
         let x = vec![0.5, -0.5, 1.0, 0.0, 0.25, 0.25, 0.25, 0.25];
         let train = Recordings::new(x, vec![2, 0], 2, 2).unwrap();
         let test = train.head(0);
-        let summary = Dataset { train, test, sample_rate_hz: 30e3, nerve: None }.summary();
+        let summary = Dataset { train, test, classes: 3, sample_rate_hz: 30e3, nerve: None }.summary();
         let train = &summary.train;
         assert_eq!((train.recordings, train.contacts, train.samples), (2, 2, 2));
         assert_eq!(train.class_counts, [1, 0, 1]);

@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (stage, (_, weight)) in ann.network().stages()?.into_iter().zip(ann.parameters()) {
         layers.push(SpikingLayer::new(stage, to_vec(weight)?, Vec::new(), Neuron::new(0.05, 1.0)?));
     }
-    let network = SpikingNetwork { rules: Rules::DEFAULT, layers };
+    let network = SpikingNetwork { rules: Rules::DEFAULT, network: ann.network().clone(), layers };
 
     let recording: Vec<f32> = (0..CONTACTS * SAMPLES).map(|i| (i as f32 * 0.1).sin()).collect();
     let mut encoder = network.rules.encoder(Encoding::Direct, 0);

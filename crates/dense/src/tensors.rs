@@ -101,8 +101,7 @@ impl Scan<'_> {
 /// Of libtorch: shapes that differ.
 pub fn pooled(plane: &Plane, spikes: &Tensor, fired: &mut Option<Tensor>) -> Result<Tensor, ModelError> {
     let size = spikes.size();
-    let flat = |t: &Tensor| t.f_reshape([size[0] * size[1], size[2], size[3], size[4]]);
-    let frames = flat(spikes)?;
+    let frames = spikes.f_reshape([size[0] * size[1], size[2], size[3], size[4]])?;
     let Some(pool) = &plane.pool else { return Ok(frames) };
     if pool.pooling != Pooling::Max {
         let means = escape_model::ann::pool(pool, &frames)?;
@@ -115,14 +114,20 @@ pub fn pooled(plane: &Plane, spikes: &Tensor, fired: &mut Option<Tensor>) -> Res
             }
         });
     }
-    let mut totals = spikes.f_cumsum(1, Kind::Float)?;
+    // The largest count of each window, before and after each step.
+    let before = match fired {
+        Some(fired) => fired.shallow_clone(),
+        None => spikes.f_select(1, 0)?.f_zeros_like()?,
+    };
+    let totals = spikes.f_cumsum(1, Kind::Float)?.f_add(&before.f_unsqueeze(1)?)?;
     if let Some(fired) = fired {
-        totals = totals.f_add(&fired.f_unsqueeze(1)?)?;
         *fired = totals.f_select(1, size[1] - 1)?.f_detach_copy()?;
     }
-    let (_, winners) = escape_model::ann::max_pool_places(pool, &flat(&totals)?)?;
-    let winners = winners.f_flatten(2, -1)?;
-    let passed = frames.f_flatten(2, -1)?.f_gather(2, &winners, false)?;
+    let all = Tensor::f_cat(&[&before.f_unsqueeze(1)?, &totals], 1)?;
+    let frames = all.f_reshape([size[0] * (size[1] + 1), size[2], size[3], size[4]])?;
     let (rows, columns) = (plane.pooled.0 as i64, plane.pooled.1 as i64);
-    Ok(passed.f_view([size[0] * size[1], size[2], rows, columns])?)
+    let most =
+        escape_model::ann::pool(pool, &frames)?.f_view([size[0], size[1] + 1, size[2], rows, columns])?;
+    let gained = most.f_narrow(1, 1, size[1])?.f_sub(&most.f_narrow(1, 0, size[1])?)?;
+    Ok(gained.f_reshape([size[0] * size[1], size[2], rows, columns])?)
 }

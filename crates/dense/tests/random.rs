@@ -52,6 +52,7 @@ fn currents(layer: &SpikingLayer, input: &[f64]) -> Vec<f64> {
 /// What a stage's spikes are to the next one.
 fn pooled(layer: &SpikingLayer, spikes: &[f64], fired: &mut [f64]) -> Vec<f64> {
     let Stage { output: from, pooled: to, pool, .. } = layer.shape;
+    let before = fired.to_vec();
     fired.iter_mut().zip(spikes).for_each(|(n, s)| *n += s);
     let Some(Pool { pooling, kernel, stride, padding, .. }) = pool else { return spikes.to_vec() };
     let mut all = Vec::new();
@@ -71,8 +72,8 @@ fn pooled(layer: &SpikingLayer, spikes: &[f64], fired: &mut [f64]) -> Vec<f64> {
                 window.iter().map(|&at| spikes[at]).sum::<f64>() * f64::from(layer.share)
             }
             Pooling::Max => {
-                let best = window.iter().copied().reduce(|a, b| if fired[b] > fired[a] { b } else { a });
-                spikes[best.unwrap()]
+                let most = |counts: &[f64]| window.iter().map(|&at| counts[at]).fold(0.0, f64::max);
+                most(fired) - most(&before)
             }
         });
     }
@@ -117,6 +118,7 @@ fn simulate(network: &SpikingNetwork, x: &[f32], steps: usize) -> (Vec<Spike>, V
 fn spiking(index: u64) -> SpikingNetwork {
     let network = networks::random(index, |n| n.stages().is_ok());
     let mut random = Stream::new(index, 3);
+    let described = network.folded();
     let layers = network.stages().unwrap().into_iter().map(|stage| {
         let spread = 2.0 / (stage.weights() as f64 / stage.output.channels as f64).sqrt();
         let weights = (0..stage.weights()).map(|_| (random.normal() * spread) as f32).collect();
@@ -124,10 +126,11 @@ fn spiking(index: u64) -> SpikingNetwork {
             true => (0..stage.output.channels).map(|_| (random.normal() * 0.1) as f32).collect(),
             false => Vec::new(),
         };
-        let neuron = Neuron::new(0.3 + random.uniform() as f32, if index % 3 == 0 { 0.9 } else { 1.0 });
+        let neuron =
+            Neuron::new(0.3 + random.uniform() as f32, if index.is_multiple_of(3) { 0.9 } else { 1.0 });
         SpikingLayer::new(stage, weights, bias, neuron.unwrap())
     });
-    let mut network = SpikingNetwork { rules: Rules::DEFAULT, layers: layers.collect() };
+    let mut network = SpikingNetwork { rules: Rules::DEFAULT, network: described, layers: layers.collect() };
     network.round_to_grid(Encoding::Direct);
     network
 }

@@ -294,26 +294,6 @@ pub fn pool(pool: &Pool, x: &Tensor) -> Result<Tensor, ModelError> {
     }
 }
 
-/// The maxima of non-negative values over windows, and where in its plane each is, row by row; of equals the first.
-///
-/// # Errors
-/// Libtorch's: shapes that do not fit, no memory.
-pub fn max_pool_places(pool: &Pool, x: &Tensor) -> Result<(Tensor, Tensor), ModelError> {
-    let Pool { kernel, stride, padding, ceil, .. } = *pool;
-    let (size, stride) = (pair(kernel), pair(stride));
-    if padding == Padding::symmetric((padding.top, padding.left)) {
-        let around = pair((padding.top, padding.left));
-        return Ok(x.f_max_pool2d_with_indices(size, stride, around, [1, 1], ceil)?);
-    }
-    let padded = x.f_pad(border(padding), "constant", f64::NEG_INFINITY)?;
-    let (maxima, places) = padded.f_max_pool2d_with_indices(size, stride, [0, 0], [1, 1], ceil)?;
-    // From places in the padded plane to those in the plane itself.
-    let (width, columns) = (x.size()[3], padded.size()[3]);
-    let row = places.f_floor_divide_scalar(columns)?.f_sub_scalar(padding.top as i64)?;
-    let column = places.f_remainder(columns)?.f_sub_scalar(padding.left as i64)?;
-    Ok((maxima, row.f_mul_scalar(width)?.f_add(&column)?))
-}
-
 /// A float32 tensor on `device` from row-major values.
 ///
 /// # Errors

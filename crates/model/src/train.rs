@@ -13,7 +13,7 @@ use crate::ModelError;
 use crate::ann::{Ann, to_tensor, to_vec};
 use crate::optim::{Optimizer, Rule};
 use crate::watch::{Trouble, Watch};
-use escape_checkpoint::{Checkpoint, Value};
+use escape_checkpoint::{Checkpoint, Value, describe};
 use escape_network::metrics::{Loss, Metrics};
 use escape_network::shuffle::{balanced, permutation};
 
@@ -385,14 +385,16 @@ impl Trainer {
     /// # Errors
     /// Libtorch's.
     pub fn checkpoint(&self, with_optimizer: bool) -> Result<Checkpoint, ModelError> {
-        Ok(Checkpoint {
+        let mut checkpoint = Checkpoint {
             accuracy: self.history.epochs().last().map(|e| e.test_accuracy),
             epoch: Some(self.epoch as i64),
             weights: self.net.weights()?,
             optimizer: with_optimizer.then(|| self.optimizer.to_value()).transpose()?,
             extra: self.history.entries(),
             ..Checkpoint::default()
-        })
+        };
+        describe(&mut checkpoint, self.net.network());
+        Ok(checkpoint)
     }
 }
 
@@ -533,7 +535,8 @@ mod tests {
         assert_eq!(held.class_counts(), [2, 2, 1]);
         // One of few, and none of one.
         let (train, held) = hold_out(&recordings([&[1.0, 2.0, 3.0], &[4.0, 5.0], &[6.0]]), 1000);
-        assert_eq!((train.class_counts(), held.class_counts()), ([2, 1, 1], [1, 1, 0]));
+        assert_eq!(train.class_counts(), [2, 1, 1]);
+        assert_eq!(held.class_counts(), [1, 1, 0]);
     }
 
     #[test]

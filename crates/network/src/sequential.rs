@@ -352,6 +352,27 @@ impl Sequential {
         &self.classes
     }
 
+    /// The same with every batch norm folded into the weights before it, which then have a bias; those behind something else
+    /// stay.
+    pub fn folded(&self) -> Self {
+        let mut layers: Vec<Named> = Vec::new();
+        let mut outputs = Vec::new();
+        for (named, output) in self.layers.iter().zip(&self.outputs) {
+            if matches!(named.layer, Layer::BatchNorm { .. })
+                && let Some(Named {
+                    layer: Layer::Conv2d(Conv2d { bias, .. }) | Layer::Linear { bias, .. },
+                    ..
+                }) = layers.last_mut()
+            {
+                *bias = true;
+                continue;
+            }
+            layers.push(named.clone());
+            outputs.push(*output);
+        }
+        Self { input: self.input, layers, outputs, classes: self.classes.clone() }
+    }
+
     /// Every parameter, in the order of PyTorch's `state_dict()`; the counter of batches that a batch norm keeps is none.
     pub fn parameters(&self) -> Vec<Parameter> {
         let mut all = Vec::new();

@@ -1,6 +1,6 @@
 //! The description of a spiking network: layers, weights, thresholds, leaks, rules. No tensors.
 
-use escape_network::sequential::{Padding, Pooling, Shape};
+use escape_network::sequential::{Padding, Pooling, Sequential, Shape};
 use escape_network::stage::{Op, Stage};
 
 use crate::encode::Encoding;
@@ -37,6 +37,8 @@ impl SpikingLayer {
 pub struct SpikingNetwork {
     /// Its rules.
     pub rules: Rules,
+    /// What it is made from, without batch norms; names its classes.
+    pub network: Sequential,
     /// Layers from input to readout.
     pub layers: Vec<SpikingLayer>,
 }

@@ -145,9 +145,10 @@ pub struct Plane {
     pub height: usize,
     /// Columns before pooling.
     pub width: usize,
-    /// The pooling. Of a maximum, the spikes of that neuron of a window pass that has fired most so far (Rueckauer et al.,
-    /// "Conversion of continuous-valued deep networks to efficient event-driven networks", Front. Neurosci. 2017, section
-    /// 2.2.5); of several the first.
+    /// The pooling. Of a maximum, a window spikes whenever the largest of its neurons' counts grows, so that its own count is
+    /// the maximum of theirs at any time. (Rueckauer et al., "Conversion of continuous-valued deep networks to efficient
+    /// event-driven networks", Front. Neurosci. 2017, let the spikes of the neuron pass that has fired most so far: the same
+    /// when one is ahead throughout, but a window whose lead changes sends too many spikes or too few.)
     pub pool: Option<Pool>,
     /// Rows and columns after pooling.
     pub pooled: (usize, usize),
@@ -208,12 +209,17 @@ impl Plane {
             return;
         };
         if pool.pooling == Pooling::Max {
-            fired.iter_mut().zip(spikes).for_each(|(fired, spike)| *fired += spike);
-            for r in 0..self.pooled.0 {
-                for (c, value) in out[self.row(r)].iter_mut().enumerate() {
-                    *value = self.most_active(pool, (r, c), fired).map_or(0.0, |at| spikes[at]);
+            // What the most active one has gained: its count after this step less that before it.
+            let each = |fired: &[f32], out: &mut [f32], gain: &dyn Fn(f32, f32) -> f32| {
+                for r in 0..self.pooled.0 {
+                    for (c, value) in out[self.row(r)].iter_mut().enumerate() {
+                        *value = gain(*value, self.most_active(pool, (r, c), fired));
+                    }
                 }
-            }
+            };
+            each(fired, out, &|_, before| before);
+            fired.iter_mut().zip(spikes).for_each(|(fired, spike)| *fired += spike);
+            each(fired, out, &|before, after| after - before);
             return;
         }
         let pairs = is_tiling(pool) && pool.kernel == (2, 2);
@@ -231,11 +237,10 @@ impl Plane {
         }
     }
 
-    /// The neuron of a window that has fired most.
-    fn most_active(&self, pool: &Pool, at: (usize, usize), fired: &[f32]) -> Option<usize> {
+    /// How often the neuron of a window has fired that has fired most.
+    fn most_active(&self, pool: &Pool, at: (usize, usize), fired: &[f32]) -> f32 {
         let (rows, columns) = self.window(pool, at);
-        let all = rows.flat_map(|row| columns.clone().map(move |column| row * self.width + column));
-        all.reduce(|best, i| if fired[i] > fired[best] { i } else { best })
+        rows.flat_map(|row| &fired[row * self.width..][columns.clone()]).fold(0.0, |most, n| n.max(most))
     }
 
     /// Rows and columns of a window that lie within the plane.
@@ -480,9 +485,10 @@ mod tests {
     }
 
     #[test]
-    fn of_a_maximum_the_neuron_passes_that_has_fired_most() {
+    fn of_a_maximum_a_window_has_fired_as_often_as_its_most_active_neuron() {
         for plane in planes(Pooling::Max) {
             let mut fired = vec![0.0; plane.neurons()];
+            let mut sent = vec![0.0; plane.padded_len()];
             let mut random = escape_network::rng::Stream::new(3, plane.neurons() as u64);
             let pool = plane.pool.unwrap();
             for _ in 0..6 {
@@ -491,21 +497,18 @@ mod tests {
                 let mut out = vec![0.0; plane.padded_len()];
                 plane.pool_into(&spikes, &mut fired, &mut out);
                 assert_eq!(fired, totals);
+                assert!(out.iter().all(|&v| v == 0.0 || v == 1.0));
+                sent.iter_mut().zip(&out).for_each(|(sent, now)| *sent += now);
                 for (r, c) in (0..plane.pooled.0).flat_map(|r| (0..plane.pooled.1).map(move |c| (r, c))) {
-                    let inside = |i: usize, j: usize| {
+                    let inside = |(i, j): (usize, usize)| {
                         let row = (r * pool.stride.0 + i).checked_sub(pool.padding.top)?;
                         let column = (c * pool.stride.1 + j).checked_sub(pool.padding.left)?;
-                        (row < plane.height && column < plane.width).then_some(row * plane.width + column)
+                        (row < plane.height && column < plane.width)
+                            .then_some(totals[row * plane.width + column])
                     };
-                    let mut best: Option<usize> = None;
-                    for (i, j) in (0..pool.kernel.0).flat_map(|i| (0..pool.kernel.1).map(move |j| (i, j))) {
-                        best = match (best, inside(i, j)) {
-                            (Some(best), Some(at)) if totals[at] <= totals[best] => Some(best),
-                            (best, None) => best,
-                            (_, at) => at,
-                        };
-                    }
-                    assert_eq!(out[plane.row(r).start + c], spikes[best.unwrap()]);
+                    let window = (0..pool.kernel.0).flat_map(|i| (0..pool.kernel.1).map(move |j| (i, j)));
+                    let most = window.filter_map(inside).fold(0.0, f32::max);
+                    assert_eq!(sent[plane.row(r).start + c], most);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use escape_checkpoint::{Checkpoint, Leak, TensorData, Value, matched_weights, network_of};
+use escape_checkpoint::{Checkpoint, Leak, TensorData, Value, describe, matched_weights, network_of};
 use escape_network::stage::Stage;
 
 use crate::SnnError;
@@ -89,7 +89,7 @@ pub fn load(
         Some(t) => return Err(wrong(format!("its number of timesteps is {t}, expected 1 to 100000"))),
     };
     Ok(Loaded {
-        network: SpikingNetwork { rules: preset.rules(), layers },
+        network: SpikingNetwork { rules: preset.rules(), network, layers },
         encoding,
         timesteps,
         stored_preset,
@@ -100,7 +100,7 @@ pub fn load(
 pub fn to_checkpoint(network: &SpikingNetwork, encoding: Encoding, timesteps: usize) -> Checkpoint {
     let leaks: Vec<f64> = network.layers.iter().map(|l| f64::from(l.neuron.decay())).collect();
     let same = leaks.iter().all(|&l| l == leaks[0]);
-    Checkpoint {
+    let mut checkpoint = Checkpoint {
         accuracy: Some(0.0),
         epoch: Some(0),
         weights: network
@@ -122,7 +122,9 @@ pub fn to_checkpoint(network: &SpikingNetwork, encoding: Encoding, timesteps: us
             (ENCODER_KEY.into(), Value::Str(encoding.to_string())),
         ],
         ..Checkpoint::default()
-    }
+    };
+    describe(&mut checkpoint, &network.network);
+    checkpoint
 }
 
 #[cfg(test)]

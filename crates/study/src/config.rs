@@ -82,6 +82,9 @@ pub struct Data {
     /// Label of the first class, 0 or 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_label: Option<u8>,
+    /// How many classes there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<usize>,
     /// Whether to leave bad recordings out.
     #[serde(default, skip_serializing_if = "is_default")]
     pub drop_bad: bool,
@@ -126,6 +129,7 @@ impl Data {
         ReadOptions {
             scaling: self.scaling,
             first_label: self.first_label,
+            classes: self.classes,
             drop_bad: self.drop_bad,
             axes: self.axes,
             samples: self.samples,
@@ -161,6 +165,7 @@ impl Ann {
     /// What to take from the checkpoint.
     pub fn selection(&self) -> Selection {
         Selection {
+            network: None,
             weights: self.weights.clone(),
             rename: self.rename.iter().filter_map(|text| Selection::renaming(text).ok()).collect(),
             ignore: self.ignore.clone(),

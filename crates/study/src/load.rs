@@ -72,6 +72,21 @@ pub fn recordings(
     Ok((all.at_most(limit), origin))
 }
 
+/// Refuses recordings of a class that a network does not know.
+///
+/// # Errors
+/// There is one, which is named.
+pub fn check_classes(network: &str, classes: usize, recordings: &Recordings) -> Result<()> {
+    match recordings.y.iter().position(|&label| usize::try_from(label).is_ok_and(|class| class >= classes)) {
+        Some(index) => Err(usage(format!(
+            "{network} tells {classes} classes apart, numbered from 0, but recording {index} is of class {}; give it a network \
+             for as many classes as the recordings have",
+            recordings.y[index]
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// A checkpoint in the study's dictionary, this program's own.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ use escape_network::metrics::Loss;
 use escape_report::rows::Kind;
 use escape_snn_core::evaluate::{Labelled, evaluate};
 
-use crate::load::Simulation;
+use crate::load::{Simulation, check_classes};
 use crate::measured::{Findings, Measured, Simulated};
 use crate::session::Session;
 
@@ -27,6 +27,7 @@ pub fn ann(
 ) -> Result<Measured> {
     let mut progress = session.progress(network, recordings.len());
     let classes = ann.network().classes();
+    check_classes(network, classes, recordings)?;
     let mut logits = Vec::with_capacity(recordings.len() * classes);
     let metrics = train::evaluate(ann, recordings, batch_size, loss, &mut |_, batch| {
         logits.extend_from_slice(batch);
@@ -51,6 +52,7 @@ pub fn snn(
     batch_size: usize,
 ) -> Result<Measured> {
     let Simulation { network: description, encoding, steps } = chosen;
+    check_classes(network, description.classes(), recordings)?;
     let mut moments: Vec<usize> = also_at.iter().copied().chain([steps]).collect();
     moments.sort_unstable();
     moments.dedup();

@@ -79,6 +79,12 @@ pub struct TrainArgs {
     /// modified, original, ig1 or ig2
     #[arg(long, default_value = "modified")]
     pub arch: Architecture,
+    /// Output channels of every convolution of such a network [default: 64]
+    #[arg(long, value_name = "N", value_parser = whole_up_to::<usize>(1, 65_536))]
+    pub channels: Option<usize>,
+    /// Features between its two linear layers [default: 256]
+    #[arg(long, value_name = "N", value_parser = whole_up_to::<usize>(1, 1 << 20))]
+    pub hidden: Option<usize>,
     /// Take the convolutions over from this checkpoint of an earlier stage; of the same network all weights, and it is
     /// kept unless an epoch is better
     #[arg(long, value_name = "FILE")]

@@ -9,7 +9,7 @@ use escape_data::nerve::NerveConfig;
 use escape_data::{
     Dataset, DatasetSummary, Note, ReadOptions, Rescale, Split, SplitSummary, write_mat, write_npz,
 };
-use escape_network::arch::CLASS_NAMES;
+use escape_network::arch::class_name;
 use escape_report::{Shown, picture};
 use escape_study::load::{dataset, read_dataset, simulated};
 use escape_study::place::{check_apart, check_file, check_folder, check_results, existing, existing_data};
@@ -169,12 +169,21 @@ fn check_picture(session: &Session, picture: &Path, from: &Path, options: &ReadO
     })
 }
 
+/// Classes that are drawn, at most.
+const DRAWN: usize = 12;
+
+/// Names of the classes that are drawn.
+fn class_names(dataset: &Dataset) -> Vec<String> {
+    (0..dataset.classes.min(DRAWN)).map(|class| class_name(class, dataset.classes)).collect()
+}
+
 /// Draws the first recording of each class, of the test split if there is one.
 fn draw(dataset: &Dataset, file: &Path, picture_path: &Path) -> Result<()> {
     let split = if dataset.test.is_empty() { Split::Train } else { Split::Test };
     let recordings = dataset.split(split);
     let first = |class: usize| recordings.y.iter().position(|&label| label == class as i64);
-    let shown: Vec<Shown> = CLASS_NAMES
+    let names = class_names(dataset);
+    let shown: Vec<Shown> = names
         .iter()
         .enumerate()
         .filter_map(|(class, name)| {
@@ -195,7 +204,8 @@ fn draw(dataset: &Dataset, file: &Path, picture_path: &Path) -> Result<()> {
 
 fn describe(summary: &DatasetSummary) -> String {
     let head = ["split", "recordings", "contacts", "samples", "min", "max", "mean", "sd", "constant"];
-    let mut rows: Vec<Vec<String>> = vec![head.iter().chain(&CLASS_NAMES).map(|s| s.to_string()).collect()];
+    let mut rows: Vec<Vec<String>> =
+        vec![head.iter().map(|s| s.to_string()).chain(summary.class_names.iter().cloned()).collect()];
     rows.push(row("train", &summary.train));
     rows.push(row("test", &summary.test));
     let alike =
@@ -220,6 +230,6 @@ fn row(name: &str, s: &SplitSummary) -> Vec<String> {
     cells.extend([s.recordings, s.contacts, s.samples].map(|n| thousands(n as f64)));
     cells.extend([s.min, s.max, s.mean, s.sd].map(|v| v.map_or_else(String::new, figure)));
     cells.push(thousands(s.constant_recordings as f64));
-    cells.extend(s.class_counts.map(|n| thousands(n as f64)));
+    cells.extend(s.class_counts.iter().map(|n| thousands(*n as f64)));
     cells
 }

@@ -8,7 +8,7 @@ use escape_network::arch::Architecture;
 use escape_study::load::{dataset, network, tell_remarks};
 use escape_study::place::check_folder;
 use escape_study::session::usage;
-use escape_study::training::ann::{LOG, Recipe, Start, Tested, Trained, train};
+use escape_study::training::ann::{LOG, Recipe, Start, Tested, Trained, Width, train};
 use escape_study::training::check_training;
 
 use crate::args::TrainArgs;
@@ -20,6 +20,12 @@ pub fn run(context: &Context, args: TrainArgs) -> Result<()> {
     if args.init.is_none() && !args.selection.selection().is_empty() {
         return Err(usage(
             "--weights, --rename and --ignore say what to take from the checkpoint of --init; leave them out without it",
+        ));
+    }
+    let described = args.selection.network.clone();
+    if described.is_some() && (args.incremental || args.channels.is_some() || args.hidden.is_some()) {
+        return Err(usage(
+            "--network describes the network; leave --incremental, --channels and --hidden out",
         ));
     }
     let data = dataset(session, &args.data, &args.reading.options())?;
@@ -52,6 +58,8 @@ pub fn run(context: &Context, args: TrainArgs) -> Result<()> {
     let mut reports = Vec::new();
     for arch in stages {
         let mut recipe = Recipe::of(arch).with_rule(args.optimizer, args.lr, args.weight_decay)?;
+        recipe.described.clone_from(&described);
+        recipe.width = Width { channels: args.channels, hidden: args.hidden };
         recipe.preset = args.preset;
         recipe.epochs = args.epochs.unwrap_or(recipe.epochs);
         recipe.batch_size = args.batch_size.unwrap_or(recipe.batch_size).max(1);

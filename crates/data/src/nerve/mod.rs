@@ -64,6 +64,7 @@ pub fn simulate(
         Recordings { x, y, contacts: config.contacts(), samples: SAMPLES }
     };
     Ok(Dataset {
+        classes: CLASSES,
         train: part(session.train(&mut order(config, seed, 0)), train_x),
         test: part(session.test(&mut order(config, seed, 1)), test_x),
         sample_rate_hz: SAMPLE_RATE_HZ,

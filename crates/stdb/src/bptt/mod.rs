@@ -337,7 +337,11 @@ mod tests {
             let neuron = Neuron::new(0.05, 1.0).unwrap();
             SpikingLayer::new(stage, to_vec(weight).unwrap(), Vec::new(), neuron)
         });
-        let mut network = SpikingNetwork { rules: preset.rules(), layers: layers.collect() };
+        let mut network = SpikingNetwork {
+            rules: preset.rules(),
+            network: ann.network().clone(),
+            layers: layers.collect(),
+        };
         // Sums that do not depend on the batch: potentials would differ by rounding, and thresholds are small.
         network.round_to_grid(Encoding::Direct);
         Trainable::new(network, Surrogate::DEFAULT, false, Device::Cpu).unwrap()

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use escape_checkpoint::Checkpoint;
+use escape_checkpoint::description;
 use escape_checkpoint::identify::Identity;
 use escape_checkpoint::input::KnownInput;
 use escape_data::Dataset;
@@ -14,6 +15,7 @@ use escape_model::train::{Balance, Options, Trainer, evaluate};
 use escape_network::arch::Architecture;
 use escape_network::family::Family;
 use escape_network::metrics::Metrics;
+use escape_network::sequential::Sequential;
 use escape_report::rows::{Row, Training};
 use escape_snn_core::rules::Preset;
 use serde::Serialize;
@@ -33,8 +35,12 @@ pub const LOG: &str = Training::FILE;
 /// What to train and how, with every default filled in.
 #[derive(Clone, Debug)]
 pub struct Recipe {
-    /// The network.
+    /// The network, and the recipe where nothing else is said.
     pub arch: Architecture,
+    /// Another network instead.
+    pub described: Option<Sequential>,
+    /// Channels of each convolution and features between the linear layers, if not as published.
+    pub width: Width,
     /// Its rules.
     pub preset: Preset,
     /// The optimiser and its constants.
@@ -51,6 +57,15 @@ pub struct Recipe {
     pub balance: Option<Balance>,
 }
 
+/// Sizes of a network of the family that are not those that were published.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Width {
+    /// Output channels of every convolution.
+    pub channels: Option<usize>,
+    /// Features between the two linear layers.
+    pub hidden: Option<usize>,
+}
+
 impl Recipe {
     /// The study's recipe of a network: Adam 1e-3 in batches of 64 for the modified one, best test accuracy
     /// kept; for the original and its stages SGD, 1e-2 for the first stage and 1e-3 after, batches of 50,
@@ -65,6 +80,8 @@ impl Recipe {
         let epochs = if matches!(arch, Architecture::Ig1 | Architecture::Ig2) { 25 } else { 150 };
         Self {
             arch,
+            described: None,
+            width: Width::default(),
             preset: Preset::Default,
             rule,
             epochs,
@@ -73,6 +90,43 @@ impl Recipe {
             validation: None,
             balance: None,
         }
+    }
+
+    /// What tables and figures call it.
+    pub fn name(&self) -> String {
+        if self.described.is_some() { "network".to_owned() } else { self.arch.to_string() }
+    }
+
+    /// The network, for recordings of `contacts` x `samples` and so many classes.
+    ///
+    /// # Errors
+    /// A network for other recordings, or sizes that no network has.
+    pub fn network(&self, contacts: usize, samples: usize, classes: usize) -> Result<Sequential> {
+        let Some(network) = &self.described else {
+            let mut family = Family { classes, ..Family::published(self.arch) };
+            if let Some(channels) = self.width.channels {
+                family.convolutions.iter_mut().for_each(|conv| conv.0 = channels);
+            }
+            family.hidden = self.width.hidden.unwrap_or(family.hidden);
+            return family.network(contacts, samples).map_err(|why| {
+                usage(format!("recordings of {contacts} contacts x {samples} samples: {why}"))
+            });
+        };
+        let input = network.input();
+        if (input.channels * input.height, input.width) != (contacts, samples) {
+            return Err(usage(format!(
+                "--network describes a network for {input} (channels x rows x columns), but these recordings have {contacts} \
+                 contacts x {samples} samples; correct its `input`, or give it other recordings"
+            )));
+        }
+        if network.classes() < classes {
+            return Err(usage(format!(
+                "--network describes a network that tells {} classes apart, but these recordings are of {classes}; correct its \
+                 last layer's `out`",
+                network.classes()
+            )));
+        }
+        Ok(network.clone())
     }
 
     /// See [`Recipe::validation`].
@@ -181,6 +235,7 @@ pub fn train(
 ) -> Result<(Ann, Trained)> {
     let device = session.device()?;
     let (contacts, samples) = (data.train.contacts, data.train.samples);
+    let network = recipe.network(contacts, samples, data.classes)?;
     let Parts { train, judges, judged_on } = parts(session, &data.train, &data.test, recipe.held_out())?;
     let options = Options {
         rule: recipe.rule,
@@ -201,8 +256,8 @@ pub fn train(
         }
         None => None,
     };
-    let settings = json!({
-        "arch": recipe.arch.to_string(),
+    let mut settings = json!({
+        "arch": recipe.name(),
         "preset": recipe.preset.to_string(),
         "optimizer": optimizer,
         "lr": lr,
@@ -215,6 +270,15 @@ pub fn train(
         "training": known(&data.train),
         "test": known(&data.test),
     });
+    // Only where they differ from what was published, so that trainings of before can go on.
+    if let Some(network) = &recipe.described {
+        settings["network"] = json!(description::to_yaml(network));
+    }
+    for (key, size) in [("channels", recipe.width.channels), ("hidden", recipe.width.hidden)] {
+        if let Some(size) = size {
+            settings[key] = json!(size);
+        }
+    }
     let _held = begin(session, folder, &settings, LOG, resume)?;
     let (last, best) = (folder.join(LAST), folder.join(BEST));
     let known_input = data.origin().known_input(&data.train);
@@ -222,9 +286,6 @@ pub fn train(
         known_after(checkpoint.epoch, trunk.map(|given| &given.input), &known_input).store(&mut checkpoint);
         checkpoint.save(path)
     };
-    let network = Family::published(recipe.arch)
-        .network(contacts, samples)
-        .map_err(|why| usage(format!("recordings of {contacts} contacts x {samples} samples: {why}")))?;
     let load = |path: &Path| -> Result<Ann> {
         let checkpoint = load::checkpoint(path)?;
         let ann = Ann::from_checkpoint(&checkpoint, path, contacts, samples, device)?;
@@ -232,14 +293,14 @@ pub fn train(
             return Err(usage(format!(
                 "{}: expected the {} network, got another one ({}); choose another folder",
                 path.display(),
-                recipe.arch,
+                recipe.name(),
                 Identity::of(&checkpoint.weights)
             )));
         }
         Ok(ann)
     };
     let mut warnings = Vec::new();
-    let name = recipe.arch.to_string();
+    let name = recipe.name();
     let log = |trainer: &Trainer| {
         write_csv::<Training>(&folder.join(LOG), &epoch_rows(&name, judged_on, trainer.history()))
     };

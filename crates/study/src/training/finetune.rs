@@ -22,7 +22,7 @@ use super::{Accuracies, Parts, Teller, best_trained, describe, interrupted, know
 use super::{BEST, LAST, begin, epoch_rows, hash_of};
 use crate::defaults::{Defaults, ScheduleName, SurrogateName};
 use crate::folder::write_csv;
-use crate::load::{self, Simulation};
+use crate::load::{self, Simulation, check_classes};
 use crate::measure;
 use crate::notes;
 use crate::session::{Session, usage};
@@ -169,6 +169,8 @@ pub fn finetune(
     tested: bool,
 ) -> Result<Finetuned> {
     let Parts { train: on, judges, judged_on } = parts(session, train, test, job.validation)?;
+    let classes = start.network.classes();
+    [train, test].into_iter().try_for_each(|split| check_classes("the network", classes, split))?;
     let preset = start.network.rules.preset;
     let Options { steps, encoding, surrogate, .. } = job.options;
     let _held = begin(session, &job.folder, &settings(&job, &start.network, train, test), LOG, job.resume)?;

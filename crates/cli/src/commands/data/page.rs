@@ -11,6 +11,7 @@ use escape_report::{Image, Images, NervePart, Part, RecordingsPage, Spectrum, re
 use escape_study::session::{Session, usage};
 use serde_json::Map;
 
+use super::class_names;
 use crate::commands::thousands;
 
 /// Recordings of a class that its spectrum is the mean of, at most.
@@ -58,7 +59,8 @@ pub fn simulated(session: &Session, folder: &Path, config: &NerveConfig, dataset
 pub fn of_file(session: &Session, folder: &Path, file: &Path, dataset: &Dataset) -> Result<()> {
     let (split, recordings) = drawn(dataset);
     let first = |class: usize| recordings.iter().find(|(_, y)| *y == class as i64).map(|(x, _)| x);
-    let of_class = CLASS_NAMES.iter().enumerate().filter_map(|(class, name)| {
+    let names = class_names(dataset);
+    let of_class = names.iter().enumerate().filter_map(|(class, name)| {
         Some(Image { what: "As recorded", class: name, values: first(class)?.to_vec() })
     });
     let traces = Images {
@@ -98,19 +100,21 @@ fn draw(
     settings: Map<String, serde_json::Value>,
 ) -> Result<()> {
     let (split, recordings) = drawn(dataset);
-    let spectrum = |(class, &name): (usize, &&'static str)| {
+    let names = class_names(dataset);
+    let spectra = names.iter().enumerate().filter_map(|(class, name)| {
         let power = mean_spectrum(recordings, class, SPECTRUM_OF)?;
         let step_hz = dataset.sample_rate_hz / recordings.samples as f64;
         Some(Spectrum { class: name, step_hz, power })
-    };
+    });
+    let spectra = spectra.collect();
     let page = RecordingsPage {
         title: title.to_owned(),
         lead,
         sample_rate_hz: dataset.sample_rate_hz,
         nerve,
-        means: means(recordings, split, traces.rows_together),
+        means: means(recordings, &names, split, traces.rows_together),
         traces,
-        spectra: CLASS_NAMES.iter().enumerate().filter_map(spectrum).collect(),
+        spectra,
         settings,
     };
     let made = recordings_page(folder, &page)
@@ -120,16 +124,16 @@ fn draw(
 }
 
 /// The mean of each class, and how it differs from the mean of the classes' means.
-fn means(recordings: &Recordings, split: Split, rows_together: usize) -> Images<'static> {
-    let means: Vec<(&str, Vec<f32>)> = CLASS_NAMES
+fn means<'a>(recordings: &Recordings, names: &'a [String], split: Split, rows_together: usize) -> Images<'a> {
+    let means: Vec<(&str, Vec<f32>)> = names
         .iter()
         .enumerate()
-        .filter_map(|(class, &name)| Some((name, mean_recording(recordings, class)?)))
+        .filter_map(|(class, name)| Some((name.as_str(), mean_recording(recordings, class)?)))
         .collect();
     let size = recordings.contacts * recordings.samples;
     let overall: Vec<f32> =
         (0..size).map(|i| means.iter().map(|(_, mean)| mean[i]).sum::<f32>() / means.len() as f32).collect();
-    let images = |what: &'static str, values: &dyn Fn(&[f32]) -> Vec<f32>| -> Vec<Image<'static>> {
+    let images = |what: &'static str, values: &dyn Fn(&[f32]) -> Vec<f32>| -> Vec<Image<'a>> {
         means.iter().map(|(class, mean)| Image { what, class, values: values(mean) }).collect()
     };
     let mut of_class = images("Mean", &|mean| mean.to_vec());
