@@ -15,6 +15,8 @@ mod recordings;
 mod json;
 // Routes from an ANN to a spiking network: gains, fitted thresholds, what does not fit together.
 mod conversion;
+// Networks that are not of the family.
+mod networks;
 // Batch size and threads change nothing in the default preset.
 mod invariance;
 // The program from Python, as docs/use-from-elsewhere.md has it.

@@ -5,6 +5,7 @@
 //! * [`match_weights`]: compares a network's parameters with a file's, every key accounted for; [`matched_weights`]: the
 //!   weights of a network of the family.
 //! * [`description`]: a network that names and shapes do not tell, as a text.
+//! * [`propose`]: what network a state dictionary may be of.
 //! * [`identify`]: which network a set of weights is. [`input`]: what a network knows of the recordings that it takes.
 //!
 //! # The formats
@@ -42,6 +43,7 @@ mod names;
 mod note;
 mod parts;
 mod pickle;
+pub mod propose;
 mod report;
 mod safetensors;
 mod sniff;

@@ -87,7 +87,7 @@ impl LoadReport {
         }
         let rules = self.renames();
         let mut remedy = match rules.is_empty() {
-            true => "take another file, or rename its keys with --rename OLD=NEW".to_owned(),
+            true => "take another file, rename its keys with --rename OLD=NEW, or describe the network (`checkpoint inspect FILE --propose NETWORK.yaml` begins a description) and give that with --network".to_owned(),
             false => format!("take another file, or rename its keys: {}", rules.join(" ")),
         };
         if self.missing.is_empty() && self.mismatched.is_empty() {

@@ -358,6 +358,10 @@ pub enum CheckpointCommand {
         file: PathBuf,
         #[command(flatten)]
         selection: WeightsArgs,
+        /// Write a description of the network for --network, as far as names and shapes tell it; lines that are guesses
+        /// say what to check
+        #[arg(long, value_name = "FILE")]
+        propose: Option<PathBuf>,
     },
     /// Read a checkpoint and write it anew in the study's dictionary
     Convert {

@@ -30,6 +30,9 @@ pub enum Method {
     Max,
     /// This percentile, 0 to 100.
     Percentile(f64),
+    /// This percentile, of each channel of a convolution on its own; folded into the weights, so that a layer still has one
+    /// threshold.
+    Channels(f64),
     /// What serves the next layer best after the number of steps that the network is meant for; see [`fit`](mod@fit).
     Fit,
 }
@@ -52,15 +55,17 @@ impl FromStr for Method {
             "fit" => return Ok(Self::Fit),
             _ => {}
         }
-        text.strip_prefix("percentile:")
-            .and_then(|p| p.parse().ok())
-            .filter(|p| (0.0..=100.0).contains(p) && *p > 0.0)
-            .map(Self::Percentile)
-            .ok_or_else(|| {
-                format!(
-                    "unknown method '{text}': expected max, fit, or percentile:P with P above 0 and up to 100"
-                )
-            })
+        let percent = |p: &str| p.parse().ok().filter(|p: &f64| (0.0..=100.0).contains(p) && *p > 0.0);
+        let found = match text.split_once(':') {
+            Some(("percentile", p)) => percent(p).map(Self::Percentile),
+            Some(("channels", p)) => percent(p).map(Self::Channels),
+            _ => None,
+        };
+        found.ok_or_else(|| {
+            format!(
+                "unknown method '{text}': expected max, fit, percentile:P or channels:P with P above 0 and up to 100"
+            )
+        })
     }
 }
 
@@ -70,6 +75,7 @@ impl fmt::Display for Method {
             Self::Max => f.write_str("max"),
             Self::Fit => f.write_str("fit"),
             Self::Percentile(p) => write!(f, "percentile:{p}"),
+            Self::Channels(p) => write!(f, "channels:{p}"),
         }
     }
 }
@@ -119,12 +125,19 @@ mod tests {
 
     #[test]
     fn methods_read_and_print() {
-        for text in ["max", "fit", "percentile:99", "percentile:99.9"] {
+        for text in ["max", "fit", "percentile:99", "percentile:99.9", "channels:99.5"] {
             assert_eq!(text.parse::<Method>().unwrap().to_string(), text);
         }
-        for text in
-            ["", "percentile", "percentile:", "percentile:0", "percentile:101", "percentile:nan", "mean"]
-        {
+        for text in [
+            "",
+            "percentile",
+            "percentile:",
+            "percentile:0",
+            "percentile:101",
+            "percentile:nan",
+            "mean",
+            "channels:0",
+        ] {
             assert!(text.parse::<Method>().is_err(), "{text}");
         }
     }

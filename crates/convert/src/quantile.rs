@@ -55,9 +55,69 @@ impl Quantiles {
     }
 }
 
+/// The value that a share of a known number of values exceeds, in memory that grows with that share only: for high
+/// percentiles of many sets of values at once.
+#[derive(Clone, Debug)]
+pub struct Top {
+    /// How many of the largest values are kept, at least 1.
+    keep: usize,
+    /// At least those, up to twice as many.
+    values: Vec<f32>,
+}
+
+impl Top {
+    /// For the value below which `percent` percent of `count` values lie.
+    pub fn new(percent: f64, count: usize) -> Self {
+        let above = ((1.0 - percent / 100.0) * count as f64).floor() as usize;
+        Self { keep: above + 1, values: Vec::new() }
+    }
+
+    /// Adds values; NaN is not allowed.
+    pub fn extend(&mut self, values: impl Iterator<Item = f32>) {
+        for value in values.filter(|v| *v > 0.0) {
+            self.values.push(value);
+            if self.values.len() >= 2 * self.keep {
+                self.prune();
+            }
+        }
+    }
+
+    fn prune(&mut self) {
+        if self.values.len() > self.keep {
+            self.values.select_nth_unstable_by(self.keep - 1, |a, b| b.total_cmp(a));
+            self.values.truncate(self.keep);
+        }
+    }
+
+    /// The value that is asked for, floor 0.
+    pub fn value(mut self) -> f32 {
+        if self.values.len() < self.keep {
+            return 0.0;
+        }
+        self.prune();
+        self.values.iter().copied().fold(f32::INFINITY, f32::min)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_largest_share_is_found_in_little_memory() {
+        let mut random = escape_network::rng::Stream::new(2, 0);
+        let values: Vec<f32> = (0..10_000).map(|_| random.normal() as f32).collect();
+        let mut sorted = values.clone();
+        sorted.sort_by(|a, b| b.total_cmp(a));
+        for percent in [100.0, 99.9, 99.0, 90.0, 30.0] {
+            let mut top = Top::new(percent, values.len());
+            values.chunks(700).for_each(|part| top.extend(part.iter().copied()));
+            assert!(top.values.len() <= 2 * top.keep);
+            let above = ((1.0 - percent / 100.0) * 10_000.0).floor() as usize;
+            assert_eq!(top.value(), sorted[above].max(0.0), "{percent}");
+        }
+        assert_eq!(Top::new(99.0, 10).value(), 0.0);
+    }
     use escape_network::rng::Stream;
 
     #[test]

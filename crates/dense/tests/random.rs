@@ -13,7 +13,7 @@ use escape_snn_core::neuron::Neuron;
 use escape_snn_core::rules::Rules;
 use tch::Device;
 
-#[path = "../../../tests/networks/mod.rs"]
+#[path = "../../../tests/random_networks/mod.rs"]
 mod networks;
 
 const NETWORKS: u64 = 250;

@@ -12,7 +12,7 @@ use escape_network::sequential::{Layer, Padding, Pool, Pooling, Role, Sequential
 use serde_json::{Value, json};
 use tch::Device;
 
-#[path = "../../../tests/networks/mod.rs"]
+#[path = "../../../tests/random_networks/mod.rs"]
 mod networks;
 #[path = "../../../tests/parity/mod.rs"]
 // Only the Python is needed of it.
@@ -92,7 +92,7 @@ fn logits_are_those_of_pytorch() {
     }
     assert_eq!(kinds.len(), 9, "not every kind of layer was drawn: {kinds:?}");
     std::fs::write(folder.path().join("networks.json"), Value::from(described).to_string()).unwrap();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/networks/reference.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/random_networks/reference.py");
     let output = Command::new(python).arg(script).arg(folder.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     for (i, got) in logits.iter().enumerate() {

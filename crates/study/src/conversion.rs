@@ -72,9 +72,10 @@ impl Conversion {
         }
         let Defaults { route, conversion_steps, .. } = Defaults::of(preset);
         let steps = steps.unwrap_or(conversion_steps);
-        if route == Route::Balancing && method == Some(Method::Fit) {
+        if route == Route::Balancing && matches!(method, Some(Method::Fit | Method::Channels(_))) {
             return Err(usage(
-                "method fit: thresholds are fitted for the default preset; expected max or percentile:P for the published one",
+                "method fit: thresholds are fitted, or found for each channel, for the default preset; expected max or percentile:P \
+                 for the published one",
             ));
         }
         let method = method.unwrap_or(match route {
@@ -102,7 +103,7 @@ impl Conversion {
                 let mut encoder = self.preset.rules().encoder(Encoding::Poisson, session.seed);
                 let percentile = match self.method {
                     Method::Percentile(p) => Some(p),
-                    Method::Max | Method::Fit => None,
+                    Method::Max | Method::Fit | Method::Channels(_) => None,
                 };
                 let Balanced { mut network, readout_input } =
                     balance(ann, &calibration.x, &mut encoder, self.steps, percentile, &mut |n| {

@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use anyhow::Result;
+use escape_checkpoint::description;
 use escape_checkpoint::identify::Identity;
+use escape_checkpoint::propose::propose;
 use escape_checkpoint::{Checkpoint, CheckpointError, DType, Opaque, TensorData, Value};
 use escape_files::text::shown;
 use escape_snn_core::stored::PRESET_KEY;
-use escape_study::folder::Input;
+use escape_study::folder::{Input, write_text};
 use escape_study::load::network;
 use escape_study::place::{check_apart, check_file, existing};
 use escape_study::session::{Session, usage};
@@ -21,7 +23,13 @@ use crate::context::Context;
 pub fn run(context: &Context, args: CheckpointArgs) -> Result<()> {
     let session = &context.session;
     match args.command {
-        CheckpointCommand::Inspect { file, selection } => inspect(context, &file, &selection),
+        CheckpointCommand::Inspect { file, selection, propose } => {
+            if let Some(to) = &propose {
+                check_apart(to, &[&file])?;
+                check_file(session, to)?;
+            }
+            inspect(context, &file, &selection, propose.as_deref())
+        }
         CheckpointCommand::Convert { from, to, selection, half, without_optimizer } => {
             check_apart(&to, &[&from])?;
             check_extension(session, &to)?;
@@ -73,7 +81,7 @@ fn check_extension(session: &Session, path: &Path) -> Result<()> {
     check_file(session, path)
 }
 
-fn inspect(context: &Context, path: &Path, selection: &WeightsArgs) -> Result<()> {
+fn inspect(context: &Context, path: &Path, selection: &WeightsArgs, proposal: Option<&Path>) -> Result<()> {
     // The reader itself says what a folder may be.
     let path = if path.is_dir() { path.to_path_buf() } else { existing(path)? };
     let contents = escape_checkpoint::open(&path)?;
@@ -89,11 +97,24 @@ fn inspect(context: &Context, path: &Path, selection: &WeightsArgs) -> Result<()
             if is_converted(&checkpoint) && checkpoint.accuracy.is_some() {
                 notes.push("accuracy and epoch are those of the ANN that it was converted from".to_owned());
             }
+            if let Some(to) = proposal {
+                let kept = description::stored(&checkpoint, &path)?;
+                let text = match kept {
+                    Some(network) => Ok(description::to_yaml(&network)),
+                    None => propose(&checkpoint),
+                };
+                write_text(to, &text.map_err(|why| usage(format!("{}: {why}", path.display())))?)?;
+                notes.push(format!(
+                    "a description of the network is written to {}; check the lines that say so, and give it with --network",
+                    to.display()
+                ));
+            }
             (describe(&checkpoint), Some(checkpoint.weights.len()), notes)
         }
         Err(CheckpointError::Choice { problem, .. }) => {
             return Err(usage(format!("{}: {problem}", path.display())));
         }
+        Err(why) if proposal.is_some() => return Err(why.in_file(&path).into()),
         Err(why) => (format!("no network to be used as it is ({})", why.in_file(&path)), None, Vec::new()),
     };
     let names: Vec<_> = foreign

@@ -1,0 +1,185 @@
+//! Networks that are not of the family: described, trained, converted, fine-tuned, and read again.
+
+use std::path::Path;
+
+use escape_checkpoint::{Checkpoint, description};
+use escape_data::npz::{self, Values};
+use escape_model::ann::Ann;
+use escape_network::arch::Architecture;
+use escape_network::rng::Stream;
+use serde_json::Value as Json;
+use tch::Device;
+
+use crate::support::{Files, failure, json};
+
+const SMALL: &str = "
+input: [1, 12, 10]
+classes: [rest, flex, extend, pinch]
+layers:
+  - {type: conv2d, name: body.0, out: 4, kernel: [3, 5], stride: [2, 1], padding: [1, 1, 2, 2], bias: false}
+  - {type: batch_norm, name: body.1}
+  - {type: relu}
+  - {type: POOL, kernel: 2}
+  - {type: conv2d, name: body.4, out: 8, kernel: 3, padding: same, groups: 2}
+  - {type: relu}
+  - {type: flatten}
+  - {type: linear, name: head, out: 4}
+";
+
+/// A folder with 40 recordings of four classes in the shape of `SMALL`, `description.yaml` with that pooling, and `foreign.pth`,
+/// weights of such a network.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new(pooling: &str) -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        let mut random = Stream::new(8, 0);
+        let mut split = |n: usize| {
+            let x: Vec<f32> = (0..n * 120).map(|_| (random.uniform() * 2.0 - 1.0) as f32).collect();
+            (x, (0..n as i64).map(|i| i % 4).collect::<Vec<_>>())
+        };
+        let ((train_x, train_y), (test_x, test_y)) = (split(24), split(16));
+        let arrays: [(&str, &[usize], Values<'_>); 4] = [
+            ("train_x", &[24, 12, 10], Values::F32(&train_x)),
+            ("train_y", &[24], Values::I64(&train_y)),
+            ("test_x", &[16, 12, 10], Values::F32(&test_x)),
+            ("test_y", &[16], Values::I64(&test_y)),
+        ];
+        npz::write(Path::new(&folder.at("data.npz")), &arrays).unwrap();
+        let text = SMALL.replace("POOL", pooling);
+        std::fs::write(folder.at("description.yaml"), &text).unwrap();
+        let network = description::parse("test", &text).unwrap();
+        let weights = Ann::new(network, 5, Device::Cpu).unwrap().weights().unwrap();
+        Checkpoint { weights, ..Checkpoint::default() }.save(Path::new(&folder.at("foreign.pth"))).unwrap();
+        folder
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.0.path().join(name).display().to_string()
+    }
+
+    fn run(&self, command: &str, checkpoint: &str, more: &[&str]) -> Json {
+        let (checkpoint, data) = (self.at(checkpoint), self.at("data.npz"));
+        let fixed = [command, "--checkpoint", &checkpoint, "--data", &data, "--classes", "4"];
+        json(&[&fixed[..], more].concat())
+    }
+}
+
+#[test]
+fn a_described_network_is_evaluated_converted_and_fine_tuned() {
+    let folder = Folder::new("avg_pool2d");
+    let description = folder.at("description.yaml");
+    let (foreign, data) = (folder.at("foreign.pth"), folder.at("data.npz"));
+    let (code, why) = failure(&["evaluate", "--checkpoint", &foreign, "--data", &data, "--classes", "4"]);
+    assert!(code == 1 && why.contains("--propose") && why.contains("--network"), "{why}");
+    let ann = folder.run("evaluate", "foreign.pth", &["--network", &description]);
+    assert_eq!((ann["samples"].as_u64(), ann["confusion"].as_array().map(Vec::len)), (Some(16), Some(4)));
+    let out = folder.at("snn.pth");
+    let made = folder.run("convert", "foreign.pth", &["--network", &description, "--out", &out]);
+    assert_eq!(made["thresholds"].as_array().map(Vec::len), Some(3));
+    // The spiking network knows what it is.
+    let snn = folder.run("evaluate", "snn.pth", &["--timesteps", "64"]);
+    let names: Vec<&str> =
+        snn["layers"].as_array().unwrap().iter().map(|l| l["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["conv1", "conv2", "linear1"]);
+    // After many steps it decides as the ANN does, for all but those that are near a border.
+    let agree = |json: &Json| json["confusion"].clone();
+    let apart: i64 = agree(&ann)
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|row| row.as_array().unwrap())
+        .zip(agree(&snn).as_array().unwrap().iter().flat_map(|row| row.as_array().unwrap()))
+        .map(|(a, b)| (a.as_i64().unwrap() - b.as_i64().unwrap()).abs())
+        .sum();
+    assert!(apart <= 4, "{ann} {snn}");
+    let tuned = folder.at("tuned");
+    let report =
+        folder.run("finetune", "snn.pth", &["--out", &tuned, "--max-steps", "2", "--validation", "2"]);
+    assert_eq!(report["step_losses"].as_array().map(Vec::len), Some(1));
+    folder.run("evaluate", "tuned/best.pth", &["--timesteps", "4"]);
+}
+
+#[test]
+fn maxima_convert_and_are_not_trained() {
+    let folder = Folder::new("max_pool2d");
+    let (description, out) = (folder.at("description.yaml"), folder.at("snn.safetensors"));
+    folder.run("convert", "foreign.pth", &["--network", &description, "--out", &out]);
+    folder.run("evaluate", "snn.safetensors", &["--timesteps", "4"]);
+    let (snn, data, tuned) = (folder.at("snn.safetensors"), folder.at("data.npz"), folder.at("tuned"));
+    let arguments =
+        ["finetune", "--checkpoint", &snn, "--data", &data, "--classes", "4", "--validation", "2"];
+    let (_, why) = failure(&[&arguments[..], &["--out", &tuned]].concat());
+    assert!(why.contains("conv1: its pooling takes maxima") && why.contains("average"), "{why}");
+}
+
+#[test]
+fn described_networks_and_other_widths_are_trained() {
+    let folder = Folder::new("max_pool2d");
+    let (data, description) = (folder.at("data.npz"), folder.at("description.yaml"));
+    let train = |out: &str, more: &[&str]| {
+        let out = folder.at(out);
+        let fixed =
+            ["train", "--data", &data, "--classes", "4", "--epochs", "1", "--validation", "2", "--out", &out];
+        json(&[&fixed[..], more].concat());
+    };
+    train("described", &["--network", &description]);
+    folder.run("evaluate", "described/best.pth", &[]);
+    // A resumed training finds its network again.
+    let out = folder.at("described");
+    let resumed =
+        ["train", "--data", &data, "--classes", "4", "--epochs", "2", "--validation", "2", "--resume"];
+    json(&[&resumed[..], &["--out", &out, "--network", &description]].concat());
+    // Of the family in another width nothing has to be described.
+    train("narrow", &["--channels", "4", "--hidden", "8"]);
+    folder.run("evaluate", "narrow/best.pth", &[]);
+    let narrow = folder.at("narrow/best.pth");
+    let said = json(&["checkpoint", "inspect", &narrow])["network"].to_string();
+    assert!(said.contains("4 of 8 x 8") && said.contains("8 hidden features, 4 classes"), "{said}");
+    let (_, why) = failure(&["evaluate", "--checkpoint", &narrow, "--data", &data]);
+    assert!(why.contains("--classes"), "{why}");
+}
+
+#[test]
+fn a_proposal_can_be_given_back() {
+    let files = Files::new();
+    let (ann, out) = (files.at("ann.pth"), files.at("proposed.yaml"));
+    json(&["checkpoint", "inspect", &ann, "--propose", &out]);
+    let text = std::fs::read_to_string(&out).unwrap();
+    assert!(text.contains("# check:"), "{text}");
+    description::parse("proposed", &text).unwrap();
+    let (_, why) = failure(&["checkpoint", "inspect", &ann, "--propose", &out]);
+    assert!(why.contains("--force"), "{why}");
+}
+
+#[test]
+fn the_original_network_converts() {
+    let files = Files::new();
+    files.save("original.pth", Architecture::Original, 56);
+    let (original, data, out) = (files.at("original.pth"), files.at("data.npz"), files.at("snn.pth"));
+    json(&["convert", "--checkpoint", &original, "--data", &data, "--out", &out, "--samples", "4"]);
+    let found = json(&["evaluate", "--checkpoint", &out, "--data", &data, "--timesteps", "2"]);
+    assert!(found["layers"][0]["spikes_per_sample"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn descriptions_are_refused_in_words() {
+    let folder = Folder::new("max_pool2d");
+    let (foreign, data) = (folder.at("foreign.pth"), folder.at("data.npz"));
+    let refused = |text: &str, words: &[&str]| {
+        let file = folder.at("hostile.yaml");
+        std::fs::write(&file, text).unwrap();
+        let arguments =
+            ["evaluate", "--checkpoint", &foreign, "--data", &data, "--classes", "4", "--network", &file];
+        let (code, why) = failure(&arguments);
+        assert!(code > 0 && words.iter().all(|word| why.contains(word)), "{why}");
+    };
+    let small = SMALL.replace("POOL", "max_pool2d");
+    refused(&small.replace("out: 8", "out: 1000000000"), &["body.4", "weights"]);
+    refused(&small.replace("stride: [2, 1]", "stride: 0"), &["body.0", "stride"]);
+    refused(&small.replace("12, 10", "12, 11"), &["11 columns", "10 samples"]);
+    refused(&small.replace("12, 10", "4294967296, 4294967296"), &["input"]);
+    refused(&small.replace("out: 8", "out: 6"), &["body.4.weight", "8 x 2 x 3 x 3", "6 x 2 x 3 x 3"]);
+    refused(&small.replace("name: head", "name: tail"), &["tail.weight", "head.weight"]);
+    refused("layers: 3", &["hostile.yaml"]);
+}
