@@ -50,7 +50,7 @@ fn what_a_preset_has_no_use_for_is_refused() {
     let files = Files::new();
     for (more, part) in [
         (["--readout-gain", "2", "--preset", "default"], "published"),
-        (["--method", "fit", "--preset", "published"], "percentile"),
+        (["--method", "channels:99", "--preset", "published"], "percentile"),
         (["--readout-gain", "0", "--preset", "published"], "positive"),
     ] {
         let all = convert(&files, "none.pth", &more);
@@ -61,13 +61,13 @@ fn what_a_preset_has_no_use_for_is_refused() {
 }
 
 #[test]
-fn thresholds_are_fitted_to_the_steps_asked_for() {
+fn thresholds_follow_the_steps_asked_for() {
     let files = Files::new();
-    let fitted = |steps: &str| {
-        let all = convert(&files, &format!("{steps}.pth"), &["--method", "fit", "--timesteps", steps]);
+    let found = |steps: &str| {
+        let all = convert(&files, &format!("{steps}.pth"), &["--timesteps", steps]);
         thresholds(&json(&all.iter().map(String::as_str).collect::<Vec<_>>()))
     };
-    let (few, many) = (fitted("1"), fitted("16"));
+    let (few, many) = (found("1"), found("16"));
     assert!(few[0] < many[0] && (0..4).all(|k| few[k] <= many[k]), "{few:?} {many:?}");
 }
 

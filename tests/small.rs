@@ -62,6 +62,7 @@ fn measured(folder: &Path) {
         leak: 1.0,
         spikes_per_sample: spikes,
         synaptic_operations_per_sample: 1000.0,
+        channels: None,
     };
     let activity = [
         layer("conv1", LayerKind::Conv, 5000, 400, 120.0),

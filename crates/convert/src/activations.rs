@@ -12,18 +12,15 @@ use escape_model::ModelError;
 use escape_model::ann::{Ann, to_vec};
 use escape_model::train::batch_tensor;
 use escape_network::stage::{Op, Stage};
-use escape_snn_core::encode::Encoding;
 use escape_snn_core::network::{SpikingLayer, SpikingNetwork};
 use escape_snn_core::rules::Rules;
 
-use crate::fit::fit;
 use crate::quantile::{Quantiles, Top};
 use crate::{Method, set_threshold, skeleton};
 
 /// A spiking network of the default preset, each threshold what `method` takes from the layer's activations over the
-/// `calibration` recordings. The readout's, which nothing uses, is that of the logits. [`Method::Fit`] fits to `steps`
-/// timesteps of input of the kind `encoding`; the other methods need neither. `tick` hears of recordings done, of
-/// [`passes`] over all of them, and stops the work by returning false.
+/// `calibration` recordings. The readout's, which nothing uses, is that of the logits. `tick` hears of recordings done, and
+/// stops the work by returning false.
 ///
 /// # Errors
 /// The ANN does not convert, a layer whose activations give no threshold above 0, or [`ModelError::Interrupted`].
@@ -31,7 +28,6 @@ pub fn convert(
     ann: &Ann,
     calibration: &Recordings,
     method: Method,
-    (encoding, steps): (Encoding, usize),
     tick: &mut dyn FnMut(usize) -> bool,
 ) -> Result<SpikingNetwork, ModelError> {
     let mut network = skeleton(ann, Rules::DEFAULT)?;
@@ -70,10 +66,6 @@ pub fn convert(
         }
     }
     let percent = match method {
-        Method::Fit => {
-            fit(&mut network, ann, calibration, &seen, (encoding, steps), tick)?;
-            return Ok(network);
-        }
         Method::Percentile(p) | Method::Channels(p) => p,
         Method::Max => 100.0,
     };
@@ -137,8 +129,95 @@ fn send(layer: &mut SpikingLayer, thresholds: &[f32]) {
     }
 }
 
-/// How often [`convert`] goes through the calibration recordings for a network of so many layers.
-pub fn passes(method: Method, layers: usize) -> usize {
-    // All layers' activations come of one pass; fitting compares once more for each layer but the readout.
-    if method == Method::Fit { layers } else { 1 }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use escape_dense::Dense;
+    use escape_network::arch::Architecture;
+    use escape_network::family::Family;
+    use escape_network::rng::Stream;
+    use escape_snn_core::encode::Encoding;
+    use escape_snn_core::engine::{Batch, Engine};
+    use tch::Device;
+
+    fn untrained() -> Ann {
+        let network = Family::published(Architecture::Modified).network(56, 100).unwrap();
+        Ann::new(network, 3, Device::Cpu).unwrap()
+    }
+
+    fn recordings(n: usize) -> Recordings {
+        let mut random = Stream::new(5, 0);
+        let x = (0..n * 5600).map(|_| (random.uniform() * 2.0 - 1.0) as f32).collect();
+        Recordings { x, y: vec![0; n], contacts: 56, samples: 100 }
+    }
+
+    /// Squared difference between the logits of the ANN and the spiking network's mean readout, relative to the logits.
+    fn logit_error(ann: &Ann, r: &Recordings, method: Method, steps: usize) -> f64 {
+        let network = convert(ann, r, method, &mut |_| true).unwrap();
+        let mut encoder = network.rules.encoder(Encoding::Direct, 0);
+        let engine = Dense::new(network, Encoding::Direct, Device::Cpu).unwrap();
+        let outcome = engine.run(Batch { x: &r.x, first: 0 }, &mut encoder, steps, &mut ()).unwrap();
+        let all: Vec<usize> = (0..r.len()).collect();
+        let logits =
+            to_vec(&ann.forward(&batch_tensor(r, &all, Device::Cpu).unwrap(), false).unwrap()).unwrap();
+        let got = outcome.logits(steps);
+        let error =
+            got.iter().zip(&logits).map(|(g, w)| f64::from(g / steps as f32 - w).powi(2)).sum::<f64>();
+        error / logits.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>()
+    }
+
+    #[test]
+    fn the_spikes_of_many_steps_say_what_the_ann_says() {
+        let (ann, r) = (untrained(), recordings(2));
+        for method in
+            [Method::Max, Method::Percentile(99.99), Method::Channels(100.0), Method::Channels(99.99)]
+        {
+            let error = logit_error(&ann, &r, method, 64);
+            assert!(error < 0.05, "{method}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_threshold_for_each_channel_changes_the_weights_and_not_what_they_compute() {
+        let (ann, r) = (untrained(), recordings(1));
+        let [layers, channels] = [Method::Max, Method::Channels(100.0)]
+            .map(|method| convert(&ann, &r, method, &mut |_| true).unwrap());
+        assert_eq!(
+            layers.layers.iter().map(|l| l.neuron).collect::<Vec<_>>(),
+            channels.layers.iter().map(|l| l.neuron).collect::<Vec<_>>()
+        );
+        // A channel's input is scaled by one factor, which the next layer takes out again: of every pair of layers the
+        // product of weights along a path is the same.
+        let (first, second) = (&layers.layers[0], &layers.layers[1]);
+        let (scaled, next) = (&channels.layers[0], &channels.layers[1]);
+        let mut factors = 0;
+        for c in 0..64 {
+            let before = first.weights[c * 64] * second.weights[c * 16];
+            let after = scaled.weights[c * 64]
+                * next.weights[c * 16]
+                * next.weights[0].signum()
+                * second.weights[0].signum();
+            // The second layer's own channel 0 has a factor too, the same for all of its inputs.
+            let own = next.weights[0] * scaled.weights[0] / (second.weights[0] * first.weights[0]);
+            assert!((after.abs() / before.abs() / own.abs() - 1.0).abs() < 1e-4, "channel {c}");
+            factors += usize::from((scaled.weights[c * 64] / first.weights[c * 64] - 1.0).abs() > 0.01);
+        }
+        assert!(factors > 32, "most channels have thresholds of their own, {factors} had");
+    }
+
+    #[test]
+    fn the_work_can_be_stopped() {
+        let ann = untrained();
+        for method in [Method::Channels(99.0), Method::Percentile(99.0), Method::Max] {
+            let of = |tick: &mut dyn FnMut(usize) -> bool| convert(&ann, &recordings(1), method, tick);
+            assert!(matches!(of(&mut |_| false), Err(ModelError::Interrupted)), "{method}");
+            let mut heard = 0;
+            let count = &mut |recordings| {
+                heard += recordings;
+                true
+            };
+            of(count).unwrap();
+            assert_eq!(heard, 1, "{method}");
+        }
+    }
 }

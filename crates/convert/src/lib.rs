@@ -1,14 +1,13 @@
 //! From a trained ANN to a spiking network.
 //!
 //! * [`balance`]: the threshold balancing of the study (github.com/shafinulh/ESCAPE_NET_SNN, 2022), on the spiking network as it grows layer by layer.
-//! * [`activations`]: thresholds from the ANN's own activations, with the spike's amplitude folded into
-//!   the next layer's weights; [`fit`](mod@fit) chooses them for a number of timesteps.
+//! * [`activations`]: thresholds from the ANN's own activations, of a layer or of each channel, with the spike's amplitude
+//!   folded into the next layer's weights.
 //! * [`readout`]: how much of the published readout's drive is its own softmax, and a gain against it.
 //! * [`quantile`]: streaming percentiles in fixed memory.
 
 pub mod activations;
 pub mod balance;
-pub mod fit;
 pub mod quantile;
 pub mod readout;
 
@@ -33,16 +32,17 @@ pub enum Method {
     /// This percentile, of each channel of a convolution on its own; folded into the weights, so that a layer still has one
     /// threshold.
     Channels(f64),
-    /// What serves the next layer best after the number of steps that the network is meant for; see [`fit`](mod@fit).
-    Fit,
 }
 
 impl Method {
-    /// What serves the default preset best at a number of timesteps, by accuracy and then by the number of spikes
-    /// (docs/design.md has the measurement): a single step has two levels only, and where to put them differs from layer
-    /// to layer; from two steps on a high percentile does as well or better.
+    /// What serves the default preset best at a number of timesteps (docs/design.md has the measurement): the fewer the steps,
+    /// the more a coarse staircase costs beside what clipping does.
     pub fn for_steps(steps: usize) -> Self {
-        if steps <= 1 { Self::Fit } else { Self::Percentile(99.9) }
+        Self::Channels(match steps {
+            0 | 1 => 99.0,
+            2 | 3 => 99.5,
+            _ => 99.9,
+        })
     }
 }
 
@@ -50,10 +50,8 @@ impl FromStr for Method {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "max" => return Ok(Self::Max),
-            "fit" => return Ok(Self::Fit),
-            _ => {}
+        if text == "max" {
+            return Ok(Self::Max);
         }
         let percent = |p: &str| p.parse().ok().filter(|p: &f64| (0.0..=100.0).contains(p) && *p > 0.0);
         let found = match text.split_once(':') {
@@ -63,7 +61,7 @@ impl FromStr for Method {
         };
         found.ok_or_else(|| {
             format!(
-                "unknown method '{text}': expected max, fit, percentile:P or channels:P with P above 0 and up to 100"
+                "unknown method '{text}': expected max, percentile:P or channels:P with P above 0 and up to 100"
             )
         })
     }
@@ -73,7 +71,6 @@ impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Max => f.write_str("max"),
-            Self::Fit => f.write_str("fit"),
             Self::Percentile(p) => write!(f, "percentile:{p}"),
             Self::Channels(p) => write!(f, "channels:{p}"),
         }
@@ -125,7 +122,7 @@ mod tests {
 
     #[test]
     fn methods_read_and_print() {
-        for text in ["max", "fit", "percentile:99", "percentile:99.9", "channels:99.5"] {
+        for text in ["max", "percentile:99", "percentile:99.9", "channels:99.5"] {
             assert_eq!(text.parse::<Method>().unwrap().to_string(), text);
         }
         for text in [
@@ -144,9 +141,10 @@ mod tests {
 
     #[test]
     fn the_method_follows_the_number_of_steps() {
-        assert_eq!(Method::for_steps(1), Method::Fit);
-        for steps in [2, 4, 32, 1000] {
-            assert_eq!(Method::for_steps(steps).to_string(), "percentile:99.9");
+        assert_eq!(Method::for_steps(1), Method::Channels(99.0));
+        assert_eq!(Method::for_steps(3), Method::Channels(99.5));
+        for steps in [4, 32, 1000] {
+            assert_eq!(Method::for_steps(steps).to_string(), "channels:99.9");
         }
     }
 

@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn the_largest_share_is_found_in_little_memory() {
-        let mut random = escape_network::rng::Stream::new(2, 0);
+        let mut random = Stream::new(2, 0);
         let values: Vec<f32> = (0..10_000).map(|_| random.normal() as f32).collect();
         let mut sorted = values.clone();
         sorted.sort_by(|a, b| b.total_cmp(a));

@@ -30,5 +30,6 @@ pub use model::{
     quantised,
 };
 pub use published::{
-    PUBLISHED, PUBLISHED_AC_PJ, PUBLISHED_MAC_PJ, PUBLISHED_MACS, Published, published, published_entries,
+    PUBLISHED, PUBLISHED_AC_PJ, PUBLISHED_MAC_PJ, PUBLISHED_MACS, Published, is_published, published,
+    published_entries,
 };

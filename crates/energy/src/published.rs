@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::activity::{EnergyError, NetworkActivity, count};
+use crate::activity::{EnergyError, LayerKind, NetworkActivity, count};
 use crate::itemised::{Component, Entry};
 use crate::model::ANN;
 
@@ -59,6 +59,13 @@ pub fn published(rates: &[f64]) -> Result<Published, EnergyError> {
         return Err(EnergyError::Silent);
     }
     Ok(Published { e_ann_pj, e_snn_pj, normalised: e_snn_pj / e_ann_pj, saving: e_ann_pj / e_snn_pj })
+}
+
+/// Whether the formula is about this network: its convolutions are those whose multiplications the study counted.
+pub fn is_published(activity: &NetworkActivity) -> bool {
+    let convolutions =
+        activity.layers.iter().filter(|l| l.kind == LayerKind::Conv).map(|l| (l.layer.as_str(), l.macs));
+    convolutions.eq(PUBLISHED_MACS)
 }
 
 /// The published formula layer by layer, from an activity: entries of the network [`ANN`] and of `network`.

@@ -10,7 +10,7 @@ use crate::rows::Evaluation;
 use crate::run::Run;
 use crate::scene::{escape, variables};
 use crate::standing::{
-    Worthless, best_spiking, has_energy, largest_class, reference_ann, standard_error, worthless,
+    Worthless, best_spiking, chance, has_energy, largest_class, reference_ann, standard_error, worthless,
 };
 use crate::tables::{Table, Tables};
 use crate::tally::{ANN, PUBLISHED, Tally, quantised};
@@ -152,10 +152,11 @@ fn summary(run: &Run) -> String {
         let largest = largest_class(run, e.samples);
         out.push(match largest {
             Some(share) => format!(
-                "Naming the most frequent class throughout would be right for {:.1}%, guessing for 33.3%.",
-                100.0 * share
+                "Naming the most frequent class throughout would be right for {:.1}%, guessing for {:.1}%.",
+                100.0 * share,
+                100.0 * chance(run)
             ),
-            None => "Guessing would be right for 33.3%.".to_owned(),
+            None => format!("Guessing would be right for {:.1}%.", 100.0 * chance(run)),
         });
     }
     for (e, name) in ann.map(|a| (a, "The ANN".to_owned())).into_iter().chain(

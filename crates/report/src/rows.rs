@@ -222,6 +222,9 @@ table! {
         spikes_per_sample: f64,
         /// Accumulates caused by spikes that arrived, over all T steps.
         synaptic_operations_per_sample: f64,
+    } optional {
+        /// Feature channels that its neurons are divided into, of a convolution.
+        channels: Option<u64>,
     } check self {
         check::named("network", &self.network);
         check::named("layer", &self.layer);

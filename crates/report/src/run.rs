@@ -14,9 +14,6 @@ use crate::rows::{self, Row};
 /// Samples a second where the manifest does not say.
 const SAMPLE_RATE_HZ: f64 = 30_000.0;
 
-/// Order of the layers, whatever the order of the rows.
-const LAYERS: [&str; 5] = ["conv1", "conv2", "conv3", "linear1", "linear2"];
-
 /// Everything a report is made from; `None` where there is no such file.
 pub(crate) struct Run {
     pub folder: PathBuf,
@@ -148,9 +145,14 @@ impl Run {
     }
 }
 
-/// Sorting key of a layer.
-pub(crate) fn layer_rank(layer: &str) -> usize {
-    LAYERS.iter().position(|l| *l == layer).unwrap_or(LAYERS.len())
+/// Where a layer stands, whatever the order of the rows: convolutions before linear layers, by their numbers.
+pub(crate) fn layer_rank(layer: &str) -> (usize, u64) {
+    let number = |kind: &str| layer.strip_prefix(kind).and_then(|n| n.parse().ok());
+    match (number("conv"), number("linear")) {
+        (Some(n), _) => (0, n),
+        (_, Some(n)) => (1, n),
+        _ => (2, 0),
+    }
 }
 
 /// Names in order of first appearance.

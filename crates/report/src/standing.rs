@@ -5,8 +5,16 @@ use crate::rows::{Confusion, Evaluation, Kind};
 use crate::run::{Run, distinct};
 use crate::tally::Tally;
 
-/// Accuracy of guessing among the study's three classes.
-pub(crate) const CHANCE: f64 = 1.0 / 3.0;
+/// How many classes the run's networks tell apart: those of its confusion matrices, or the study's three.
+pub(crate) fn classes(run: &Run) -> u32 {
+    let all = run.confusion.iter().flatten();
+    all.map(|cell| cell.actual.max(cell.predicted) + 1).max().unwrap_or(3)
+}
+
+/// Accuracy of guessing among them.
+pub(crate) fn chance(run: &Run) -> f64 {
+    1.0 / f64::from(classes(run))
+}
 
 /// Standard error of a share p of n independent recordings: sqrt(p (1 - p) / n). NaN without recordings.
 pub(crate) fn standard_error(e: &Evaluation) -> f64 {
@@ -38,7 +46,7 @@ pub(crate) fn worthless(run: &Run, e: &Evaluation) -> Option<Worthless> {
         return Some(Worthless::Silent);
     }
     // Without a confusion matrix the least that the largest of three classes can have.
-    let bar = largest_class(run, e.samples).unwrap_or(CHANCE);
+    let bar = largest_class(run, e.samples).unwrap_or_else(|| chance(run));
     // Of a handful of recordings nothing follows; with all of one class there is nothing to find.
     let telling = e.samples >= 10 && bar < 1.0;
     (telling && e.accuracy <= bar + 1e-9).then_some(Worthless::Guesses)

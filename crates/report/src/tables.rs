@@ -7,8 +7,8 @@ use crate::rows::{Energy, Evaluation, Kind, Row};
 use crate::run::{Run, distinct};
 use crate::scene::escape;
 use crate::standing::{
-    Worthless, balanced, has_energy, largest_class, reference_ann, representatives, standard_error,
-    worthless, worthless_network,
+    Worthless, balanced, chance, classes, has_energy, largest_class, reference_ann, representatives,
+    standard_error, worthless, worthless_network,
 };
 use crate::study;
 use crate::tally::{ANN, PUBLISHED, Tally, is_ann, model_name, network_name, quantised};
@@ -260,7 +260,9 @@ fn table1(run: &Run) -> Option<Table> {
         .map_or_else(String::new, |share| format!(", naming the most frequent class throughout {share:.3}"));
     table.notes.push(format!(
         "Standard error: of the accuracy, sqrt(p (1 - p) / n) for a share p of n recordings. Balanced accuracy: the mean \
-         over the classes of the share of their recordings that is found. Guessing among three classes gives 0.333{largest}."
+         over the classes of the share of their recordings that is found. Guessing among {} classes gives {:.3}{largest}.",
+        classes(run),
+        chance(run)
     ));
     table.notes.extend(remarks(&marked));
     Some(table)

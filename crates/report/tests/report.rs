@@ -252,7 +252,7 @@ fn the_headline_is_the_most_accurate_network() {
     );
     assert!(text.contains("plain (converted only, T = 4) 75.0 \u{b1} 3.1%, 2.5 points fewer"), "{text}");
     assert!(
-        text.contains("most frequent class throughout would be right for 60.0%, guessing for 33.3%"),
+        text.contains("most frequent class throughout would be right for 60.0%, guessing for 50.0%"),
         "{text}"
     );
     assert!(text.contains("4.00 times less"), "{text}");

@@ -19,8 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ann::new(Family::published(Architecture::Modified).network(CONTACTS, SAMPLES)?, 1, Device::Cpu)?;
     let x = (0..CONTACTS * SAMPLES).map(|i| (i as f32 * 0.1).sin()).collect();
     let recordings = Recordings::new(x, vec![2], CONTACTS, SAMPLES)?;
-    let (method, meant_for) = (Method::Percentile(99.9), (Encoding::Direct, 2));
-    let network = activations::convert(&ann, &recordings, method, meant_for, &mut |_| true)?;
+    let network = activations::convert(&ann, &recordings, Method::for_steps(2), &mut |_| true)?;
     let mut encoder = network.rules.encoder(Encoding::Direct, 0);
     let trainable = Trainable::new(network, Surrogate::DEFAULT, true, Device::Cpu)?;
     let found = trainable.gradients(&recordings.x, &recordings.y, &[0], &mut encoder, 2)?;

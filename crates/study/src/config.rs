@@ -745,8 +745,8 @@ finetune:
         let text = |set: &[String]| {
             serde_yaml::to_string(&Config::parse("x.yaml", SMALL, Path::new(""), set).unwrap()).unwrap()
         };
-        assert!(text(&[]).contains("method: percentile:99.9"));
-        assert!(text(&["convert.0.timesteps=1".into()]).contains("method: fit"));
+        assert!(text(&[]).contains("method: channels:99.9"));
+        assert!(text(&["convert.0.timesteps=1".into()]).contains("method: channels:99\n"));
         let resolved = text(std::slice::from_ref(&published));
         assert!(
             resolved.contains("method: max") && resolved.contains("balance_timesteps: 1000"),

@@ -72,10 +72,9 @@ impl Conversion {
         }
         let Defaults { route, conversion_steps, .. } = Defaults::of(preset);
         let steps = steps.unwrap_or(conversion_steps);
-        if route == Route::Balancing && matches!(method, Some(Method::Fit | Method::Channels(_))) {
+        if route == Route::Balancing && matches!(method, Some(Method::Channels(_))) {
             return Err(usage(
-                "method fit: thresholds are fitted, or found for each channel, for the default preset; expected max or percentile:P \
-                 for the published one",
+                "method channels: thresholds of each channel are the default preset's; expected max or percentile:P for the published one",
             ));
         }
         let method = method.unwrap_or(match route {
@@ -85,17 +84,11 @@ impl Conversion {
         Ok(Self { preset, method, steps, scale, readout_gain })
     }
 
-    /// Converts, for input of the kind `encoding`; scale and gain are multiplied into thresholds and weights.
+    /// Converts; scale and gain are multiplied into thresholds and weights.
     ///
     /// # Errors
     /// The listener asked to stop, a scale or gain leaves a threshold or weight that cannot be, or libtorch fails.
-    pub fn convert(
-        &self,
-        session: &Session,
-        ann: &Ann,
-        calibration: &Recordings,
-        encoding: Encoding,
-    ) -> Result<Converted> {
+    pub fn convert(&self, session: &Session, ann: &Ann, calibration: &Recordings) -> Result<Converted> {
         let layers = ann.network().layers().iter().filter(|l| l.layer.has_weights()).count();
         let mut converted = match Defaults::of(self.preset).route {
             Route::Balancing => {
@@ -103,7 +96,7 @@ impl Conversion {
                 let mut encoder = self.preset.rules().encoder(Encoding::Poisson, session.seed);
                 let percentile = match self.method {
                     Method::Percentile(p) => Some(p),
-                    Method::Max | Method::Fit | Method::Channels(_) => None,
+                    Method::Max | Method::Channels(_) => None,
                 };
                 let Balanced { mut network, readout_input } =
                     balance(ann, &calibration.x, &mut encoder, self.steps, percentile, &mut |n| {
@@ -119,13 +112,8 @@ impl Conversion {
                 Converted { network, readout: Some(readout), notes: self.remarks(&readout, classes) }
             }
             Route::Activations => {
-                let what = if self.method == Method::Fit { "fitting thresholds" } else { "thresholds" };
-                let passes = activations::passes(self.method, layers);
-                let mut progress = session.progress(what, passes * calibration.len());
-                let meant_for = (encoding, self.steps);
-                let network = activations::convert(ann, calibration, self.method, meant_for, &mut |n| {
-                    progress.tick(n)
-                })?;
+                let mut progress = session.progress("thresholds", calibration.len());
+                let network = activations::convert(ann, calibration, self.method, &mut |n| progress.tick(n))?;
                 Converted { network, readout: None, notes: Vec::new() }
             }
         };

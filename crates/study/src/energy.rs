@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::Result;
 use escape_energy::{
-    ANN, Entry, LayerActivity, NetworkActivity, Published, Totals, energy, models, per_step, published,
-    published_entries, quantised_bits,
+    ANN, Entry, LayerActivity, NetworkActivity, Published, Totals, energy, is_published, models, per_step,
+    published, published_entries, quantised_bits,
 };
 use escape_report::rows::{self, Activity, Energy, EnergyStep, Row, Step};
 use serde::Serialize;
@@ -72,7 +72,10 @@ pub fn of_run(run: &Path) -> Result<Vec<NetworkEnergy>> {
                 }
             }
         };
-        add(published_entries(&network, &measured)?);
+        let published_applies = is_published(&measured);
+        if published_applies {
+            add(published_entries(&network, &measured)?);
+        }
         let mut of_models = Vec::new();
         for model in models() {
             let breakdown = energy(&network, &measured, &model)?;
@@ -94,7 +97,7 @@ pub fn of_run(run: &Path) -> Result<Vec<NetworkEnergy>> {
         }
         let rates: Vec<f64> = measured.layers.iter().take(3).map(LayerActivity::rate).collect();
         // A silent network has no ratio.
-        let published = published(&rates).ok();
+        let published = if published_applies { published(&rates).ok() } else { None };
         // Of the readout alone nothing would follow: only the published preset's spikes.
         let before_readout = &measured.layers[..(measured.layers.len() - 1).max(1)];
         let silent = before_readout.iter().any(|layer| layer.spikes_per_sample == 0.0);

@@ -190,6 +190,7 @@ impl Simulated {
             leak: *leak,
             spikes_per_sample: mean(&did.spikes),
             synaptic_operations_per_sample: mean(&did.operations),
+            channels: matches!(shape.op, Op::Conv(_)).then_some(shape.output.channels as u64),
         };
         self.layers().enumerate().map(row).collect()
     }

@@ -283,7 +283,7 @@ impl Run<'_> {
             if let Some(note) = notes::on_calibration(route.samples, calibration.len()) {
                 self.session.note(format!("{}: {note}", route.name));
             }
-            let made = conversion.convert(self.session, &self.ann, &calibration, encoding)?;
+            let made = conversion.convert(self.session, &self.ann, &calibration)?;
             made.notes.iter().for_each(|note| self.session.note(format!("{}: {note}", route.name)));
             let ann = &self.ann_checkpoint;
             let input = KnownInput::of(ann).converted_with(&self.data.origin().known_input(&calibration));

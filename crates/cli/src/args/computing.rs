@@ -155,8 +155,9 @@ pub struct ConvertArgs {
     /// Calibration recordings, the first of the split
     #[arg(long, default_value_t = 32, value_name = "N", value_parser = whole::<usize>(1))]
     pub samples: usize,
-    /// Thresholds from activations: max, percentile:P, or fit: the percentile of each layer that serves the next layer
-    /// best after --timesteps [default: max (published), percentile:99.9, for a single timestep fit (default)]
+    /// Thresholds from activations: max, percentile:P of each layer, channels:P of each channel of a convolution, or fit: the
+    /// percentile of each layer that serves the next layer best after --timesteps [default: max (published), channels:99.9,
+    /// below 4 timesteps channels:99.5, for a single one channels:99 (default)]
     #[arg(long)]
     pub method: Option<Method>,
     /// Factor on every threshold

@@ -140,7 +140,7 @@ for i, (compressed, values, kind, column, base, h) in enumerate(grid):
             [1, 2].map(|part| name.split('_').nth(part).unwrap().parse::<usize>().unwrap());
         let (data, notes) = escape_data::read(&path, &ReadOptions::default()).unwrap();
         assert!(data.train == expected(7, contacts) && data.test == expected(4, contacts), "{name}");
-        let unusual = (base == 0).then_some(Note::UnusualLabels { first: 0 });
+        let unusual = (base == 0).then_some(Note::UnusualLabels { first: 0, classes: 3 });
         let (name_of, values) = ("training_data_rat".to_owned(), contacts * 100);
         let assumed = Note::AssumedSamples { name: name_of, values, contacts };
         assert!(notes[1..].iter().eq(unusual.iter().chain([&assumed])), "{name}: {notes:?}");
@@ -255,7 +255,7 @@ assert b'MATLAB 5.0 MAT-file' in d['__header__'], d['__header__']
     write_mat(&path, &empty).unwrap();
     assert!(read(&path).unwrap() == empty);
     let short = crate::recordings(2, 2, 3);
-    let data = Dataset { train: short.clone(), test: short, sample_rate_hz: 30e3, nerve: None };
+    let data = Dataset { train: short.clone(), test: short, classes: 3, sample_rate_hz: 30e3, nerve: None };
     write_mat(&path, &data).unwrap();
     assert!(read(&path).unwrap() == data);
 }

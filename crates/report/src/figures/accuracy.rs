@@ -9,7 +9,7 @@ use crate::routes::routes;
 use crate::rows::{Evaluation, Kind, Row};
 use crate::run::{Run, distinct};
 use crate::scene::{ANN_SERIES, Area, Dash, Ink, Scene, Type};
-use crate::standing::{CHANCE, largest_class, standard_error};
+use crate::standing::{chance, largest_class, standard_error};
 
 #[derive(Serialize, Deserialize)]
 struct Point {
@@ -22,6 +22,8 @@ struct Point {
     standard_error: f64,
     /// Accuracy of naming the most frequent class throughout.
     largest_class: Option<f64>,
+    /// Accuracy of guessing.
+    chance: f64,
 }
 
 fn derive(run: &Run, evaluations: &[Evaluation]) -> Vec<Point> {
@@ -29,6 +31,7 @@ fn derive(run: &Run, evaluations: &[Evaluation]) -> Vec<Point> {
         samples: e.samples,
         standard_error: standard_error(e),
         largest_class: largest_class(run, e.samples),
+        chance: chance(run),
         route,
         network: e.network.clone(),
         kind: e.kind,
@@ -101,9 +104,10 @@ fn draw(points: &[Point]) -> Scene {
     scene.height = area.bottom() + 46.0;
 
     let largest = points.iter().find_map(|p| p.largest_class);
+    let chance = points.first().map_or(0.0, |p| p.chance);
     let ends = whiskers.iter().flat_map(|w| [w.1.max(0.0), w.2.min(1.0)]);
     let values: Vec<f64> =
-        points.iter().map(|p| p.accuracy).chain([CHANCE]).chain(largest).chain(ends).collect();
+        points.iter().map(|p| p.accuracy).chain([chance]).chain(largest).chain(ends).collect();
     let y = Axis::rounded(min(&values) - 0.01, (max(&values) + 0.01).min(1.0), 6, "accuracy (share correct)");
     let mut ticks: Vec<f64> = steps.clone();
     ticks.sort_by(f64::total_cmp);
@@ -118,7 +122,7 @@ fn draw(points: &[Point]) -> Scene {
         label: "T, steps of the simulation (log scale)".to_owned(),
     };
     let plot = Plot::new(&mut scene, area, x, y);
-    plot.level(&mut scene, CHANCE, Ink::Muted, Dash::Dotted);
+    plot.level(&mut scene, chance, Ink::Muted, Dash::Dotted);
     let beside = |scene: &mut Scene, value: f64, name: &str| {
         scene.text(area.right() + 6.0, plot.py(value) + Type::LABEL.drop(), name, Type::LABEL);
     };
@@ -134,11 +138,11 @@ fn draw(points: &[Point]) -> Scene {
         plot.level(&mut scene, accuracy, Ink::Series(ANN_SERIES), dash);
         name(&mut scene, accuracy, &format!("ANN {accuracy:.3}"));
     }
-    if let Some(share) = largest.filter(|share| share - CHANCE > 0.005) {
+    if let Some(share) = largest.filter(|share| share - chance > 0.005) {
         plot.level(&mut scene, share, Ink::Muted, Dash::Dotted);
         name(&mut scene, share, "largest class");
     }
-    name(&mut scene, CHANCE, "chance");
+    name(&mut scene, chance, "chance");
     for (t, low, high, ink) in whiskers {
         let (x, top, bottom) = (plot.px(t), plot.py(high.min(1.0)), plot.py(low.max(0.0)));
         scene.line(vec![(x, top), (x, bottom)], ink, 1.0, Dash::Solid);

@@ -13,8 +13,10 @@ use crate::scene::{Area, Ink, Scene, Type};
 use crate::standing::ranked;
 use crate::text;
 
-/// Channels of every convolution.
+/// Channels of every convolution in tables that do not say.
 const CHANNELS: u64 = 64;
+/// Channels that can still be told apart in a figure.
+const MOST_CHANNELS: u64 = 1024;
 /// Most bars of a histogram.
 const BARS: u64 = 40;
 
@@ -57,8 +59,9 @@ fn histogram(layer: &Activity, neurons: impl Iterator<Item = u64>) -> Vec<Bar> {
 }
 
 fn channels(layer: &Activity, neurons: impl Iterator<Item = u64>) -> Vec<Channel> {
-    let size = layer.neurons / CHANNELS;
-    let mut spikes = [0_u64; CHANNELS as usize];
+    let count = layer.channels.unwrap_or(CHANNELS);
+    let size = layer.neurons / count;
+    let mut spikes = vec![0_u64; count as usize];
     for neuron in neurons {
         if let Some(count) = spikes.get_mut((neuron / size) as usize) {
             *count += 1;
@@ -109,8 +112,13 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
         let title = format!("Spikes per neuron ({network})");
         gallery.add(plan, &bars, |bars| draw_histograms(&title, bars))?;
 
-        let whole =
-            |l: &&&Activity| l.kind == LayerKind::Conv && l.neurons > 0 && l.neurons.is_multiple_of(CHANNELS);
+        let whole = |l: &&&Activity| {
+            let channels = l.channels.unwrap_or(CHANNELS);
+            l.kind == LayerKind::Conv
+                && l.neurons > 0
+                && (1..=MOST_CHANNELS).contains(&channels)
+                && l.neurons.is_multiple_of(channels)
+        };
         let map: Vec<Channel> =
             layers.iter().filter(whole).flat_map(|l| channels(l, fired(&l.layer).into_iter())).collect();
         if map.is_empty() {
@@ -121,9 +129,8 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
             stem: stem("fig5_channels", i, network),
             label: ITEM,
             caption: format!(
-                "{network}: spikes of each of the 64 feature channels of a convolution, for the recording shown; \
-                 channel 0 at the top left, 7 at the top right, 63 at the bottom right. The colour is \
-                 relative to the layer's busiest channel."
+                "{network}: spikes of each feature channel of the convolutions, for the recording shown; channel 0 at the top \
+                 left, then row by row. The colour is relative to the layer's busiest channel."
             ),
         };
         let title = format!("Spikes per feature channel ({network})");
@@ -192,12 +199,16 @@ fn thinned(ticks: Vec<(f64, String)>, most: usize) -> Vec<(f64, String)> {
 }
 
 fn draw_channels(title: &str, channels: &[Channel]) -> Scene {
-    const SIDE: usize = 8;
+    let most_channels = channels.iter().map(|c| c.channel as usize + 1).max().unwrap_or(1);
+    // Wide enough for a number in each cell, as long as there are not too many of them.
+    let side = if most_channels <= 64 { 8 } else { most_channels.isqrt() + 1 };
+    let rows = most_channels.div_ceil(side);
     let layers = distinct(channels.iter().map(|c| c.layer.as_str()));
     let per_row = 3;
     let across = (WIDTH - 24.0) / per_row as f64;
-    let (w, h) = ((across - 16.0) / SIDE as f64, 24.0);
-    let down = 62.0 + SIDE as f64 * h;
+    let w = (across - 16.0) / side as f64;
+    let h = w.min(24.0);
+    let down = 62.0 + rows as f64 * h;
     let mut scene = Scene::new(
         WIDTH,
         34.0 + layers.len().div_ceil(per_row) as f64 * down,
@@ -219,11 +230,14 @@ fn draw_channels(title: &str, channels: &[Channel]) -> Scene {
         scene.text(left, top + 33.0, &note, Type::LABEL);
         scene.map(|scene| {
             for c in &of {
-                let (row, column) = (c.channel as usize / SIDE, c.channel as usize % SIDE);
+                let (row, column) = (c.channel as usize / side, c.channel as usize % side);
                 let (x, y) = (left + column as f64 * w, top + 42.0 + row as f64 * h);
                 let shade = c.spikes as f64 / most;
                 scene.rect(x, y, w - 1.0, h - 1.0, Ink::Rgb([222, 226, 231]));
                 scene.rect(x + 0.5, y + 0.5, w - 2.0, h - 2.0, Ink::Rgb(Colours::Sequential.of(shade)));
+                if side > 8 {
+                    continue;
+                }
                 let style = Type::VALUE.size(8.5).middle().ink(Colours::Sequential.ink_on(shade));
                 scene.text(
                     x + w / 2.0 - 0.5,
@@ -256,6 +270,7 @@ mod tests {
             leak: 1.0,
             spikes_per_sample: 0.0,
             synaptic_operations_per_sample: 0.0,
+            channels: None,
         }
     }
 

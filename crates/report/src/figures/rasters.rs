@@ -225,6 +225,7 @@ mod tests {
             leak: 1.0,
             spikes_per_sample: 0.0,
             synaptic_operations_per_sample: 0.0,
+            channels: None,
         };
         let bins = derive(&layer, 2, (0..1000).map(|n| (1, n)));
         assert_eq!(bins.len(), 2 * BINS as usize);

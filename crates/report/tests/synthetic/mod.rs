@@ -217,6 +217,7 @@ fn spikes(folder: &Path, random: &mut Random, density: f64) {
                 leak: 1.0,
                 spikes_per_sample: spikes,
                 synaptic_operations_per_sample: operations,
+                channels: None,
             });
             arriving = spikes * macs as f64 / neurons as f64 * 0.2;
             for step in 0..timesteps {
