@@ -40,15 +40,16 @@ fn inspection_tells_everything() {
     assert_eq!(text, expected);
     assert!(found["format"].as_str().unwrap().contains("PyTorch 1.6"));
     assert_eq!(found["sha256"].as_str().unwrap().len(), 64);
+    assert_eq!(found["content"]["thresholds"].as_array().unwrap().len(), 5);
+    let found = json(&["checkpoint", "inspect", &files.at("ann.pth")]);
     let weight = &found["content"]["state_dict"]["module.features.0.weight"];
     assert_eq!(
         (&weight["dtype"], &weight["shape"]),
         (&"torch.float32".into(), &serde_json::json!([64, 1, 8, 8]))
     );
-    // PyTorch's initial values are uniform within +-1/8; thresholds fold no factor into the first layer.
+    // PyTorch's initial values are uniform within +-1/8.
     assert!(weight["max"].as_f64().unwrap() <= 0.125 && weight["sd"].as_f64().unwrap() > 0.06);
     assert_eq!(weight["not_finite"], 0);
-    assert_eq!(found["content"]["thresholds"].as_array().unwrap().len(), 5);
 
     let found = json(&["checkpoint", "inspect", &files.at("ig1.pth")]);
     let text = found["network"].as_str().unwrap();

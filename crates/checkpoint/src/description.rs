@@ -143,16 +143,25 @@ pub fn line(Named { name, layer }: &Named) -> String {
     format!("{{{}}}", parts.join(", "))
 }
 
-/// A text as YAML takes it for nothing else: JSON's, which is YAML too.
+/// A text as YAML takes it for nothing else.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let word = text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(plain);
     let reserved = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
     if word && !reserved.contains(&text.to_ascii_lowercase().as_str()) {
-        text.to_owned()
-    } else {
-        serde_json::Value::from(text).to_string()
+        return text.to_owned();
     }
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            ' '..='~' => out.push(c),
+            _ if u32::from(c) <= 0xffff => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            _ => out.push_str(&format!("\\U{:08x}", u32::from(c))),
+        }
+    }
+    out.push('"');
+    out
 }
 
 /// The description that a checkpoint keeps, if it keeps one.
@@ -456,6 +465,14 @@ layers:
         for arch in Architecture::ALL {
             let network = Family::published(arch).network(56, 100).unwrap();
             assert_eq!(parse("again", &to_yaml(&network)).unwrap(), network);
+        }
+        for name in ["a b", "\"\\'", "\u{7f}\n\u{2028}", "\u{1f9e0}", "null", "1e3", "~", "#", "é"] {
+            let layers = vec![
+                Named { name: String::new(), layer: Layer::Flatten },
+                Named { name: name.into(), layer: Layer::Linear { out: 1, bias: true } },
+            ];
+            let network = Sequential::new(Shape::new(1, 2, 2), layers, vec![name.into()]).unwrap();
+            assert_eq!(parse("again", &to_yaml(&network)).unwrap(), network, "{name:?}");
         }
     }
 

@@ -306,8 +306,10 @@ mod tests {
     fn parts_that_do_not_fit_are_refused() {
         let values = Recordings::new(vec![0.0; 5], vec![0], 2, 3).unwrap_err();
         assert!(values.to_string().contains("expected 1 x 2 x 3 values"), "{values}");
-        let label = Recordings::new(vec![0.0; 6], vec![3], 2, 3).unwrap_err();
-        assert_eq!(label.to_string(), "label 0: expected 0..=2, got 3");
+        for class in [-1, MOST_CLASSES as i64] {
+            let label = Recordings::new(vec![0.0; 6], vec![class], 2, 3).unwrap_err();
+            assert_eq!(label.to_string(), format!("label 0: expected a class, counted from 0, got {class}"));
+        }
         assert!(Recordings::new(vec![], vec![0, 0, 0, 0], usize::MAX, 2).is_err(), "N x H x W overflows");
     }
 

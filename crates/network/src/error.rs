@@ -1,6 +1,6 @@
 //! What can be wrong with a network's description.
 
-use crate::sequential::{Layer, MOST_LAYERS, MOST_VALUES, Shape};
+use crate::sequential::{Layer, MOST_LAYERS, MOST_PARAMETERS, MOST_VALUES, Shape};
 
 /// A network that cannot be.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -13,6 +13,9 @@ pub enum NetworkError {
     /// More layers than any network has.
     #[error("{0} layers, expected at most {MOST_LAYERS}")]
     Layers(usize),
+    /// More parameters than any machine here would train.
+    #[error("{0} parameters in all, expected at most {MOST_PARAMETERS}")]
+    Parameters(usize),
     /// A layer that does not fit.
     #[error("layer {number} ({what}) {why}")]
     Layer {

@@ -255,6 +255,8 @@ impl Parameter {
 
 /// Values of any layer's input, output or parameters, at most: a gigabyte of float32.
 pub const MOST_VALUES: usize = 1 << 28;
+/// Parameters in all, at most: four gigabytes of float32.
+pub const MOST_PARAMETERS: usize = 1 << 30;
 /// Layers, at most.
 pub const MOST_LAYERS: usize = 1000;
 
@@ -297,6 +299,12 @@ impl Sequential {
             (shape, flat) = next(layer, shape, flat).map_err(at)?;
             outputs.push(shape);
         }
+        let network = Self { input, layers, outputs, classes };
+        let parameters = network.parameters().iter().fold(0usize, |n, p| n.saturating_add(p.count()));
+        if parameters > MOST_PARAMETERS {
+            return Err(NetworkError::Parameters(parameters));
+        }
+        let Self { input, layers, outputs, classes } = network;
         let weighted = layers.iter().any(|l| l.layer.has_weights());
         if !weighted {
             return Err(NetworkError::NoWeights);
@@ -342,9 +350,9 @@ impl Sequential {
         self.outputs.last().map_or(0, Shape::count)
     }
 
-    /// What a class is called: its name, or its number.
+    /// What a class is called: its name, or `class` and its number.
     pub fn class_name(&self, class: usize) -> String {
-        self.classes.get(class).cloned().unwrap_or_else(|| class.to_string())
+        self.classes.get(class).cloned().unwrap_or_else(|| format!("class {class}"))
     }
 
     /// The classes' names, if they have any.
@@ -621,6 +629,10 @@ mod tests {
         let huge = Padding::symmetric((usize::MAX / 2, usize::MAX));
         refused(Layer::Conv2d(Conv2d { padding: huge, ..conv }), &["outputs"]);
         refused(Layer::Linear { out: 3, bias: false }, &["4 x 9 x 10", "flatten before it"]);
+        let wide = |i: usize| named(&format!("w{i}"), Layer::Linear { out: 16_000, bias: true });
+        let many = std::iter::once(named("", Layer::Flatten)).chain((0..8).map(wide)).collect();
+        let why = Sequential::new(Shape::new(4, 9, 10), many, Vec::new()).unwrap_err().to_string();
+        assert!(why.contains("parameters in all"), "{why}");
         refused(Layer::BatchNorm { eps: -1.0, affine: true }, &["eps"]);
         refused(Layer::Dropout { p: 1.0 }, &["p:"]);
         refused(Layer::AdaptiveAvgPool { out: (0, 1) }, &["at least 1 x 1"]);
@@ -645,7 +657,7 @@ mod tests {
         assert!(new(vec![flatten(), linear("a")], &["x"]).unwrap_err().contains("1 class"));
         assert!(new(vec![flatten(), linear("a")], &["x", "x"]).unwrap_err().contains("twice"));
         let network = new(vec![flatten(), linear("a")], &["x", "y"]).unwrap();
-        assert_eq!((network.class_name(1), network.class_name(7)), ("y".into(), "7".into()));
+        assert_eq!((network.class_name(1), network.class_name(7)), ("y".into(), "class 7".into()));
         assert!(Sequential::new(Shape::new(1, 0, 4), vec![], vec![]).is_err());
         assert!(new(vec![named("", Layer::Relu); 2000], &[]).unwrap_err().contains("2000 layers"));
     }

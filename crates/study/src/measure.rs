@@ -6,6 +6,7 @@ use escape_dense::Dense;
 use escape_model::ann::Ann;
 use escape_model::train;
 use escape_network::metrics::Loss;
+use escape_network::sequential::Sequential;
 use escape_report::rows::Kind;
 use escape_snn_core::evaluate::{Labelled, evaluate};
 
@@ -34,7 +35,8 @@ pub fn ann(
         progress.tick(batch.len() / classes)
     })?;
     let result = Findings::Artificial { metrics, logits };
-    Ok(Measured { network: network.to_owned(), kind: Kind::Ann, epoch: None, result })
+    let classes = names(ann.network());
+    Ok(Measured { network: network.to_owned(), classes, kind: Kind::Ann, epoch: None, result })
 }
 
 /// Simulates a spiking network; `also_at` are further numbers of steps at which its accuracy is told, all from one
@@ -59,11 +61,23 @@ pub fn snn(
     let longest = moments.last().copied().unwrap_or(steps);
     let preset = description.rules.preset;
     let layers = description.layers.iter().map(|l| (l.shape.clone(), f64::from(l.neuron.decay()))).collect();
+    let classes = names(&description.network);
     let engine = Dense::new(description, encoding, session.device()?)?;
     let mut encoder = preset.rules().encoder(encoding, session.seed);
     let mut progress = session.progress(&format!("{network}, T up to {longest}"), recordings.len());
     let labelled = Labelled { x: &recordings.x, y: &recordings.y };
     let found = evaluate(&engine, labelled, &mut encoder, longest, batch_size, &mut |n| progress.part(n))?;
     let simulated = Simulated { preset, encoding, steps, moments, layers, found };
-    Ok(Measured { network: network.to_owned(), kind, epoch, result: Findings::Spiking(Box::new(simulated)) })
+    Ok(Measured {
+        network: network.to_owned(),
+        classes,
+        kind,
+        epoch,
+        result: Findings::Spiking(Box::new(simulated)),
+    })
+}
+
+/// What a network's classes are called.
+fn names(network: &Sequential) -> Vec<String> {
+    (0..network.classes()).map(|class| network.class_name(class)).collect()
 }

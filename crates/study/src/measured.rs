@@ -17,6 +17,8 @@ use crate::notes;
 pub struct Measured {
     /// What every table calls it.
     pub network: String,
+    /// What its classes are called.
+    pub classes: Vec<String>,
     /// How it came to be.
     pub kind: Kind,
     /// The epoch of training that was kept, where that is to be told.

@@ -21,7 +21,7 @@ static ALLOCATOR: counting::Counting = counting::Counting;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("pickle", pickle),
     ("written", written),
     ("legacy", legacy),
@@ -30,6 +30,7 @@ pub const TARGETS: [Target; 8] = [
     ("mat", mat),
     ("hdf5", hdf5),
     ("npz", npz),
+    ("description", description),
 ];
 
 /// Runs `work` on an input of so many bytes.
@@ -41,6 +42,20 @@ fn bounded<T>(length: usize, work: impl FnOnce() -> T) -> T {
         "an input of {length} bytes took {peak} bytes of memory, more than {limit}"
     );
     result
+}
+
+/// Reads a network's description, and writes what was read so that it comes back the same.
+pub fn description(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    bounded(data.len(), || match escape_checkpoint::description::parse("input", text) {
+        Ok(network) => {
+            let again = escape_checkpoint::description::to_yaml(&network);
+            let read = escape_checkpoint::description::parse("again", &again);
+            assert_eq!(read.ok().as_ref(), Some(&network));
+            let _ = network.stages().map_err(|why| why.to_string());
+        }
+        Err(error) => drop(error.to_string()),
+    });
 }
 
 /// Reads a checkpoint; says why it is refused.

@@ -10,7 +10,6 @@ use escape_data::npz::{self, Values};
 use escape_data::{Recordings, Split};
 use escape_files::archive::Archive;
 use escape_model::ann::Ann;
-use escape_network::arch::class_name;
 use escape_network::metrics::Metrics;
 use escape_snn_core::evaluate::Evaluation;
 use escape_snn_core::rules::Preset;
@@ -42,6 +41,7 @@ struct Report {
     preset: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     encoder: Option<String>,
+    class_names: Vec<String>,
     confusion: Vec<Vec<u64>>,
     layers: Vec<LayerReport>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -253,6 +253,7 @@ impl Report {
             timesteps: snn.map(|s| s.steps),
             preset: snn.map(|s| s.preset.to_string()),
             encoder: snn.map(|s| s.encoding.to_string()),
+            class_names: measured.classes.clone(),
             confusion: metrics.confusion().to_vec(),
             layers: snn.map(|s| layers(&s.found, metrics.samples())).unwrap_or_default(),
             accuracy_by_step: snn
@@ -279,8 +280,7 @@ impl Report {
             text.push_str(&format!(", {steps} timesteps, preset {preset}, encoder {encoder}"));
         }
         text.push_str("\n\n");
-        let classes = self.confusion.len();
-        let names = (0..classes).map(|class| class_name(class, classes));
+        let names = self.class_names.iter().cloned();
         let mut rows = vec![std::iter::once("actual \\ predicted".to_owned()).chain(names.clone()).collect()];
         for (name, counts) in names.zip(&self.confusion) {
             rows.push(std::iter::once(name).chain(counts.iter().map(u64::to_string)).collect());
