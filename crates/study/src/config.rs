@@ -753,7 +753,9 @@ finetune:
             "{resolved}"
         );
         // What does not fit is refused before anything starts.
-        assert!(error(&[&published, "convert.0.method=channels:99"]).contains("expected max or percentile:P"));
+        assert!(
+            error(&[&published, "convert.0.method=channels:99"]).contains("expected max or percentile:P")
+        );
     }
 
     #[test]
