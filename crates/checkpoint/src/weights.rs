@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use escape_network::NetworkError;
-use escape_network::arch::{Architecture, CONTACTS, SAMPLES, nearest};
-use escape_network::family::Family;
+use escape_network::arch::{Architecture, CONTACTS, SAMPLES};
+use escape_network::family::{Family, nearest};
 use escape_network::sequential::{Layer, Sequential};
 
 use crate::description;

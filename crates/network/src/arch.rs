@@ -6,8 +6,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::family::Family;
-
 /// Number of classes.
 pub const CLASSES: usize = 3;
 /// Name of each class, in the order of the labels 0, 1, 2.
@@ -55,47 +53,6 @@ impl Architecture {
     pub fn has_dropout(self) -> bool {
         self != Self::Modified
     }
-
-    /// Name and shape of every parameter of the network as published, in the order of PyTorch's `parameters()`.
-    pub fn parameters(self) -> Vec<(String, Vec<usize>)> {
-        let network = Family::published(self).network(CONTACTS, SAMPLES);
-        let parameters = network.map(|network| network.parameters()).unwrap_or_default();
-        parameters.into_iter().map(|p| (p.name, p.shape)).collect()
-    }
-
-    /// The member whose parameters have these names, if any.
-    pub fn detect<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<Self> {
-        let mut found: Vec<&str> = names.into_iter().collect();
-        found.sort_unstable();
-        Self::ALL.into_iter().find(|a| {
-            let mut expected: Vec<String> = a.parameters().into_iter().map(|p| p.0).collect();
-            expected.sort_unstable();
-            expected == found
-        })
-    }
-}
-
-/// The member whose parameters have most of these names and shapes, names counting where that leaves a choice, so
-/// that there is something to compare other weights with; of equals the first, the modified network before all.
-pub fn nearest(found: &[(&str, &[usize])]) -> Architecture {
-    let likeness = |arch: Architecture| {
-        let parameters = arch.parameters();
-        // What the file has not speaks against a member: the stages are parts of the original by name.
-        let score = |fits: &dyn Fn(&str, &[usize]) -> bool| {
-            let missing = parameters.iter().filter(|(name, shape)| !fits(name, shape)).count();
-            parameters.len() as isize - 2 * missing as isize
-        };
-        let whole = score(&|name, shape| found.contains(&(name, shape)));
-        let named = score(&|name, _| found.iter().any(|(other, _)| *other == name));
-        (whole, named)
-    };
-    let mut best = Architecture::Modified;
-    for arch in Architecture::ALL {
-        if likeness(arch) > likeness(best) {
-            best = arch;
-        }
-    }
-    best
 }
 
 /// Channels of every convolution.
@@ -122,55 +79,5 @@ impl FromStr for Architecture {
             .into_iter()
             .find(|a| a.to_string() == text)
             .ok_or_else(|| format!("unknown network '{text}': expected modified, original, ig1 or ig2"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn totals(a: Architecture) -> usize {
-        a.parameters().iter().map(|(_, s)| s.iter().product::<usize>()).sum()
-    }
-
-    #[test]
-    fn sizes_are_those_of_the_study() {
-        assert_eq!(totals(Architecture::Modified), 5_821_184);
-        assert_eq!(totals(Architecture::Original), 5_821_635);
-    }
-
-    #[test]
-    fn incremental_stages_share_the_trunk() {
-        let shape = |a: Architecture, key: &str| a.parameters().into_iter().find(|p| p.0 == key).unwrap().1;
-        assert_eq!(shape(Architecture::Ig1, "classifier.0.weight"), [256, 22400]);
-        assert_eq!(shape(Architecture::Ig2, "classifier.0.weight"), [256, 64 * 7 * 12]);
-        for key in ["features.0.weight", "features.0.bias", "features.3.weight"] {
-            assert_eq!(shape(Architecture::Ig2, key), shape(Architecture::Original, key));
-        }
-    }
-
-    #[test]
-    fn every_member_is_detected_by_its_names() {
-        for a in Architecture::ALL {
-            let names: Vec<String> = a.parameters().into_iter().map(|p| p.0).collect();
-            assert_eq!(Architecture::detect(names.iter().map(String::as_str)), Some(a));
-            assert_eq!(a.to_string().parse::<Architecture>().unwrap(), a);
-        }
-        assert_eq!(Architecture::detect(["features.0.weight"]), None);
-    }
-
-    #[test]
-    fn the_nearest_member_is_found_with_names_missing_or_added() {
-        for a in Architecture::ALL {
-            let parameters = a.parameters();
-            let mut found: Vec<(&str, &[usize])> =
-                parameters.iter().map(|(n, s)| (n.as_str(), &s[..])).collect();
-            assert_eq!(nearest(&found), a);
-            found.push(("extra", &[1]));
-            assert_eq!(nearest(&found), a);
-            found.remove(0);
-            assert_eq!(nearest(&found), a, "without its first weight");
-        }
-        assert_eq!(nearest(&[]), Architecture::Modified);
     }
 }

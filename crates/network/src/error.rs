@@ -1,6 +1,6 @@
 //! What can be wrong with a network's description.
 
-use crate::sequential::{Layer, MOST_LAYERS, MOST_PARAMETERS, MOST_VALUES, Shape};
+use crate::shape::{MOST_LAYERS, MOST_PARAMETERS, MOST_VALUES, Shape};
 
 /// A network that cannot be.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -61,18 +61,13 @@ pub enum NetworkError {
 }
 
 impl NetworkError {
-    /// Of a layer by its place from 0.
-    pub(crate) fn layer(index: usize, name: &str, layer: &Layer, why: String) -> Self {
-        Self::Layer { number: index + 1, what: what(name, layer), why }
+    /// Of a layer by its place from 0, its name and kind.
+    pub(crate) fn layer(index: usize, what: String, why: String) -> Self {
+        Self::Layer { number: index + 1, what, why }
     }
 
-    /// Of a layer by its place from 0.
-    pub(crate) fn no_spikes(index: usize, name: &str, layer: &Layer, why: &str) -> Self {
-        Self::NoSpikes { number: index + 1, what: what(name, layer), why: why.to_owned() }
+    /// Of a layer by its place from 0, its name and kind.
+    pub(crate) fn no_spikes(index: usize, what: String, why: &str) -> Self {
+        Self::NoSpikes { number: index + 1, what, why: why.to_owned() }
     }
-}
-
-/// A layer's name and kind.
-fn what(name: &str, layer: &Layer) -> String {
-    if name.is_empty() { layer.kind().to_owned() } else { format!("{name}, {}", layer.kind()) }
 }

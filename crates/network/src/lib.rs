@@ -18,6 +18,7 @@ pub mod fold;
 pub mod metrics;
 pub mod rng;
 pub mod sequential;
+mod shape;
 pub mod shuffle;
 pub mod stage;
 

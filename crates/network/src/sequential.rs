@@ -5,46 +5,10 @@
 //! Letters: C channels, H rows (contacts of a cuff), W columns (samples in time), k kernel.
 
 use std::collections::HashSet;
-use std::fmt;
 
 use crate::error::NetworkError;
 
-/// Rows and columns.
-pub type Size = (usize, usize);
-
-/// Channels, rows and columns of what a layer gets or gives. Features in a row are channels of 1 x 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Shape {
-    /// C.
-    pub channels: usize,
-    /// H.
-    pub height: usize,
-    /// W.
-    pub width: usize,
-}
-
-impl Shape {
-    /// C x H x W.
-    pub const fn new(channels: usize, height: usize, width: usize) -> Self {
-        Self { channels, height, width }
-    }
-
-    /// So many features.
-    pub const fn features(n: usize) -> Self {
-        Self::new(n, 1, 1)
-    }
-
-    /// C H W; what does not fit is the largest number there is, which no limit allows.
-    pub const fn count(&self) -> usize {
-        self.channels.saturating_mul(self.height).saturating_mul(self.width)
-    }
-}
-
-impl fmt::Display for Shape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} x {} x {}", self.channels, self.height, self.width)
-    }
-}
+pub use crate::shape::{MOST_LAYERS, MOST_PARAMETERS, MOST_VALUES, Shape, Size};
 
 /// Zeros around a layer's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -189,6 +153,11 @@ impl Layer {
         }
     }
 
+    /// Its name, if it has one, and its kind.
+    pub(crate) fn called(&self, name: &str) -> String {
+        if name.is_empty() { self.kind().to_owned() } else { format!("{name}, {}", self.kind()) }
+    }
+
     /// Whether it has weights that are multiplied with its input.
     pub fn has_weights(&self) -> bool {
         matches!(self, Self::Conv2d(_) | Self::Linear { .. })
@@ -253,13 +222,6 @@ impl Parameter {
     }
 }
 
-/// Values of any layer's input, output or parameters, at most: a gigabyte of float32.
-pub const MOST_VALUES: usize = 1 << 28;
-/// Parameters in all, at most: four gigabytes of float32.
-pub const MOST_PARAMETERS: usize = 1 << 30;
-/// Layers, at most.
-pub const MOST_LAYERS: usize = 1000;
-
 /// A feed-forward network, checked: every layer takes what the one before gives.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sequential {
@@ -287,7 +249,7 @@ impl Sequential {
         let mut outputs = Vec::with_capacity(layers.len());
         let mut names = HashSet::new();
         for (i, Named { name, layer }) in layers.iter().enumerate() {
-            let at = |why: String| NetworkError::layer(i, name, layer, why);
+            let at = |why: String| NetworkError::layer(i, layer.called(name), why);
             if layer.has_parameters() {
                 if name.is_empty() {
                     return Err(at("needs a name, the module's path in the state dictionary".into()));

@@ -124,7 +124,7 @@ impl Sequential {
         let mut open: Option<Open> = None;
         let (mut convolutions, mut linears) = (0, 0);
         for (i, Named { name, layer }) in self.layers().iter().enumerate() {
-            let refuse = |why: &str| NetworkError::no_spikes(i, name, layer, why);
+            let refuse = |why: &str| NetworkError::no_spikes(i, layer.called(name), why);
             let (input, output) = (self.input_of(i), self.output_of(i));
             if layer.has_weights() {
                 if let Some(Open { stage, relu }) = open.take() {
