@@ -61,20 +61,28 @@ impl Identity {
 
 /// What stands before the names of a whole network of the family, for each such network; the empty prefix first.
 pub fn prefixes(names: &[String]) -> Vec<String> {
-    let all: HashSet<&str> = names.iter().map(String::as_str).collect();
     let mut found = BTreeSet::new();
     for arch in Architecture::ALL {
-        let parameters = arch.parameters();
-        let Some(((first, _), rest)) = parameters.split_first() else { continue };
-        for name in names {
-            let Some(prefix) = name.strip_suffix(first.as_str()) else { continue };
-            let whole = |(name, _): &(String, _)| all.contains(format!("{prefix}{name}").as_str());
-            if (prefix.is_empty() || prefix.ends_with('.')) && rest.iter().all(whole) {
-                found.insert(prefix.to_owned());
-            }
-        }
+        let parameters: Vec<String> = arch.parameters().into_iter().map(|(name, _)| name).collect();
+        found.extend(prefixes_of(names, &parameters));
     }
     found.into_iter().collect()
+}
+
+/// What stands before the names of all `parameters` of one network; the empty prefix first.
+pub(crate) fn prefixes_of(names: &[String], parameters: &[String]) -> BTreeSet<String> {
+    let all: HashSet<&str> = names.iter().map(String::as_str).collect();
+    let Some((first, rest)) = parameters.split_first() else { return BTreeSet::new() };
+    let whole = |prefix: &&str| {
+        let there = |name: &String| all.contains(format!("{prefix}{name}").as_str());
+        (prefix.is_empty() || prefix.ends_with('.')) && rest.iter().all(there)
+    };
+    names
+        .iter()
+        .filter_map(|name| name.strip_suffix(first.as_str()))
+        .filter(whole)
+        .map(str::to_owned)
+        .collect()
 }
 
 impl fmt::Display for Identity {

@@ -67,7 +67,7 @@ pub use parts::Parts;
 pub use report::{LoadReport, match_weights};
 pub use study::{Checkpoint, Leak, Selection};
 pub use value::{Opaque, TensorData, Value};
-pub use weights::{describe, detect, matched_weights, network_of};
+pub use weights::{describe, matched_weights, network_of};
 
 /// How a checkpoint is kept in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

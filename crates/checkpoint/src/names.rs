@@ -7,7 +7,7 @@ use escape_files::text::shown;
 use super::error::CheckpointError;
 use super::report::nearest;
 use super::value::TensorData;
-use crate::identify::{Identity, prefixes};
+use crate::identify::{Identity, prefixes, prefixes_of};
 use escape_network::arch::Architecture;
 use escape_network::sequential::Sequential;
 
@@ -162,20 +162,11 @@ pub(crate) fn fit(weights: &mut Weights) -> Result<Option<String>, CheckpointErr
 
 /// Takes a prefix off the names if they then are those of a network that is described, whatever else is there; returns it.
 pub(crate) fn fit_to(weights: &mut Weights, network: &Sequential) -> Option<String> {
-    let parameters = network.parameters();
-    let first = &parameters.first()?.name;
-    let all: HashSet<&str> = weights.iter().map(|(name, _)| name.as_str()).collect();
-    let whole =
-        |prefix: &str| parameters.iter().all(|p| all.contains(format!("{prefix}{}", p.name).as_str()));
-    let mut prefixes: Vec<String> = weights
-        .iter()
-        .filter_map(|(name, _)| name.strip_suffix(first.as_str()))
-        .filter(|prefix| (prefix.is_empty() || prefix.ends_with('.')) && whole(prefix))
-        .map(str::to_owned)
-        .collect();
-    // As they are before all.
-    prefixes.sort_by_key(String::len);
-    let prefix = prefixes.into_iter().next().filter(|prefix| !prefix.is_empty())?;
+    let parameters: Vec<String> = network.parameters().into_iter().map(|p| p.name).collect();
+    let names: Vec<String> = weights.iter().map(|(name, _)| name.clone()).collect();
+    // As they are before all, then under the shortest.
+    let found = prefixes_of(&names, &parameters).into_iter().min_by_key(String::len);
+    let prefix = found.filter(|prefix| !prefix.is_empty())?;
     strip(weights, &prefix);
     Some(prefix)
 }

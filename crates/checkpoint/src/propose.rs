@@ -12,7 +12,7 @@ struct Module<'a> {
     name: &'a str,
     weight: Option<&'a TensorData>,
     bias: bool,
-    statistics: Option<usize>,
+    statistics: bool,
 }
 
 /// What is proposed, line by line, each with what is to be checked about it.
@@ -62,7 +62,7 @@ pub fn propose(checkpoint: &Checkpoint) -> Result<String, String> {
                 made.push(module.name, Layer::Linear { out, bias: module.bias }, String::new());
                 made.channels = out;
             }
-            _ if module.statistics.is_some() => {
+            _ if module.is_norm() => {
                 let layer = Layer::BatchNorm { eps: 1e-5, affine: module.weight.is_some() };
                 made.push(module.name, layer, "eps is PyTorch's usual one; the file does not say".into());
             }
@@ -92,6 +92,10 @@ impl Module<'_> {
         self.weight.is_some_and(|w| matches!(w.shape.len(), 2 | 4))
     }
 
+    fn is_norm(&self) -> bool {
+        self.statistics
+    }
+
     /// The number at the end of its name, and what stands before.
     fn number(&self) -> Option<(&str, usize)> {
         let (before, number) = self.name.rsplit_once('.').unwrap_or(("", self.name));
@@ -105,13 +109,13 @@ fn modules(weights: &[(String, TensorData)]) -> Vec<Module<'_>> {
     for (name, tensor) in weights {
         let (module, what) = name.rsplit_once('.').unwrap_or(("", name));
         if found.last().is_none_or(|last| last.name != module) {
-            found.push(Module { name: module, weight: None, bias: false, statistics: None });
+            found.push(Module { name: module, weight: None, bias: false, statistics: false });
         }
         let Some(last) = found.last_mut() else { continue };
         match what {
             "weight" => last.weight = Some(tensor),
             "bias" => last.bias = true,
-            "running_mean" => last.statistics = Some(tensor.len()),
+            "running_mean" => last.statistics = true,
             _ => {}
         }
     }
@@ -146,7 +150,7 @@ impl Proposal {
             _ => None,
         };
         // A batch norm right behind weights comes before the activation.
-        if next.is_some_and(|next| next.statistics.is_some()) && gap != Some(1) && !here.is_norm() {
+        if next.is_some_and(Module::is_norm) && gap != Some(1) && !here.is_norm() {
             return;
         }
         let told = match gap {
@@ -155,14 +159,12 @@ impl Proposal {
             None => "names do not tell what is here".to_owned(),
         };
         self.push("", Layer::Relu, format!("activation; {told}"));
-        let pooled = match gap {
-            Some(n) => n > 1,
-            // Another part of the network begins.
-            None => !self.flat && here.number().is_some() && next.and_then(Module::number).is_some(),
-        };
-        if pooled && self.flat {
+        if gap.is_none_or(|layers| layers < 2) {
+            return;
+        }
+        if self.flat {
             self.push("", Layer::Dropout { p: 0.5 }, format!("it does nothing in evaluation; {told}"));
-        } else if pooled && gap.is_some() {
+        } else {
             self.push("", Layer::Pool(Pool::new(Pooling::Max, (2, 2))), format!("kind and size; {told}"));
             self.shrunk = self.shrunk.saturating_mul(2);
         }
@@ -198,12 +200,6 @@ impl Proposal {
             columns * self.shrunk
         );
         (Shape::new(channels, rows.saturating_mul(self.shrunk), columns.saturating_mul(self.shrunk)), told)
-    }
-}
-
-impl Module<'_> {
-    fn is_norm(&self) -> bool {
-        self.statistics.is_some()
     }
 }
 

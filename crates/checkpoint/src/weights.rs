@@ -14,7 +14,7 @@ use crate::{Checkpoint, CheckpointError, LoadReport, TensorData, match_weights};
 
 /// The member of the family whose names a checkpoint has; where none fits, the nearest one, so that the
 /// load report has something to compare with.
-pub fn detect(checkpoint: &Checkpoint) -> Architecture {
+fn detect(checkpoint: &Checkpoint) -> Architecture {
     let names = || checkpoint.weights.iter().map(|w| w.0.as_str());
     Architecture::detect(names()).unwrap_or_else(|| {
         let found: Vec<_> =
@@ -42,14 +42,12 @@ pub fn network_of(
 ) -> Result<Sequential, CheckpointError> {
     if let Some(network) = description::stored(checkpoint, path)? {
         let input = network.input();
-        // The rows of several channels lie under each other.
-        if (input.channels * input.height, input.width) != (contacts, samples) {
+        let (rows, columns) = input.recording();
+        if (rows, columns) != (contacts, samples) {
             return Err(CheckpointError::OtherInput(format!(
-                "{}: the network takes recordings of {} rows x {} columns ({input} channels x rows x columns), but these have \
+                "{}: the network takes recordings of {rows} rows x {columns} columns ({input} channels x rows x columns), but these have \
                  {contacts} contacts x {samples} samples",
-                path.display(),
-                input.channels * input.height,
-                input.width
+                path.display()
             )));
         }
         return Ok(network);
@@ -69,8 +67,8 @@ fn told(checkpoint: &Checkpoint, contacts: usize, samples: usize) -> Result<Sequ
 
 /// Keeps a description of `network` in a checkpoint of its weights, unless their names and shapes tell it.
 pub fn describe(checkpoint: &mut Checkpoint, network: &Sequential) {
-    let input = network.input();
-    if told(checkpoint, input.channels * input.height, input.width).as_ref() != Ok(network) {
+    let (contacts, samples) = network.input().recording();
+    if told(checkpoint, contacts, samples).as_ref() != Ok(network) {
         description::store(checkpoint, network);
     }
 }
@@ -85,7 +83,7 @@ pub fn matched_weights(
     path: &Path,
     network: &Sequential,
 ) -> Result<Vec<(String, TensorData)>, CheckpointError> {
-    let (contacts, samples) = (network.input().channels * network.input().height, network.input().width);
+    let (contacts, samples) = network.input().recording();
     let known = KnownInput::of(checkpoint);
     let family = family(checkpoint);
     // Nothing but a file of the study's is taken to know what it does not say.

@@ -37,7 +37,7 @@ pub fn convert(
         Method::Channels(percent) => {
             network.layers.iter().map(|l| tops(l, percent, calibration.len())).collect()
         }
-        _ => Vec::new(),
+        _ => vec![Vec::new(); network.layers.len()],
     };
     let indices: Vec<usize> = (0..calibration.len()).collect();
     for batch in indices.chunks(16) {
@@ -69,7 +69,6 @@ pub fn convert(
         Method::Percentile(p) | Method::Channels(p) => p,
         Method::Max => 100.0,
     };
-    by_channel.resize(network.layers.len(), Vec::new());
     let mut amplitudes = vec![1.0f32];
     for ((layer, seen), tops) in network.layers.iter_mut().zip(&seen).zip(by_channel) {
         receive(layer, &amplitudes);

@@ -62,11 +62,11 @@ fn numbers(
         expected: shapes(classes),
         got: array.dims.clone(),
     };
-    let k_classes = classes as u64;
+    let each = classes as u64;
     // Which dimension counts classes.
     let one_hot = match *array.dims {
         [_] | [_, 1] | [1, _] => None,
-        [n, k] if n == k_classes && k == k_classes && classes > 1 => {
+        [n, k] if n == each && k == each => {
             return Err(DataError::unsupported(
                 path,
                 format!(
@@ -74,8 +74,8 @@ fn numbers(
                 ),
             ));
         }
-        [n, k] if k == k_classes && recordings.is_none_or(|wanted| wanted as u64 == n) => Some(1),
-        [k, n] if k == k_classes && recordings.is_none_or(|wanted| wanted as u64 == n) => Some(0),
+        [n, k] if k == each && recordings.is_none_or(|wanted| wanted as u64 == n) => Some(1),
+        [k, n] if k == each && recordings.is_none_or(|wanted| wanted as u64 == n) => Some(0),
         [0, _] | [_, 0] => None,
         _ => return Err(wrong()),
     };

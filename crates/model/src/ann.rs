@@ -90,12 +90,6 @@ impl Ann {
         &self.network
     }
 
-    /// Rows and columns of the recordings it takes.
-    pub fn input(&self) -> (usize, usize) {
-        let input = self.network.input();
-        (input.height, input.width)
-    }
-
     /// Name and value of every parameter, what a batch norm measures included.
     pub fn parameters(&self) -> &[(String, Tensor)] {
         &self.parameters

@@ -261,12 +261,6 @@ impl Sequential {
             (shape, flat) = next(layer, shape, flat).map_err(at)?;
             outputs.push(shape);
         }
-        let network = Self { input, layers, outputs, classes };
-        let parameters = network.parameters().iter().fold(0usize, |n, p| n.saturating_add(p.count()));
-        if parameters > MOST_PARAMETERS {
-            return Err(NetworkError::Parameters(parameters));
-        }
-        let Self { input, layers, outputs, classes } = network;
         let weighted = layers.iter().any(|l| l.layer.has_weights());
         if !weighted {
             return Err(NetworkError::NoWeights);
@@ -281,7 +275,12 @@ impl Sequential {
         if let Some(twice) = classes.iter().find(|class| !seen.insert(class.as_str())) {
             return Err(NetworkError::ClassTwice(twice.clone()));
         }
-        Ok(Self { input, layers, outputs, classes })
+        let network = Self { input, layers, outputs, classes };
+        let parameters = network.parameters().iter().fold(0usize, |n, p| n.saturating_add(p.count()));
+        if parameters > MOST_PARAMETERS {
+            return Err(NetworkError::Parameters(parameters));
+        }
+        Ok(network)
     }
 
     /// What it takes.
@@ -381,19 +380,6 @@ impl Sequential {
         }
         all
     }
-
-    /// Multiply-accumulates of a layer for one recording, those with the padding's zeros counted as well, as the study
-    /// does: C_out C_in / groups k_h k_w H_out W_out.
-    pub fn macs(&self, layer: usize) -> usize {
-        let (input, output) = (self.input_of(layer), self.output_of(layer));
-        match self.layers[layer].layer {
-            Layer::Conv2d(Conv2d { kernel, groups, .. }) => {
-                input.channels / groups * kernel.0 * kernel.1 * output.count()
-            }
-            Layer::Linear { out, .. } => input.count() * out,
-            _ => 0,
-        }
-    }
 }
 
 /// What a layer gives for a shape, and whether that is features in a row.
@@ -423,11 +409,8 @@ fn next(layer: &Layer, from: Shape, flat: bool) -> Result<(Shape, bool), String>
             Shape::new(out, height, width)
         }
         Layer::Linear { out, .. } => {
-            if !flat && from.count() != from.channels {
-                return Err(format!("takes features in a row, got {from}; put a flatten before it"));
-            }
             if !flat {
-                return Err(format!("takes features in a row, got {from} planes; put a flatten before it"));
+                return Err(format!("takes features in a row, got {from}; put a flatten before it"));
             }
             if out == 0 {
                 return Err("gives 0 features; out: expected at least 1".into());
@@ -542,7 +525,6 @@ mod tests {
         let network = only(Layer::Conv2d(conv)).unwrap();
         assert_eq!(network.output_of(0), Shape::new(6, 5, 10));
         assert_eq!(network.classes(), 2);
-        assert_eq!(network.macs(0), 4 * 12 * 6 * 5 * 10);
         let shapes: Vec<_> = network.parameters().into_iter().map(|p| (p.name, p.shape)).collect();
         assert_eq!(
             shapes,

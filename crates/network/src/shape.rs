@@ -27,6 +27,11 @@ impl Shape {
         Self::new(n, 1, 1)
     }
 
+    /// Rows and columns of a recording of this shape: the rows of several channels lie under one another.
+    pub const fn recording(&self) -> Size {
+        (self.channels.saturating_mul(self.height), self.width)
+    }
+
     /// C H W; what does not fit is the largest number there is, which no limit allows.
     pub const fn count(&self) -> usize {
         self.channels.saturating_mul(self.height).saturating_mul(self.width)

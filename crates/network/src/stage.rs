@@ -267,6 +267,14 @@ mod tests {
     }
 
     #[test]
+    fn every_window_of_every_channel_is_multiplied() {
+        let conv = Conv2d { stride: (2, 1), padding: Padding::same((3, 4)), ..Conv2d::new(6, (3, 4)) };
+        let stage =
+            stages(Shape::new(4, 9, 10), vec![Layer::Conv2d(conv), Layer::Flatten]).unwrap().remove(0);
+        assert_eq!(stage.macs(), 4 * 12 * 6 * 5 * 10);
+    }
+
+    #[test]
     fn what_lies_between_weights_belongs_to_the_neurons_before() {
         let norm = Layer::BatchNorm { eps: 1e-5, affine: true };
         let pool = Layer::Pool(Pool::new(Pooling::Max, (2, 2)));

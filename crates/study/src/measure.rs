@@ -26,9 +26,9 @@ pub fn ann(
     batch_size: usize,
     loss: Loss,
 ) -> Result<Measured> {
-    let mut progress = session.progress(network, recordings.len());
     let classes = ann.network().classes();
     check_classes(network, classes, recordings)?;
+    let mut progress = session.progress(network, recordings.len());
     let mut logits = Vec::with_capacity(recordings.len() * classes);
     let metrics = train::evaluate(ann, recordings, batch_size, loss, &mut |_, batch| {
         logits.extend_from_slice(batch);

@@ -113,7 +113,7 @@ impl Recipe {
             });
         };
         let input = network.input();
-        if (input.channels * input.height, input.width) != (contacts, samples) {
+        if input.recording() != (contacts, samples) {
             return Err(usage(format!(
                 "--network describes a network for {input} (channels x rows x columns), but these recordings have {contacts} \
                  contacts x {samples} samples; correct its `input`, or give it other recordings"
