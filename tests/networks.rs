@@ -190,7 +190,7 @@ fn descriptions_are_refused_in_words() {
 fn the_commands_of_the_page_work() {
     let page = include_str!("../docs/networks.md");
     let commands: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("escape-snn ")).collect();
-    assert_eq!(commands.len(), 6);
+    assert_eq!(commands.len(), 11);
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let mut random = Stream::new(4, 0);
@@ -198,6 +198,20 @@ fn the_commands_of_the_page_work() {
         let x: Vec<f32> = (0..n * 784).map(|_| random.uniform() as f32).collect();
         (x, (0..n as i64).map(|i| i % 10).collect::<Vec<_>>())
     };
+    let cuff = |n: usize| {
+        let mut random = Stream::new(5, 0);
+        let x: Vec<f32> = (0..n * 6400).map(|_| (2.0 * random.uniform() - 1.0) as f32).collect();
+        (x, (0..n as i64).map(|i| i % 3).collect::<Vec<_>>())
+    };
+    let (cuff_x, cuff_y) = cuff(12);
+    let arrays: [(&str, &[usize], Values<'_>); 4] = [
+        ("train_x", &[12, 64, 100], Values::F32(&cuff_x)),
+        ("train_y", &[12], Values::I64(&cuff_y)),
+        ("test_x", &[12, 64, 100], Values::F32(&cuff_x)),
+        ("test_y", &[12], Values::I64(&cuff_y)),
+    ];
+    npz::write(&at("cuff.npz"), &arrays).unwrap();
+    std::fs::write(at("lab_model.h5"), include_bytes!("keras/lab_4.h5")).unwrap();
     let ((train_x, train_y), (test_x, test_y)) = (split(60), split(20));
     let arrays: [(&str, &[usize], Values<'_>); 4] = [
         ("train_x", &[60, 28, 28], Values::F32(&train_x)),

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Makes the seeds of the fuzz targets that read checkpoints anew: small files of every kind. Those of recordings are
-made by crates/data/tests/seeds.py. Needs torch and numpy.
+made by crates/data/tests/seeds.py. Needs torch, numpy and h5py.
 
     python tests/fuzz/seeds.py
 """
@@ -10,7 +10,9 @@ import io
 import json
 import pathlib
 import struct
+import zipfile
 
+import h5py
 import numpy as np
 import torch
 from torch import nn
@@ -99,7 +101,67 @@ def safetensors():
     put("safetensors", "fields", file({"__metadata__": fields, "w": w, "m": m}, bytes(18)))
 
 
+def keras():
+    """Models written by hand as Keras writes them, with nothing that is not read, so that they are small."""
+    layers = [
+        ("InputLayer", {"name": "i", "batch_shape": [None, 3, 4, 1]}),
+        ("Conv2D", {"name": "c", "filters": 2, "kernel_size": [2, 2], "padding": "same", "activation": "relu"}),
+        ("BatchNormalization", {"name": "b", "axis": [3], "epsilon": 0.1}),
+        ("MaxPooling2D", {"name": "m", "pool_size": [2, 2]}),
+        ("Flatten", {"name": "f"}),
+        ("Dense", {"name": "d", "units": 3, "activation": {"class_name": "function", "config": "softmax"}}),
+    ]
+    variables = {
+        "c": [("kernel", (2, 2, 1, 2)), ("bias", (2,))],
+        "b": [("gamma", (2,)), ("beta", (2,)), ("moving_mean", (2,)), ("moving_variance", (2,))],
+        "d": [("kernel", (4, 3)), ("bias", (3,))],
+    }
+    numbered = {"c": "conv2d", "b": "batch_normalization", "d": "dense"}
+
+    def model(functional):
+        entries, before = [], None
+        for name, config in layers:
+            entry = {"class_name": name, "config": config}
+            if functional:
+                tensor = {"class_name": "__keras_tensor__", "config": {"shape": [None], "keras_history": [before, 0, 0]}}
+                fed = [] if before is None else [{"args": [tensor], "kwargs": {"mask": None}}]
+                entry |= {"name": config["name"], "inbound_nodes": fed}
+            entries.append(entry)
+            before = config["name"]
+        ends = {"input_layers": ["i", 0, 0], "output_layers": [["d", 0, 0]]} if functional else {}
+        return json.dumps({"class_name": "Functional" if functional else "Sequential", "config": {"layers": entries, **ends}})
+
+    def named(functional, libver):
+        content = io.BytesIO()
+        with h5py.File(content, "w", libver=libver) as file:
+            file.attrs["model_config"] = model(functional).encode()
+            for layer, all_of_it in variables.items():
+                for name, shape in all_of_it:
+                    file[f"model_weights/{layer}/{layer}/{name}:0"] = np.ones(shape, "f4")
+        return content.getvalue()
+
+    put("keras", "sequential", named(False, "earliest"))
+    put("keras", "functional", named(True, "latest"))
+    weights = io.BytesIO()
+    with h5py.File(weights, "w") as file:
+        for layer, all_of_it in variables.items():
+            for i, (_, shape) in enumerate(all_of_it):
+                file[f"layers/{numbered[layer]}/vars/{i}"] = np.ones(shape, "f2")
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("config.json", model(True))
+        file.writestr("model.weights.h5", weights.getvalue())
+    put("keras", "archive", archive.getvalue())
+    for name, groups in [("weights", ["layers", "vars"]), ("nir", ["node/nodes", "node/edges"])]:
+        other = io.BytesIO()
+        with h5py.File(other, "w", libver="latest") as file:
+            for group in groups:
+                file.create_group(group)
+        put("keras", name, other.getvalue())
+
+
 if __name__ == "__main__":
     torch.manual_seed(0)
     checkpoints()
     safetensors()
+    keras()

@@ -11,11 +11,6 @@ use super::error::Fault;
 use super::graph::{self, Built, Storages};
 use super::pickle;
 
-/// What to do with a Keras model.
-pub(crate) const KERAS: &str = "save its weights in Python, in PyTorch's layout: torch.save({'features.0.weight': \
-                     torch.tensor(model.layers[0].get_weights()[0]).permute(3, 2, 0, 1).contiguous(), ...}, \
-                     'weights.pth'), convolutions permuted so and linear layers transposed";
-
 /// An opened checkpoint.
 #[derive(Debug)]
 struct Archive<R> {
@@ -30,12 +25,17 @@ pub(crate) fn is_archive(head: &[u8]) -> bool {
     head.starts_with(LOCAL)
 }
 
-/// Reads a whole file, if it is an archive of `torch.save`.
-pub(crate) fn load(input: impl Read + Seek, budget: &mut Budget) -> Result<Built, Fault> {
+/// Opens a zip archive, whatever it is of.
+pub(crate) fn open<R: Read + Seek>(input: R, budget: &mut Budget) -> Result<zip::Archive<R>, Fault> {
     let zip = zip::Archive::new(input)?;
     // What knowing an entry takes: its name, six words, and a node of a tree that is at least half full.
     let directory: usize = zip.names().map(|name| name.len() + 150).sum();
     budget.charge(directory as u64, || "the directory".to_owned())?;
+    Ok(zip)
+}
+
+/// Reads a whole archive, if it is one of `torch.save`.
+pub(crate) fn load<R: Read + Seek>(zip: zip::Archive<R>, budget: &mut Budget) -> Result<Built, Fault> {
     let mut archive = Archive::open(zip)?;
     let bytes = archive.entry("data.pkl", budget)?;
     archive.big_endian = archive.byte_order(budget)?;
@@ -150,8 +150,6 @@ fn sniff_entries<R: Read + Seek>(zip: &zip::Archive<R>) -> (String, &'static str
             "a NumPy archive (.npz)".to_owned(),
             "checkpoints are .pth files; if these are recordings, pass them as data",
         )
-    } else if inner("model.weights.h5") {
-        ("a Keras model".to_owned(), KERAS)
     } else if inner("/archive_format") {
         (
             "an archive of torch.export (.pt2)".to_owned(),

@@ -32,7 +32,7 @@ pub enum CheckpointError {
     },
     /// Something else than a checkpoint.
     #[error(
-        "{path} is not a checkpoint: expected a file of torch.save or .safetensors, got {looks_like}; {hint}"
+        "{path} is not a checkpoint: expected a file of torch.save, .safetensors or a Keras model, got {looks_like}; {hint}"
     )]
     NotACheckpoint {
         /// The file.

@@ -1,6 +1,6 @@
-//! Checkpoints of PyTorch, read and written without Python.
+//! Checkpoints of PyTorch, read and written without Python; models of Keras, read.
 //!
-//! * [`read()`] and [`write()`]: any file of `torch.save` or safetensors as a [`Value`], and back.
+//! * [`read()`] and [`write()`]: any file of `torch.save` or safetensors as a [`Value`], and back; Keras models are read only.
 //! * [`Checkpoint`]: the study's dictionary (github.com/shafinulh/ESCAPE_NET_SNN, 2022), on top of them.
 //! * [`match_weights`]: compares a network's parameters with a file's, every key accounted for; [`matched_weights`]: the
 //!   weights of a network of the family.
@@ -12,7 +12,8 @@
 //! Since PyTorch 1.6 a file of `torch.save` is a zip archive of one folder, named as the file: `data.pkl` is a
 //! pickle in which every tensor refers to a storage by key, `data/KEY` holds that storage's bytes, `byteorder`
 //! their byte order. Before, it was a row of pickles with the storages behind them (`legacy`). A `.safetensors` file
-//! is a JSON directory of tensors with the tensors behind it (`safetensors`). Sources: `torch/serialization.py`,
+//! is a JSON directory of tensors with the tensors behind it (`safetensors`). A Keras model is HDF5, alone or in a zip archive
+//! (`keras`); it comes out as a state dictionary in PyTorch's layout with its network's description beside it. Sources: `torch/serialization.py`,
 //! `torch/_utils.py` and `caffe2/serialize` of PyTorch 2.11; the opcodes as documented in CPython's
 //! `Lib/pickletools.py`; the format's description in the repository of safetensors.
 //!
@@ -37,6 +38,7 @@ mod foreign;
 mod graph;
 pub mod identify;
 pub mod input;
+mod keras;
 mod legacy;
 mod locate;
 mod names;
@@ -78,6 +80,10 @@ pub enum Format {
     Legacy,
     /// Safetensors.
     Safetensors,
+    /// A Keras model in HDF5, `.h5`.
+    KerasHdf5,
+    /// A Keras model in a zip archive, `.keras`.
+    KerasArchive,
 }
 
 impl fmt::Display for Format {
@@ -86,11 +92,13 @@ impl fmt::Display for Format {
             Self::Zip => "zip archive of torch.save (the format of PyTorch 1.6 and newer)",
             Self::Legacy => "legacy file of torch.save (the format of PyTorch 1.5 and before)",
             Self::Safetensors => "safetensors",
+            Self::KerasHdf5 => "Keras model in HDF5 (.h5)",
+            Self::KerasArchive => "Keras model in a zip archive (.keras)",
         })
     }
 }
 
-/// Reads a file that `torch.save` or safetensors wrote; its content decides which, not its name.
+/// Reads a file that `torch.save`, safetensors or Keras wrote; its content decides which, not its name.
 ///
 /// Every tensor comes out contiguous, whatever view of a shared storage it was; NumPy scalars come out as numbers,
 /// NumPy arrays as tensors, `torch.Size` as a tuple, a `Parameter` as its tensor. Attributes of objects, such as
@@ -118,10 +126,8 @@ pub struct Contents {
     pub value: Value,
     /// The classes and functions of other programs that its pickle names, none of which was looked up or called.
     pub foreign: Vec<Foreign>,
-    /// How many quantised tensors were read as the float32 values that they stand for.
-    pub dequantised: usize,
-    /// How many sparse tensors were filled up.
-    pub densified: usize,
+    /// What was found and decided.
+    pub notes: Vec<Note>,
 }
 
 /// Reads a file as [`read()`] does, and says what is to be known about it.

@@ -54,8 +54,18 @@ pub enum Note {
         /// How many there are.
         count: usize,
     },
+    /// What of a Keras model was left out, in words.
+    Keras(String),
     /// A name that would do more than make a value.
     WouldRun(String),
+}
+
+impl Note {
+    /// Of so many quantised tensors and so many sparse ones.
+    pub(crate) fn of_expanded((dequantised, densified): (usize, usize)) -> impl Iterator<Item = Self> {
+        let quantised = (dequantised > 0).then_some(Self::Dequantised(dequantised));
+        quantised.into_iter().chain((densified > 0).then_some(Self::Densified(densified)))
+    }
 }
 
 impl fmt::Display for Note {
@@ -114,6 +124,7 @@ impl fmt::Display for Note {
                     more => write!(f, " and {more} more"),
                 }
             }
+            Self::Keras(what) => f.write_str(what),
             Self::WouldRun(name) => write!(
                 f,
                 "warning: torch.load(weights_only=False) would run {} on loading this file; it was not run here, and do not \

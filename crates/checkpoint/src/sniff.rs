@@ -6,11 +6,13 @@ use std::path::Path;
 use escape_files::archive::END;
 use escape_files::text::shown;
 
-use super::archive::KERAS;
 use super::budget::of_file;
 use super::error::Fault;
 use super::graph::Built;
-use super::{Contents, Format, archive, legacy, safetensors};
+use super::{Contents, Format, Note, archive, keras, legacy, safetensors};
+
+/// How an HDF5 file begins.
+const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
 
 /// Reads a file of any format, whose name helps to say what it is if it is none.
 pub(crate) fn load(mut input: impl Read + Seek, path: &Path) -> Result<Contents, Fault> {
@@ -23,20 +25,27 @@ pub(crate) fn load(mut input: impl Read + Seek, path: &Path) -> Result<Contents,
         format,
         value,
         foreign,
-        dequantised: expanded.0,
-        densified: expanded.1,
+        notes: Note::of_expanded(expanded).collect(),
     };
     if let Some((looks_like, hint)) = by_name(path) {
         return Err(other(looks_like, hint));
     }
     if archive::is_archive(&head) {
-        Ok(of_torch(Format::Zip, archive::load(input, &mut budget)?))
+        let zip = archive::open(input, &mut budget)?;
+        match keras::is_archive(zip.names()) {
+            true => keras::load_archive(zip, &mut budget),
+            false => Ok(of_torch(Format::Zip, archive::load(zip, &mut budget)?)),
+        }
     } else if legacy::is_legacy(&head) {
         Ok(of_torch(Format::Legacy, legacy::load(input, length, &mut budget)?))
     } else if safetensors::is_safetensors(&head) {
         let value = safetensors::load(input, length, &mut budget)?;
         let foreign = Vec::new();
-        Ok(Contents { format: Format::Safetensors, value, foreign, dequantised: 0, densified: 0 })
+        Ok(Contents { format: Format::Safetensors, value, foreign, notes: Vec::new() })
+    } else if head.starts_with(HDF5)
+        && let Some(contents) = keras::load_hdf5(&mut input, length, &mut budget)?
+    {
+        Ok(contents)
     } else {
         // What an HDF5 file is stands in its groups' names, and what a pickle is in those of its classes.
         const MORE: u64 = 1 << 16;
@@ -132,10 +141,8 @@ fn sniff(head: &[u8], more: &[u8], path: &Path) -> (&'static str, &'static str) 
         ("an empty file", AGAIN)
     } else if is(END) {
         ("an empty zip archive", AGAIN)
-    } else if is(b"\x89HDF\r\n\x1a\n") {
-        if holds("keras_version") || holds("layer_names") || holds("model_weights") || ends("keras") {
-            ("a Keras model (HDF5)", KERAS)
-        } else if ends("nir") || holds("edges") && holds("nodes") {
+    } else if is(HDF5) {
+        if ends("nir") || holds("edges") && holds("nodes") {
             ("a NIR graph (HDF5)", NIR)
         } else {
             (

@@ -146,7 +146,7 @@ impl Checkpoint {
     /// another type; something else than tensors among the weights; a weight that is there twice; or two statements
     /// about thresholds or leak that disagree. [`CheckpointError::Choice`] if the selection names what is not there.
     pub fn select(contents: Contents, selection: &Selection) -> Result<(Self, Vec<Note>), CheckpointError> {
-        let Contents { format, value, foreign, dequantised, densified } = contents;
+        let Contents { format, value, foreign, notes: found } = contents;
         let mut notes: Vec<Note> = foreign
             .iter()
             .filter(|f| f.would_run())
@@ -157,8 +157,7 @@ impl Checkpoint {
         if !usual || !others.is_empty() {
             notes.push(Note::Found { place: place.clone(), others });
         }
-        notes.extend((dequantised > 0).then_some(Note::Dequantised(dequantised)));
-        notes.extend((densified > 0).then_some(Note::Densified(densified)));
+        notes.extend(found);
         let mut objects = Objects::default();
         let beside = objects.take_from(beside, "");
         let Objects { first: objects, count } = objects;
@@ -196,8 +195,7 @@ impl Checkpoint {
     /// # Errors
     /// Those of [`Checkpoint::select`].
     pub fn from_value(value: Value) -> Result<Self, CheckpointError> {
-        let contents =
-            Contents { format: Format::Zip, value, foreign: Vec::new(), dequantised: 0, densified: 0 };
+        let contents = Contents { format: Format::Zip, value, foreign: Vec::new(), notes: Vec::new() };
         Self::select(contents, &Selection::default()).map(|(checkpoint, _)| checkpoint)
     }
 

@@ -1002,7 +1002,7 @@ fn other_files_are_called_what_they_are() {
     let cases: Vec<(Vec<u8>, &str)> = vec![
         (vec![], "an empty file"),
         (b"PK\x05\x06".iter().chain(&[0; 18]).copied().collect(), "an empty zip archive"),
-        (b"\x89HDF\r\n\x1a\n....".to_vec(), "an HDF5 file"),
+        (include_bytes!("../../../tests/fuzz/seeds/hdf5/cells").to_vec(), "an HDF5 file"),
         (b"\x93NUMPY\x01\0".to_vec(), "a NumPy array (.npy)"),
         (npz, "a NumPy archive (.npz)"),
         (b"MATLAB 5.0 MAT-file, Platform".to_vec(), "a MATLAB file"),
@@ -1024,7 +1024,10 @@ fn other_files_are_called_what_they_are() {
     for (bytes, expected) in cases {
         assert_says(
             load(&bytes),
-            &["a.pth is not a checkpoint: expected a file of torch.save or .safetensors", expected],
+            &[
+                "a.pth is not a checkpoint: expected a file of torch.save, .safetensors or a Keras model",
+                expected,
+            ],
         );
     }
     assert_says(read(TempDir::new().unwrap().path()), &["got a folder"]);
@@ -1033,8 +1036,13 @@ fn other_files_are_called_what_they_are() {
 #[test]
 fn files_of_other_programs_are_called_what_they_are() {
     let cases: [(&str, &[u8], &str, &str); 18] = [
-        ("a.h5", b"\x89HDF\r\n\x1a\n....keras_version", "a Keras model", "get_weights()"),
-        ("a.nir", b"\x89HDF\r\n\x1a\n....edges....nodes", "a NIR graph", "nir.read"),
+        (
+            "a.h5",
+            include_bytes!("../../../tests/fuzz/seeds/keras/weights"),
+            "weights of a Keras model without their network",
+            "model.save(",
+        ),
+        ("a.nir", include_bytes!("../../../tests/fuzz/seeds/keras/nir"), "a NIR graph", "nir.read"),
         ("a.onnx", b"\x08\x08\x12\x07pytorch", "an ONNX model", "onnx.load"),
         ("a.pth", b"\x08\x08\x12\x07pytorch", "an ONNX model", "onnx.load"),
         ("a.gguf", b"GGUF\x03\0\0\0", "a GGUF file", "PyTorch file"),

@@ -348,13 +348,14 @@ pub struct CheckpointArgs {
 pub enum CheckpointCommand {
     /// What is in a file: format, hash, which network, every value with its statistics
     ///
-    /// With --json: `path`, `format`, `bytes`, `sha256`; `network`, in words; `tensors`, how many weights were found
+    /// With --json: `path`, `format`, `bytes`, `sha256`; `network`, in words; `description`, that
+    /// of the network, where the file has one; `tensors`, how many weights were found
     /// (null where there are none); `notes`, what was decided to find them; `foreign`, the classes and functions that
     /// the file names, each with `name`, `called` and `would_run` (none was called here); and `content`, every value: a
     /// tensor as an object of `dtype`, `shape`, `min`, `max`, `mean`, `sd`, `zeros` and `not_finite`, an object of
     /// another program as one of `opaque` and `fields`.
     Inspect {
-        /// .pth, .pt, .ckpt or .safetensors
+        /// .pth, .pt, .ckpt, .safetensors, or a Keras model (.h5, .keras)
         file: PathBuf,
         #[command(flatten)]
         selection: WeightsArgs,
@@ -365,7 +366,7 @@ pub enum CheckpointCommand {
     },
     /// Read a checkpoint and write it anew in the study's dictionary
     Convert {
-        /// .pth, .pt, .ckpt (any PyTorch's) or .safetensors
+        /// .pth, .pt, .ckpt (any PyTorch's), .safetensors, or a Keras model (.h5, .keras)
         from: PathBuf,
         /// .pth, .pt, .ckpt or .safetensors
         to: PathBuf,

@@ -47,10 +47,32 @@ pub(crate) fn open<'a, R: Read + Seek>(
     members(&mut raw, root, add).map_err(at)?;
     let mut hdf5 = Hdf5 { path, raw, variables, octave: false };
     hdf5.octave = match hdf5.variables.first() {
-        Some(&(_, address)) => Object::read(&mut hdf5.raw, address, None).is_ok_and(|first| first.octave),
+        Some(&(_, address)) => {
+            Object::read(&mut hdf5.raw, address, None).is_ok_and(|first| is_set(&first, OCTAVE))
+        }
         None => false,
     };
     Ok(hdf5)
+}
+
+/// The attribute with which Octave marks the group of a variable.
+const OCTAVE: &str = "OCTAVE_NEW_FORMAT";
+
+/// Whether an attribute is there and not zero.
+fn is_set(object: &Object, attribute: &str) -> bool {
+    object.attribute(attribute).is_some_and(|value| value.iter().any(|&byte| byte != 0))
+}
+
+/// Whether MATLAB's or Octave's array is empty; its values are its dimensions then.
+fn is_empty(object: &Object) -> bool {
+    is_set(object, "MATLAB_empty") || is_set(object, "OCTAVE_EMPTY_MATRIX")
+}
+
+/// MATLAB's class of a variable; empty if nothing says it.
+fn class(object: &Object) -> String {
+    let text = object.attribute("MATLAB_class").unwrap_or_default();
+    let text = String::from_utf8_lossy(text.get(..64).unwrap_or(text));
+    text.trim_end_matches(['\0', ' ']).to_owned()
 }
 
 /// A file whose variables are known.
@@ -98,7 +120,7 @@ impl<R: Read + Seek> Hdf5<'_, R> {
     /// An object, or the value that Octave keeps in it.
     fn object(&mut self, address: u64) -> Result<Variable, Fault> {
         let object = Object::read(&mut self.raw, address, None)?;
-        if !(object.octave && object.is_group()) {
+        if !(is_set(&object, OCTAVE) && object.is_group()) {
             return Ok(Variable { object, address, octave: None });
         }
         let kind = self.member(address, "type")?.ok_or_else(|| damaged("Octave's variable without type"))?;
@@ -151,7 +173,8 @@ impl<R: Read + Seek> Hdf5<'_, R> {
     /// What a variable is.
     fn described(&mut self, variable: &Variable) -> Array {
         let object = &variable.object;
-        let class = object.class.as_deref().unwrap_or_default();
+        let class = class(object);
+        let class = class.as_str();
         let stored = object.space.as_ref().map(|(dims, _)| dims.clone()).unwrap_or_default();
         let reversed = self.convention() == Convention::Matlab;
         let mut dims = stored;
@@ -161,7 +184,9 @@ impl<R: Read + Seek> Hdf5<'_, R> {
         let text = |what: &str| Kind::Text(what.to_owned());
         let other = |what: String| Kind::Other(what);
         let octave = variable.octave.as_deref().unwrap_or_default();
-        let kind = if object.opaque || (object.is_group() && !class.is_empty() && class != "struct") {
+        let kind = if is_set(object, "MATLAB_object_decode")
+            || (object.is_group() && !class.is_empty() && class != "struct")
+        {
             other(format!("a MATLAB object of class {class}; save double(...) or cellstr(...) of it"))
         } else if octave == "cell" {
             text(CELLS)
@@ -170,7 +195,7 @@ impl<R: Read + Seek> Hdf5<'_, R> {
                 "struct" => "a structure; name one of its fields with dots".to_owned(),
                 _ => "a group (a structure, an object or a sparse matrix)".to_owned(),
             })
-        } else if object.empty {
+        } else if is_empty(object) {
             // The values are the dimensions; how many there are does not matter, for one of them is 0.
             dims = vec![0, 0];
             if class == "char" { text("text") } else { Kind::Numbers }
@@ -198,7 +223,7 @@ impl<R: Read + Seek> Hdf5<'_, R> {
         sink: &mut Sink<'_>,
     ) -> Result<(), DataError> {
         let path = self.path;
-        if object.empty {
+        if is_empty(&object) {
             return Ok(());
         }
         let Number::Plain(element) = object.number() else {
@@ -219,7 +244,7 @@ impl<R: Read + Seek> Hdf5<'_, R> {
         let path = self.path;
         let Array { dims, column_major, .. } = self.described(&variable);
         let object = variable.object;
-        if object.empty {
+        if is_empty(&object) {
             return Ok(Vec::new());
         }
         // Texts of one length are rows of bytes.
@@ -322,7 +347,7 @@ impl<R: Read + Seek> Source for Hdf5<'_, R> {
         let variable = self.variable(name)?;
         let array = self.described(&variable);
         if let (Kind::Numbers, false, Number::Plain(element)) =
-            (&array.kind, variable.object.empty, variable.object.number())
+            (&array.kind, is_empty(&variable.object), variable.object.number())
         {
             // Whether it can be read at all is known now.
             Dataset::new(variable.object, element.0.bytes())
@@ -348,7 +373,7 @@ impl<R: Read + Seek> Source for Hdf5<'_, R> {
             return self.characters(name, variable, budget);
         }
         let failed = |fault: Fault| of_fault(path, name, fault);
-        if variable.object.empty {
+        if is_empty(&variable.object) {
             return Ok(Vec::new());
         }
         // Addresses of the cells.

@@ -61,6 +61,7 @@ pub(crate) fn open<'a>(
     }
     let format = match format {
         Format::Safetensors => "tensors of safetensors",
+        Format::KerasHdf5 | Format::KerasArchive => "tensors of Keras",
         Format::Zip | Format::Legacy => "tensors of torch.save",
     };
     Ok(Some((Memory { path, format, arrays }, length)))

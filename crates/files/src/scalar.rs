@@ -44,6 +44,11 @@ impl Scalar {
         }
     }
 
+    /// Whether it has fractions.
+    pub fn is_float(self) -> bool {
+        matches!(self, Self::F16 | Self::F32 | Self::F64)
+    }
+
     /// Append each whole element of `bytes`. 64-bit integers beyond 2^53 are rounded.
     pub fn decode<T>(
         self,

@@ -158,6 +158,14 @@ impl Layer {
         if name.is_empty() { self.kind().to_owned() } else { format!("{name}, {}", self.kind()) }
     }
 
+    /// What it gives for a shape, and whether that is features in a row; `flat` says whether it gets them so.
+    ///
+    /// # Errors
+    /// It does not take that, or a size cannot be, in words.
+    pub fn output(&self, from: Shape, flat: bool) -> Result<(Shape, bool), String> {
+        next(self, from, flat)
+    }
+
     /// Whether it has weights that are multiplied with its input.
     pub fn has_weights(&self) -> bool {
         matches!(self, Self::Conv2d(_) | Self::Linear { .. })

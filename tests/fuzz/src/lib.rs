@@ -21,7 +21,7 @@ static ALLOCATOR: counting::Counting = counting::Counting;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("pickle", pickle),
     ("written", written),
     ("legacy", legacy),
@@ -31,6 +31,7 @@ pub const TARGETS: [Target; 9] = [
     ("hdf5", hdf5),
     ("npz", npz),
     ("description", description),
+    ("keras", keras),
 ];
 
 /// Runs `work` on an input of so many bytes.
@@ -171,5 +172,10 @@ pub fn npz(data: &[u8]) {
 
 /// A whole `.safetensors` file.
 pub fn safetensors(data: &[u8]) {
+    checkpoint(data);
+}
+
+/// A whole Keras model, of either format.
+pub fn keras(data: &[u8]) {
     checkpoint(data);
 }

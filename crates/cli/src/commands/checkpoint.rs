@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use anyhow::Result;
-use escape_checkpoint::description;
+use escape_checkpoint::description::{self, NETWORK_KEY};
 use escape_checkpoint::identify::Identity;
 use escape_checkpoint::propose::propose;
 use escape_checkpoint::{Checkpoint, CheckpointError, DType, Opaque, TensorData, Value};
 use escape_files::text::shown;
+use escape_network::sequential::{Parameter, Sequential};
 use escape_snn_core::stored::PRESET_KEY;
 use escape_study::folder::{Input, write_text};
 use escape_study::load::network;
@@ -91,8 +92,10 @@ fn inspect(context: &Context, path: &Path, selection: &WeightsArgs, proposal: Op
         false => (json!(null), outline(&contents.value)),
     };
     let (format, foreign) = (contents.format, contents.foreign.clone());
+    let mut described = None;
     let (network, tensors, notes) = match Checkpoint::select(contents, &selection.selection()) {
         Ok((checkpoint, notes)) => {
+            described = description::stored(&checkpoint, &path).ok().flatten();
             let mut notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
             if is_converted(&checkpoint) && checkpoint.accuracy.is_some() {
                 notes.push("accuracy and epoch are those of the ANN that it was converted from".to_owned());
@@ -109,7 +112,7 @@ fn inspect(context: &Context, path: &Path, selection: &WeightsArgs, proposal: Op
                     to.display()
                 ));
             }
-            (describe(&checkpoint), Some(checkpoint.weights.len()), notes)
+            (describe(&checkpoint, described.as_ref()), Some(checkpoint.weights.len()), notes)
         }
         Err(CheckpointError::Choice { problem, .. }) => {
             return Err(usage(format!("{}: {problem}", path.display())));
@@ -123,7 +126,7 @@ fn inspect(context: &Context, path: &Path, selection: &WeightsArgs, proposal: Op
         .collect();
     let report = json!({
         "path": path, "format": format.to_string(), "bytes": file.bytes, "sha256": file.sha256,
-        "network": network, "tensors": tensors, "notes": notes, "foreign": names, "content": tree,
+        "network": network, "description": described.as_ref().map(description::to_yaml), "tensors": tensors, "notes": notes, "foreign": names, "content": tree,
     });
     context.result(&report, || {
         let bytes = thousands(file.bytes as f64);
@@ -141,17 +144,31 @@ fn inspect(context: &Context, path: &Path, selection: &WeightsArgs, proposal: Op
                 names.join(", ")
             ));
         }
+        if let Some(network) = &described {
+            text.push_str(&format!("\n{}", description::to_yaml(network)));
+        }
         format!("{text}\n{outline}")
     })
 }
 
 /// Which network a checkpoint holds, in words.
-fn describe(checkpoint: &Checkpoint) -> String {
-    let network = Identity::of(&checkpoint.weights);
+fn describe(checkpoint: &Checkpoint, described: Option<&Sequential>) -> String {
+    let network = match described {
+        Some(network) => {
+            let (rows, columns) = network.input().recording();
+            let weights: usize = network.parameters().iter().map(Parameter::count).sum();
+            format!(
+                "a described network of {} parameters for recordings of {rows} x {columns} and {} classes",
+                thousands(weights as f64),
+                network.classes()
+            )
+        }
+        None => Identity::of(&checkpoint.weights).to_string(),
+    };
     match (&checkpoint.thresholds, checkpoint.timesteps) {
         (Some(_), Some(steps)) => format!("{network}, as a spiking network for {steps} timesteps"),
         (Some(_), None) => format!("{network}, with thresholds and no timesteps"),
-        (None, _) => network.to_string(),
+        (None, _) => network,
     }
 }
 
@@ -291,6 +308,10 @@ fn branches(value: &Value, depth: usize, text: &mut String) {
         }
     };
     for (k, v) in value.entries().unwrap_or_default() {
+        // Shown in its lines.
+        if k.as_str() == Some(NETWORK_KEY) {
+            continue;
+        }
         branch(key(k), v);
     }
     let items = value.items().unwrap_or_default();

@@ -6,12 +6,16 @@ use std::ops::Range;
 
 use super::Dataset;
 use super::objects::{ELEMENT, Object};
-use super::raw::{Fault, Fields, METADATA_LIMIT, Raw, damaged, unsupported};
+use super::raw::{Fault, Fields, Raw, damaged, unsupported};
 use crate::budget::Budget;
 use crate::scalar::{Endian, Scalar};
 
 /// Words of 32 bits of it.
 const WORDS: usize = 4;
+/// Memory for each byte of a heap: itself, and what it is in the table of what the heap holds.
+const HEAP: usize = 8;
+/// Bytes of the largest heap: a model's configuration is one text of some ten thousand.
+const LARGEST: u64 = 1 << 22;
 
 /// The texts of a data set of texts of any length, in its order.
 ///
@@ -41,14 +45,12 @@ pub fn texts<R: Read + Seek>(
     let mut texts = vec![String::new(); count];
     let mut read = 0;
     for same in order.chunk_by(|&a, &b| heap(a) == heap(b)) {
-        let bytes = collection(raw, heap(same[0]))?;
+        let bytes = collection(raw, heap(same[0]), budget)?;
         // Heaps do not overlap in a sound file.
         read += bytes.len() as u64;
         if read > raw.length {
             return Err(damaged("heaps of texts that overlap"));
         }
-        // What they hold, and the table of it.
-        budget.take("a heap of texts", bytes.len(), 8)?;
         let objects = objects(&bytes, raw)?;
         for &i in same {
             let [length, .., number] = places[i];
@@ -58,23 +60,50 @@ pub fn texts<R: Read + Seek>(
             budget.take(WHAT, text.len(), 1)?;
             texts[i] = String::from_utf8_lossy(text).trim_end_matches('\0').to_owned();
         }
-        budget.give_back(bytes.len(), 8);
+        budget.give_back(bytes.len(), HEAP);
     }
     Ok(texts)
 }
 
-/// A global heap collection.
-fn collection<R: Read + Seek>(raw: &mut Raw<R>, address: u64) -> Result<Vec<u8>, Fault> {
+/// The one text of any length that `place` says: its length, the address of its heap, and its number there.
+pub(super) fn text<R: Read + Seek>(
+    raw: &mut Raw<R>,
+    place: &[u8],
+    budget: &mut Budget,
+) -> Result<String, Fault> {
+    let mut fields = Fields::new(place, raw.sizes);
+    let (length, address, number) = (fields.u32()? as usize, fields.number(8)?, fields.u32()?);
+    if length == 0 {
+        return Ok(String::new());
+    }
+    let bytes = collection(raw, address, budget)?;
+    let text = objects(&bytes, raw)?.get(&number).and_then(|place| bytes.get(place.clone())?.get(..length));
+    let text = text.ok_or_else(|| damaged("a text that is not in its heap"))?;
+    budget.take("a text", length, 1)?;
+    let text = String::from_utf8_lossy(text).trim_end_matches('\0').to_owned();
+    budget.give_back(bytes.len(), HEAP);
+    Ok(text)
+}
+
+/// A global heap collection. Its bytes and the table of what it holds are taken from the budget, [`HEAP`] for each byte.
+fn collection<R: Read + Seek>(raw: &mut Raw<R>, address: u64, budget: &mut Budget) -> Result<Vec<u8>, Fault> {
     let sizes = raw.sizes;
     let head = raw.bytes(address, 8 + sizes.length as u64)?;
     let mut fields = Fields::new(&head, sizes);
     fields.signature(b"GCOL")?;
     fields.skip(4)?;
     let size = fields.length()?;
-    if size > METADATA_LIMIT {
-        return Err(unsupported("a text of many thousand letters; save shorter ones"));
+    if size > LARGEST {
+        return Err(unsupported(format!(
+            "texts of {size} bytes, expected at most {LARGEST}; save shorter ones"
+        )));
     }
-    raw.bytes(address, size)
+    // Before memory is taken it is known to lie in the file.
+    let mut part = raw.part(address, size)?;
+    budget.take("a heap of texts", size as usize, HEAP)?;
+    let mut bytes = vec![0; size as usize];
+    part.read_exact(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Where in a collection each of its objects lies, by its number.

@@ -1,4 +1,4 @@
-//! HDF5 as far as MATLAB, Octave, h5py and Keras need it: groups, and data sets of plain numbers, enumerations, text or
+//! HDF5 as far as MATLAB, Octave, h5py and Keras need it: groups, attributes that are texts, and data sets of plain numbers, enumerations, text or
 //! references, contiguous, compact or in chunks, with the filters shuffle, deflate and fletcher32, in either byte order.
 //!
 //! The reader is this project's own because it has to keep to a [`Budget`](crate::budget::Budget): of the two maintained

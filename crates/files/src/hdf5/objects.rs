@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::raw::{Fault, Fields, METADATA_LIMIT, Raw, Sizes, damaged, unsupported, without_checksum};
+use crate::budget::Budget;
 use crate::invalid;
 use crate::scalar::{Element, Endian, Scalar};
 
@@ -80,7 +81,7 @@ pub fn members<R: Read + Seek>(raw: &mut Raw<R>, root: u64, links: &mut Visit<'_
         count += 1;
         if count > MEMBERS_LIMIT {
             return Err(unsupported(format!(
-                "more than {MEMBERS_LIMIT} members; save the recordings in a file of their own"
+                "a group of more than {MEMBERS_LIMIT} members; save what is needed of it in a file of its own"
             )));
         }
         links(name, address)
@@ -263,14 +264,15 @@ pub struct Object {
     symbol_table: Option<(u64, u64)>,
     dense_links: bool,
     has_links: bool,
-    /// MATLAB's class, from an attribute.
-    pub class: Option<String>,
-    /// An attribute says that MATLAB's or Octave's array is empty; its values are its dimensions.
-    pub empty: bool,
-    /// An attribute says that Octave keeps type and value of a variable in this group.
-    pub octave: bool,
-    /// An attribute says that this is a MATLAB object.
-    pub opaque: bool,
+    attributes: Vec<Attribute>,
+}
+
+/// A name with a value, at an object.
+#[derive(Debug)]
+struct Attribute {
+    name: Vec<u8>,
+    number: Option<Number>,
+    value: Vec<u8>,
 }
 
 impl Object {
@@ -282,6 +284,37 @@ impl Object {
     /// How its numbers are stored.
     pub fn number(&self) -> Number {
         self.number.unwrap_or(Number::Other("no element type"))
+    }
+
+    /// The bytes of an attribute's value; those of texts of any length are elsewhere, see [`Object::text`].
+    pub fn attribute(&self, name: &str) -> Option<&[u8]> {
+        self.named(name).map(|attribute| &attribute.value[..])
+    }
+
+    fn named(&self, name: &str) -> Option<&Attribute> {
+        self.attributes.iter().find(|attribute| attribute.name == name.as_bytes())
+    }
+
+    /// The text that an attribute is, wherever it lies; `None` if there is none of that name, or it is no text.
+    ///
+    /// # Errors
+    /// It is not where it should be, or takes more memory than the file warrants.
+    pub fn text<R: Read + Seek>(
+        &self,
+        raw: &mut Raw<R>,
+        name: &str,
+        budget: &mut Budget,
+    ) -> Result<Option<String>, Fault> {
+        match self.named(name) {
+            Some(Attribute { number: Some(Number::Text(_)), value, .. }) => {
+                budget.take("a text", value.len(), 1)?;
+                Ok(Some(String::from_utf8_lossy(value).trim_end_matches('\0').to_owned()))
+            }
+            Some(Attribute { number: Some(Number::AnyText), value, .. }) => {
+                super::heap::text(raw, value, budget).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Read a header. Links are handed on, if anybody wants them.
@@ -407,8 +440,8 @@ impl Object {
             0x07 => self.external = true,
             0x08 => self.layout = Some(layout(&mut fields)?),
             0x0b => self.filters = filters(&mut fields)?,
-            // One that cannot be understood is none of those that matter.
-            0x0c if !shared => self.attribute(fields).unwrap_or_default(),
+            // One that cannot be understood is as good as none.
+            0x0c if !shared => self.take_attribute(fields).unwrap_or_default(),
             0x11 => {
                 let (tree, heap) = (fields.address()?, fields.address()?);
                 self.symbol_table = Some(tree.zip(heap).ok_or_else(|| damaged("a group without names"))?);
@@ -420,29 +453,22 @@ impl Object {
 }
 
 impl Object {
-    /// Take an attribute down, if it is one of those that matter.
-    fn attribute(&mut self, mut fields: Fields<'_>) -> io::Result<()> {
+    /// Take an attribute down.
+    fn take_attribute(&mut self, mut fields: Fields<'_>) -> io::Result<()> {
         let version = fields.u8()?;
-        fields.skip(1)?;
+        // Of the flags the first says that the type is another object.
+        let named_type = fields.u8()? & 1 != 0;
         let sizes = [fields.u16()?, fields.u16()?, fields.u16()?].map(usize::from);
         fields.skip(if version == 3 { 1 } else { 0 })?;
         // Version 1 fills up each part.
         let room = |size: usize| if version == 1 { size.next_multiple_of(8) } else { size };
         let name = fields.take(room(sizes[0]))?;
-        fields.skip(room(sizes[1]))?;
+        let name = name.split(|&byte| byte == 0).next().unwrap_or_default().to_vec();
+        let mut kind = fields.part(room(sizes[1]))?;
         fields.skip(room(sizes[2]))?;
-        let value = fields.take(fields.left())?;
-        let set = value.iter().any(|&byte| byte != 0);
-        match name.split(|&byte| byte == 0).next().unwrap_or_default() {
-            b"MATLAB_class" => {
-                let text = String::from_utf8_lossy(value.get(..64).unwrap_or(value));
-                self.class = Some(text.trim_end_matches(['\0', ' ']).to_owned());
-            }
-            b"MATLAB_empty" | b"OCTAVE_EMPTY_MATRIX" => self.empty = set,
-            b"OCTAVE_NEW_FORMAT" => self.octave = set,
-            b"MATLAB_object_decode" => self.opaque = set,
-            _ => {}
-        }
+        let value = fields.take(fields.left())?.to_vec();
+        let number = if named_type { None } else { number(&mut kind).ok() };
+        self.attributes.push(Attribute { name, number, value });
         Ok(())
     }
 }

@@ -101,6 +101,11 @@ impl<'a> Fields<'a> {
         Ok(taken)
     }
 
+    /// The next `count` bytes as fields of their own.
+    pub fn part(&mut self, count: usize) -> io::Result<Self> {
+        Ok(Self { rest: self.take(count)?, sizes: self.sizes })
+    }
+
     /// The next byte, which stays.
     pub fn peek(&self) -> Option<u8> {
         self.rest.first().copied()

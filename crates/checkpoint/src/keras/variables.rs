@@ -1,0 +1,206 @@
+//! The variables of a model's layers, where the versions of Keras put them.
+
+use std::io::{Read, Seek};
+
+use escape_files::hdf5::{self, Dataset, Number, Object, Raw};
+use escape_files::text::{dims as spoken, shown};
+
+use super::config::{Item, called};
+use super::of_hdf5;
+use crate::budget::Budget;
+use crate::error::Fault;
+
+/// Groups within each other, at most: three in files of any version.
+const DEEPEST: usize = 8;
+/// Members of a layer's groups, at most: a dozen in files of any version.
+const MOST: usize = 256;
+
+/// Where variables are.
+pub(super) enum Place {
+    /// Under the layer's name, by their own; this is the group of all layers.
+    Named(u64),
+    /// Under the layer's class, by number; this is the group of all layers.
+    Numbered(u64),
+}
+
+/// The variables of a file.
+pub(super) struct Variables<'a, R> {
+    pub raw: &'a mut Raw<R>,
+    pub place: Place,
+}
+
+/// Names and addresses of a group's members.
+pub(super) fn members<R: Read + Seek>(raw: &mut Raw<R>, group: u64) -> Result<Vec<(String, u64)>, Fault> {
+    let mut all = Vec::new();
+    hdf5::members(raw, group, &mut |name, address| {
+        all.push((String::from_utf8_lossy(name).into_owned(), address));
+        Ok(())
+    })
+    .map_err(of_hdf5("a group of it"))?;
+    Ok(all)
+}
+
+/// The address of a group's member.
+fn member<R: Read + Seek>(raw: &mut Raw<R>, group: u64, name: &str) -> Result<Option<u64>, Fault> {
+    let mut found = None;
+    hdf5::members(raw, group, &mut |other, address| {
+        if other == name.as_bytes() {
+            found = Some(address);
+        }
+        Ok(())
+    })
+    .map_err(of_hdf5("a group of it"))?;
+    Ok(found)
+}
+
+impl Place {
+    /// Of an `.h5` file.
+    pub fn named<R: Read + Seek>(raw: &mut Raw<R>, root: u64) -> Result<Self, Fault> {
+        let group = member(raw, root, "model_weights")?;
+        group.map(Self::Named).ok_or_else(|| Fault::damaged("expected a group model_weights, got none"))
+    }
+
+    /// Of the weights in a `.keras` file.
+    pub fn numbered<R: Read + Seek>(raw: &mut Raw<R>, root: u64) -> Result<Self, Fault> {
+        for name in ["layers", "_layer_checkpoint_dependencies"] {
+            if let Some(group) = member(raw, root, name)? {
+                return Ok(Self::Numbered(group));
+            }
+        }
+        Err(Fault::damaged("expected a group layers among the weights, got none"))
+    }
+}
+
+impl<R: Read + Seek> Variables<'_, R> {
+    /// A variable of a layer by its name, and by its number among those that the layer has: as float32, of a shape that it must
+    /// have.
+    pub fn read(
+        &mut self,
+        item: &Item,
+        (name, number): (&str, usize),
+        shape: &[usize],
+        budget: &mut Budget,
+    ) -> Result<Vec<f32>, Fault> {
+        let what = format!("{}: its {name}", called(item));
+        let missing = || Fault::damaged(format!("{what} is missing"));
+        let address = match self.place {
+            Place::Named(group) => self.named(group, &item.name, name)?,
+            Place::Numbered(group) => {
+                let class = match item.ordinal {
+                    0 => snake(&item.class),
+                    n => format!("{}_{n}", snake(&item.class)),
+                };
+                self.path(group, [&class, "vars", &number.to_string()].into_iter())?
+            }
+        };
+        let object = Object::read(self.raw, address.ok_or_else(missing)?, None).map_err(of_hdf5(&what))?;
+        let Number::Plain(element) = object.number() else {
+            return Err(Fault::unsupported(format!("{what} holds no plain numbers")));
+        };
+        if !element.0.is_float() {
+            return Err(Fault::unsupported(format!(
+                "{what} holds whole numbers, as a quantised layer does; save the model before it was quantised"
+            )));
+        }
+        let dataset = Dataset::new(object, element.0.bytes()).map_err(of_hdf5(&what))?;
+        if !dataset.dims.iter().copied().eq(shape.iter().map(|&n| n as u64)) {
+            let shape: Vec<u64> = shape.iter().map(|&n| n as u64).collect();
+            return Err(Fault::damaged(format!(
+                "{what}: the configuration asks for {}, the file has {}",
+                spoken(&shape),
+                spoken(&dataset.dims)
+            )));
+        }
+        let count: usize = shape.iter().product();
+        budget.take(&what, count, size_of::<f32>())?;
+        let mut values = Vec::new();
+        values.try_reserve_exact(count).map_err(|_| Fault::TooLarge(format!("no memory for {what}")))?;
+        values.resize(count, 0.0f32);
+        dataset
+            .read(self.raw, element, budget, &mut |start, run| {
+                for (place, &value) in values[start..].iter_mut().zip(run) {
+                    *place = value as f32;
+                }
+            })
+            .map_err(of_hdf5(&what))?;
+        Ok(values)
+    }
+
+    /// Follows a path of groups.
+    fn path<'n>(&mut self, group: u64, names: impl Iterator<Item = &'n str>) -> Result<Option<u64>, Fault> {
+        let mut at = group;
+        for name in names {
+            match member(self.raw, at, name)? {
+                Some(address) => at = address,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(at))
+    }
+
+    /// The data set of a name within the groups of a layer, in which versions differ.
+    fn named(&mut self, group: u64, layer: &str, name: &str) -> Result<Option<u64>, Fault> {
+        let Some(layer_group) = self.path(group, layer.split('/'))? else { return Ok(None) };
+        let mut open = vec![(layer_group, 0)];
+        let (mut found, mut seen) = (None, 0);
+        while let Some((group, depth)) = open.pop() {
+            for (member, address) in members(self.raw, group)? {
+                seen += 1;
+                if seen > MOST {
+                    return Err(Fault::unsupported(format!(
+                        "layer '{}' has more than {MOST} variables",
+                        shown(layer)
+                    )));
+                }
+                if Object::read(self.raw, address, None).map_err(of_hdf5("a group of it"))?.is_group() {
+                    if depth < DEEPEST {
+                        open.push((address, depth + 1));
+                    }
+                } else if member.split(':').next() == Some(name) && found.replace(address).is_some() {
+                    return Err(Fault::damaged(format!(
+                        "layer '{}' has two variables '{name}'",
+                        shown(layer)
+                    )));
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// A class's name as Keras makes names of layers of it: `MaxPooling2D` is `max_pooling2d`.
+fn snake(class: &str) -> String {
+    let letters: Vec<char> = class.chars().filter(|c| c.is_alphanumeric() || *c == '_').collect();
+    let mut out = String::new();
+    for (i, &c) in letters.iter().enumerate() {
+        let before = i.checked_sub(1).map(|i| letters[i]);
+        let word = c.is_ascii_uppercase()
+            && before.is_some_and(|before| {
+                before.is_ascii_lowercase() || letters.get(i + 1).is_some_and(char::is_ascii_lowercase)
+            });
+        if word && before != Some('_') {
+            out.push('_');
+        }
+        out.extend(c.to_lowercase());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_classes() {
+        for (class, name) in [
+            ("Conv2D", "conv2d"),
+            ("DepthwiseConv2D", "depthwise_conv2d"),
+            ("BatchNormalization", "batch_normalization"),
+            ("Dense", "dense"),
+            ("ReLU", "re_lu"),
+            ("MaxPooling2D", "max_pooling2d"),
+        ] {
+            assert_eq!(snake(class), name);
+        }
+    }
+}
