@@ -19,7 +19,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ann::new(Family::published(Architecture::Modified).network(CONTACTS, SAMPLES)?, 1, Device::Cpu)?;
     let mut layers = Vec::new();
     for (stage, (_, weight)) in ann.network().stages()?.into_iter().zip(ann.parameters()) {
-        layers.push(SpikingLayer::new(stage, to_vec(weight)?, Vec::new(), Neuron::new(0.05, 1.0)?));
+        layers.push(SpikingLayer {
+            shape: stage,
+            weights: to_vec(weight)?,
+            bias: Vec::new(),
+            neuron: Neuron::new(0.05, 1.0)?,
+        });
     }
     let network = SpikingNetwork { rules: Rules::DEFAULT, network: ann.network().clone(), layers };
 

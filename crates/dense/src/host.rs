@@ -5,18 +5,16 @@ use escape_model::ModelError;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
-use crate::scan::{Scan, Tally};
+use crate::scan::{Currents, Potential, Scan, Tally};
 use escape_snn_core::engine::Spike;
-use escape_snn_core::neuron::{count_nonzero, step_all, weigh_nonzero};
+use escape_snn_core::neuron::{count_nonzero, weigh_nonzero};
 
 /// The values of a contiguous float32 tensor on the CPU.
 ///
 /// # Errors
 /// The tensor is of another kind, elsewhere, or not contiguous.
 pub fn slice(tensor: &Tensor) -> Result<&[f32], ModelError> {
-    check(tensor)?;
-    // SAFETY: checked above; the tensor outlives the borrow and nobody writes it meanwhile.
-    Ok(unsafe { std::slice::from_raw_parts(tensor.data_ptr() as *const f32, tensor.numel()) })
+    slice_of(tensor, Kind::Float)
 }
 
 /// As [`slice()`], for writing. The caller must hold the only handle in use on this storage.
@@ -24,17 +22,27 @@ pub fn slice(tensor: &Tensor) -> Result<&[f32], ModelError> {
 /// # Errors
 /// It is not a contiguous float32 tensor on the CPU.
 pub fn slice_mut(tensor: &mut Tensor) -> Result<&mut [f32], ModelError> {
-    check(tensor)?;
+    check(tensor, Kind::Float)?;
     // SAFETY: checked above; by contract no other handle reads or writes the storage during the borrow.
     Ok(unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr() as *mut f32, tensor.numel()) })
 }
 
-fn check(tensor: &Tensor) -> Result<(), ModelError> {
-    let fits = tensor.f_kind()? == Kind::Float && tensor.device() == Device::Cpu && tensor.is_contiguous();
+/// As [`slice()`], of a kind with which `T` goes.
+pub(crate) fn slice_of<T: tch::kind::Element>(tensor: &Tensor, kind: Kind) -> Result<&[T], ModelError> {
+    check(tensor, kind)?;
+    if T::KIND != kind {
+        return Err(ModelError::Data(format!("expected values of {:?}, got {kind:?}", T::KIND)));
+    }
+    // SAFETY: checked above; the tensor outlives the borrow and nobody writes it meanwhile.
+    Ok(unsafe { std::slice::from_raw_parts(tensor.data_ptr() as *const T, tensor.numel()) })
+}
+
+fn check(tensor: &Tensor, kind: Kind) -> Result<(), ModelError> {
+    let fits = tensor.f_kind()? == kind && tensor.device() == Device::Cpu && tensor.is_contiguous();
     if fits && tensor.numel() > 0 {
         Ok(())
     } else {
-        Err(ModelError::Data(format!("expected a contiguous float32 CPU tensor, got {tensor:?}")))
+        Err(ModelError::Data(format!("expected a contiguous CPU tensor of {kind:?}, got {tensor:?}")))
     }
 }
 
@@ -42,15 +50,15 @@ impl Scan<'_> {
     /// Runs the block on the host: membrane potentials B x C x H x W (and as many counts of spikes, where a pooling over maxima
     /// asks for them), currents of B x T frames (B if constant), into
     /// frames B x T x C x padded plane.
-    pub(crate) fn on_host(
+    pub(crate) fn on_host<U: Potential>(
         &self,
-        u: &mut [f32],
+        u: &mut [U],
         fired: &mut [f32],
         current: &Tensor,
         frames: &Tensor,
     ) -> Result<Tally, ModelError> {
         let current = current.f_contiguous()?;
-        let current = slice(&current)?;
+        let current = Currents::of(&current)?;
         let mut frames = frames.shallow_clone();
         let frames = slice_mut(&mut frames)?;
         let neurons = self.channels * self.plane.neurons();
@@ -65,10 +73,10 @@ impl Scan<'_> {
             .par_chunks_mut(neurons)
             .zip(counts.par_iter_mut())
             .zip(frames.par_chunks_mut(frame * self.steps))
-            .zip(current.par_chunks(per_recording))
             .enumerate()
             // Only the first recording's spikes are asked for.
-            .map(|(b, (((u, fired), frames), current))| {
+            .map(|(b, ((u, fired), frames))| {
+                let current = current.part(b * per_recording, per_recording);
                 self.recording(u, fired, current, frames, self.record.filter(|_| b == 0))
             })
             .collect();
@@ -82,11 +90,11 @@ impl Scan<'_> {
     }
 
     /// One recording's neurons.
-    fn recording(
+    fn recording<U: Potential>(
         &self,
-        u: &mut [f32],
+        u: &mut [U],
         fired: &mut [f32],
-        current: &[f32],
+        current: Currents<'_>,
         frames: &mut [f32],
         record: Option<(usize, usize)>,
     ) -> Tally {
@@ -97,7 +105,7 @@ impl Scan<'_> {
         for (c, u) in u.chunks_exact_mut(size).enumerate() {
             for t in 0..self.steps {
                 let start = if self.constant_current { 0 } else { t * neurons } + c * size;
-                step_all(self.dynamics, u, &current[start..start + size], &mut spikes);
+                U::step(self, c, u, current.part(start, size), &mut spikes);
                 let out = &mut frames[(t * self.channels + c) * padded..][..padded];
                 let counts = if fired.is_empty() { &mut [][..] } else { &mut fired[c * size..][..size] };
                 self.plane.pool_into(&spikes, counts, out);

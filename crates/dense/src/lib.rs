@@ -18,7 +18,10 @@ use escape_model::ann::{convolve, convolve_padded, to_tensor};
 use escape_network::stage::{Op, Stage};
 use escape_snn_core::encode::{Encoder, Encoding};
 use escape_snn_core::engine::{Batch, Engine, Observer, Outcome};
+use escape_snn_core::integer::{IntegerLayer, IntegerNetwork};
 use escape_snn_core::network::{SpikingLayer, SpikingNetwork};
+use escape_snn_core::neuron::Plane;
+use escape_snn_core::rules::Arithmetic;
 use tch::{Device, Kind, Tensor};
 
 use pass::Pass;
@@ -29,6 +32,8 @@ pub use host::{slice, slice_mut};
 #[derive(Debug)]
 pub struct Dense {
     network: SpikingNetwork,
+    /// The same in whole numbers, if its rules ask for them.
+    integer: Option<IntegerNetwork>,
     encoding: Encoding,
     device: Device,
     synapses: Vec<Synapses>,
@@ -47,13 +52,24 @@ impl Dense {
     /// Prepares a network for input of one kind.
     ///
     /// # Errors
-    /// libtorch could not place the weights on the device.
-    pub fn new(mut network: SpikingNetwork, encoding: Encoding, device: Device) -> Result<Self, ModelError> {
-        network.round_to_grid(encoding);
-        let synapses = network.layers.iter().map(|l| Synapses::new(l, device)).collect::<Result<_, _>>()?;
+    /// Its sums may be too large for whole numbers, or libtorch could not place the weights on the device.
+    pub fn new(network: SpikingNetwork, encoding: Encoding, device: Device) -> Result<Self, ModelError> {
+        let integer = match network.rules.arithmetic {
+            Arithmetic::Float32 => None,
+            Arithmetic::Integer(_) => Some(
+                IntegerNetwork::new(&network, encoding).map_err(|why| ModelError::Data(why.to_string()))?,
+            ),
+        };
+        let synapses = match &integer {
+            None => network.layers.iter().map(|l| Synapses::new(l, device)).collect::<Result<_, _>>()?,
+            Some(integer) => {
+                integer.layers.iter().map(|l| Synapses::whole(l, device)).collect::<Result<_, _>>()?
+            }
+        };
         let fan_out = network.layers.iter().map(|l| l.shape.fan_out()).collect();
         Ok(Self {
             network,
+            integer,
             encoding,
             device,
             synapses,
@@ -63,13 +79,27 @@ impl Dense {
         })
     }
 
+    /// The network in whole numbers, if that is what it computes in.
+    pub fn integer(&self) -> Option<&IntegerNetwork> {
+        self.integer.as_ref()
+    }
+
+    /// See [`SpikingNetwork::planes`].
+    fn planes(&self, layer: usize) -> (usize, Plane) {
+        match &self.integer {
+            Some(integer) => integer.planes(layer),
+            None => self.network.planes(layer),
+        }
+    }
+
     /// The kind of input it was prepared for.
     pub fn encoding(&self) -> Encoding {
         self.encoding
     }
 
     /// Runs the layers below `layer` for `steps` steps and shows `look` the synaptic currents of `layer`, block by
-    /// block: what a conversion takes the layer's threshold from. Blocks are B x T frames.
+    /// block: what a conversion takes the layer's threshold from. Blocks are B x T frames; of a network in whole numbers
+    /// they are in its own units.
     ///
     /// # Errors
     /// Of libtorch, or of `look`.
@@ -94,7 +124,7 @@ impl Dense {
     fn block_steps(&self, batch: usize, constant_input: bool) -> usize {
         let values: usize = (0..self.network.layers.len())
             .map(|k| {
-                let (channels, plane) = self.network.planes(k);
+                let (channels, plane) = self.planes(k);
                 let currents = if k == 0 && constant_input { 0 } else { plane.neurons() };
                 channels * (currents + plane.padded_len())
             })
@@ -111,7 +141,8 @@ impl Engine for Dense {
     }
 
     /// # Errors
-    /// Of libtorch; [`ModelError::Interrupted`] if the observer stopped the run.
+    /// So many steps may be too many for whole numbers; of libtorch; [`ModelError::Interrupted`] if the observer stopped the
+    /// run.
     fn run(
         &self,
         batch: Batch<'_>,
@@ -120,6 +151,9 @@ impl Engine for Dense {
         observer: &mut dyn Observer,
     ) -> Result<Outcome, ModelError> {
         let readout = self.network.layers.len() - 1;
+        if let Some(integer) = &self.integer {
+            integer.check_steps(steps).map_err(|why| ModelError::Data(why.to_string()))?;
+        }
         let mut outcome = Outcome::empty(readout + 1, steps);
         let Some(mut pass) = Pass::new(self, batch, encoder, steps, readout)? else { return Ok(outcome) };
         while let Some(block) = pass.next_block() {
@@ -141,7 +175,12 @@ pub struct Synapses {
     pub weight: Tensor,
     /// The constant current of each output channel, where there is one.
     pub bias: Option<Tensor>,
+    /// In what the products are summed.
+    sums: Kind,
 }
+
+/// Whole numbers below this are float32 numbers, and so are their sums.
+const EXACT_IN_FLOAT32: i32 = 1 << 24;
 
 impl Synapses {
     /// Those of a layer.
@@ -150,39 +189,53 @@ impl Synapses {
     /// libtorch could not place them on the device.
     pub fn new(layer: &SpikingLayer, device: Device) -> Result<Self, ModelError> {
         let SpikingLayer { shape, weights, bias, .. } = layer;
+        Self::of(shape, weights, bias, Kind::Float, device)
+    }
+
+    /// Those of a layer in whole numbers, whose currents are whole numbers too: in float32 where every partial sum is one of
+    /// its numbers, else in float64.
+    fn whole(layer: &IntegerLayer, device: Device) -> Result<Self, ModelError> {
+        let weights: Vec<f32> = layer.weights.iter().map(|&w| f32::from(w)).collect();
+        // A bias is part of every sum, and no larger than float32 takes where the sums are in it.
+        let bias: Vec<f32> = layer.bias.iter().map(|&b| b as f32).collect();
+        let sums = if layer.largest_current < EXACT_IN_FLOAT32 { Kind::Float } else { Kind::Double };
+        let mut made = Self::of(&layer.shape, &weights, &bias, sums, device)?;
+        if sums == Kind::Double && !bias.is_empty() {
+            let exact: Vec<f64> = layer.bias.iter().map(|&b| f64::from(b)).collect();
+            made.bias = Some(Tensor::f_from_slice(&exact)?.f_to_device(device)?);
+        }
+        Ok(made)
+    }
+
+    fn of(
+        shape: &Stage,
+        weights: &[f32],
+        bias: &[f32],
+        sums: Kind,
+        device: Device,
+    ) -> Result<Self, ModelError> {
         let weight = to_tensor(weights, &shape.weight_shape(), device)?;
         let bias = (!bias.is_empty()).then(|| to_tensor(bias, &[bias.len()], device)).transpose()?;
-        Ok(Self { stage: shape.clone(), weight, bias })
+        let summed = |t: Tensor| if sums == Kind::Float { Ok(t) } else { t.f_to_kind(sums) };
+        let (weight, bias) = (summed(weight)?, bias.map(summed).transpose()?);
+        Ok(Self { stage: shape.clone(), weight, bias, sums })
     }
 
     /// Synaptic currents: N x C x H x W from frames N x C x H x W, or N x outputs. With `padded` the frames already carry the
-    /// zeros that the convolution's padding asks for.
+    /// zeros that the convolution's padding asks for. Float32; where whole numbers were summed in float64, as the nearest
+    /// that neurons can tell apart: themselves, as 32-bit whole numbers.
     ///
     /// # Errors
     /// Of libtorch: frames that do not fit the layer.
     pub fn current(&self, frames: &Tensor, padded: bool) -> Result<Tensor, ModelError> {
-        current(&self.stage, &self.weight, self.bias.as_ref(), frames, padded)
+        let double = self.sums == Kind::Double;
+        let frames = if double { frames.f_to_kind(Kind::Double)? } else { frames.shallow_clone() };
+        let (weight, bias) = (&self.weight, self.bias.as_ref());
+        let current = match self.stage.op {
+            Op::Conv(conv) if padded => convolve_padded(&conv, &frames, weight, bias)?,
+            Op::Conv(conv) => convolve(&conv, &frames, weight, bias)?,
+            Op::Linear => frames.f_flatten(1, -1)?.f_linear(weight, bias)?,
+        };
+        Ok(if double { current.f_to_kind(Kind::Int)? } else { current })
     }
-
-    /// As [`Synapses::current`], in float64.
-    fn exact_current(&self, frames: &Tensor) -> Result<Tensor, ModelError> {
-        let double = |t: &Tensor| t.f_to_kind(Kind::Double);
-        let bias = self.bias.as_ref().map(double).transpose()?;
-        current(&self.stage, &double(&self.weight)?, bias.as_ref(), &double(frames)?, false)
-    }
-}
-
-/// See [`Synapses::current`].
-fn current(
-    stage: &Stage,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    frames: &Tensor,
-    padded: bool,
-) -> Result<Tensor, ModelError> {
-    Ok(match stage.op {
-        Op::Conv(conv) if padded => convolve_padded(&conv, frames, weight, bias)?,
-        Op::Conv(conv) => convolve(&conv, frames, weight, bias)?,
-        Op::Linear => frames.f_flatten(1, -1)?.f_linear(weight, bias)?,
-    })
 }

@@ -9,13 +9,13 @@ use escape_model::ann::{to_tensor, to_vec};
 use escape_network::sequential::Shape;
 use escape_snn_core::encode::Encoder;
 use escape_snn_core::engine::{Batch, Observer, Outcome, Spike};
-use escape_snn_core::exact::round_recording;
+use escape_snn_core::integer::IntegerLayer;
 use escape_snn_core::neuron::{count_nonzero, published_readout_step, weigh_nonzero};
-use escape_snn_core::rules::{Readout, Sums};
+use escape_snn_core::rules::Readout;
 use tch::{Device, Kind, Tensor};
 
 use crate::Dense;
-use crate::scan::{Scan, Tally};
+use crate::scan::{Currents, Rule, Scan, Tally};
 
 /// What is carried from block to block.
 pub(crate) struct Pass<'a> {
@@ -29,7 +29,7 @@ pub(crate) struct Pass<'a> {
     /// Membrane potentials of the layers that are run.
     membranes: Vec<Membranes>,
     /// Those of the readout, on the host: it has a neuron for each class.
-    readout: Vec<f32>,
+    readout: ReadoutPotentials,
     /// Each layer's outgoing frames, with the zeros of the next layer's padding in place.
     frames: Vec<Tensor>,
     /// What the first layer receives where the recording itself is the input, at every step.
@@ -38,8 +38,15 @@ pub(crate) struct Pass<'a> {
 
 /// Membrane potentials of one layer, and how often each neuron fired where a pooling over maxima asks for it.
 enum Membranes {
-    Host { u: Vec<f32>, fired: Vec<f32> },
+    Real { u: Vec<f32>, fired: Vec<f32> },
+    Whole { u: Vec<i32>, fired: Vec<f32> },
     Device { u: Tensor, fired: Option<Tensor> },
+}
+
+/// The readout's potentials, B x K.
+enum ReadoutPotentials {
+    Real(Vec<f32>),
+    Whole(Vec<i32>),
 }
 
 /// Synaptic currents of one layer over one block.
@@ -67,8 +74,11 @@ impl<'a> Pass<'a> {
         let block = engine.block_steps(batch, constant.is_some());
         let membranes = (0..depth).map(|k| engine.initial_membranes(k, batch)).collect::<Result<_, _>>()?;
         let last = engine.network.layers.len() - 1;
-        let readout =
-            vec![engine.network.initial_potential(last); batch * engine.network.layers[last].shape.neurons()];
+        let neurons = batch * engine.network.layers[last].shape.neurons();
+        let readout = match &engine.integer {
+            None => ReadoutPotentials::Real(vec![engine.network.initial_potential(last); neurons]),
+            Some(_) => ReadoutPotentials::Whole(vec![0; neurons]),
+        };
         let frames = engine.frames(batch, block.min(steps))?;
         let done = 0;
         Ok(Some(Self { engine, recordings, batch, steps, done, block, membranes, readout, frames, constant }))
@@ -139,9 +149,9 @@ impl<'a> Pass<'a> {
         block: &Range<usize>,
         record: bool,
     ) -> Result<(Tensor, Tally), ModelError> {
-        let (channels, plane) = self.engine.network.planes(k);
+        let (channels, plane) = self.engine.planes(k);
         let scan = Scan {
-            dynamics: self.engine.network.dynamics(k),
+            rule: self.engine.rule(k),
             channels,
             plane,
             fan_out: &self.engine.fan_out[k + 1],
@@ -151,7 +161,12 @@ impl<'a> Pass<'a> {
             record: record.then_some((k, block.start)),
         };
         match &mut self.membranes[k] {
-            Membranes::Host { u, fired } => {
+            Membranes::Real { u, fired } => {
+                let frames = self.frames[k].f_narrow(0, 0, (self.batch * block.len()) as i64)?;
+                let tally = scan.on_host(u, fired, &current.frames, &frames)?;
+                Ok((frames, tally))
+            }
+            Membranes::Whole { u, fired } => {
                 let frames = self.frames[k].f_narrow(0, 0, (self.batch * block.len()) as i64)?;
                 let tally = scan.on_host(u, fired, &current.frames, &frames)?;
                 Ok((frames, tally))
@@ -169,30 +184,47 @@ impl<'a> Pass<'a> {
         observer: &mut dyn Observer,
     ) -> Result<(), ModelError> {
         let k = self.engine.network.layers.len() - 1;
-        let dynamics = self.engine.network.dynamics(k);
-        let classes = self.readout.len() / self.batch;
         // In a network of one layer the recording itself is the readout's input.
         let frames = if current.constant { 1 } else { block.len() };
-        let current = to_vec(&current.frames)?;
-        let (mut m, mut spikes) = (vec![0f32; classes], vec![0f32; classes]);
+        let current = current.frames.f_to_device(Device::Cpu)?.f_contiguous()?;
         let mut recorded = Vec::new();
-        for (i, t) in block.clone().enumerate() {
-            for b in 0..self.batch {
-                let u = &mut self.readout[b * classes..][..classes];
-                let current = &current[(b * frames + i.min(frames - 1)) * classes..][..classes];
-                match self.engine.network.rules.readout {
-                    Readout::Accumulate => u.iter_mut().zip(current).for_each(|(u, c)| *u += c),
-                    Readout::Spiking => {
-                        published_readout_step(dynamics, u, current, &mut m, &mut spikes);
-                        let fired = (0..classes).filter(|&n| spikes[n] > 0.0);
-                        outcome.spikes[k][t] += fired.clone().count() as u64;
-                        if b == 0 && observer.wants_spikes() {
-                            recorded.extend(fired.map(|neuron| Spike { layer: k, step: t, neuron }));
-                        }
+        match (&mut self.readout, &self.engine.integer) {
+            (ReadoutPotentials::Whole(potentials), Some(integer)) => {
+                let current = Currents::of(&current)?.whole();
+                let classes = potentials.len() / self.batch;
+                for i in 0..block.len() {
+                    for (b, u) in potentials.chunks_exact_mut(classes).enumerate() {
+                        let current = &current[(b * frames + i.min(frames - 1)) * classes..][..classes];
+                        u.iter_mut().zip(current).for_each(|(u, c)| *u += c);
                     }
+                    outcome.readout.extend(potentials.iter().map(|&u| integer.logit(u)));
                 }
             }
-            outcome.readout.extend_from_slice(&self.readout);
+            (ReadoutPotentials::Real(potentials), _) => {
+                let dynamics = self.engine.network.dynamics(k);
+                let current = to_vec(&current)?;
+                let classes = potentials.len() / self.batch;
+                let (mut m, mut spikes) = (vec![0f32; classes], vec![0f32; classes]);
+                for (i, t) in block.clone().enumerate() {
+                    for (b, u) in potentials.chunks_exact_mut(classes).enumerate() {
+                        let current = &current[(b * frames + i.min(frames - 1)) * classes..][..classes];
+                        match self.engine.network.rules.readout {
+                            Readout::Accumulate => u.iter_mut().zip(current).for_each(|(u, c)| *u += c),
+                            Readout::Spiking => {
+                                published_readout_step(dynamics, u, current, &mut m, &mut spikes);
+                                let fired = (0..classes).filter(|&n| spikes[n] > 0.0);
+                                outcome.spikes[k][t] += fired.clone().count() as u64;
+                                if b == 0 && observer.wants_spikes() {
+                                    recorded.extend(fired.map(|neuron| Spike { layer: k, step: t, neuron }));
+                                }
+                            }
+                        }
+                    }
+                    outcome.readout.extend_from_slice(potentials);
+                }
+            }
+            // Whole potentials belong to a network in whole numbers.
+            (ReadoutPotentials::Whole(_), None) => {}
         }
         observer.spikes(&recorded);
         Ok(())
@@ -208,7 +240,7 @@ impl Dense {
         }
         (0..self.network.layers.len() - 1)
             .map(|k| {
-                let (channels, plane) = self.network.planes(k);
+                let (channels, plane) = self.planes(k);
                 let (rows, columns) = plane.padded();
                 let shape = [batch * steps, channels, rows, columns].map(|n| n as i64);
                 Ok(Tensor::f_zeros(shape, (Kind::Float, Device::Cpu))?)
@@ -216,32 +248,59 @@ impl Dense {
             .collect()
     }
 
+    /// What a layer's neurons do in a step.
+    fn rule(&self, k: usize) -> Rule<'_> {
+        match &self.integer {
+            None => Rule::Real(self.network.dynamics(k)),
+            Some(integer) => {
+                let layer = &integer.layers[k];
+                Rule::Whole { thresholds: &layer.thresholds, decay: layer.decay }
+            }
+        }
+    }
+
     fn initial_membranes(&self, k: usize, batch: usize) -> Result<Membranes, ModelError> {
         let layer = &self.network.layers[k];
+        let (channels, plane) = self.planes(k);
         let start = self.network.initial_potential(k);
-        let (channels, plane) = self.network.planes(k);
+        // Potentials of one recording in whole numbers, row after row.
+        let whole = |layer: &IntegerLayer| -> Vec<i32> {
+            let rows = layer.thresholds.len();
+            let each = layer.shape.neurons() / rows;
+            (0..rows * each).map(|n| layer.initial_potential(n / each)).collect()
+        };
         if !self.tensor_neurons {
             let neurons = batch * layer.shape.neurons();
             let fired = vec![0.0; if plane.counts() { neurons } else { 0 }];
-            return Ok(Membranes::Host { u: vec![start; neurons], fired });
+            return Ok(match &self.integer {
+                None => Membranes::Real { u: vec![start; neurons], fired },
+                Some(integer) => Membranes::Whole { u: whole(&integer.layers[k]).repeat(batch), fired },
+            });
         }
         let shape = [batch, channels, plane.height, plane.width].map(|n| n as i64);
         let all = (Kind::Float, self.device);
         let fired = plane.counts().then(|| Tensor::f_zeros(shape, all)).transpose()?;
-        Ok(Membranes::Device { u: Tensor::f_full(shape, f64::from(start), all)?, fired })
+        let u = match &self.integer {
+            None => Tensor::f_full(shape, f64::from(start), all)?,
+            Some(integer) => Tensor::f_from_slice(&whole(&integer.layers[k]).repeat(batch))?
+                .f_view(shape)?
+                .f_to_device(self.device)?,
+        };
+        Ok(Membranes::Device { u, fired })
     }
 
     /// What the first layer receives from recordings that are themselves the input, once for all steps.
     fn constant_current(&self, x: &[f32], batch: usize) -> Result<Tensor, ModelError> {
         let shape = frames_of(batch, self.network.input());
-        if self.network.rules.sums == Sums::Rounded {
-            return self.current(0, &to_tensor(x, &shape, self.device)?, false);
-        }
-        // On a grid and in float64 the sum is exact, whatever its order.
-        let mut x = x.to_vec();
-        round_recording(&mut x);
-        let x = to_tensor(&x, &shape, self.device)?;
-        Ok(self.synapses[0].exact_current(&x)?.f_to_kind(Kind::Float)?)
+        let x = match &self.integer {
+            None => to_tensor(x, &shape, self.device)?,
+            Some(integer) => {
+                let whole = integer.precision.round_recording(x);
+                let whole: Vec<f32> = whole.into_iter().map(|v| v as f32).collect();
+                to_tensor(&whole, &shape, self.device)?
+            }
+        };
+        self.current(0, &x, false)
     }
 
     /// Synaptic currents of layer `k` from its input frames; those of a layer below come `padded` from the host.

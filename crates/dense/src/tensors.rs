@@ -6,10 +6,11 @@ use escape_model::ModelError;
 use escape_model::ann::to_vec;
 use escape_network::sequential::Pooling;
 use escape_snn_core::engine::Spike;
+use escape_snn_core::integer::NO_DECAY;
 use escape_snn_core::neuron::{Dynamics, Firing, Plane};
 use tch::{Device, Kind, Tensor};
 
-use crate::scan::{Scan, Tally};
+use crate::scan::{Rule, Scan, Tally};
 
 /// Neurons of one layer with their potentials, of any shape, on one device.
 #[derive(Debug)]
@@ -46,6 +47,63 @@ impl Neurons {
     }
 }
 
+/// Neurons of one layer in whole numbers, see [`escape_snn_core::integer`].
+#[derive(Debug)]
+struct WholeNeurons {
+    /// Of shapes that meet the potentials': a threshold for each channel, or for each neuron of a linear layer.
+    thresholds: Tensor,
+    decay: i32,
+}
+
+impl WholeNeurons {
+    fn new(thresholds: &[i32], decay: i32, channels: usize, device: Device) -> Result<Self, ModelError> {
+        let shape = if channels == 1 { [1, 1, 1, -1] } else { [1, -1, 1, 1] };
+        let thresholds = Tensor::f_from_slice(thresholds)?.f_view(shape)?.f_to_device(device)?;
+        Ok(Self { thresholds, decay })
+    }
+
+    /// One timestep: replaces the potentials `u`, returns the spikes.
+    fn step(&self, u: &mut Tensor, current: &Tensor) -> Result<Tensor, ModelError> {
+        let kept = match self.decay {
+            NO_DECAY => u.shallow_clone(),
+            decay => u
+                .f_to_kind(Kind::Int64)?
+                .f_mul_scalar(i64::from(decay))?
+                .f_floor_divide_scalar(i64::from(NO_DECAY))?
+                .f_to_kind(Kind::Int)?,
+        };
+        let integrated = kept.f_add(&current.f_to_kind(Kind::Int)?)?;
+        let fires = integrated.f_gt_tensor(&self.thresholds)?;
+        *u = integrated.f_sub(&fires.f_to_kind(Kind::Int)?.f_mul(&self.thresholds)?)?;
+        Ok(fires.f_to_kind(Kind::Float)?)
+    }
+}
+
+/// Neurons of either kind.
+enum AnyNeurons {
+    Real(Neurons),
+    Whole(WholeNeurons),
+}
+
+impl AnyNeurons {
+    fn new(scan: &Scan<'_>, device: Device) -> Result<Self, ModelError> {
+        Ok(match scan.rule {
+            Rule::Real(dynamics) => Self::Real(Neurons::new(dynamics, device)?),
+            Rule::Whole { thresholds, decay } => {
+                Self::Whole(WholeNeurons::new(thresholds, decay, scan.channels, device)?)
+            }
+        })
+    }
+
+    /// One timestep: replaces the potentials `u`, returns the spikes.
+    fn step(&self, u: &mut Tensor, current: &Tensor) -> Result<Tensor, ModelError> {
+        match self {
+            Self::Real(neurons) => Ok(neurons.step(u, current)?.1),
+            Self::Whole(neurons) => neurons.step(u, current),
+        }
+    }
+}
+
 impl Scan<'_> {
     /// Runs the block on the potentials' device: they are B x C x H x W, currents of B x T frames (B if constant);
     /// returns frames B x T x C x pooled plane.
@@ -57,12 +115,12 @@ impl Scan<'_> {
     ) -> Result<(Tensor, Tally), ModelError> {
         let [batch, steps, channels] = [self.batch, self.steps, self.channels].map(|n| n as i64);
         let (height, width) = (self.plane.height as i64, self.plane.width as i64);
-        let neurons = Neurons::new(self.dynamics, u.device())?;
+        let neurons = AnyNeurons::new(self, u.device())?;
         let current = current.f_view([batch, -1, channels, height, width])?;
         let mut trains = Vec::new();
         for t in 0..steps {
             let input = current.f_select(1, if self.constant_current { 0 } else { t })?;
-            trains.push(neurons.step(u, &input)?.1);
+            trains.push(neurons.step(u, &input)?);
         }
         let spikes = Tensor::f_stack(&trains, 1)?;
         let per_step = |totals: Tensor| -> Result<Vec<u64>, ModelError> {

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use escape_checkpoint::Checkpoint;
-use escape_dense::Dense;
+use escape_dense::{Dense, Synapses};
 use escape_model::ann::{Ann, to_vec};
 use escape_network::arch::Architecture;
 use escape_network::family::Family;
@@ -183,17 +183,13 @@ fn rates_approach_the_currents_they_stand_for() {
     let x = recordings(1);
     let steps = 64;
     let found = run(&engine, &x, 0, steps);
-    let ann = Ann::new(Family::published(Architecture::Modified).network(56, 100).unwrap(), 3, Device::Cpu)
-        .unwrap();
-    let input = tch::Tensor::from_slice(&x).view([1, 1, 56, 100]);
-    let mut current = Vec::new();
-    let look = |k: usize, a: &tch::Tensor| {
-        if k == 1 {
-            current = to_vec(a)?;
-        }
-        Ok(())
-    };
-    assert_eq!(ann.forward_with(&input, false, look).unwrap().size(), [1, 3]);
+    // The real numbers that its whole ones stand for.
+    let integer = engine.integer().unwrap();
+    let mut network = engine.network().clone();
+    integer.write_back(&mut network);
+    let input = tch::Tensor::from_slice(&integer.precision.rounded(&x)).view([1, 1, 56, 100]);
+    let current = Synapses::new(&network.layers[0], Device::Cpu).unwrap().current(&input, false).unwrap();
+    let current: Vec<f32> = to_vec(&current.relu()).unwrap();
     let theta = engine.network().layers[0].neuron.threshold();
     let mut counts = vec![0u32; current.len()];
     found.events.iter().filter(|e| e.layer == 0).for_each(|e| counts[e.neuron] += 1);

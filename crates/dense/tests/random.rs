@@ -8,23 +8,25 @@ use escape_network::sequential::{Conv2d, Pool, Pooling};
 use escape_network::stage::{Op, Stage};
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::engine::{Batch, Engine, Spike, SpikeRecorder};
+use escape_snn_core::integer::{IntegerLayer, IntegerNetwork, Precision};
 use escape_snn_core::network::{SpikingLayer, SpikingNetwork};
 use escape_snn_core::neuron::Neuron;
-use escape_snn_core::rules::Rules;
+use escape_snn_core::rules::{Arithmetic, Rules};
 use tch::Device;
 
 #[path = "../../../tests/random_networks/mod.rs"]
 mod networks;
 
 const NETWORKS: u64 = 250;
+const STEPS: usize = 7;
 
-/// Weighted sums of a stage, in float64: where every sum is exact, whatever its order.
-fn currents(layer: &SpikingLayer, input: &[f64]) -> Vec<f64> {
+/// Weighted sums of a stage.
+fn currents(layer: &IntegerLayer, input: &[i64]) -> Vec<i64> {
     let Stage { input: from, output: to, .. } = layer.shape;
-    let bias = |o: usize| layer.bias.get(o).map_or(0.0, |b| f64::from(*b));
-    let w = |i: usize| f64::from(layer.weights[i]);
+    let bias = |o: usize| layer.bias.get(o).map_or(0, |b| i64::from(*b));
+    let w = |i: usize| i64::from(layer.weights[i]);
     let Op::Conv(Conv2d { kernel, stride, padding, groups, .. }) = layer.shape.op else {
-        let row = |o: usize| (0..from.channels).map(|i| w(o * from.channels + i) * input[i]).sum::<f64>();
+        let row = |o: usize| (0..from.channels).map(|i| w(o * from.channels + i) * input[i]).sum::<i64>();
         return (0..to.channels).map(|o| row(o) + bias(o)).collect();
     };
     let (inputs, outputs) = (from.channels / groups, to.channels / groups);
@@ -50,7 +52,7 @@ fn currents(layer: &SpikingLayer, input: &[f64]) -> Vec<f64> {
 }
 
 /// What a stage's spikes are to the next one.
-fn pooled(layer: &SpikingLayer, spikes: &[f64], fired: &mut [f64]) -> Vec<f64> {
+fn pooled(layer: &IntegerLayer, spikes: &[i64], fired: &mut [i64]) -> Vec<i64> {
     let Stage { output: from, pooled: to, pool, .. } = layer.shape;
     let before = fired.to_vec();
     fired.iter_mut().zip(spikes).for_each(|(n, s)| *n += s);
@@ -67,44 +69,41 @@ fn pooled(layer: &SpikingLayer, spikes: &[f64], fired: &mut [f64]) -> Vec<f64> {
         };
         let window: Vec<usize> =
             (0..kernel.0).flat_map(|i| (0..kernel.1).map(move |j| (i, j))).filter_map(inside).collect();
+        let most = |counts: &[i64]| window.iter().map(|&at| counts[at]).max().unwrap_or(0);
         all.push(match pooling {
-            Pooling::Average { .. } => {
-                window.iter().map(|&at| spikes[at]).sum::<f64>() * f64::from(layer.share)
-            }
-            Pooling::Max => {
-                let most = |counts: &[f64]| window.iter().map(|&at| counts[at]).fold(0.0, f64::max);
-                most(fired) - most(&before)
-            }
+            Pooling::Average { .. } => window.iter().map(|&at| spikes[at]).sum(),
+            Pooling::Max => most(fired) - most(&before),
         });
     }
     all
 }
 
-/// Every spike of a recording, and the readout after the last step. Potentials are float32, as they are defined.
-fn simulate(network: &SpikingNetwork, x: &[f32], steps: usize) -> (Vec<Spike>, Vec<f32>) {
+/// Every spike of a recording, and the readout after the last step. No sum is too large for 64 bits, and none is checked
+/// against the bounds that the network has proven.
+fn simulate(network: &IntegerNetwork, input: &[Vec<i64>], steps: usize) -> (Vec<Spike>, Vec<f32>) {
     let last = network.layers.len() - 1;
-    let mut potentials: Vec<Vec<f32>> =
-        (0..=last).map(|k| vec![network.initial_potential(k); network.layers[k].shape.neurons()]).collect();
-    let mut fired: Vec<Vec<f64>> = potentials.iter().map(|u| vec![0.0; u.len()]).collect();
+    let per_row = |layer: &IntegerLayer| layer.shape.neurons() / layer.shape.output.channels;
+    let theta = |layer: &IntegerLayer, n: usize| i64::from(layer.thresholds[n / per_row(layer)]);
+    let half =
+        |layer: &IntegerLayer, n: usize| if layer.thresholds.is_empty() { 0 } else { theta(layer, n) / 2 };
+    let start = |layer: &IntegerLayer| (0..layer.shape.neurons()).map(|n| half(layer, n)).collect();
+    let mut potentials: Vec<Vec<i64>> = network.layers.iter().map(start).collect();
+    let mut fired: Vec<Vec<i64>> = potentials.iter().map(|u| vec![0; u.len()]).collect();
     let mut events = Vec::new();
-    // Recordings are rounded to multiples of 2^-24 before they are multiplied.
-    let recording: Vec<f64> =
-        x.iter().map(|v| (f64::from(*v) * 16_777_216.0).round() / 16_777_216.0).collect();
     for step in 0..steps {
-        let mut signal = recording.clone();
+        let mut signal = input[step % input.len()].clone();
         for (k, layer) in network.layers.iter().enumerate() {
             let current = currents(layer, &signal);
-            let neuron = layer.neuron;
             if k == last {
-                potentials[k].iter_mut().zip(&current).for_each(|(u, c)| *u += *c as f32);
+                potentials[k].iter_mut().zip(&current).for_each(|(u, c)| *u += c);
                 break;
             }
-            let mut spikes = vec![0.0; current.len()];
+            let mut spikes = vec![0; current.len()];
             for (n, (u, c)) in potentials[k].iter_mut().zip(&current).enumerate() {
-                *u = neuron.decay() * *u + *c as f32;
-                if *u / neuron.threshold() - 1.0 > 0.0 {
-                    *u -= neuron.threshold();
-                    spikes[n] = 1.0;
+                *u = (*u * i64::from(layer.decay)).div_euclid(1 << 15) + c;
+                if *u > theta(layer, n) {
+                    *u -= theta(layer, n);
+                    spikes[n] = 1;
                     events.push(Spike { layer: k, step, neuron: n });
                 }
             }
@@ -112,7 +111,8 @@ fn simulate(network: &SpikingNetwork, x: &[f32], steps: usize) -> (Vec<Spike>, V
         }
     }
     events.sort_unstable();
-    (events, potentials.pop().unwrap())
+    let unit = network.layers[last].units[0];
+    (events, potentials.pop().unwrap().into_iter().map(|u| (u as f64 * unit) as f32).collect())
 }
 
 fn spiking(index: u64) -> SpikingNetwork {
@@ -128,36 +128,60 @@ fn spiking(index: u64) -> SpikingNetwork {
         };
         let neuron =
             Neuron::new(0.3 + random.uniform() as f32, if index.is_multiple_of(3) { 0.9 } else { 1.0 });
-        SpikingLayer::new(stage, weights, bias, neuron.unwrap())
+        SpikingLayer { shape: stage, weights, bias, neuron: neuron.unwrap() }
     });
     let mut network = SpikingNetwork { rules: Rules::DEFAULT, network: described, layers: layers.collect() };
-    network.round_to_grid(Encoding::Direct);
+    // Weights of every number of bits, and input of as many as no potential overflows with.
+    for bits in (4..=[8, 10, 12, 16][index as usize / 7 % 4]).rev() {
+        let bits = Precision::new(2 + index as u32 % 7, bits).unwrap();
+        network.rules.arithmetic = Arithmetic::Integer(bits);
+        let whole = IntegerNetwork::new(&network, Encoding::Direct);
+        if whole.is_ok_and(|whole| whole.check_steps(STEPS).is_ok()) {
+            break;
+        }
+    }
     network
 }
 
 #[test]
 fn spikes_are_those_of_a_naive_simulator() {
-    let (mut spikes, mut maxima, mut sums) = (0, 0, 0);
+    let (mut spikes, mut maxima, mut averages, mut wide) = (0, 0, 0, 0);
     for index in 0..NETWORKS {
         let network = spiking(index);
-        let pools = network.layers.iter().filter_map(|l| Some((l.shape.pool?, l.share)));
-        for (pool, share) in pools {
-            maxima += usize::from(pool.pooling == Pooling::Max);
-            sums += usize::from(pool.pooling != Pooling::Max && pool.kernel != (1, 1) && share == 1.0);
+        let encoding = if index % 4 == 3 { Encoding::Poisson } else { Encoding::Direct };
+        let whole = IntegerNetwork::new(&network, encoding).unwrap();
+        for pool in network.layers.iter().filter_map(|l| l.shape.pool) {
+            *(if pool.pooling == Pooling::Max { &mut maxima } else { &mut averages }) += 1;
         }
+        wide += usize::from(whole.layers.iter().any(|l| l.largest_current >= 1 << 24));
         let size = network.input().count();
         let mut random = Stream::new(index, 4);
         let x: Vec<f32> = (0..2 * size).map(|_| (random.uniform() * 2.0 - 1.0) as f32).collect();
-        let steps = 7;
-        let want = simulate(&network, &x[..size], steps);
-        let second = simulate(&network, &x[size..], steps).1;
+        let steps = STEPS;
+        // The input of each recording, step by step where it changes.
+        let input = |n: usize| -> Vec<Vec<i64>> {
+            let x = &x[n * size..][..size];
+            match encoding {
+                Encoding::Direct => {
+                    let whole = whole.precision.round_recording(x);
+                    vec![whole.into_iter().map(i64::from).collect()]
+                }
+                Encoding::Poisson => {
+                    let spikes = network.rules.encoder(encoding, 5).encode(x, size, n, 0, steps);
+                    spikes.chunks(size).map(|step| step.iter().map(|&s| s as i64).collect()).collect()
+                }
+            }
+        };
+        let want = simulate(&whole, &input(0), steps);
+        let second = simulate(&whole, &input(1), steps).1;
         for tensors in [false, true] {
-            let mut engine = Dense::new(network.clone(), Encoding::Direct, Device::Cpu).unwrap();
+            let mut engine = Dense::new(network.clone(), encoding, Device::Cpu).unwrap();
+            assert_eq!(engine.integer(), Some(&whole));
             engine.tensor_neurons = tensors;
             // In blocks of a step as in one of all.
             for budget in [0, engine.budget] {
                 engine.budget = budget;
-                let mut encoder = network.rules.encoder(Encoding::Direct, 0);
+                let mut encoder = network.rules.encoder(encoding, 5);
                 let mut recorder = SpikeRecorder::default();
                 let found =
                     engine.run(Batch { x: &x, first: 0 }, &mut encoder, steps, &mut recorder).unwrap();
@@ -168,5 +192,8 @@ fn spikes_are_those_of_a_naive_simulator() {
         }
         spikes += want.0.len();
     }
-    assert!(spikes > 10_000 && maxima > 10 && sums > 10, "{spikes} spikes, {maxima} maxima, {sums} sums");
+    assert!(
+        spikes > 10_000 && maxima > 10 && averages > 10 && wide > 5,
+        "{spikes} spikes, {maxima} maxima, {averages} averages, {wide} with sums in float64"
+    );
 }

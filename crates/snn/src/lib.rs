@@ -5,7 +5,7 @@
 //! * [`neuron`]: what one neuron does in one timestep, and the same for a whole plane of them.
 //! * [`encode`]: from a recording to input spikes or currents. [`random`]: PyTorch's random numbers.
 //! * [`engine`]: what simulates a network. [`evaluate`](mod@evaluate): accuracy and activity over a set of recordings.
-//! * [`exact`]: weights on a grid on which every order of summation gives the same result.
+//! * [`integer`]: a network in whole numbers, whose spikes no engine, device or order of summation changes.
 //!
 //! ```
 #![doc = include_str!("../examples/neuron.rs")]
@@ -15,7 +15,7 @@ pub mod encode;
 pub mod engine;
 mod error;
 pub mod evaluate;
-pub mod exact;
+pub mod integer;
 pub mod network;
 pub mod neuron;
 pub mod random;

@@ -1,12 +1,10 @@
 //! The description of a spiking network: layers, weights, thresholds, leaks, rules. No tensors.
 
-use escape_network::sequential::{Padding, Pooling, Sequential, Shape};
+use escape_network::sequential::{Padding, Sequential, Shape};
 use escape_network::stage::{Op, Stage};
 
-use crate::encode::Encoding;
-use crate::exact::{ANALOG_BITS, SPIKE_BITS, round_rows};
 use crate::neuron::{Dynamics, Neuron, Plane};
-use crate::rules::{Rules, Sums};
+use crate::rules::Rules;
 
 /// One layer of synapses and the neurons behind them.
 #[derive(Clone, Debug)]
@@ -19,17 +17,6 @@ pub struct SpikingLayer {
     pub bias: Vec<f32>,
     /// The constants of its neurons; a readout that only accumulates makes no use of them.
     pub neuron: Neuron,
-    /// What a spike counts in the sum over a pooling window; its part of an average, unless that is folded into the next
-    /// layer's weights.
-    pub share: f32,
-}
-
-impl SpikingLayer {
-    /// A layer whose averages are averages.
-    pub fn new(shape: Stage, weights: Vec<f32>, bias: Vec<f32>, neuron: Neuron) -> Self {
-        let share = Plane::of(&shape, Padding::default()).share;
-        Self { shape, weights, bias, neuron, share }
-    }
 }
 
 /// A spiking network.
@@ -44,43 +31,6 @@ pub struct SpikingNetwork {
 }
 
 impl SpikingNetwork {
-    /// Puts every layer's weights on the grid on which sums are exact, where the rules ask for exact
-    /// sums. See [`crate::exact`]. The parts of an average over a number of neurons that is no power of two are on no grid;
-    /// such windows are summed up instead, and the next layer's weights divided.
-    pub fn round_to_grid(&mut self, encoding: Encoding) {
-        if self.rules.sums == Sums::Rounded {
-            return;
-        }
-        // The largest value that the layer below sends, what its values are multiples of, and what is yet to be divided by.
-        let (mut most, mut unit, mut divisor) = (1.0f32, 1.0f32, 1.0f32);
-        for (i, layer) in self.layers.iter_mut().enumerate() {
-            if divisor > 1.0 {
-                layer.weights.iter_mut().for_each(|w| *w /= divisor);
-            }
-            let row = layer.weights.len() / layer.shape.weight_shape()[0];
-            let bits = match (i, encoding) {
-                (0, Encoding::Direct) => ANALOG_BITS,
-                // Values are multiples of `unit` of up to `most`.
-                _ => SPIKE_BITS - (most / unit).log2().ceil() as i32,
-            };
-            round_rows(&mut layer.weights, &mut layer.bias, row, bits);
-            let window = match layer.shape.pool {
-                Some(pool) if matches!(pool.pooling, Pooling::Average { .. }) => {
-                    pool.kernel.0 * pool.kernel.1
-                }
-                _ => 1,
-            };
-            (most, unit, divisor) = if window.is_power_of_two() {
-                (1.0, 1.0 / window as f32, 1.0)
-            } else {
-                // Done before, the next layer's weights are divided already.
-                let divisor = if layer.share == 1.0 { 1.0 } else { window as f32 };
-                layer.share = 1.0;
-                (window as f32, 1.0, divisor)
-            };
-        }
-    }
-
     /// The recordings it takes; features in a row where the first layer is a linear one.
     pub fn input(&self) -> Shape {
         self.layers[0].shape.input
@@ -107,12 +57,12 @@ impl SpikingNetwork {
     /// How a layer's spikes reach the layer after it: channels, and each channel's plane. A linear layer
     /// is one row of neurons.
     pub fn planes(&self, layer: usize) -> (usize, Plane) {
-        let SpikingLayer { shape, share, .. } = &self.layers[layer];
+        let SpikingLayer { shape, .. } = &self.layers[layer];
         let channels = match shape.op {
             Op::Conv(_) => shape.output.channels,
             Op::Linear => 1,
         };
         let padding = self.layers.get(layer + 1).map_or(Padding::default(), |next| next.shape.padding());
-        (channels, Plane { share: *share, ..Plane::of(shape, padding) })
+        (channels, Plane::of(shape, padding))
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::encode::{Encoder, Encoding};
+use crate::integer::Precision;
 use crate::neuron::Firing;
 use crate::random::TorchGenerator;
 
@@ -22,8 +23,8 @@ pub struct Rules {
     pub encoding: Encoding,
     /// How Poisson input is drawn.
     pub poisson: Poisson,
-    /// What is done so that sums do not depend on their order.
-    pub sums: Sums,
+    /// In what numbers it computes.
+    pub arithmetic: Arithmetic,
     /// The value that the loss judges.
     pub loss_scale: LossScale,
 }
@@ -46,13 +47,13 @@ pub enum Poisson {
     Keyed,
 }
 
-/// What is done so that sums do not depend on their order.
+/// In what numbers a simulation computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sums {
-    /// Nothing: weights are as they are, and sums are rounded as PyTorch's are.
-    Rounded,
-    /// Weights and recordings are put on a grid on which float32 rounds no sum; see [`crate::exact`].
-    Exact,
+pub enum Arithmetic {
+    /// In float32, whose sums are rounded as PyTorch's are.
+    Float32,
+    /// In whole numbers, whose sums do not depend on their order; see [`crate::integer`].
+    Integer(Precision),
 }
 
 /// The value that cross-entropy judges, from the readout after some steps.
@@ -84,12 +85,12 @@ impl Rules {
         readout: Readout::Spiking,
         encoding: Encoding::Poisson,
         poisson: Poisson::Torch,
-        sums: Sums::Rounded,
+        arithmetic: Arithmetic::Float32,
         loss_scale: LossScale::One,
     };
 
     /// What a user who wants results should get: neurons fire within the step, potentials start at theta/2, which centres
-    /// the rounding error, the readout only sums, the recording is a constant current, sums do not depend on their order.
+    /// the rounding error, the readout only sums, the recording is a constant current, and everything is a whole number, so that sums do not depend on their order.
     pub const DEFAULT: Self = Self {
         preset: Preset::Default,
         firing: Firing::AfterInput,
@@ -97,7 +98,7 @@ impl Rules {
         readout: Readout::Accumulate,
         encoding: Encoding::Direct,
         poisson: Poisson::Keyed,
-        sums: Sums::Exact,
+        arithmetic: Arithmetic::Integer(Precision::DEFAULT),
         loss_scale: LossScale::Mean,
     };
 

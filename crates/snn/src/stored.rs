@@ -73,7 +73,7 @@ pub fn load(
             wrong(format!("{}: {error}; {again}", stage.name))
         })?;
         let (weight, bias) = (parameter(&stage, "weight"), parameter(&stage, "bias"));
-        layers.push(SpikingLayer::new(stage, weight, bias, neuron));
+        layers.push(SpikingLayer { shape: stage, weights: weight, bias, neuron });
     }
     let stored = |key: &str| checkpoint.extra.iter().find(|e| e.0 == key).and_then(|e| e.1.as_str());
     let stored_preset = stored(PRESET_KEY).map(str::parse).transpose().map_err(wrong)?;

@@ -13,7 +13,8 @@ use escape_checkpoint::{Checkpoint, Leak, Value, read};
 use escape_data::{ReadOptions, Recordings, Split, read_split};
 use escape_model::ann::to_vec;
 use escape_snn_core::encode::{Encoder, Encoding};
-use escape_snn_core::rules::Preset;
+use escape_snn_core::integer::{IntegerNetwork, Precision};
+use escape_snn_core::rules::{Arithmetic, Preset};
 use escape_snn_core::stored;
 use escape_stdb::bptt::{Gradients, Trainable};
 use escape_stdb::surrogate::Surrogate;
@@ -61,7 +62,9 @@ fn every_gradient_equals_autograd() {
         for surrogate in [linear, Surrogate::PUBLISHED_EXPONENTIAL] {
             let case = format!("{preset}-{}", surrogate.name());
             let want = read(&folder.join(format!("gradients-{case}.pth"))).unwrap();
-            let net = trainable(&folder, preset, surrogate, numbers(want.get("leak").unwrap()));
+            let mut net = trainable(&folder, preset, surrogate, numbers(want.get("leak").unwrap()));
+            // PyTorch computes with the weights as they are.
+            net.network.rules.arithmetic = Arithmetic::Float32;
             let got = gradients(&net, &data);
             let loss = want.get("loss").unwrap().as_f64().unwrap();
             assert!((got.loss - loss).abs() < 1e-5 * loss, "{case}: loss {} against {loss}", got.loss);
@@ -81,6 +84,29 @@ fn every_gradient_equals_autograd() {
             }
         }
     }
+}
+
+/// The gradient of a weight is that of what it is rounded to.
+#[test]
+fn gradients_go_through_the_rounding() {
+    let Some(folder) = parity::reference() else { return };
+    let (data, ..) = read_split(&folder.join("data.npz"), Split::Train, &ReadOptions::default()).unwrap();
+    let mut whole = trainable(&folder, Preset::Default, Surrogate::DEFAULT, vec![1.0; 5]);
+    let precision = Precision::new(4, 10).unwrap();
+    whole.network.rules.arithmetic = Arithmetic::Integer(precision);
+    let mut rounded = whole.network.clone();
+    IntegerNetwork::new(&whole.network, Encoding::Direct).unwrap().write_back(&mut rounded);
+    rounded.rules.arithmetic = Arithmetic::Float32;
+    let rounded = Trainable::new(rounded, Surrogate::DEFAULT, true, Device::Cpu).unwrap();
+    let got = gradients(&whole, &data);
+    let want = gradients(&rounded, &Recordings { x: precision.rounded(&data.x), ..data.clone() });
+    assert_eq!(got.loss, want.loss);
+    for (got, want) in got.weights.iter().zip(&want.weights) {
+        assert_eq!(to_vec(got).unwrap(), to_vec(want).unwrap());
+    }
+    // With 4 bits it matters.
+    whole.network.rules.arithmetic = Arithmetic::Float32;
+    assert!((gradients(&whole, &data).loss - got.loss).abs() > 1e-4);
 }
 
 #[test]

@@ -14,9 +14,11 @@ mod tensors;
 use escape_dense::Synapses;
 use escape_model::ModelError;
 use escape_model::ann::{to_tensor, to_vec};
-use escape_snn_core::encode::Encoder;
+use escape_snn_core::encode::{Encoder, Encoding};
+use escape_snn_core::integer::IntegerNetwork;
 use escape_snn_core::network::SpikingNetwork;
 use escape_snn_core::neuron::{Dynamics, Plane};
+use escape_snn_core::rules::Arithmetic;
 use tch::{Device, Tensor};
 
 use crate::scan::{Backward, NeuronGradients};
@@ -27,7 +29,9 @@ use crate::surrogate::Surrogate;
 pub struct Trainable {
     /// Shapes, rules, and the current constants of its neurons; its weights are those at the start.
     pub network: SpikingNetwork,
-    /// Weights and constant currents, in the order of the layers, on the training device.
+    /// Weights and constant currents, in the order of the layers, on the training device. In a network of whole numbers these
+    /// are what is learned; the forward pass sees what they are rounded to, and gradients go through the rounding as
+    /// if it were not there (the straight-through estimator of Bengio et al., arXiv 1308.3432, 2013).
     pub synapses: Vec<Synapses>,
     /// What stands in for a spike's derivative.
     pub surrogate: Surrogate,
@@ -124,12 +128,7 @@ impl Trainable {
                 layer.shape.name
             )));
         }
-        let mut synapses =
-            network.layers.iter().map(|l| Synapses::new(l, device)).collect::<Result<Vec<_>, _>>()?;
-        for Synapses { weight, bias, .. } in &mut synapses {
-            *weight = weight.set_requires_grad(true);
-            *bias = bias.as_ref().map(|bias| bias.set_requires_grad(true));
-        }
+        let synapses = learned(&network, device)?;
         Ok(Self {
             network,
             synapses,
@@ -164,6 +163,19 @@ impl Trainable {
         Ok(network)
     }
 
+    /// The synapses as whole numbers stand for them, where the rules ask for those.
+    fn rounded(&self, encoder: &Encoder) -> Result<Option<Vec<Synapses>>, ModelError> {
+        if self.network.rules.arithmetic == Arithmetic::Float32 {
+            return Ok(None);
+        }
+        let mut network = self.snapshot()?;
+        let encoding = if encoder.is_direct() { Encoding::Direct } else { Encoding::Poisson };
+        let whole =
+            IntegerNetwork::new(&network, encoding).map_err(|why| ModelError::Data(why.to_string()))?;
+        whole.write_back(&mut network);
+        learned(&network, self.device()).map(Some)
+    }
+
     /// Loss and gradients of a batch of recordings `x` (B x H x W) with classes `labels`, over `steps`
     /// steps. `indices` are the recordings' places in their file, which keyed encoders draw by.
     ///
@@ -179,6 +191,8 @@ impl Trainable {
     ) -> Result<Gradients, ModelError> {
         let shape = self.network.input();
         let pixels = shape.count();
+        let rounded = self.rounded(encoder)?;
+        let synapses = rounded.as_ref().unwrap_or(&self.synapses);
         // Drawn for the whole batch at once: the published generator runs over it step by step.
         let direct = encoder.is_direct();
         let input = match encoder {
@@ -189,6 +203,10 @@ impl Trainable {
             _ => encoder.encode(x, pixels, 0, 0, steps),
         };
         let per_recording = if direct { pixels } else { pixels * steps };
+        let input = match self.network.rules.arithmetic {
+            Arithmetic::Integer(precision) if direct => precision.rounded(&input),
+            _ => input,
+        };
         let frames_each = if direct { 1 } else { steps };
         let mut total: Option<Gradients> = None;
         let part = self.part_size(steps, direct);
@@ -196,7 +214,7 @@ impl Trainable {
             let batch = part_labels.len();
             let frames = [batch * frames_each, shape.channels, shape.height, shape.width];
             let frames = to_tensor(input, &frames, self.device())?;
-            let found = self.part(&frames, direct, part_labels, labels, steps)?;
+            let found = self.part(synapses, &frames, direct, (part_labels, labels), steps)?;
             total = Some(match total {
                 None => found,
                 Some(sum) => sum.plus(found)?,
@@ -221,26 +239,26 @@ impl Trainable {
     /// Loss and gradients of a part of the batch whose classes are `whole`.
     fn part(
         &self,
+        synapses: &[Synapses],
         input: &Tensor,
         constant_input: bool,
-        labels: &[i64],
-        whole: &[i64],
+        (labels, whole): (&[i64], &[i64]),
         steps: usize,
     ) -> Result<Gradients, ModelError> {
         let last = self.network.layers.len() - 1;
         let batch = labels.len();
         let mut kept = Vec::new();
         let mut frames: Option<Tensor> = None;
-        for k in 0..last {
+        for (k, layer) in synapses.iter().enumerate().take(last) {
             let source = frames.as_ref().unwrap_or(input);
             let padded = k > 0 && !self.tensor_neurons;
-            let current = self.synapses[k].current(source, padded)?.f_contiguous()?;
+            let current = layer.current(source, padded)?.f_contiguous()?;
             let next = self.kernels().forward(&self.neurons(k, batch, steps, constant_input), &current)?;
             kept.push(Kept { frames, current });
             frames = Some(next.set_requires_grad(true));
         }
         let source = frames.as_ref().unwrap_or(input);
-        let mut current = self.synapses[last].current(source, false)?;
+        let mut current = synapses[last].current(source, false)?;
         if last == 0 && constant_input {
             // The recording itself is the readout's input, at every step.
             current = current.f_repeat_interleave_self_int(steps as i64, 0, None)?;
@@ -254,7 +272,7 @@ impl Trainable {
         let mut neuron_parameters = vec![readout.neuron];
         let mut k = last;
         while let Some(Kept { frames, current }) = kept.pop() {
-            let Synapses { weight, bias, .. } = &self.synapses[k];
+            let Synapses { weight, bias, .. } = &synapses[k];
             let mut inputs = vec![weight];
             inputs.extend(bias);
             inputs.extend(frames.as_ref());
@@ -302,6 +320,17 @@ impl Trainable {
     }
 }
 
+/// A network's synapses on a device, for which gradients can be had.
+fn learned(network: &SpikingNetwork, device: Device) -> Result<Vec<Synapses>, ModelError> {
+    let mut synapses =
+        network.layers.iter().map(|l| Synapses::new(l, device)).collect::<Result<Vec<_>, _>>()?;
+    for Synapses { weight, bias, .. } in &mut synapses {
+        *weight = weight.set_requires_grad(true);
+        *bias = bias.as_ref().map(|bias| bias.set_requires_grad(true));
+    }
+    Ok(synapses)
+}
+
 impl Gradients {
     /// Sums two parts of one batch.
     fn plus(mut self, other: Self) -> Result<Self, ModelError> {
@@ -323,27 +352,29 @@ mod tests {
     use escape_model::ann::Ann;
     use escape_network::arch::Architecture;
     use escape_network::family::Family;
-    use escape_snn_core::encode::Encoding;
     use escape_snn_core::network::SpikingLayer;
     use escape_snn_core::neuron::Neuron;
-    use escape_snn_core::rules::Preset;
+    use escape_snn_core::rules::{Preset, Rules};
 
     /// An untrained network with thresholds low enough that every layer fires.
     fn trainable(preset: Preset) -> Trainable {
         let network = Family::published(Architecture::Modified).network(56, 100).unwrap();
         let stages = network.stages().unwrap();
         let ann = Ann::new(network, 3, Device::Cpu).unwrap();
+        // Weights and recordings in steps of a power of two: sums are exact and do not depend on the batch.
+        let exact = |w: f32| (w * 4096.0).round() / 4096.0;
         let layers = stages.into_iter().zip(ann.parameters()).map(|(stage, (_, weight))| {
-            let neuron = Neuron::new(0.05, 1.0).unwrap();
-            SpikingLayer::new(stage, to_vec(weight).unwrap(), Vec::new(), neuron)
+            let neuron = Neuron::new(0.0625, 1.0).unwrap();
+            SpikingLayer {
+                shape: stage,
+                weights: to_vec(weight).unwrap().into_iter().map(exact).collect(),
+                bias: Vec::new(),
+                neuron,
+            }
         });
-        let mut network = SpikingNetwork {
-            rules: preset.rules(),
-            network: ann.network().clone(),
-            layers: layers.collect(),
-        };
-        // Sums that do not depend on the batch: potentials would differ by rounding, and thresholds are small.
-        network.round_to_grid(Encoding::Direct);
+        let layers = layers.collect();
+        let rules = Rules { arithmetic: Arithmetic::Float32, ..preset.rules() };
+        let network = SpikingNetwork { rules, network: ann.network().clone(), layers };
         Trainable::new(network, Surrogate::DEFAULT, false, Device::Cpu).unwrap()
     }
 
@@ -375,7 +406,7 @@ mod tests {
     #[test]
     fn a_weighted_batch_is_the_weighted_mean_of_its_recordings() {
         let mut net = trainable(Preset::Default);
-        let x: Vec<f32> = (0..3 * 5600).map(|i| (i as f32 * 0.37).sin()).collect();
+        let x: Vec<f32> = (0..3 * 5600).map(|i| ((i as f32 * 0.37).sin() * 256.0).round() / 256.0).collect();
         let labels = [2i64, 0, 0];
         let weights = [0.5f32, 1.0, 2.5];
         let run = |net: &Trainable, which: std::ops::Range<usize>| {
