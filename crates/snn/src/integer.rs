@@ -54,6 +54,14 @@ impl Precision {
         Ok(Self { weight_bits, input_bits })
     }
 
+    /// The same with other numbers of bits, where any are given.
+    ///
+    /// # Errors
+    /// As [`Precision::new`].
+    pub fn with(self, Bits { weight, input }: Bits) -> Result<Self, String> {
+        Self::new(weight.unwrap_or(self.weight_bits), input.unwrap_or(self.input_bits))
+    }
+
     /// Bits of a weight.
     pub fn weight_bits(self) -> u32 {
         self.weight_bits
@@ -85,6 +93,22 @@ impl Precision {
     pub fn rounded(self, x: &[f32]) -> Vec<f32> {
         let most = f64::from(self.largest_input());
         self.round_recording(x).into_iter().map(|v| (f64::from(v) / most) as f32).collect()
+    }
+}
+
+/// Numbers of bits that were asked for; others are as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bits {
+    /// Of a weight.
+    pub weight: Option<u32>,
+    /// Of an input value.
+    pub input: Option<u32>,
+}
+
+impl Bits {
+    /// Whether none were.
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::encode::{Encoder, Encoding};
-use crate::integer::Precision;
+use crate::integer::{Bits, Precision};
 use crate::neuron::Firing;
 use crate::random::TorchGenerator;
 
@@ -111,6 +111,31 @@ impl Rules {
         }
     }
 
+    /// The same with other numbers of bits.
+    ///
+    /// # Errors
+    /// These rules compute in float32, or there are no such numbers; in words.
+    pub fn with_bits(self, bits: Bits) -> Result<Self, String> {
+        match self.arithmetic {
+            _ if bits.is_empty() => Ok(self),
+            Arithmetic::Float32 => Err(format!(
+                "the {} preset computes in float32; numbers of bits go with the default preset",
+                self.preset
+            )),
+            Arithmetic::Integer(precision) => {
+                Ok(Self { arithmetic: Arithmetic::Integer(precision.with(bits)?), ..self })
+            }
+        }
+    }
+
+    /// The precision of its whole numbers, if it computes in them.
+    pub fn precision(&self) -> Option<Precision> {
+        match self.arithmetic {
+            Arithmetic::Float32 => None,
+            Arithmetic::Integer(precision) => Some(precision),
+        }
+    }
+
     /// How many of `layers` layers have neurons that spike.
     pub fn firing_layers(&self, layers: usize) -> usize {
         match self.readout {
@@ -177,6 +202,20 @@ mod tests {
     fn the_loss_judges_potentials_or_their_mean() {
         assert_eq!(Rules::PUBLISHED.loss_scale.factor(28), 1.0);
         assert_eq!(Rules::DEFAULT.loss_scale.factor(4), 0.25);
+    }
+
+    #[test]
+    fn bits_go_with_whole_numbers() {
+        let bits = Bits { weight: Some(4), input: None };
+        let rules = Rules::DEFAULT.with_bits(bits).unwrap();
+        assert_eq!(rules.precision(), Precision::new(4, 10).ok());
+        assert!(
+            Rules::PUBLISHED.with_bits(bits).unwrap_err().contains("published preset computes in float32")
+        );
+        assert_eq!(Rules::PUBLISHED.with_bits(Bits::default()), Ok(Rules::PUBLISHED));
+        assert!(
+            Rules::DEFAULT.with_bits(Bits { weight: Some(9), input: None }).unwrap_err().contains("2 to 8")
+        );
     }
 
     #[test]

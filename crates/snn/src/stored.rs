@@ -7,6 +7,7 @@ use escape_network::stage::Stage;
 
 use crate::SnnError;
 use crate::encode::Encoding;
+use crate::integer::Bits;
 use crate::network::{SpikingLayer, SpikingNetwork};
 use crate::neuron::Neuron;
 use crate::rules::Preset;
@@ -22,10 +23,14 @@ pub struct Loaded {
     pub timesteps: Option<usize>,
     /// The preset that the file names, if it names one.
     pub stored_preset: Option<Preset>,
+    /// Whether the file says of how many bits its whole numbers are; those that an earlier version wrote do not.
+    pub stored_bits: bool,
 }
 
 /// Key of the preset in a checkpoint; the study's dictionary has none.
 pub const PRESET_KEY: &str = "preset";
+/// Keys of the bits of a weight and of an input value.
+pub const BITS_KEYS: [&str; 2] = ["weight_bits", "input_bits"];
 /// Key of the encoder.
 pub const ENCODER_KEY: &str = "encoder";
 
@@ -88,11 +93,22 @@ pub fn load(
         Some(t @ 1..=100_000) => Some(t as usize),
         Some(t) => return Err(wrong(format!("its number of timesteps is {t}, expected 1 to 100000"))),
     };
+    let number = |key: &str| {
+        let value = checkpoint.extra.iter().find(|e| e.0 == key).and_then(|e| e.1.as_i64());
+        value.map(|bits| u32::try_from(bits).unwrap_or(u32::MAX))
+    };
+    let [weight, input] = BITS_KEYS.map(number);
+    let rules = match preset.rules() {
+        rules if rules.precision().is_some() => rules.with_bits(Bits { weight, input }).map_err(wrong)?,
+        // A file of whole numbers may be simulated by rules of float32.
+        rules => rules,
+    };
     Ok(Loaded {
-        network: SpikingNetwork { rules: preset.rules(), network, layers },
+        network: SpikingNetwork { rules, network, layers },
         encoding,
         timesteps,
         stored_preset,
+        stored_bits: weight.is_some() && input.is_some(),
     })
 }
 
@@ -123,6 +139,10 @@ pub fn to_checkpoint(network: &SpikingNetwork, encoding: Encoding, timesteps: us
         ],
         ..Checkpoint::default()
     };
+    if let Some(precision) = network.rules.precision() {
+        let bits = [precision.weight_bits(), precision.input_bits()].map(|bits| Value::Int(bits.into()));
+        checkpoint.extra.extend(BITS_KEYS.map(str::to_owned).into_iter().zip(bits));
+    }
     describe(&mut checkpoint, &network.network);
     checkpoint
 }
@@ -175,6 +195,23 @@ mod tests {
         }
         // Asked for the other preset, its own encoder comes with it.
         assert_eq!(load(&saved, Some(Preset::Published)).unwrap().encoding, Encoding::Poisson);
+    }
+
+    #[test]
+    fn bits_are_kept_and_belong_to_whole_numbers() {
+        let mut network = load(&checkpoint(Architecture::Modified), None).unwrap().network;
+        let bits = Bits { weight: Some(5), input: Some(9) };
+        network.rules = network.rules.with_bits(bits).unwrap();
+        let mut saved = to_checkpoint(&network, Encoding::Direct, 4);
+        let back = load(&saved, None).unwrap();
+        assert_eq!((back.network.rules, back.stored_bits), (network.rules, true));
+        let published = load(&saved, Some(Preset::Published)).unwrap().network;
+        assert_eq!(published.rules, Preset::Published.rules());
+        // A file of before says nothing, one that says nonsense is refused.
+        saved.extra.retain(|entry| entry.0 != BITS_KEYS[0]);
+        assert!(!load(&saved, None).unwrap().stored_bits);
+        saved.extra.push((BITS_KEYS[0].into(), Value::Int(-3)));
+        assert!(load(&saved, None).unwrap_err().contains("bits of a weight"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use escape_model::optim::Rule;
 use escape_model::train::Balance;
 use escape_network::arch::Architecture;
 use escape_snn_core::encode::Encoding;
+use escape_snn_core::integer::Bits;
 use escape_snn_core::rules::{Preset, Readout};
 use escape_stdb::finetune::{Options, Schedule};
 use escape_stdb::surrogate::Surrogate;
@@ -22,7 +23,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_yaml::Value;
 
-use crate::conversion::Conversion;
+use crate::conversion::{Conversion, Wanted};
 use crate::defaults::{Defaults, OptimizerName, Route, ScheduleName, SurrogateName};
 use crate::folder::{A_NAME, names_a_file};
 use crate::session::usage;
@@ -257,6 +258,12 @@ pub struct Convert {
     /// Factor on the last layer's weights (published preset).
     #[serde(with = "optional_text", default, skip_serializing_if = "Option::is_none")]
     pub readout_gain: Option<Gain>,
+    /// Bits a weight (default preset).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits: Option<u32>,
+    /// Bits of an input value (default preset).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_bits: Option<u32>,
     /// What the input is.
     #[serde(with = "optional_text", default)]
     pub encoder: Option<Encoding>,
@@ -281,7 +288,9 @@ impl Convert {
             Route::Balancing => self.balance_timesteps,
             Route::Activations => Some(self.timesteps),
         };
-        Conversion::new(self.preset, self.method, steps, self.scale, self.readout_gain)
+        let bits = Bits { weight: self.bits, input: self.input_bits };
+        let wanted = Wanted { method: self.method, steps, readout_gain: self.readout_gain, bits };
+        Conversion::new(self.preset, self.scale, wanted)
     }
 }
 

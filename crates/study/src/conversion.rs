@@ -10,6 +10,7 @@ use escape_convert::readout::{Gain, amplify, is_swamped, softmax_drive};
 use escape_data::Recordings;
 use escape_model::ann::Ann;
 use escape_snn_core::encode::Encoding;
+use escape_snn_core::integer::Bits;
 use escape_snn_core::network::SpikingNetwork;
 use escape_snn_core::rules::{self, Preset};
 use escape_snn_core::stored;
@@ -49,18 +50,29 @@ pub struct Conversion {
     pub scale: f64,
     /// Factor on the last layer's weights.
     pub readout_gain: Option<Gain>,
+    /// Bits of whole numbers.
+    pub bits: Bits,
+}
+
+/// What was asked for of a conversion; what was not has defaults.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted {
+    /// Where thresholds come from.
+    pub method: Option<Method>,
+    /// T.
+    pub steps: Option<usize>,
+    /// Factor on the last layer's weights.
+    pub readout_gain: Option<Gain>,
+    /// Bits of whole numbers.
+    pub bits: Bits,
 }
 
 impl Conversion {
     /// # Errors
-    /// A scale that no threshold can have, or a gain for a readout that has no use for it.
-    pub fn new(
-        preset: Preset,
-        method: Option<Method>,
-        steps: Option<usize>,
-        scale: f64,
-        readout_gain: Option<Gain>,
-    ) -> Result<Self> {
+    /// A scale that no threshold can have, or a gain or numbers of bits for rules that have no use for them.
+    pub fn new(preset: Preset, scale: f64, wanted: Wanted) -> Result<Self> {
+        let Wanted { method, steps, readout_gain, bits } = wanted;
+        preset.rules().with_bits(bits).map_err(usage)?;
         if readout_gain.is_some() && preset.rules().readout == rules::Readout::Accumulate {
             return Err(usage(format!(
                 "readout gain: the {preset} preset's readout adds nothing to its input, so a gain changes nothing; \
@@ -81,7 +93,7 @@ impl Conversion {
             Route::Balancing => Method::Max,
             Route::Activations => Method::for_steps(steps),
         });
-        Ok(Self { preset, method, steps, scale, readout_gain })
+        Ok(Self { preset, method, steps, scale, readout_gain, bits })
     }
 
     /// Converts; scale and gain are multiplied into thresholds and weights.
@@ -117,6 +129,8 @@ impl Conversion {
                 Converted { network, readout: None, notes: Vec::new() }
             }
         };
+        let rules = &mut converted.network.rules;
+        *rules = rules.with_bits(self.bits).map_err(usage)?;
         for layer in &mut converted.network.layers {
             let threshold = (f64::from(layer.neuron.threshold()) * self.scale) as f32;
             layer.neuron = layer.neuron.with_threshold(threshold).map_err(|_| {

@@ -10,6 +10,7 @@ use escape_data::{Dataset, Note, Origin, ReadOptions, Recordings, Split};
 use escape_data::{are_recordings, holds_recordings};
 use escape_report::rows::Kind;
 use escape_snn_core::encode::Encoding;
+use escape_snn_core::integer::Bits;
 use escape_snn_core::network::SpikingNetwork;
 use escape_snn_core::rules::Preset;
 use escape_snn_core::stored::{self, Loaded};
@@ -138,6 +139,8 @@ pub struct Asked {
     pub timesteps: Option<usize>,
     /// The encoder.
     pub encoding: Option<Encoding>,
+    /// Bits of whole numbers.
+    pub bits: Bits,
 }
 
 /// A spiking network with everything that its simulation needs.
@@ -161,13 +164,23 @@ pub fn simulation(
     asked: Asked,
     recordings: &Recordings,
 ) -> Result<Simulation> {
-    let Loaded { network, encoding, timesteps, stored_preset } =
+    let Loaded { mut network, encoding, timesteps, stored_preset, stored_bits } =
         stored::load(checkpoint, path, asked.preset, recordings.contacts, recordings.samples)?;
     if let (Some(asked), Some(stored)) = (asked.preset, stored_preset)
         && asked != stored
     {
         session.note(format!(
             "note: {} was made for the {stored} preset and is simulated by the {asked} one",
+            path.display()
+        ));
+    }
+    network.rules = network.rules.with_bits(asked.bits).map_err(usage)?;
+    if let (Some(precision), Some(Preset::Default), false, true) =
+        (network.rules.precision(), stored_preset, stored_bits, asked.bits.is_empty())
+    {
+        session.note(format!(
+            "note: {} was made before this preset computed in whole numbers; it is simulated with {precision}, and its accuracy \
+             may differ a little from what was said of it (--bits and --input-bits choose others)",
             path.display()
         ));
     }

@@ -59,15 +59,15 @@ pub fn snn(
     moments.sort_unstable();
     moments.dedup();
     let longest = moments.last().copied().unwrap_or(steps);
-    let preset = description.rules.preset;
+    let rules = description.rules;
     let layers = description.layers.iter().map(|l| (l.shape.clone(), f64::from(l.neuron.decay()))).collect();
     let classes = names(&description.network);
     let engine = Dense::new(description, encoding, session.device()?)?;
-    let mut encoder = preset.rules().encoder(encoding, session.seed);
+    let mut encoder = rules.encoder(encoding, session.seed);
     let mut progress = session.progress(&format!("{network}, T up to {longest}"), recordings.len());
     let labelled = Labelled { x: &recordings.x, y: &recordings.y };
     let found = evaluate(&engine, labelled, &mut encoder, longest, batch_size, &mut |n| progress.part(n))?;
-    let simulated = Simulated { preset, encoding, steps, moments, layers, found };
+    let simulated = Simulated { rules, encoding, steps, moments, layers, found };
     Ok(Measured {
         network: network.to_owned(),
         classes,

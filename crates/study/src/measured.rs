@@ -8,7 +8,7 @@ use escape_network::stage::{Op, Stage};
 use escape_report::rows::{Activity, Confusion, Evaluation, Kind, LayerKind, Row, Step, read_csv};
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::evaluate;
-use escape_snn_core::rules::Preset;
+use escape_snn_core::rules::Rules;
 
 use crate::folder::write_csv;
 use crate::notes;
@@ -43,7 +43,7 @@ pub enum Findings {
 /// A spiking network's simulation over all recordings.
 pub struct Simulated {
     /// Its rules.
-    pub preset: Preset,
+    pub rules: Rules,
     /// What its input is.
     pub encoding: Encoding,
     /// T of the tables that are about one T: activity, steps and confusion.
@@ -88,7 +88,7 @@ impl Measured {
     /// A table cannot be read or written.
     pub fn write(&self, folder: &Path) -> Result<()> {
         if let Findings::Spiking(simulated) = &self.result {
-            let preset = simulated.preset.to_string();
+            let preset = simulated.rules.preset.to_string();
             put(folder, &simulated.activity(&self.network), |row: &Activity| {
                 (&row.network, &row.preset, row.timesteps) == (&self.network, &preset, simulated.steps as u32)
             })?;
@@ -104,7 +104,7 @@ impl Measured {
     /// What its numbers alone do not say.
     pub fn notes(&self) -> Vec<String> {
         let silent = self.simulated().and_then(|simulated| {
-            let firing = simulated.preset.rules().firing_layers(simulated.found.layers.len());
+            let firing = simulated.rules.firing_layers(simulated.found.layers.len());
             let spikes = simulated.found.layers[..firing].iter();
             let spikes = spikes.map(|l| (l.name.as_str(), l.spikes[..simulated.steps].iter().sum()));
             notes::on_silence(&self.network, spikes, simulated.samples())
@@ -131,7 +131,7 @@ impl Measured {
             Findings::Artificial { metrics, .. } => vec![row(None, metrics)],
             Findings::Spiking(simulated) => {
                 let at = |&t: &usize| Evaluation {
-                    preset: simulated.preset.to_string(),
+                    preset: simulated.rules.preset.to_string(),
                     encoder: simulated.encoding.to_string(),
                     ..row(Some(t), &simulated.found.by_step[t - 1])
                 };
@@ -177,7 +177,7 @@ impl Simulated {
         let mean = |counts: &[u64]| counts[..self.steps].iter().sum::<u64>() as f64 / self.samples() as f64;
         let row = |(k, ((shape, leak), did)): (usize, (&(Stage, f64), &evaluate::Activity))| Activity {
             network: network.to_owned(),
-            preset: self.preset.to_string(),
+            preset: self.rules.preset.to_string(),
             timesteps: self.steps as u32,
             samples: self.samples() as u64,
             layer: shape.name.clone(),

@@ -12,6 +12,7 @@ use escape_report::rows::{
     read_csv,
 };
 use escape_snn_core::encode::Encoding;
+use escape_snn_core::integer::Bits;
 use escape_snn_core::rules::Preset;
 use serde_json::{Map, Value, json};
 
@@ -57,7 +58,7 @@ impl<'a> Results<'a> {
     pub fn open(
         session: &'a Session,
         folder: &'a Path,
-        name: Option<&str>,
+        (name, bits): (Option<&str>, Bits),
         kind: Kind,
         checkpoint: &Path,
         (recordings, reading): (&Path, &ReadOptions),
@@ -66,7 +67,7 @@ impl<'a> Results<'a> {
         let network = match name {
             Some(name) if names_a_file(name) => name.to_owned(),
             Some(name) => return Err(usage(format!("--name {name}: {A_NAME}"))),
-            None => usual_name(checkpoint, kind),
+            None => usual_name(checkpoint, kind, bits),
         };
         if kind != Kind::Ann && is_baseline(&network) {
             return Err(usage(format!(
@@ -422,7 +423,7 @@ fn is_of_training(path: &Path) -> bool {
 }
 
 /// `ann` for an ANN; else the checkpoint's name, or that of its folder where a training named it.
-fn usual_name(checkpoint: &Path, kind: Kind) -> String {
+fn usual_name(checkpoint: &Path, kind: Kind, bits: Bits) -> String {
     if kind == Kind::Ann {
         return "ann".to_owned();
     }
@@ -431,7 +432,11 @@ fn usual_name(checkpoint: &Path, kind: Kind) -> String {
     let name = of_folder.or(checkpoint.file_stem()).unwrap_or_default().to_string_lossy();
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
     let name: String = name.trim_start_matches('.').chars().map(plain).collect();
-    if name.is_empty() { "snn".to_owned() } else { name }
+    let name = if name.is_empty() { "snn".to_owned() } else { name };
+    // In other numbers of bits than its own it is another network.
+    let part =
+        |letter: &str, bits: Option<u32>| bits.map(|bits| format!("-{letter}{bits}")).unwrap_or_default();
+    name + &part("w", bits.weight) + &part("i", bits.input)
 }
 
 #[cfg(test)]
@@ -440,15 +445,17 @@ mod tests {
 
     #[test]
     fn networks_are_named_after_their_checkpoints() {
-        let name = |path: &str| usual_name(Path::new(path), Kind::Converted);
+        let name = |path: &str| usual_name(Path::new(path), Kind::Converted, Bits::default());
         assert_eq!(name("a/snn.pth"), "snn");
         assert_eq!(name("rat 2, T=4.safetensors"), "rat-2--T-4");
         assert_eq!(name(".pth"), "pth");
-        assert_eq!(usual_name(Path::new("modified.pth"), Kind::Ann), "ann");
+        let bits = Bits { weight: Some(4), input: None };
+        assert_eq!(usual_name(Path::new("snn.pth"), Kind::Converted, bits), "snn-w4");
+        assert_eq!(usual_name(Path::new("modified.pth"), Kind::Ann, Bits::default()), "ann");
         let folder = tempfile::tempdir().unwrap();
         let tuned = folder.path().join("tuned");
         std::fs::create_dir(&tuned).unwrap();
-        assert_eq!(usual_name(&tuned.join("best.pth"), Kind::Finetuned), "tuned");
-        assert_eq!(usual_name(&tuned.join("other.pth"), Kind::Finetuned), "other");
+        assert_eq!(usual_name(&tuned.join("best.pth"), Kind::Finetuned, Bits::default()), "tuned");
+        assert_eq!(usual_name(&tuned.join("other.pth"), Kind::Finetuned, Bits::default()), "other");
     }
 }

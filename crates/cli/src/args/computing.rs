@@ -9,6 +9,7 @@ use escape_data::{ReadOptions, Split};
 use escape_model::train::Balance;
 use escape_network::arch::Architecture;
 use escape_snn_core::encode::Encoding;
+use escape_snn_core::integer::Bits;
 use escape_snn_core::rules::Preset;
 use escape_study::defaults::{OptimizerName, ScheduleName, SurrogateName};
 use escape_study::load::Asked;
@@ -155,11 +156,12 @@ pub struct ConvertArgs {
     /// Calibration recordings, the first of the split
     #[arg(long, default_value_t = 32, value_name = "N", value_parser = whole::<usize>(1))]
     pub samples: usize,
-    /// Thresholds from activations: max, percentile:P of each layer, channels:P of each channel of a convolution, or fit: the
-    /// percentile of each layer that serves the next layer best after --timesteps [default: max (published), channels:99.9,
-    /// below 4 timesteps channels:99.5, for a single one channels:99 (default)]
+    /// Thresholds from activations: max, percentile:P of each layer, or channels:P of each channel of a convolution [default: max
+    /// (published), channels:99.9, below 4 timesteps channels:99.5, for a single one channels:99 (default)]
     #[arg(long)]
     pub method: Option<Method>,
+    #[command(flatten)]
+    pub bits: BitsArgs,
     /// Factor on every threshold
     #[arg(long, default_value_t = 1.0, value_parser = positive)]
     pub scale: f64,
@@ -190,14 +192,38 @@ pub struct SimulationArgs {
     /// poisson or direct [default: what the checkpoint names, otherwise the preset's]
     #[arg(long)]
     pub encoder: Option<Encoding>,
+    #[command(flatten)]
+    pub bits: BitsArgs,
     /// Which engine simulates
     #[arg(long, value_enum, default_value = "auto")]
     pub engine: EngineName,
 }
 
+/// Bits of the default preset's whole numbers.
+#[derive(Args)]
+pub struct BitsArgs {
+    /// Bits a weight (default preset) [default: what the checkpoint names, otherwise 8]
+    #[arg(long, value_name = "B", value_parser = whole_up_to::<u32>(2, 8))]
+    pub bits: Option<u32>,
+    /// Bits of an input value (default preset) [default: what the checkpoint names, otherwise 10]
+    #[arg(long, value_name = "B", value_parser = whole_up_to::<u32>(2, 16))]
+    pub input_bits: Option<u32>,
+}
+
+impl BitsArgs {
+    pub fn asked(&self) -> Bits {
+        Bits { weight: self.bits, input: self.input_bits }
+    }
+}
+
 impl SimulationArgs {
     pub fn asked(&self) -> Asked {
-        Asked { preset: self.preset, timesteps: self.timesteps.map(|t| t as usize), encoding: self.encoder }
+        Asked {
+            preset: self.preset,
+            timesteps: self.timesteps.map(|t| t as usize),
+            encoding: self.encoder,
+            bits: self.bits.asked(),
+        }
     }
 }
 

@@ -5,14 +5,14 @@ use std::path::Path;
 use anyhow::Result;
 use escape_checkpoint::input::KnownInput;
 use escape_model::ann::Ann;
-use escape_study::conversion::{Conversion, Readout, converted};
+use escape_study::conversion::{Conversion, Readout, Wanted, converted};
 use escape_study::load::{network, recordings};
 use escape_study::notes::on_calibration;
 use escape_study::place::{check_apart, check_file};
 use escape_study::session::usage;
 use serde::Serialize;
 
-use super::table;
+use super::{BitsReport, table};
 use crate::args::ConvertArgs;
 use crate::context::Context;
 
@@ -23,6 +23,9 @@ struct Report<'a> {
     method: String,
     timesteps: usize,
     samples: usize,
+    /// Of the default preset: bits of its whole numbers.
+    #[serde(flatten)]
+    bits: Option<BitsReport>,
     /// Of the published preset: mean input of a readout neuron in a step, and the factor on the last layer's weights.
     #[serde(flatten)]
     readout: Option<Readout>,
@@ -36,7 +39,9 @@ pub fn run(context: &Context, args: ConvertArgs) -> Result<()> {
     check_apart(&args.out, &[&args.checkpoint, &args.data])?;
     check_file(session, &args.out)?;
     let steps = args.timesteps.map(|t| t as usize);
-    let conversion = Conversion::new(args.preset, args.method, steps, args.scale, args.readout_gain)?;
+    let wanted =
+        Wanted { method: args.method, steps, readout_gain: args.readout_gain, bits: args.bits.asked() };
+    let conversion = Conversion::new(args.preset, args.scale, wanted)?;
     let checkpoint = network(session, &args.checkpoint, &args.selection.selection())?;
     if checkpoint.thresholds.is_some() && checkpoint.timesteps.is_some() {
         return Err(usage(format!(
@@ -73,6 +78,7 @@ pub fn run(context: &Context, args: ConvertArgs) -> Result<()> {
         method: conversion.method.to_string(),
         timesteps: conversion.steps,
         samples: calibration.len(),
+        bits: BitsReport::of(&network.rules),
         readout: made.readout,
         notes: notes.iter().map(plain).collect(),
         out: &args.out,

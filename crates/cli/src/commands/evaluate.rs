@@ -22,7 +22,7 @@ use escape_study::results::{EVALUATE, Results, Use};
 use escape_study::session::{Session, usage};
 use serde::Serialize;
 
-use super::{table, thousands};
+use super::{BitsReport, table, thousands};
 use crate::args::{EngineName, EvaluateArgs};
 use crate::context::Context;
 
@@ -41,6 +41,8 @@ struct Report {
     preset: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     encoder: Option<String>,
+    #[serde(flatten)]
+    bits: Option<BitsReport>,
     class_names: Vec<String>,
     confusion: Vec<Vec<u64>>,
     layers: Vec<LayerReport>,
@@ -82,7 +84,7 @@ pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
     let spiking = is_spiking(&checkpoint) || args.simulation.timesteps.is_some();
     let (kind, epoch) = kind_of(&checkpoint, spiking);
     let results = args.out.as_deref().map(|folder| {
-        let name = args.name.name.as_deref();
+        let name = (args.name.name.as_deref(), args.simulation.bits.asked());
         Results::open(session, folder, name, kind, &args.checkpoint, (&args.data, &args.reading.options()))
     });
     let mut results = results.transpose()?;
@@ -251,8 +253,9 @@ impl Report {
             largest_class_share: metrics.largest_class_share(),
             loss: metrics.loss(),
             timesteps: snn.map(|s| s.steps),
-            preset: snn.map(|s| s.preset.to_string()),
+            preset: snn.map(|s| s.rules.preset.to_string()),
             encoder: snn.map(|s| s.encoding.to_string()),
+            bits: snn.and_then(|s| BitsReport::of(&s.rules)),
             class_names: measured.classes.clone(),
             confusion: metrics.confusion().to_vec(),
             layers: snn.map(|s| layers(&s.found, metrics.samples())).unwrap_or_default(),
@@ -278,6 +281,9 @@ impl Report {
         );
         if let (Some(steps), Some(preset), Some(encoder)) = (self.timesteps, &self.preset, &self.encoder) {
             text.push_str(&format!(", {steps} timesteps, preset {preset}, encoder {encoder}"));
+        }
+        if let Some(BitsReport { weight_bits, input_bits }) = self.bits {
+            text.push_str(&format!(", {weight_bits} bits a weight, {input_bits} of input"));
         }
         text.push_str("\n\n");
         let names = self.class_names.iter().cloned();

@@ -39,6 +39,23 @@ pub fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
+/// Bits of the default preset's whole numbers, in results.
+#[cfg(feature = "libtorch")]
+#[derive(Clone, Copy, serde::Serialize)]
+pub struct BitsReport {
+    weight_bits: u32,
+    input_bits: u32,
+}
+
+#[cfg(feature = "libtorch")]
+impl BitsReport {
+    /// Of rules that have any.
+    pub fn of(rules: &escape_snn_core::rules::Rules) -> Option<Self> {
+        let precision = rules.precision()?;
+        Some(Self { weight_bits: precision.weight_bits(), input_bits: precision.input_bits() })
+    }
+}
+
 /// A count with thousands set apart.
 pub fn thousands(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());

@@ -38,7 +38,7 @@ struct LayerReport {
 pub fn run(context: &Context, args: SpikesArgs) -> Result<()> {
     let session = &context.session;
     let checkpoint = network(session, &args.checkpoint, &args.selection.selection())?;
-    let name = args.name.name.as_deref();
+    let name = (args.name.name.as_deref(), args.simulation.bits.asked());
     let (kind, _) = kind_of(&checkpoint, true);
     let mut results = Results::open(
         session,
