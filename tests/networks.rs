@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use tch::Device;
 
 use crate::parity::python;
-use crate::support::{Files, failure, json};
+use crate::support::{Files, escape, failure, json};
 
 const SMALL: &str = "
 input: [1, 12, 10]
@@ -137,8 +137,134 @@ fn described_networks_and_other_widths_are_trained() {
     let narrow = folder.at("narrow/best.pth");
     let said = json(&["checkpoint", "inspect", &narrow])["network"].to_string();
     assert!(said.contains("4 of 8 x 8") && said.contains("8 hidden features, 4 classes"), "{said}");
-    let (_, why) = failure(&["evaluate", "--checkpoint", &narrow, "--data", &data]);
+    // It tells how many classes there are, unless told otherwise.
+    json(&["evaluate", "--checkpoint", &narrow, "--data", &data]);
+    let (_, why) = failure(&["evaluate", "--checkpoint", &narrow, "--data", &data, "--classes", "3"]);
     assert!(why.contains("--classes"), "{why}");
+}
+
+/// Labels that are texts, and classes that are called by them from the recordings to the report.
+#[test]
+fn classes_have_the_names_that_were_given_to_them() {
+    let folder = Folder::new("avg_pool2d");
+    let (data, out, results) = (folder.at("data.npz"), folder.at("trained"), folder.at("results"));
+    let names = "still,bend,stretch,squeeze";
+    let classes = ["--classes", names];
+    let train = [
+        "train",
+        "--channels",
+        "4",
+        "--hidden",
+        "8",
+        "--data",
+        &data,
+        "--epochs",
+        "1",
+        "--validation",
+        "2",
+        "--out",
+    ];
+    json(&[&train[..], &[&out], &classes].concat());
+    // The network knows how many there are and what they are called.
+    let best = format!("{out}/best.pth");
+    let evaluate = ["evaluate", "--checkpoint", &best, "--data", &data, "--out", &results];
+    let found = json(&evaluate);
+    assert_eq!(found["class_names"], serde_json::json!(["still", "bend", "stretch", "squeeze"]));
+    let confusion = std::fs::read_to_string(format!("{results}/confusion.csv")).unwrap();
+    assert!(confusion.lines().nth(2).unwrap().ends_with(",still,bend"), "{confusion}");
+    json(&["report", &results]);
+    let drawn = std::fs::read_to_string(format!("{results}/figures/confusion.svg")).unwrap();
+    assert!(drawn.contains("stretch") && !drawn.contains("pricking"), "{drawn}");
+    // A spiking network made of it as well.
+    let snn = folder.at("snn.pth");
+    json(&["convert", "--checkpoint", &best, "--data", &data, "--out", &snn]);
+    let found = json(&["evaluate", "--checkpoint", &snn, "--data", &data, "--timesteps", "2"]);
+    assert_eq!(found["class_names"][3], "squeeze");
+    // Recordings whose labels are such texts are read with the names, and by that network without.
+    let x: Vec<f32> = (0..8 * 120).map(|i| ((i * 37 % 100) as f32 - 50.0) / 50.0).collect();
+    let words = folder.at("words.npz");
+    let arrays: [(&str, &[usize], Values<'_>); 2] =
+        [("test_x", &[8, 12, 10], Values::F32(&x)), ("test_y", &[8, 4], Values::F32(&one_hot()))];
+    npz::write(Path::new(&words), &arrays).unwrap();
+    let found = json(&["evaluate", "--checkpoint", &best, "--data", &words]);
+    assert_eq!(found["samples"], 8);
+    let (code, why) = failure(&["evaluate", "--checkpoint", &best, "--data", &data, "--classes", "a,a"]);
+    assert!(code == 2 && why.contains("twice"), "{why}");
+}
+
+/// Labels of eight recordings, two of each of four classes.
+fn one_hot() -> Vec<f32> {
+    (0..32).map(|i| f32::from(u8::from(i % 4 == i / 4 % 4))).collect()
+}
+
+/// A configuration describes a network and trains it, and names its classes.
+#[test]
+fn a_run_trains_a_described_network() {
+    let folder = Folder::new("avg_pool2d");
+    let config = folder.at("run.yaml");
+    let text = "
+name: described
+data: {file: data.npz, classes: [a, b, c, d]}
+ann: {network: description.yaml, train: {epochs: 1, validation: 2}}
+convert: [{name: snn, timesteps: 2, bits: 6, input_bits: 8}]
+evaluate: {samples: 8}
+report: false
+";
+    std::fs::write(&config, text).unwrap();
+    let out = folder.at("run");
+    json(&["run", &config, "--out", &out]);
+    let snn = Checkpoint::load(Path::new(&format!("{out}/snn.pth"))).unwrap();
+    let network = description::stored(&snn, Path::new("snn")).unwrap().unwrap();
+    // Its own names, of the description.
+    assert_eq!(network.class_names(), ["rest", "flex", "extend", "pinch"]);
+    let bits = |key: &str| snn.extra.iter().find(|e| e.0 == key).and_then(|e| e.1.as_i64());
+    assert_eq!((bits("weight_bits"), bits("input_bits")), (Some(6), Some(8)));
+    let manifest = std::fs::read_to_string(format!("{out}/manifest.json")).unwrap();
+    assert!(manifest.contains("description.yaml"), "{manifest}");
+    let wrong = text.replace("epochs: 1", "channels: 4, epochs: 1");
+    std::fs::write(&config, wrong).unwrap();
+    let (_, why) = failure(&["run", &config, "--out", &folder.at("other")]);
+    assert!(why.contains("channels and hidden go with arch"), "{why}");
+}
+
+#[test]
+fn bits_are_chosen_kept_and_said() {
+    let folder = Folder::new("avg_pool2d");
+    let (description, out, data) =
+        (folder.at("description.yaml"), folder.at("snn.pth"), folder.at("data.npz"));
+    let four = ["--network", &description, "--bits", "4", "--input-bits", "8", "--out", &out];
+    let made = folder.run("convert", "foreign.pth", &four);
+    assert_eq!((made["weight_bits"].as_u64(), made["input_bits"].as_u64()), (Some(4), Some(8)));
+    let found = folder.run("evaluate", "snn.pth", &[]);
+    assert_eq!((found["weight_bits"].as_u64(), found["input_bits"].as_u64()), (Some(4), Some(8)));
+    let found = folder.run("evaluate", "snn.pth", &["--bits", "8"]);
+    assert_eq!((found["weight_bits"].as_u64(), found["input_bits"].as_u64()), (Some(8), Some(8)));
+    // Of other bits it is another network among results.
+    let results = folder.at("results");
+    for bits in [&["--bits", "3"][..], &[]] {
+        folder.run("evaluate", "snn.pth", &[&["--out", &results], bits].concat());
+    }
+    let rows = std::fs::read_to_string(format!("{results}/evaluations.csv")).unwrap();
+    assert!(rows.contains("\nsnn-w3,") && rows.contains("\nsnn,"), "{rows}");
+    let refused = |more: &[&str], words: &str| {
+        let fixed = ["evaluate", "--checkpoint", &out, "--data", &data, "--classes", "4"];
+        let (_, why) = failure(&[&fixed[..], more].concat());
+        assert!(why.contains(words), "{why}");
+    };
+    refused(&["--bits", "9"], "2 to 8");
+    refused(&["--bits", "4", "--preset", "published"], "published preset computes in float32");
+    refused(&["--timesteps", "90000", "--input-bits", "16"], "timesteps a potential may exceed 31 bits");
+    // What was made before says so.
+    let mut before = Checkpoint::load(Path::new(&out)).unwrap();
+    before.extra.retain(|entry| !entry.0.ends_with("_bits"));
+    before.save(Path::new(&folder.at("before.pth"))).unwrap();
+    let fixed = ["evaluate", "--checkpoint", &folder.at("before.pth"), "--data", &data, "--classes", "4"];
+    let said = escape(&fixed);
+    let said = String::from_utf8_lossy(&said.stderr);
+    assert!(
+        said.contains("before this preset computed in whole numbers") && said.contains("8 bits a weight"),
+        "{said}"
+    );
 }
 
 #[test]

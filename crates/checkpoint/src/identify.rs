@@ -148,8 +148,8 @@ fn shape_of<'a>(weights: &'a [(String, TensorData)], name: &str) -> Option<&'a [
     weights.iter().find(|(other, _)| other == name).map(|(_, tensor)| tensor.shape.as_slice())
 }
 
-/// A member of the family has its names and, in any width, its shapes.
-pub(crate) fn of_family(weights: &[(String, TensorData)]) -> Option<Family> {
+/// The member of the family that weights are of: they have its names and, in any width, its shapes.
+pub fn of_family(weights: &[(String, TensorData)]) -> Option<Family> {
     let arch = Architecture::detect(weights.iter().map(|(name, _)| name.as_str()))?;
     let family = Family::of_shapes(arch, |name| shape_of(weights, name)).ok()?;
     // How many features the first linear layer has follows from the recordings; every other shape is the family's.

@@ -14,7 +14,7 @@ use std::str::FromStr;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use escape_checkpoint::Selection;
-use escape_data::{Axes, BadContacts, ReadOptions, Rescale};
+use escape_data::{Axes, BadContacts, Classes, ReadOptions, Rescale};
 #[cfg(feature = "libtorch")]
 use escape_model::device::Request;
 use escape_network::sequential::Sequential;
@@ -204,9 +204,10 @@ struct CommonReading {
     /// Label of the first class, 0 or 1 [default: what the labels say]
     #[arg(long, value_name = "N", value_parser = whole_up_to::<u8>(0, 1))]
     pub first_label: Option<u8>,
-    /// How many classes there are [default: the nerve's 3]
-    #[arg(long, value_name = "K", value_parser = whole_up_to::<usize>(2, 10_000))]
-    pub classes: Option<usize>,
+    /// How many classes there are, or their names in the order of their labels, with commas between them [default: those of
+    /// the network that is given, otherwise the nerve's 3]
+    #[arg(long, value_name = "K|NAME,...")]
+    pub classes: Option<Classes>,
     /// Leave out recordings that are constant, hold NaN or an infinity, or have a label that is no class
     #[arg(long)]
     pub drop_bad: bool,
@@ -217,7 +218,7 @@ impl CommonReading {
         ReadOptions {
             scaling: self.scaling,
             first_label: self.first_label,
-            classes: self.classes,
+            classes: self.classes.clone().unwrap_or_default(),
             drop_bad: self.drop_bad,
             axes: self.axes,
             samples: samples.map(|n| n as usize),

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use crate::arrays::{Array, Kind, Source};
 use crate::budget::take;
+use crate::classes::Classes;
 use crate::error::DataError;
 use crate::options::{LabelForm, Note, ReadOptions};
 use crate::recordings::Split;
 use escape_files::budget::Budget;
 use escape_files::text::shown;
-use escape_network::arch::CLASS_NAMES;
+use escape_network::arch::CLASSES;
 
 /// The labels of a split as they were found.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +30,7 @@ pub(crate) fn read(
     source: &mut dyn Source,
     path: &Path,
     name: &str,
-    (recordings, classes): (Option<usize>, usize),
+    (recordings, classes): (Option<usize>, &Classes),
     budget: &mut Budget,
 ) -> Result<Labels, DataError> {
     let array = source.array(name)?;
@@ -37,7 +38,7 @@ pub(crate) fn read(
         Kind::Numbers => numbers(source, path, name, &array, (recordings, classes), budget),
         Kind::Text(_) => {
             let texts = source.texts(name, budget)?;
-            from_texts(path, name, texts, recordings)
+            from_texts(path, name, texts, (recordings, classes))
         }
         Kind::Other(got) => Err(DataError::WrongType {
             path: path.to_owned(),
@@ -53,15 +54,16 @@ fn numbers(
     path: &Path,
     name: &str,
     array: &Array,
-    (recordings, classes): (Option<usize>, usize),
+    (recordings, classes): (Option<usize>, &Classes),
     budget: &mut Budget,
 ) -> Result<Labels, DataError> {
     let wrong = || DataError::WrongShape {
         path: path.to_owned(),
         name: name.to_owned(),
-        expected: shapes(classes),
+        expected: shapes(classes.count()),
         got: array.dims.clone(),
     };
+    let classes = classes.count();
     let each = classes as u64;
     // Which dimension counts classes.
     let one_hot = match *array.dims {
@@ -119,7 +121,7 @@ fn from_texts(
     path: &Path,
     name: &str,
     mut texts: Vec<String>,
-    recordings: Option<usize>,
+    (recordings, classes): (Option<usize>, &Classes),
 ) -> Result<Labels, DataError> {
     if let [only] = &texts[..]
         && recordings.is_some_and(|n| n != 1 && n == only.chars().count())
@@ -135,13 +137,14 @@ fn from_texts(
         .iter()
         .enumerate()
         .map(|(index, text)| {
-            class_of(text).map(|class| class as f64).ok_or_else(|| {
+            classes.named(text).map(|class| class as f64).ok_or_else(|| {
                 DataError::unsupported(
                     path,
                     format!(
-                        "label {index} of {name} is the text {:?}, expected {}, or a number",
+                        "label {index} of {name} is the text {:?}, expected {}, or a number; say what the classes are called, in the \
+                         order of the network's outputs, with --classes NAME1,NAME2,...",
                         shown(text.trim()),
-                        CLASS_NAMES.join(", ")
+                        some(classes)
                     ),
                 )
             })
@@ -150,11 +153,17 @@ fn from_texts(
     Ok(Labels { values, form: LabelForm::Names })
 }
 
-/// The class that a text names: its name in any case, with or without spaces and hyphens, or the first letters of it.
-fn class_of(text: &str) -> Option<usize> {
-    const ENOUGH: usize = 4;
-    let plain: String = text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
-    CLASS_NAMES.iter().position(|name| plain.len() >= ENOUGH && name.starts_with(&plain))
+/// The first few names of classes, for a message.
+fn some(classes: &Classes) -> String {
+    const SHOWN: usize = 12;
+    match (classes, classes.names()) {
+        (Classes::Count(count), names) if *count != CLASSES => format!("a number of {} classes", names.len()),
+        (_, names) => {
+            let some: Vec<String> = names.iter().take(SHOWN).map(|name| shown(name)).collect();
+            let more = if names.len() > SHOWN { ", ..." } else { "" };
+            format!("{}{more}", some.join(", "))
+        }
+    }
 }
 
 /// At what number labels of K classes start: any 0 says 0, any K says 1, and what the labels of all splits leave open is decided
@@ -176,26 +185,27 @@ pub(crate) fn first_label(
             Some((split, index))
         })
     };
-    let first = match (find(0.0), find(options.classes() as f64)) {
+    let first = match (find(0.0), find(options.classes.count() as f64)) {
         (Some(zero), Some(last)) => {
             return Err(DataError::MixedLabels {
                 path: path.to_owned(),
                 zero,
                 last,
-                classes: options.classes(),
+                classes: options.classes.count(),
             });
         }
         (Some(_), None) => 0,
         (None, Some(_)) => 1,
         (None, None) => {
             if find(1.0).or(find(2.0)).is_some() {
-                notes.push(Note::OpenLabels { first: usual });
+                let one = options.classes.names().swap_remove(usize::from(1 - usual));
+                notes.push(Note::OpenLabels { first: usual, one });
             }
             return Ok(usual);
         }
     };
     if first != usual {
-        notes.push(Note::UnusualLabels { first, classes: options.classes() });
+        notes.push(Note::UnusualLabels { first, classes: options.classes.count() });
     }
     Ok(first)
 }
@@ -217,14 +227,15 @@ mod tests {
             ("pricking of the heel", None),
             ("", None),
         ] {
-            assert_eq!(class_of(text), class, "{text}");
+            assert_eq!(Classes::Open.named(text), class, "{text}");
         }
     }
 
     #[test]
     fn texts_are_numbers_or_names() {
         let of = |texts: &[&str], n| {
-            from_texts(Path::new("f"), "y", texts.iter().map(|t| t.to_string()).collect(), n)
+            let texts = texts.iter().map(|t| t.to_string()).collect();
+            from_texts(Path::new("f"), "y", texts, (n, &Classes::Open))
         };
         assert_eq!(of(&["1", " 2 ", "3"], Some(3)).unwrap().values, [1.0, 2.0, 3.0]);
         assert_eq!(of(&["1231"], Some(4)).unwrap().values, [1.0, 2.0, 3.0, 1.0]);
@@ -235,5 +246,8 @@ mod tests {
             error.contains("label 1 of y is the text \"walking\"") && error.contains("plantarflexion"),
             "{error}"
         );
+        let named: Classes = "sit,walking".parse().unwrap();
+        let texts = vec!["walking".to_owned(), "sit".to_owned()];
+        assert_eq!(from_texts(Path::new("f"), "y", texts, (None, &named)).unwrap().values, [1.0, 0.0]);
     }
 }

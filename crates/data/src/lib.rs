@@ -11,6 +11,7 @@
 mod arrays;
 mod budget;
 mod checks;
+mod classes;
 mod contacts;
 mod error;
 mod hdf5;
@@ -38,6 +39,7 @@ use arrays::Source;
 use reading::Reading;
 
 pub use budget::{COMPRESSED, COMPRESSED_LIMIT, SLACK, memory_limit};
+pub use classes::Classes;
 pub use error::{DataError, Position};
 pub use layout::Axes;
 pub use options::{BadContacts, LabelForm, Neighbours, Note, ReadOptions, Reason, Rescale};

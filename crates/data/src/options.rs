@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::SAMPLE_RATE_HZ;
 use crate::arrays::SCALARS;
+use crate::classes::Classes;
 use crate::error::contacts_named;
 use crate::layout::Axes;
 use crate::recordings::Split;
-use escape_network::arch::{CLASS_NAMES, CLASSES, SAMPLES};
+use escape_files::text::shown;
+use escape_network::arch::SAMPLES;
 
 /// Recordings that span less than this of the 2 from -1 to 1 were not scaled one by one.
 pub(crate) const STRETCHED: f32 = 1.6;
@@ -24,8 +26,8 @@ pub struct ReadOptions {
     /// The label of the first class, 0 or 1; `None`: what the labels say, and where they leave it open, 1 in `.mat`
     /// and 0 in NumPy's formats.
     pub first_label: Option<u8>,
-    /// How many classes there are; `None`: the nerve's three.
-    pub classes: Option<usize>,
+    /// How many classes there are, and what they are called.
+    pub classes: Classes,
     /// Leave out recordings that hold NaN, an infinity or one value only, or whose label is no class. Otherwise the
     /// first of them is an error.
     pub drop_bad: bool,
@@ -43,13 +45,6 @@ pub struct ReadOptions {
     pub y: Vec<String>,
     /// What is done about broken contacts.
     pub bad_contacts: BadContacts,
-}
-
-impl ReadOptions {
-    /// How many classes there are.
-    pub(crate) fn classes(&self) -> usize {
-        self.classes.unwrap_or(CLASSES)
-    }
 }
 
 /// What a reader does about contacts that hold NaN or infinities, or one value only throughout a split.
@@ -194,6 +189,8 @@ pub enum Note {
     OpenLabels {
         /// The label that the first class was taken to have.
         first: u8,
+        /// What the class of label 1 is called then.
+        one: String,
     },
     /// Labels start at another number than usual in the format.
     UnusualLabels {
@@ -213,8 +210,8 @@ pub enum Note {
         split: Split,
         /// The class, from 0.
         class: usize,
-        /// How many there are.
-        classes: usize,
+        /// What it is called.
+        name: String,
     },
     /// Contacts and samples share a dimension, and nothing says how many samples a contact has.
     AssumedSamples {
@@ -376,12 +373,11 @@ impl fmt::Display for Note {
                     Reason::Option => f.write_str("as asked for"),
                 }
             }
-            Self::OpenLabels { first } => write!(
+            Self::OpenLabels { first, one } => write!(
                 f,
-                "all labels are 1 or 2: taken to start at {first}, as usual in this format ({} is {}); --first-label \
+                "all labels are 1 or 2: taken to start at {first}, as usual in this format (1 is {}); --first-label \
                  says otherwise",
-                1,
-                CLASS_NAMES[usize::from(1 - first)]
+                shown(one)
             ),
             Self::UnusualLabels { first, classes } => write!(
                 f,
@@ -391,10 +387,13 @@ impl fmt::Display for Note {
                 usize::from(1 - first) + classes - 1
             ),
             Self::NoSplit { split } => write!(f, "the file has no {split} split"),
-            Self::EmptyClass { split, class, classes } if *classes == CLASSES => {
-                write!(f, "{split}: no recording of class {class} ({})", CLASS_NAMES[*class])
+            Self::EmptyClass { split, class, name } => {
+                write!(f, "{split}: no recording of class {class}")?;
+                match *name == format!("class {class}") {
+                    true => Ok(()),
+                    false => write!(f, " ({})", shown(name)),
+                }
             }
-            Self::EmptyClass { split, class, .. } => write!(f, "{split}: no recording of class {class}"),
             Self::AssumedSamples { name, values, contacts } => write!(
                 f,
                 "{name} has {values} values a recording: taken for {contacts} contact{} x {SAMPLES} samples; --samples says \
@@ -540,7 +539,9 @@ mod tests {
         let text = dropped.to_string();
         assert!(text.starts_with("train: left out 7 of 90 recordings (1, 2, 3, 5, 8, ...): 4 with NaN"));
         assert!(
-            Note::OpenLabels { first: 1 }.to_string().contains("start at 1, as usual in this format (1 is d")
+            Note::OpenLabels { first: 1, one: "dorsiflexion".into() }
+                .to_string()
+                .contains("start at 1, as usual in this format (1 is d")
         );
         let unusual = Note::UnusualLabels { first: 0, classes: 3 }.to_string();
         assert_eq!(unusual, "labels are 0..=2, not 1..=3 as usual in this format");

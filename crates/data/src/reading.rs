@@ -90,7 +90,7 @@ impl<'a> Reading<'a> {
                 // Their number tells one-hot labels from others.
                 let count = reading.layout(split).ok().map(|(_, layout)| layout.shape[0]);
                 let (source, budget) = (reading.source.as_mut(), &mut reading.budget);
-                match labels::read(source, path, &name, (count, options.classes()), budget) {
+                match labels::read(source, path, &name, (count, &options.classes), budget) {
                     Ok(found) => reading.labels[split as usize] = Some(found),
                     Err(error) if wanted.contains(&split) => return Err(error),
                     Err(_) => {}
@@ -145,7 +145,7 @@ impl<'a> Reading<'a> {
             return Err(DataError::unsupported(self.path, problem));
         }
         let Origin { sample_rate_hz, nerve } = self.origin()?;
-        let classes = self.options.classes();
+        let classes = self.options.classes.names();
         let dataset = Dataset { train, test, classes, sample_rate_hz, nerve };
         dataset.check_shapes(self.path)?;
         Ok(dataset)
@@ -348,7 +348,7 @@ impl<'a> Reading<'a> {
     fn classes(&mut self, split: Split, labels: Labels) -> Result<Vec<i64>, DataError> {
         let first = if labels.form == LabelForm::Numbers { i64::from(self.first) } else { 0 };
         let labels = labels.values;
-        let last = first + self.options.classes() as i64 - 1;
+        let last = first + self.options.classes.count() as i64 - 1;
         let class = |value: f64| {
             let fits = value.fract() == 0.0 && (first as f64..=last as f64).contains(&value);
             fits.then(|| value as i64 - first)
@@ -500,10 +500,11 @@ impl<'a> Reading<'a> {
             _ => {}
         }
         if kept > 0 {
-            let classes = self.options.classes();
+            let names = self.options.classes.names();
             let counts = r.class_counts();
-            for class in (0..classes).filter(|&class| counts.get(class).is_none_or(|count| *count == 0)) {
-                self.notes.push(Note::EmptyClass { split, class, classes });
+            for class in (0..names.len()).filter(|&class| counts.get(class).is_none_or(|count| *count == 0)) {
+                let name = names[class].clone();
+                self.notes.push(Note::EmptyClass { split, class, name });
             }
         }
         let found = odd(&r, &broken);

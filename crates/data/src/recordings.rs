@@ -156,8 +156,8 @@ fn class_index(label: i64) -> Option<usize> {
 /// Training and test recordings of the same cuff.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
-    /// How many classes there are, whether all of them occur or not.
-    pub classes: usize,
+    /// What the classes are called, whether all of them occur or not.
+    pub classes: Vec<String>,
     /// What networks are trained and calibrated on.
     pub train: Recordings,
     /// What they are judged by.

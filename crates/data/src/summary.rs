@@ -7,7 +7,6 @@ use crate::contacts::neighbours;
 use crate::options::Neighbours;
 use crate::range::Range;
 use crate::recordings::{Dataset, Recordings};
-use escape_network::arch::class_name;
 
 /// A [`Dataset`] in numbers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -121,12 +120,12 @@ impl Dataset {
     pub fn summary(&self) -> DatasetSummary {
         let of = |split: &Recordings| {
             let mut summary = split.summary();
-            summary.class_counts.resize(self.classes, 0);
+            summary.class_counts.resize(self.classes.len(), 0);
             summary
         };
         DatasetSummary {
             sample_rate_hz: self.sample_rate_hz,
-            class_names: (0..self.classes).map(|class| class_name(class, self.classes)).collect(),
+            class_names: self.classes.clone(),
             train: of(&self.train),
             test: of(&self.test),
         }
@@ -136,13 +135,16 @@ impl Dataset {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Classes;
 
     #[test]
     fn statistics_by_hand() {
         let x = vec![0.5, -0.5, 1.0, 0.0, 0.25, 0.25, 0.25, 0.25];
         let train = Recordings::new(x, vec![2, 0], 2, 2).unwrap();
         let test = train.head(0);
-        let summary = Dataset { train, test, classes: 3, sample_rate_hz: 30e3, nerve: None }.summary();
+        let summary =
+            Dataset { train, test, classes: Classes::Open.names(), sample_rate_hz: 30e3, nerve: None }
+                .summary();
         let train = &summary.train;
         assert_eq!((train.recordings, train.contacts, train.samples), (2, 2, 2));
         assert_eq!(train.class_counts, [1, 0, 1]);

@@ -155,7 +155,13 @@ fn sound_files() {
     let x = bytes.iter().map(|&b| f32::from(b) / 127.5 - 1.0).collect();
     let train = Recordings::new(x, (0..400).map(|i| i % 3).collect(), 56, 100).unwrap();
     let test = train.head(3);
-    let data = Dataset { train, test, classes: 3, sample_rate_hz: 30e3, nerve: None };
+    let data = Dataset {
+        train,
+        test,
+        classes: escape_data::Classes::Open.names(),
+        sample_rate_hz: 30e3,
+        nerve: None,
+    };
     let dir = tempfile::tempdir().unwrap();
     for name in ["a.mat", "a.npz"] {
         let path = dir.path().join(name);

@@ -104,3 +104,72 @@ fn logits_are_those_of_pytorch() {
         }
     }
 }
+
+/// A VGG-11 with batch norm for 3 x 32 x 32, its names those of `nn.Sequential`.
+fn vgg11() -> String {
+    let mut text = String::from("input: [3, 32, 32]\nlayers:\n");
+    let mut index = 0;
+    for out in [64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0] {
+        if out == 0 {
+            text.push_str("  - {type: max_pool2d, kernel: 2}\n");
+            index += 1;
+            continue;
+        }
+        let norm = index + 1;
+        text.push_str(&format!(
+            "  - {{type: conv2d, name: \"0.{index}\", out: {out}, kernel: 3, padding: 1}}\n  - {{type: batch_norm, name: \
+             \"0.{norm}\"}}\n  - {{type: relu}}\n"
+        ));
+        index += 3;
+    }
+    text + "  - {type: flatten}\n  - {type: linear, name: \"2\", out: 10}\n"
+}
+
+const LENET5: &str = "
+input: [1, 28, 28]
+layers:
+  - {type: conv2d, name: '0', out: 6, kernel: 5, padding: 2}
+  - {type: relu}
+  - {type: avg_pool2d, kernel: 2}
+  - {type: conv2d, name: '3', out: 16, kernel: 5}
+  - {type: relu}
+  - {type: avg_pool2d, kernel: 2}
+  - {type: flatten}
+  - {type: linear, name: '7', out: 120}
+  - {type: relu}
+  - {type: linear, name: '9', out: 84}
+  - {type: relu}
+  - {type: linear, name: '11', out: 10}
+";
+
+#[test]
+fn well_known_networks_built_in_pytorch_give_its_logits() {
+    let Some(python) = parity::python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/random_networks/known.py");
+    let output = Command::new(python).arg(script).arg(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let floats = |name: String| -> Vec<f32> {
+        let bytes = std::fs::read(folder.path().join(name)).unwrap();
+        bytes.as_chunks().0.iter().map(|&four| f32::from_le_bytes(four)).collect()
+    };
+    for (name, description) in
+        [("vgg11", Some(vgg11())), ("lenet5", Some(LENET5.to_owned())), ("escape", None)]
+    {
+        let path = folder.path().join(format!("{name}.pth"));
+        let checkpoint = Checkpoint::load(&path).unwrap();
+        let network = match description {
+            Some(text) => escape_checkpoint::description::parse(name, &text).unwrap(),
+            // Of the family, in another shape and for other classes: nobody has to describe it.
+            None => escape_checkpoint::network_of(&checkpoint, &path, 64, 100).unwrap(),
+        };
+        let count = network.input().count();
+        let ann = Ann::of(network, &checkpoint, &path, Device::Cpu).unwrap();
+        let x = to_tensor(&floats(format!("{name}.x")), &[RECORDINGS, count], Device::Cpu).unwrap();
+        let (got, want) = (to_vec(&ann.forward(&x, false).unwrap()).unwrap(), floats(format!("{name}.y")));
+        assert_eq!(got.len(), want.len(), "{name}");
+        for (got, want) in got.iter().zip(&want) {
+            assert!((got - want).abs() <= 1e-5 * want.abs().max(1.0), "{name}: {got} against {want}");
+        }
+    }
+}

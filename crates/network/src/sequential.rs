@@ -324,6 +324,14 @@ impl Sequential {
         self.classes.get(class).cloned().unwrap_or_else(|| format!("class {class}"))
     }
 
+    /// The same with other names of its classes, or none.
+    ///
+    /// # Errors
+    /// Another number of names than of classes, or one that is there twice.
+    pub fn with_classes(self, classes: Vec<String>) -> Result<Self, NetworkError> {
+        Self::new(self.input, self.layers, classes)
+    }
+
     /// The classes' names, if they have any.
     pub fn class_names(&self) -> &[String] {
         &self.classes

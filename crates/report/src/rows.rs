@@ -245,6 +245,11 @@ table! {
         predicted: u32,
         /// Samples.
         count: u64,
+    } optional {
+        /// What the true class is called.
+        actual_name: Option<String>,
+        /// What the chosen one is called.
+        predicted_name: Option<String>,
     } check self {
         check::named("network", &self.network);
         if self.actual < 64 { Ok(()) } else {
@@ -644,7 +649,15 @@ mod tests {
     fn an_interrupted_line_is_dropped_before_appending() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(Confusion::FILE);
-        let row = Confusion { network: "a".to_owned(), actual: 0, predicted: 1, count: 7 };
+        let (actual_name, predicted_name) = (Some("rest".to_owned()), None);
+        let row = Confusion {
+            network: "a".to_owned(),
+            actual: 0,
+            predicted: 1,
+            count: 7,
+            actual_name,
+            predicted_name,
+        };
         append_csv(&path, &[row.clone(), row.clone()]).unwrap();
         let mut text = fs::read_to_string(&path).unwrap();
         text.truncate(text.len() - 3);

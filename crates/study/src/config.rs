@@ -5,15 +5,16 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use escape_checkpoint::Selection;
+use escape_checkpoint::{Selection, description};
 use escape_convert::Method;
 use escape_convert::readout::Gain;
 use escape_data::nerve::NerveConfig;
-use escape_data::{Axes, BadContacts, ReadOptions, Rescale};
+use escape_data::{Axes, BadContacts, Classes, ReadOptions, Rescale};
 use escape_files::text::{DEEPEST, too_deep};
 use escape_model::optim::Rule;
 use escape_model::train::Balance;
 use escape_network::arch::Architecture;
+use escape_network::sequential::Sequential;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::integer::Bits;
 use escape_snn_core::rules::{Preset, Readout};
@@ -27,7 +28,7 @@ use crate::conversion::{Conversion, Wanted};
 use crate::defaults::{Defaults, OptimizerName, Route, ScheduleName, SurrogateName};
 use crate::folder::{A_NAME, names_a_file};
 use crate::session::usage;
-use crate::training::ann::Recipe;
+use crate::training::ann::{Recipe, Width};
 use crate::training::finetune::{adam, check_order, schedule, surrogate};
 
 /// A run.
@@ -83,9 +84,9 @@ pub struct Data {
     /// Label of the first class, 0 or 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_label: Option<u8>,
-    /// How many classes there are.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub classes: Option<usize>,
+    /// How many classes there are, or a list of their names.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub classes: Classes,
     /// Whether to leave bad recordings out.
     #[serde(default, skip_serializing_if = "is_default")]
     pub drop_bad: bool,
@@ -130,7 +131,7 @@ impl Data {
         ReadOptions {
             scaling: self.scaling,
             first_label: self.first_label,
-            classes: self.classes,
+            classes: self.classes.clone(),
             drop_bad: self.drop_bad,
             axes: self.axes,
             samples: self.samples,
@@ -151,6 +152,9 @@ pub struct Ann {
     /// How to train one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train: Option<Train>,
+    /// A description of the network, a YAML file, where the checkpoint does not tell it; or of the one to train.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<PathBuf>,
     /// What to take as the network from a checkpoint that is not the study's, as the options of the same names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<String>,
@@ -163,14 +167,28 @@ pub struct Ann {
 }
 
 impl Ann {
+    /// The description of the network, if there is one.
+    ///
+    /// # Errors
+    /// The file is not there, or describes no network.
+    pub fn described(&self) -> Result<Option<Sequential>> {
+        self.network
+            .as_deref()
+            .map(|path| description::read(path).map_err(|why| usage(why.to_string())))
+            .transpose()
+    }
+
     /// What to take from the checkpoint.
-    pub fn selection(&self) -> Selection {
-        Selection {
-            network: None,
+    ///
+    /// # Errors
+    /// As [`Ann::described`].
+    pub fn selection(&self) -> Result<Selection> {
+        Ok(Selection {
+            network: self.described()?,
             weights: self.weights.clone(),
             rename: self.rename.iter().filter_map(|text| Selection::renaming(text).ok()).collect(),
             ignore: self.ignore.clone(),
-        }
+        })
     }
 }
 
@@ -178,9 +196,15 @@ impl Ann {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Train {
-    /// The network.
+    /// The network, where `ann.network` describes no other.
     #[serde(with = "text", default = "modified")]
     pub arch: Architecture,
+    /// Channels of each of its convolutions, if not as published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<usize>,
+    /// Its features between the linear layers, if not as published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<usize>,
     /// Its loss, and by what epochs are judged.
     #[serde(with = "text", default = "default_preset")]
     pub preset: Preset,
@@ -216,6 +240,7 @@ impl Train {
     /// A learning rate or weight decay that cannot be.
     pub fn recipe(&self) -> Result<Recipe> {
         let mut recipe = Recipe::of(self.arch).with_rule(self.optimizer, self.lr, self.weight_decay)?;
+        recipe.width = Width { channels: self.channels, hidden: self.hidden };
         recipe.preset = self.preset;
         recipe.epochs = self.epochs;
         recipe.batch_size = self.batch_size.unwrap_or(recipe.batch_size);
@@ -459,7 +484,7 @@ impl Config {
         }
         let mut value: Value =
             serde_yaml::from_str(text).map_err(|e| usage(format!("{source}: no valid YAML: {e}")))?;
-        for (section, key) in [("data", "file"), ("ann", "checkpoint")] {
+        for (section, key) in [("data", "file"), ("ann", "checkpoint"), ("ann", "network")] {
             if let Some(Value::String(path)) = value.get_mut(section).and_then(|s| s.get_mut(key)) {
                 *path = folder.join(&*path).display().to_string();
             }
@@ -480,7 +505,7 @@ impl Config {
     /// Fills in what follows from other settings, so that the file in the run folder says what is done, and makes
     /// paths independent of the current folder.
     fn resolve(&mut self) -> Result<()> {
-        for path in self.data.file.iter_mut().chain(&mut self.ann.checkpoint) {
+        for path in self.data.file.iter_mut().chain(&mut self.ann.checkpoint).chain(&mut self.ann.network) {
             *path = path.canonicalize().or_else(|_| std::path::absolute(&*path))?;
         }
         if let Some(simulate) = &mut self.data.simulate {
@@ -538,6 +563,7 @@ impl Config {
         let mut same = self.clone();
         same.data.file = same.data.file.map(|_| PathBuf::from("a file"));
         same.ann.checkpoint = same.ann.checkpoint.map(|_| PathBuf::from("a file"));
+        same.ann.network = same.ann.network.map(|_| PathBuf::from("a file"));
         Ok(serde_json::to_value(same)?)
     }
 
@@ -570,7 +596,8 @@ impl Config {
         let sources = [self.ann.checkpoint.is_some(), self.ann.train.is_some()];
         check(sources[0] != sources[1], "ann", "expected either checkpoint or train");
         check(
-            self.ann.checkpoint.is_some() || self.ann.selection().is_empty() && self.ann.rename.is_empty(),
+            self.ann.checkpoint.is_some()
+                || self.ann.weights.is_none() && self.ann.rename.is_empty() && self.ann.ignore.is_empty(),
             "ann",
             "weights, rename and ignore say what to take from a checkpoint, and there is none",
         );
@@ -582,6 +609,13 @@ impl Config {
         if let Some(train) = &self.ann.train {
             check(train.epochs > 0, "ann.train.epochs", "expected at least 1");
             check(train.batch_size != Some(0), "ann.train.batch_size", "expected at least 1");
+            check(train.channels != Some(0), "ann.train.channels", "expected at least 1");
+            check(train.hidden != Some(0), "ann.train.hidden", "expected at least 1");
+            check(
+                self.ann.network.is_none() || train.channels.is_none() && train.hidden.is_none(),
+                "ann.train",
+                "channels and hidden go with arch; ann.network describes a network whole",
+            );
             let possible = |x: f64| x > 0.0 && x.is_finite();
             check(train.lr.is_none_or(possible), "ann.train.lr", "expected a positive number");
             let decay = train.weight_decay;

@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use anyhow::Result;
+use escape_checkpoint::description;
+use escape_checkpoint::identify::of_family;
 use escape_checkpoint::input::KnownInput;
 use escape_checkpoint::{Checkpoint, CheckpointError, Note as Finding, Selection};
 use escape_data::nerve::{NerveConfig, simulate};
-use escape_data::{Dataset, Note, Origin, ReadOptions, Recordings, Split};
+use escape_data::{Classes, Dataset, Note, Origin, ReadOptions, Recordings, Split};
 use escape_data::{are_recordings, holds_recordings};
 use escape_report::rows::Kind;
 use escape_snn_core::encode::Encoding;
@@ -52,6 +54,25 @@ pub fn tell_remarks(session: &Session, network: &Path, input: &KnownInput, origi
     }
 }
 
+/// How recordings for a network are read: of as many classes as it tells apart, called what it calls them, unless something
+/// else was asked for.
+pub fn reading_for(options: &ReadOptions, network: &Checkpoint) -> ReadOptions {
+    let mut options = options.clone();
+    if options.classes == Classes::Open {
+        let described = description::stored(network, Path::new("")).ok().flatten();
+        options.classes = match described {
+            Some(network) if !network.class_names().is_empty() => {
+                Classes::Named(network.class_names().to_vec())
+            }
+            Some(network) => Classes::Count(network.classes()),
+            None => {
+                of_family(&network.weights).map_or(Classes::Open, |family| Classes::Count(family.classes))
+            }
+        };
+    }
+    options
+}
+
 /// Recordings of a split for a network, at most `limit` of them, and where they come from.
 ///
 /// # Errors
@@ -64,7 +85,8 @@ pub fn recordings(
     limit: Option<usize>,
     (network, network_path): (&Checkpoint, &Path),
 ) -> Result<(Recordings, Origin)> {
-    let (all, origin, notes) = escape_data::read_split(&existing_data(path)?, split, options)?;
+    let options = reading_for(options, network);
+    let (all, origin, notes) = escape_data::read_split(&existing_data(path)?, split, &options)?;
     tell(session, path, &notes);
     if all.is_empty() || limit == Some(0) {
         return Err(usage(format!("{}: no recordings to work on in the {split} split", path.display())));

@@ -27,6 +27,9 @@ pub struct Measured {
     pub result: Findings,
 }
 
+/// Classes of which a confusion matrix is kept, at most.
+const MOST_SHOWN: usize = 64;
+
 /// The results themselves.
 pub enum Findings {
     /// An ANN: one pass a recording.
@@ -143,12 +146,18 @@ impl Measured {
     fn confusion(&self) -> Vec<Confusion> {
         let counts = self.metrics().confusion();
         let classes = counts.len();
+        // Of more a matrix says nothing to the eye, and its table would be long.
+        if classes > MOST_SHOWN {
+            return Vec::new();
+        }
         let cells = (0..classes).flat_map(|actual| (0..classes).map(move |predicted| (actual, predicted)));
         let row = |(actual, predicted): (usize, usize)| Confusion {
             network: self.network.clone(),
             actual: actual as u32,
             predicted: predicted as u32,
             count: counts[actual][predicted],
+            actual_name: self.classes.get(actual).cloned(),
+            predicted_name: self.classes.get(predicted).cloned(),
         };
         cells.map(row).collect()
     }

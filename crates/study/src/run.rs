@@ -20,14 +20,16 @@ use crate::energy;
 use crate::folder::{
     Input, MANIFEST, Manifest, differences, files_of, hold, left_in, now, remove, sha256, write_text,
 };
-use crate::load::{Simulation, checkpoint, dataset, network, simulated, tell_fewer_steps, tell_remarks};
+use crate::load::{
+    Simulation, checkpoint, dataset, network, reading_for, simulated, tell_fewer_steps, tell_remarks,
+};
 use crate::measure;
 use crate::measured::{Measured, put};
 use crate::notes;
 use crate::place::{check_apart, check_results, existing, existing_data, make_folder};
 use crate::session::{LIBTORCH, Session, usage};
 use crate::spikes;
-use crate::training::ann::train;
+use crate::training::ann::{Recipe, train};
 use crate::training::finetune::{Job, finetune};
 
 /// The settings as they were resolved, in the run folder.
@@ -87,7 +89,8 @@ pub fn run(session: &Session, config: &Config, folder: &Path, resume: bool) -> R
         let ann = Ann::from_checkpoint(&found, path, test.contacts, test.samples, session.device()?)?;
         Ok((ann, found))
     };
-    let given = config.ann.checkpoint.as_ref().map(|path| load(path, &config.ann.selection()));
+    let selection = config.ann.selection()?;
+    let given = config.ann.checkpoint.as_ref().map(|path| load(path, &selection));
     let given = given.transpose()?;
 
     make_folder(folder)?;
@@ -131,6 +134,7 @@ fn inputs(config: &Config) -> Result<Vec<Input>> {
         files.extend(escape_data::files(&existing_data(data)?, &config.data.reading())?);
     }
     files.extend(config.ann.checkpoint.clone());
+    files.extend(config.ann.network.clone());
     files.iter().map(|p| Input::of(&existing(p)?)).collect()
 }
 
@@ -175,10 +179,13 @@ fn check_same(session: &Session, config: &Config, folder: &Path, inputs: &[Input
         let manifest: Value = serde_json::from_str(&text)
             .with_context(|| format!("{}: expected JSON", folder.join(MANIFEST).display()))?;
         // The ANN's checkpoint comes after the recordings' files.
-        let recordings = inputs.len() - usize::from(config.ann.checkpoint.is_some());
+        let of_ann = [("ann.checkpoint", &config.ann.checkpoint), ("ann.network", &config.ann.network)];
+        let of_ann: Vec<&str> =
+            of_ann.iter().filter(|(_, path)| path.is_some()).map(|(key, _)| *key).collect();
+        let recordings = inputs.len() - of_ann.len();
         let setting = |i: usize| match i < recordings {
             true => format!("data.file ({})", i + 1),
-            false => "ann.checkpoint".to_owned(),
+            false => of_ann[i - recordings].to_owned(),
         };
         let named = |hashes: Vec<Value>| -> Value {
             hashes.into_iter().enumerate().map(|(i, hash)| (setting(i), hash)).collect::<Map<_, _>>().into()
@@ -219,7 +226,17 @@ fn manifest(session: &Session, config: &Config, folder: &Path, text: &str, input
 /// The recordings. Simulated ones are not stored: settings and seed make them again, the same.
 fn recordings(session: &Session, config: &Config) -> Result<Dataset> {
     match (&config.data.file, &config.data.simulate) {
-        (Some(file), _) => dataset(session, file, &config.data.reading()),
+        (Some(file), _) => {
+            let reading = config.data.reading();
+            let selection = config.ann.selection()?;
+            // What is wrong with the checkpoint is said where it is needed.
+            let given = config.ann.checkpoint.as_ref().map(|path| Checkpoint::load_as(path, &selection));
+            let reading = match given {
+                Some(Ok((network, _))) => reading_for(&reading, &network),
+                _ => reading,
+            };
+            dataset(session, file, &reading)
+        }
         (None, Some(simulate)) => {
             session.note(format!("simulating {} recordings", simulate.samples));
             simulated(session, simulate)
@@ -232,7 +249,7 @@ fn recordings(session: &Session, config: &Config) -> Result<Dataset> {
 fn train_ann(session: &Session, config: &Config, folder: &Path, data: &Dataset) -> Result<PathBuf> {
     let wanted =
         config.ann.train.as_ref().ok_or_else(|| usage("ann: expected either checkpoint or train"))?;
-    let recipe = wanted.recipe()?;
+    let recipe = Recipe { described: config.ann.described()?, ..wanted.recipe()? };
     let into = folder.join("ann");
     let (_, trained) = train(session, &recipe, data, &into, None, true)?;
     copy_rows(&into, folder, |_: &Training| true)?;

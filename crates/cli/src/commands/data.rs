@@ -9,7 +9,6 @@ use escape_data::nerve::NerveConfig;
 use escape_data::{
     Dataset, DatasetSummary, Note, ReadOptions, Rescale, Split, SplitSummary, write_mat, write_npz,
 };
-use escape_network::arch::class_name;
 use escape_report::{Shown, picture};
 use escape_study::load::{dataset, read_dataset, simulated};
 use escape_study::place::{check_apart, check_file, check_folder, check_results, existing, existing_data};
@@ -174,7 +173,7 @@ const DRAWN: usize = 12;
 
 /// Names of the classes that are drawn.
 fn class_names(dataset: &Dataset) -> Vec<String> {
-    (0..dataset.classes.min(DRAWN)).map(|class| class_name(class, dataset.classes)).collect()
+    dataset.classes.iter().take(DRAWN).cloned().collect()
 }
 
 /// Draws the first recording of each class, of the test split if there is one.

@@ -4,7 +4,7 @@ use anyhow::Result;
 use escape_checkpoint::input::KnownInput;
 use escape_stdb::finetune::Options;
 use escape_study::defaults::Defaults;
-use escape_study::load::{dataset, network, simulation, tell_remarks};
+use escape_study::load::{dataset, network, reading_for, simulation, tell_remarks};
 use escape_study::place::check_folder;
 use escape_study::session::usage;
 use escape_study::training::Accuracies;
@@ -21,7 +21,7 @@ pub fn run(context: &Context, args: FinetuneArgs) -> Result<()> {
     }
     let checkpoint = network(session, &args.checkpoint, &args.selection.selection())?;
     // A split that is not there is an empty one; what is needed of them is asked for where it is known.
-    let data = dataset(session, &args.data, &args.reading.options())?;
+    let data = dataset(session, &args.data, &reading_for(&args.reading.options(), &checkpoint))?;
     let origin = data.origin();
     tell_remarks(session, &args.checkpoint, &KnownInput::of(&checkpoint), &origin);
     let [train, test] = [data.train, data.test].map(|split| split.at_most(args.limit));

@@ -29,6 +29,7 @@ pub use self::fibre::Fibre;
 use self::session::{Session, Take};
 use self::streams::{Purpose, stream};
 use crate::SAMPLE_RATE_HZ;
+use crate::classes::Classes;
 use crate::error::DataError;
 use crate::recordings::{Dataset, Nerve, Recordings};
 use escape_network::arch::{CLASSES, SAMPLES};
@@ -64,7 +65,7 @@ pub fn simulate(
         Recordings { x, y, contacts: config.contacts(), samples: SAMPLES }
     };
     Ok(Dataset {
-        classes: CLASSES,
+        classes: Classes::Open.names(),
         train: part(session.train(&mut order(config, seed, 0)), train_x),
         test: part(session.test(&mut order(config, seed, 1)), test_x),
         sample_rate_hz: SAMPLE_RATE_HZ,

@@ -32,7 +32,13 @@ fn recordings(n: usize, contacts: usize, samples: usize) -> Recordings {
 fn dataset() -> Dataset {
     let train = recordings(5, 4, 100);
     let test = train.select(&[4, 2, 1]);
-    Dataset { train, test, classes: 3, sample_rate_hz: 30_000.0, nerve: None }
+    Dataset {
+        train,
+        test,
+        classes: escape_data::Classes::Open.names(),
+        sample_rate_hz: 30_000.0,
+        nerve: None,
+    }
 }
 
 /// Read both splits with the default options; what was noted is left out.

@@ -255,7 +255,13 @@ assert b'MATLAB 5.0 MAT-file' in d['__header__'], d['__header__']
     write_mat(&path, &empty).unwrap();
     assert!(read(&path).unwrap() == empty);
     let short = crate::recordings(2, 2, 3);
-    let data = Dataset { train: short.clone(), test: short, classes: 3, sample_rate_hz: 30e3, nerve: None };
+    let data = Dataset {
+        train: short.clone(),
+        test: short,
+        classes: escape_data::Classes::Open.names(),
+        sample_rate_hz: 30e3,
+        nerve: None,
+    };
     write_mat(&path, &data).unwrap();
     assert!(read(&path).unwrap() == data);
 }

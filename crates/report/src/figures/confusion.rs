@@ -26,10 +26,19 @@ struct Cell {
 
 fn derive(counts: &[Confusion]) -> Vec<Cell> {
     let classes = counts.iter().map(|c| c.actual.max(c.predicted) + 1).max().unwrap_or(0);
-    let name = |class: u32| match CLASSES.get(class as usize) {
+    // What files of earlier versions do not say.
+    let usual = |class: u32| match CLASSES.get(class as usize) {
         Some(name) if classes as usize == CLASSES.len() => (*name).to_owned(),
         _ => format!("class {class}"),
     };
+    let name = |class: u32| {
+        let actual = |c: &Confusion| c.actual_name.clone().filter(|_| c.actual == class);
+        let predicted = |c: &Confusion| c.predicted_name.clone().filter(|_| c.predicted == class);
+        let said = counts.iter().find_map(|c| actual(c).or_else(|| predicted(c)));
+        said.unwrap_or_else(|| usual(class))
+    };
+    let names: Vec<String> = (0..classes).map(name).collect();
+    let name = |class: u32| names.get(class as usize).cloned().unwrap_or_default();
     let mut cells = Vec::new();
     for network in distinct(counts.iter().map(|c| c.network.as_str())) {
         let count = |actual, predicted| {
@@ -79,25 +88,27 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
 }
 
 fn draw(cells: &[Cell]) -> Scene {
-    const PER_ROW: usize = 2;
     const NAMES: f64 = 92.0;
     let networks = distinct(cells.iter().map(|c| c.network.as_str()));
     let classes = cells.iter().map(|c| c.actual + 1).max().unwrap_or(1) as usize;
-    let panel = WIDTH / PER_ROW as f64;
-    let cell = Area::new(0.0, 0.0, (panel - NAMES - 24.0) / classes as f64, 46.0);
+    let per_row = if classes > 5 { 1 } else { 2 };
+    let panel = WIDTH / per_row as f64;
+    let side = (panel - NAMES - 24.0) / classes as f64;
+    let cell = Area::new(0.0, 0.0, side, side.clamp(11.0, if classes > 5 { 34.0 } else { 46.0 }));
     let height = 74.0 + cell.h * classes as f64;
-    let rows = networks.len().div_ceil(PER_ROW);
+    let rows = networks.len().div_ceil(per_row);
     let mut scene = Scene::new(WIDTH, 34.0 + height * rows as f64, "Confusion matrices");
     for (i, network) in networks.iter().enumerate() {
-        let left = (i % PER_ROW) as f64 * panel + 12.0;
-        let top = 34.0 + (i / PER_ROW) as f64 * height;
+        let left = (i % per_row) as f64 * panel + 12.0;
+        let top = 34.0 + (i / per_row) as f64 * height;
         let title = text::fit(network, panel - 24.0, Type::PANEL.size, true);
         scene.text(left, top + 16.0, &title, Type::PANEL);
         scene.text(left + NAMES - 8.0, top + 38.0, "actual", Type::LABEL.end());
         let grid = top + 46.0;
         let of_network = || cells.iter().filter(|c| c.network == *network);
         for c in of_network() {
-            if c.actual == 0 {
+            // Names that would not be read are left to the rows.
+            if c.actual == 0 && cell.w > 40.0 {
                 let x = left + NAMES + (f64::from(c.predicted) + 0.5) * cell.w;
                 let name = text::fit(&c.predicted_name, cell.w - 4.0, Type::LABEL.size, false);
                 scene.text(x, top + 38.0, &name, Type::LABEL.middle());
@@ -125,9 +136,14 @@ fn draw(cells: &[Cell]) -> Scene {
                     Ink::Rgb(Colours::Sequential.of(shade.max(0.03))),
                 );
                 let (x, y) = (x + cell.w / 2.0 - 1.0, y + cell.h / 2.0);
-                scene.text(x, y - 3.0, &text::grouped(c.count), Type::PANEL.middle().ink(ink));
-                let share = format!("{:.1}%", 100.0 * c.share_of_actual);
-                scene.text(x, y + 13.0, &share, Type::VALUE.middle().ink(ink));
+                let count = text::grouped(c.count);
+                if cell.h > 40.0 {
+                    scene.text(x, y - 3.0, &count, Type::PANEL.middle().ink(ink));
+                    let share = format!("{:.1}%", 100.0 * c.share_of_actual);
+                    scene.text(x, y + 13.0, &share, Type::VALUE.middle().ink(ink));
+                } else if cell.h > 18.0 && cell.w > 30.0 {
+                    scene.text(x, y + Type::LABEL.drop(), &count, Type::LABEL.middle().ink(ink));
+                }
             }
         });
     }

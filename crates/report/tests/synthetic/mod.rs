@@ -161,7 +161,14 @@ fn confusion(folder: &Path) {
                 } else {
                     330 + 11 * u64::from(predicted)
                 };
-                rows.push(Confusion { network: network.to_owned(), actual, predicted, count });
+                rows.push(Confusion {
+                    network: network.to_owned(),
+                    actual,
+                    predicted,
+                    count,
+                    actual_name: None,
+                    predicted_name: None,
+                });
             }
         }
     }

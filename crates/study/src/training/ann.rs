@@ -7,7 +7,7 @@ use escape_checkpoint::Checkpoint;
 use escape_checkpoint::description;
 use escape_checkpoint::identify::Identity;
 use escape_checkpoint::input::KnownInput;
-use escape_data::Dataset;
+use escape_data::{Classes, Dataset};
 use escape_model::ModelError;
 use escape_model::ann::{Ann, to_vec};
 use escape_model::optim::Rule;
@@ -97,20 +97,23 @@ impl Recipe {
         if self.described.is_some() { "network".to_owned() } else { self.arch.to_string() }
     }
 
-    /// The network, for recordings of `contacts` x `samples` and so many classes.
+    /// The network, for recordings of `contacts` x `samples` of such classes; it takes their names, if it has none.
     ///
     /// # Errors
     /// A network for other recordings, or sizes that no network has.
-    pub fn network(&self, contacts: usize, samples: usize, classes: usize) -> Result<Sequential> {
+    pub fn network(&self, contacts: usize, samples: usize, names: &[String]) -> Result<Sequential> {
+        let classes = names.len();
         let Some(network) = &self.described else {
             let mut family = Family { classes, ..Family::published(self.arch) };
             if let Some(channels) = self.width.channels {
                 family.convolutions.iter_mut().for_each(|conv| conv.0 = channels);
             }
             family.hidden = self.width.hidden.unwrap_or(family.hidden);
-            return family.network(contacts, samples).map_err(|why| {
+            let network = family.network(contacts, samples).map_err(|why| {
                 usage(format!("recordings of {contacts} contacts x {samples} samples: {why}"))
-            });
+            })?;
+            // The nerve's three, unless the recordings say otherwise.
+            return Ok(named(network.with_classes(Vec::new()).map_err(|why| usage(why.to_string()))?, names));
         };
         let input = network.input();
         if input.recording() != (contacts, samples) {
@@ -126,7 +129,7 @@ impl Recipe {
                 network.classes()
             )));
         }
-        Ok(network.clone())
+        Ok(named(network.clone(), names))
     }
 
     /// See [`Recipe::validation`].
@@ -219,6 +222,15 @@ pub struct Start {
     pub input: KnownInput,
 }
 
+/// A network whose classes have names of their own, where it has none and those are more than numbers.
+fn named(network: Sequential, names: &[String]) -> Sequential {
+    let numbered = Classes::Count(names.len()).names();
+    match network.class_names().is_empty() && names.len() == network.classes() && *names != numbered {
+        true => network.clone().with_classes(names.to_vec()).unwrap_or(network),
+        false => network,
+    }
+}
+
 /// Trains by a recipe into a folder; returns the best network and what came of it. Of a network in `trunk` the convolutions
 /// are taken over; of one of the same kind everything, and it is kept unless an epoch is better.
 ///
@@ -235,7 +247,7 @@ pub fn train(
 ) -> Result<(Ann, Trained)> {
     let device = session.device()?;
     let (contacts, samples) = (data.train.contacts, data.train.samples);
-    let network = recipe.network(contacts, samples, data.classes)?;
+    let network = recipe.network(contacts, samples, &data.classes)?;
     let Parts { train, judges, judged_on } = parts(session, &data.train, &data.test, recipe.held_out())?;
     let options = Options {
         rule: recipe.rule,
