@@ -175,6 +175,8 @@ fn classes_have_the_names_that_were_given_to_them() {
     json(&["report", &results]);
     let drawn = std::fs::read_to_string(format!("{results}/figures/confusion.svg")).unwrap();
     assert!(drawn.contains("stretch") && !drawn.contains("pricking"), "{drawn}");
+    let page = std::fs::read_to_string(format!("{results}/report/index.html")).unwrap();
+    assert!(!page.contains(">study") && page.contains("Networks compared"));
     // A spiking network made of it as well.
     let snn = folder.at("snn.pth");
     json(&["convert", "--checkpoint", &best, "--data", &data, "--out", &snn]);

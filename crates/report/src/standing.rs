@@ -11,6 +11,15 @@ pub(crate) fn classes(run: &Run) -> u32 {
     all.map(|cell| cell.actual.max(cell.predicted) + 1).max().unwrap_or(3)
 }
 
+/// Whether the run's networks are the study's, as far as its data tell: three classes, and layers of the names and sizes that the
+/// modified or the original ESCAPE-NET has for 56 contacts x 100 samples.
+pub(crate) fn is_of_study(run: &Run) -> bool {
+    const NEURONS: [(&str, u64); 5] =
+        [("conv1", 358_400), ("conv2", 89_600), ("conv3", 22_400), ("linear1", 256), ("linear2", 3)];
+    let fits = |layer: &str, neurons: u64| NEURONS.contains(&(layer, neurons));
+    classes(run) == 3 && run.activity.iter().flatten().all(|row| fits(&row.layer, row.neurons))
+}
+
 /// Accuracy of guessing among them.
 pub(crate) fn chance(run: &Run) -> f64 {
     1.0 / f64::from(classes(run))

@@ -7,8 +7,8 @@ use crate::rows::{Energy, Evaluation, Kind, Row};
 use crate::run::{Run, distinct};
 use crate::scene::escape;
 use crate::standing::{
-    Worthless, balanced, chance, classes, has_energy, largest_class, reference_ann, representatives,
-    standard_error, worthless, worthless_network,
+    Worthless, balanced, chance, classes, has_energy, is_of_study, largest_class, reference_ann,
+    representatives, standard_error, worthless, worthless_network,
 };
 use crate::study;
 use crate::tally::{ANN, PUBLISHED, Tally, is_ann, model_name, network_name, quantised};
@@ -41,6 +41,8 @@ pub struct Table {
     pub rows: Vec<Vec<String>>,
     /// Footnotes.
     pub notes: Vec<String>,
+    /// Those about the published study, until it is known whether it has to do with the run's networks.
+    study_notes: Vec<String>,
 }
 
 /// The tables a run has data for.
@@ -68,8 +70,26 @@ impl Table {
             columns: columns.iter().map(column).collect(),
             rows: Vec::new(),
             notes: Vec::new(),
+            study_notes: Vec::new(),
         }
     }
+
+    /// With what is of the published study, or of networks that are none of its without.
+    fn finished(mut self, of_study: bool) -> Self {
+        let mut study_notes = std::mem::take(&mut self.study_notes);
+        if of_study {
+            self.notes.append(&mut study_notes);
+            return self;
+        }
+        let kept: Vec<bool> = self.columns.iter().map(|column| !column.study).collect();
+        let keep = |row: Vec<String>| {
+            row.into_iter().zip(&kept).filter(|(_, kept)| **kept).map(|(cell, _)| cell).collect()
+        };
+        self.rows = self.rows.into_iter().map(keep).collect();
+        self.columns.retain(|column| !column.study);
+        self
+    }
+
     fn numeric(&mut self, head: String) {
         self.columns.push(Column { head, numeric: true, study: false });
     }
@@ -155,7 +175,9 @@ impl fmt::Display for Table {
 
 /// All tables of a run.
 pub(crate) fn all(run: &Run) -> Tables {
-    let filled = |table: Option<Table>| table.filter(|t| !t.rows.is_empty());
+    let of_study = is_of_study(run);
+    let filled =
+        |table: Option<Table>| table.filter(|t| !t.rows.is_empty()).map(|table| table.finished(of_study));
     Tables {
         table1: filled(table1(run)),
         table2: filled(table2(run)),
@@ -248,9 +270,13 @@ fn table1(run: &Run) -> Option<Table> {
     let against = reference.map_or(String::new(), |r| format!(" against the ANN \"{}\"", r.network));
     table.notes.push(format!(
         "Points lost: percentage points of accuracy{against}. Saving: energy of the ANN over energy of the network, so \
-         that 1 is a draw and below 1 the ANN wins. Columns headed \"study\" are the published study's values, on its \
-         own 7,835 test recordings; they are for reference and no result of this run."
+         that 1 is a draw and below 1 the ANN wins."
     ));
+    table.study_notes.push(
+        "Columns headed \"study\" are the published study's values, on its own 7,835 test recordings; they are for \
+         reference and no result of this run."
+            .to_owned(),
+    );
     if run.recordings() != "test recordings" {
         table.notes.push(format!("Accuracies are of {}.", run.recordings()));
     }
@@ -314,9 +340,8 @@ fn table2(run: &Run) -> Option<Table> {
         table.rows.push(row);
     }
     let study = study::CONVERTED_AT.map(|(t, a)| format!("{t}: {a:.3}")).join(", ");
-    table.notes.push(format!(
-        "Accuracy and its standard error. The published study has, by T, on its own 7,835 recordings: {study}."
-    ));
+    table.notes.push("Accuracy and its standard error.".to_owned());
+    table.study_notes.push(format!("The published study has, by T, on its own 7,835 recordings: {study}."));
     Some(table)
 }
 
@@ -372,15 +397,17 @@ fn table3(run: &Run) -> Option<Table> {
     }
     let judges = run.finetune.iter().flatten().map(|row| row.judged_on.as_deref().unwrap_or("test"));
     let here = match &distinct(judges)[..] {
-        [] => "",
-        [only] if only == "test" => ", as this run does",
-        [_] => "; this run keeps the one with the best accuracy on held-out training recordings",
-        _ => "; this run did so for some networks, for others by held-out training recordings",
+        [] => None,
+        [only] if only == "test" => Some("by the test recordings, as the study did"),
+        [_] => Some("by held-out training recordings"),
+        _ => Some("for some networks by the test recordings, for others by held-out training recordings"),
     };
-    table.notes.push(format!(
-        "The published study's best is 0.283 before and 0.699 after 10 epochs at T = 28; it keeps the epoch with the \
-         best test accuracy{here}."
-    ));
+    table.notes.extend(here.map(|judges| format!("The best epoch is chosen {judges}.")));
+    table.study_notes.push(
+        "The published study's best is 0.283 before and 0.699 after 10 epochs at T = 28; it keeps the epoch with the best \
+         test accuracy."
+            .to_owned(),
+    );
     Some(table)
 }
 
@@ -431,8 +458,11 @@ fn activity(run: &Run) -> Option<Table> {
     };
     table.notes.push(format!(
         "Averages over the samples evaluated, summed over all steps. Accumulates are the additions that arriving spikes \
-         cause.{analog} The study's columns are spikes per neuron of its two models at T = 28."
+         cause.{analog}"
     ));
+    table
+        .study_notes
+        .push("The study's columns are spikes per neuron of its two models at T = 28.".to_owned());
     Some(table)
 }
 
@@ -505,5 +535,12 @@ mod tests {
         let expected = "Title\nname    value\n-------------\na        1.25\nlonger      -\n";
         assert_eq!(table.to_string(), expected);
         assert!(table.html().contains("<td class=\"n study\">9</td>"));
+        // Of networks that are none of the study's nothing is said of it.
+        table.study_notes.push("of the study".to_owned());
+        let told = table.clone().finished(true);
+        assert_eq!((told.notes.len(), told.columns.len()), (1, 3));
+        let other = table.finished(false);
+        assert_eq!((other.notes.len(), other.columns.len(), other.rows[1].len()), (0, 2, 2));
+        assert!(!other.html().contains("study"));
     }
 }

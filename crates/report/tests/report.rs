@@ -333,13 +333,12 @@ fn held_out_recordings_are_not_called_the_test_split() {
     assert!(
         held_out.contains("best accuracy on the held-out recordings") && !held_out.contains("test split")
     );
-    assert!(
-        held_out.contains("this run keeps the one with the best accuracy on held-out training recordings")
-    );
+    assert!(held_out.contains("chosen by held-out training recordings"));
     for split in ["test", ""] {
         let test = page(&[split]);
         assert!(
-            test.contains("best accuracy on the test split") && test.contains(", as this run does"),
+            test.contains("best accuracy on the test split")
+                && test.contains("chosen by the test recordings"),
             "{split}"
         );
     }
