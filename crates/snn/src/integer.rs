@@ -17,7 +17,6 @@ use std::fmt;
 
 use escape_network::sequential::{Pooling, Sequential};
 use escape_network::stage::{Op, Stage};
-use rayon::prelude::*;
 
 use crate::encode::Encoding;
 use crate::network::SpikingNetwork;
@@ -343,27 +342,6 @@ struct Rounded {
     signal: Signal,
 }
 
-/// The scale of weights: what 1 stands for. Of 8 bits the largest weight is the largest number; of fewer, outliers are cut where
-/// that makes the squares of all errors the smallest.
-fn scale(weights: &[f32], precision: Precision) -> f64 {
-    /// Shares of the largest weight that are tried.
-    const CUTS: usize = 12;
-    let most = f64::from(precision.largest_weight());
-    let largest = weights.iter().fold(0f32, |m, w| m.max(w.abs()));
-    let whole = f64::from(largest) / most;
-    if precision.weight_bits == Precision::WEIGHT_BITS[1] || whole == 0.0 {
-        return whole;
-    }
-    let error = |scale: f64| -> f64 {
-        let (most, scale) = (most as f32, scale as f32);
-        let each = weights.iter().map(|w| w - (w / scale).round().clamp(-most, most) * scale);
-        each.map(|e| f64::from(e * e)).sum()
-    };
-    let cuts = (0..CUTS).map(|i| whole * (1.0 - 0.06 * i as f64));
-    let best = cuts.map(|scale| (error(scale), scale)).min_by(|a, b| a.0.total_cmp(&b.0));
-    best.map_or(whole, |(_, scale)| scale)
-}
-
 impl Rows<'_> {
     /// On scales that thresholds `theta` allow; of a readout, which has none, on one scale.
     fn rounded(
@@ -375,13 +353,13 @@ impl Rows<'_> {
         let most = f64::from(precision.largest_weight());
         let row = (self.weights.len() / self.count).max(1);
         let bias = |o: usize| self.bias.get(o).map_or(0.0, |b| f64::from(*b));
-        // What one unit of potential is at least, so that no bias is huge.
-        let least = |scale: f64, bias: f64| (scale * signal.unit).max(bias.abs() / LARGEST_CONSTANT);
-        // One scale for the readout, else one a row.
-        let per_scale = if theta.is_some() { row } else { self.weights.len() };
-        let scales: Vec<f64> =
-            self.weights.par_chunks(per_scale.max(1)).map(|weights| scale(weights, precision)).collect();
-        let of_rows = || (0..self.count).map(|o| least(scales[o.min(scales.len() - 1)], bias(o)));
+        let largest = |weights: &[f32]| weights.iter().fold(0f32, |m, w| m.max(w.abs()));
+        // What one unit of potential is at least, so that no weight is cut and no bias is huge.
+        let least = |weights: &[f32], bias: f64| {
+            let of_weights = f64::from(largest(weights)) / most * signal.unit;
+            of_weights.max(bias.abs() / LARGEST_CONSTANT)
+        };
+        let of_rows = || self.weights.chunks(row).enumerate().map(|(o, weights)| least(weights, bias(o)));
         let common = match of_rows().fold(0.0, f64::max) {
             // Nothing but zeros.
             0.0 => 1.0,
@@ -534,9 +512,7 @@ mod tests {
                 let signal = if whole.thresholds.is_empty() { 4.0 } else { 511.0 };
                 for (i, (w, r)) in layer.weights.iter().zip(&real.weights).enumerate() {
                     let unit = whole.units[i / whole.row()] * signal;
-                    // Of fewer bits than 8 the largest may be cut.
-                    let cut = bits < 8 && whole.weights[i].unsigned_abs() == 7;
-                    assert!(cut || f64::from((w - r).abs()) <= unit * 0.5001, "{w} {r} {unit}");
+                    assert!(f64::from((w - r).abs()) <= unit * 0.5001, "{w} {r} {unit}");
                 }
                 for (theta, unit) in whole.thresholds.iter().zip(&whole.units) {
                     assert!((f64::from(*theta) * unit - f64::from(layer.neuron.threshold())).abs() < 1e-12);
@@ -552,25 +528,6 @@ mod tests {
                 assert_eq!(a.weights, b.weights);
             }
         }
-    }
-
-    #[test]
-    fn outliers_are_cut_where_that_is_nearer() {
-        let mut random = Stream::new(4, 0);
-        let mut weights: Vec<f32> = (0..1000).map(|_| random.normal() as f32).collect();
-        weights.push(8.0);
-        let error = |precision: Precision, scale: f64| -> f64 {
-            let most = f64::from(precision.largest_weight());
-            weights
-                .iter()
-                .map(|w| (f64::from(*w) - (f64::from(*w) / scale).round().clamp(-most, most) * scale).powi(2))
-                .sum()
-        };
-        let four = Precision::new(4, 10).unwrap();
-        let found = scale(&weights, four);
-        assert!(found < 8.0 / 7.0 && error(four, found) < 0.7 * error(four, 8.0 / 7.0), "{found}");
-        assert_eq!(scale(&weights, Precision::DEFAULT), 8.0 / 127.0);
-        assert_eq!(scale(&[0.0; 4], four), 0.0);
     }
 
     #[test]

@@ -243,6 +243,21 @@ impl Plane {
         rows.flat_map(|row| &fired[row * self.width..][columns.clone()]).fold(0.0, |most, n| n.max(most))
     }
 
+    /// Of a maximum: the neuron of each window, row by row, that has fired most, the first of several. `fired` is H x W.
+    pub fn leaders(&self, fired: &[f32], leaders: &mut Vec<u32>) {
+        let Some(pool) = &self.pool else { return };
+        for (r, c) in (0..self.pooled.0).flat_map(|r| (0..self.pooled.1).map(move |c| (r, c))) {
+            let (rows, columns) = self.window(pool, (r, c));
+            let mut best = (0, f32::NEG_INFINITY);
+            for at in rows.flat_map(|row| columns.clone().map(move |column| row * self.width + column)) {
+                if fired[at] > best.1 {
+                    best = (at, fired[at]);
+                }
+            }
+            leaders.push(best.0 as u32);
+        }
+    }
+
     /// Rows and columns of a window that lie within the plane.
     fn window(&self, pool: &Pool, (r, c): (usize, usize)) -> (Range<usize>, Range<usize>) {
         let along = |i: usize, stride: usize, before: usize, kernel: usize, length: usize| {
@@ -512,6 +527,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn of_a_maximum_the_leader_is_the_first_of_the_most_active() {
+        let pool = Pool { stride: (1, 2), ..Pool::new(Pooling::Max, (2, 2)) };
+        let plane =
+            Plane { height: 2, width: 4, pool: Some(pool), pooled: (1, 2), share: 1.0, padding: BORDER };
+        let mut leaders = Vec::new();
+        plane.leaders(&[0.0, 3.0, 1.0, 0.0, 3.0, 2.0, 0.0, 5.0], &mut leaders);
+        assert_eq!(leaders, [1, 7]);
     }
 
     #[test]

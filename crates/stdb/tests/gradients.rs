@@ -9,12 +9,15 @@ mod parity;
 
 use std::path::Path;
 
-use escape_checkpoint::{Checkpoint, Leak, Value, read};
+use escape_checkpoint::{Checkpoint, Leak, Value, description, read};
 use escape_data::{ReadOptions, Recordings, Split, read_split};
 use escape_model::ann::to_vec;
+use escape_network::rng::Stream;
 use escape_snn_core::encode::{Encoder, Encoding};
 use escape_snn_core::integer::{IntegerNetwork, Precision};
-use escape_snn_core::rules::{Arithmetic, Preset};
+use escape_snn_core::network::{SpikingLayer, SpikingNetwork};
+use escape_snn_core::neuron::Neuron;
+use escape_snn_core::rules::{Arithmetic, Preset, Rules};
 use escape_snn_core::stored;
 use escape_stdb::bptt::{Gradients, Trainable};
 use escape_stdb::surrogate::Surrogate;
@@ -149,4 +152,69 @@ fn keyed_poisson_input_does_not_depend_on_the_batch_it_comes_in() {
     let all = net.gradients(&data.x, &data.y, &[4, 9], &mut encoder, 3).unwrap();
     let last = net.gradients(data.get(1), &data.y[1..], &[9], &mut encoder, 3).unwrap();
     assert!(distance(&last.readout, &all.readout[3..]) < 1e-5);
+}
+
+/// Poolings over maxima, whose windows lie side by side, overlap, and are padded.
+const MAXIMA: &str = "
+input: [2, 11, 13]
+layers:
+  - {type: conv2d, name: a, out: 3, kernel: 3, padding: 1}
+  - {type: relu}
+  - {type: max_pool2d, kernel: 3, stride: 2, padding: 1}
+  - {type: conv2d, name: b, out: 4, kernel: [2, 3]}
+  - {type: relu}
+  - {type: max_pool2d, kernel: 2, stride: 1}
+  - {type: flatten}
+  - {type: linear, name: z, out: 3}
+";
+
+/// The closed form through maxima is what libtorch finds of the largest counts, in either place of a network, at constant
+/// input and at spikes.
+#[test]
+fn gradients_through_maxima_are_those_of_the_largest_counts() {
+    let network = description::parse("maxima", MAXIMA).unwrap();
+    let mut random = Stream::new(3, 0);
+    let mut values =
+        |n: usize, spread: f64| (0..n).map(|_| (random.normal() * spread) as f32).collect::<Vec<_>>();
+    let layers: Vec<SpikingLayer> = network
+        .stages()
+        .unwrap()
+        .into_iter()
+        .map(|shape| {
+            let (weights, bias) = (values(shape.weights(), 0.3), values(shape.output.channels, 0.1));
+            SpikingLayer { shape, weights, bias, neuron: Neuron::new(1.5, 0.9).unwrap() }
+        })
+        .collect();
+    let x: Vec<f32> = values(4 * 286, 0.4).into_iter().map(|v| v.clamp(-1.0, 1.0)).collect();
+    let data = Recordings { x, y: vec![0, 1, 2, 1], contacts: 22, samples: 13 };
+    for (encoding, surrogate) in [
+        (Encoding::Direct, Surrogate::DEFAULT),
+        (Encoding::Poisson, Surrogate::DEFAULT),
+        (Encoding::Poisson, Surrogate::PUBLISHED_EXPONENTIAL),
+    ] {
+        let network =
+            SpikingNetwork { rules: Rules::DEFAULT, network: network.clone(), layers: layers.clone() };
+        let mut net = Trainable::new(network, surrogate, true, Device::Cpu).unwrap();
+        let run = |net: &Trainable| {
+            let mut encoder = net.network.rules.encoder(encoding, SEED);
+            net.gradients(&data.x, &data.y, &[0, 1, 2, 3], &mut encoder, STEPS).unwrap()
+        };
+        let host = run(&net);
+        net.tensor_neurons = true;
+        let tensors = run(&net);
+        assert!((host.loss - tensors.loss).abs() < 1e-6);
+        for (k, (a, b)) in host.weights.iter().zip(&tensors.weights).enumerate() {
+            let [a, b] = [a, b].map(|g| to_vec(g).unwrap());
+            assert!(
+                b.iter().any(|v| v.abs() > 1e-6),
+                "{encoding}: no gradient {k}, so this would test nothing"
+            );
+            assert!(distance(&a, &b) < 1e-5, "{encoding}, gradient {k}: {:e}", distance(&a, &b));
+        }
+        for (a, b) in host.neuron_parameters.iter().zip(&tensors.neuron_parameters) {
+            for (a, b) in [(a.threshold, b.threshold), (a.decay, b.decay)] {
+                assert!((a - b).abs() <= 1e-4 * b.abs() + 1e-7, "{encoding}: {a} against {b}");
+            }
+        }
+    }
 }

@@ -120,14 +120,6 @@ impl Trainable {
         neuron_parameters: bool,
         device: Device,
     ) -> Result<Self, ModelError> {
-        let counting = network.layers.iter().enumerate().find(|(k, _)| network.planes(*k).1.counts());
-        if let Some((_, layer)) = counting {
-            return Err(ModelError::Data(format!(
-                "{}: its pooling takes maxima, through which spikes are not trained; fine-tune a network with average \
-                 pooling, or use this one as it was converted",
-                layer.shape.name
-            )));
-        }
         let synapses = learned(&network, device)?;
         Ok(Self {
             network,

@@ -45,7 +45,7 @@ impl Kernels for Tensors {
                 current.f_detach()?.f_view(shape)?
             };
             let spikes = m.f_gt(0.0)?.f_to_kind(Kind::Float)?;
-            let spike_gradient = unpool(to_frames, &plane, shape)?;
+            let spike_gradient = unpool(to_frames, &plane, &spikes)?;
             let shape = surrogate_values(surrogate, &m, &spikes, steps)?;
             let through = spike_gradient.f_mul_scalar(f64::from(surrogate.height()))?.f_mul(&shape)?;
             let mut later = m.f_select(1, 0)?.f_zeros_like()?;
@@ -138,14 +138,14 @@ fn surrogate_values(
     }
 }
 
-/// Gradients of pooled frames spread over their windows: B x T x C x H x W.
-fn unpool(to_frames: &Tensor, plane: &Plane, shape: [i64; 5]) -> Result<Tensor, ModelError> {
-    let Some(pool) = &plane.pool else { return Ok(to_frames.f_reshape(shape)?) };
-    let options = (Kind::Float, to_frames.device());
-    // Means are linear, so any input has the gradient.
-    let input = Tensor::f_zeros([shape[0] * shape[1], shape[2], shape[3], shape[4]], options)?
-        .set_requires_grad(true);
-    let pooled = tch::with_grad(|| escape_model::ann::pool(pool, &input))?;
+/// Gradients of pooled frames spread over their windows: B x T x C x H x W, as the spikes.
+fn unpool(to_frames: &Tensor, plane: &Plane, spikes: &Tensor) -> Result<Tensor, ModelError> {
+    let shape = spikes.size();
+    if plane.pool.is_none() {
+        return Ok(to_frames.f_reshape(shape)?);
+    }
+    let input = spikes.f_detach_copy()?.set_requires_grad(true);
+    let pooled = tch::with_grad(|| tensors::pooled(plane, &input, &mut None))?;
     let product = tch::with_grad(|| pooled.f_flatten(0, -1)?.f_dot(&to_frames.f_flatten(0, -1)?))?;
     let found = Tensor::f_run_backward(&[product], &[&input], false, false)?;
     Ok(found[0].f_reshape(shape)?)
