@@ -39,10 +39,14 @@ fn seeds_cut_short_at_every_byte_and_with_every_byte_changed() {
     for (target, run) in TARGETS {
         for entry in fs::read_dir(folder.join(target)).unwrap() {
             let mut bytes = fs::read(entry.unwrap().path()).unwrap();
+            // Of a larger seed each byte is changed in one way, the next in another.
+            let large = bytes.len() > 6000;
             for end in 0..bytes.len() {
                 run(&bytes[..end]);
                 let kept = bytes[end];
-                for change in [1, 0x80, 0xff] {
+                let changes = [1, 0x80, 0xff];
+                let changes = if large { &changes[end % 3..][..1] } else { &changes[..] };
+                for change in changes {
                     bytes[end] = kept ^ change;
                     run(&bytes);
                 }

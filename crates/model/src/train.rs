@@ -15,6 +15,7 @@ use crate::optim::{Optimizer, Rule};
 use crate::watch::{Trouble, Watch};
 use escape_checkpoint::{Checkpoint, Value, describe};
 use escape_network::metrics::{Loss, Metrics};
+use escape_network::sequential::Sequential;
 use escape_network::shuffle::{balanced, permutation};
 
 /// How a training makes up for classes of different frequency.
@@ -373,7 +374,7 @@ impl Trainer {
         }
         let train_loss = if weights.is_some() { weighted.0 / weighted.1 } else { metrics.loss() };
         let judged = self.judge(held_out, tick)?;
-        tell_one_class(epoch, &judged, tick);
+        tell_one_class(epoch, &judged, self.net.network(), tick);
         self.epoch = epoch;
         let result = self.history.add(epoch, Some((train_loss, metrics.accuracy())), &judged, start);
         self.expect();
@@ -407,14 +408,15 @@ pub fn order(labels: &[i64], balance: Option<Balance>, seed: u64, epoch: usize) 
 }
 
 /// Tells of an epoch that names one class throughout.
-pub fn tell_one_class(epoch: usize, judged: &Metrics, tick: &mut dyn FnMut(Event) -> bool) {
+pub fn tell_one_class(
+    epoch: usize,
+    judged: &Metrics,
+    network: &Sequential,
+    tick: &mut dyn FnMut(Event) -> bool,
+) {
     if let Some(class) = judged.only_class_predicted() {
-        tick(Event::Trouble(&Trouble::OneClass {
-            epoch,
-            class,
-            classes: judged.classes(),
-            samples: judged.samples(),
-        }));
+        let (class, samples) = (network.class_name(class), judged.samples());
+        tick(Event::Trouble(&Trouble::OneClass { epoch, class, samples }));
     }
 }
 

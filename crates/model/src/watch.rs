@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use escape_network::arch::class_name;
 use escape_network::metrics::predicted;
 
 /// Recordings that the last batches must hold before anything is made of them; of their loss, as many as an epoch has
@@ -45,10 +44,8 @@ pub enum Trouble {
     OneClass {
         /// Epoch, from 1.
         epoch: usize,
-        /// The class.
-        class: usize,
-        /// How many there are.
-        classes: usize,
+        /// What the class is called.
+        class: String,
         /// Recordings that the epoch was judged by.
         samples: usize,
     },
@@ -79,10 +76,9 @@ impl fmt::Display for Trouble {
                 "epoch {epoch}, step {step}: training accuracy fell to {accuracy:.3}, no better than naming the most \
                  frequent class ({share:.3}); balanced accuracy was {before:.3} before; a smaller --lr may help"
             ),
-            Self::OneClass { epoch, class, classes, samples } => write!(
+            Self::OneClass { epoch, class, samples } => write!(
                 f,
-                "epoch {epoch}: every one of the {samples} recordings it is judged by is taken for {}",
-                class_name(*class, *classes)
+                "epoch {epoch}: every one of the {samples} recordings it is judged by is taken for {class}"
             ),
             Self::Threshold { epoch, step, layer, before, now } => write!(
                 f,

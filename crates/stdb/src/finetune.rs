@@ -340,7 +340,7 @@ impl FineTuner {
             }
         }
         let judged = self.evaluate(judges, tick)?.last();
-        tell_one_class(epoch, &judged, tick);
+        tell_one_class(epoch, &judged, &self.trainable.network.network, tick);
         self.epoch = epoch;
         let result = self.history.add(epoch, Some((loss.0 / loss.1, metrics.accuracy())), &judged, start);
         self.expect();

@@ -112,7 +112,8 @@ impl Measured {
             let spikes = spikes.map(|l| (l.name.as_str(), l.spikes[..simulated.steps].iter().sum()));
             notes::on_silence(&self.network, spikes, simulated.samples())
         });
-        notes::on_metrics(&self.network, self.metrics()).into_iter().chain(silent).collect()
+        let class = |class: usize| self.classes.get(class).cloned().unwrap_or_default();
+        notes::on_metrics(&self.network, self.metrics(), class).into_iter().chain(silent).collect()
     }
 
     /// A row for each T; one for an ANN.

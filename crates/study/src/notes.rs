@@ -1,12 +1,10 @@
 //! What a reader should know about a result that its numbers alone do not say; one place for every command.
 
-use escape_network::arch::class_name;
 use escape_network::metrics::Metrics;
 
 /// The notes on how a network did over some recordings; none if there is nothing to remark. `what` names the network
-/// or the stage it is in.
-pub fn on_metrics(what: &str, metrics: &Metrics) -> Option<String> {
-    let class = |class: usize| class_name(class, metrics.classes());
+/// or the stage it is in, `class` its classes.
+pub fn on_metrics(what: &str, metrics: &Metrics, class: impl Fn(usize) -> String) -> Option<String> {
     if let Some(only) = metrics.only_class_predicted() {
         return Some(format!(
             "note: {what} takes every one of the {} recordings for {}",
@@ -63,15 +61,23 @@ mod tests {
         metrics
     }
 
+    fn name(class: usize) -> String {
+        ["rest", "flex", "extend"][class].to_owned()
+    }
+
     #[test]
     fn a_network_that_names_one_class_or_guesses_is_remarked_on() {
-        let only = on_metrics("ann", &metrics(&[(0, 2, 5), (2, 2, 5)])).unwrap();
-        assert_eq!(only, "note: ann takes every one of the 10 recordings for pricking");
-        let guess = on_metrics("ann", &metrics(&[(0, 0, 10), (0, 1, 20), (1, 1, 15), (1, 0, 15)])).unwrap();
+        let only = on_metrics("ann", &metrics(&[(0, 2, 5), (2, 2, 5)]), name).unwrap();
+        assert_eq!(only, "note: ann takes every one of the 10 recordings for extend");
+        let guess =
+            on_metrics("ann", &metrics(&[(0, 0, 10), (0, 1, 20), (1, 1, 15), (1, 0, 15)]), name).unwrap();
         assert!(guess.contains("0.4167") && guess.contains("0.5000"), "{guess}");
-        assert_eq!(on_metrics("ann", &metrics(&[(0, 0, 20), (0, 1, 10), (1, 1, 20), (1, 0, 10)])), None);
+        assert_eq!(
+            on_metrics("ann", &metrics(&[(0, 0, 20), (0, 1, 10), (1, 1, 20), (1, 0, 10)]), name),
+            None
+        );
         // One class only is all there is to find.
-        assert_eq!(on_metrics("ann", &metrics(&[(1, 1, 50)])), None);
+        assert_eq!(on_metrics("ann", &metrics(&[(1, 1, 50)]), name), None);
     }
 
     #[test]

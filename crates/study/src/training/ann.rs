@@ -384,7 +384,7 @@ pub fn train(
         })
         .context("the training is complete; --resume tests it again")?;
         drop(progress);
-        if let Some(note) = notes::on_metrics(&name, &test) {
+        if let Some(note) = notes::on_metrics(&name, &test, |class| network.class_name(class)) {
             session.note(note);
         }
         Some(Tested::from(test))

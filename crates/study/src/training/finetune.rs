@@ -203,6 +203,7 @@ pub fn finetune(
         }
         tuner
     } else {
+        let described = start.network.network.clone();
         let mut tuner = FineTuner::new(start.network, job.options, device)?;
         let name = format!("{} before training", job.name);
         let mut teller = Teller::new(session, &name, (0, judges.len()), &mut warnings);
@@ -214,7 +215,9 @@ pub fn finetune(
         let firing = preset.rules().firing_layers(found.layers.len());
         let spikes = found.layers[..firing].iter().map(|l| (l.name.as_str(), l.spikes.iter().sum()));
         let silent = notes::on_silence("the network that was given", spikes, judges.len());
-        let guessing = notes::on_metrics("the network that was given", &found.last());
+        let guessing = notes::on_metrics("the network that was given", &found.last(), |class| {
+            described.class_name(class)
+        });
         guessing.into_iter().chain(silent).for_each(|note| session.note(note));
         job.save(tuner.checkpoint(false)?, &best)?;
         log(&tuner)?;
