@@ -8,6 +8,7 @@ use escape_network::sequential::{Conv2d, Pool, Pooling};
 use escape_network::stage::{Op, Stage};
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::engine::{Batch, Engine, Spike, SpikeRecorder};
+use escape_snn_core::event::Event;
 use escape_snn_core::integer::{IntegerLayer, IntegerNetwork, Precision};
 use escape_snn_core::network::{SpikingLayer, SpikingNetwork};
 use escape_snn_core::neuron::Neuron;
@@ -174,6 +175,12 @@ fn spikes_are_those_of_a_naive_simulator() {
         };
         let want = simulate(&whole, &input(0), steps);
         let second = simulate(&whole, &input(1), steps).1;
+        let event = Event::new(network.clone(), encoding).unwrap();
+        let mut recorder = SpikeRecorder::default();
+        let mut encoder = network.rules.encoder(encoding, 5);
+        let by_events = event.run(Batch { x: &x, first: 0 }, &mut encoder, steps, &mut recorder).unwrap();
+        assert_eq!(recorder.into_spikes(), want.0, "network {index}, by events");
+        assert_eq!(by_events.logits(steps), [&want.1[..], &second].concat(), "network {index}, by events");
         for tensors in [false, true] {
             let mut engine = Dense::new(network.clone(), encoding, Device::Cpu).unwrap();
             assert_eq!(engine.integer(), Some(&whole));
@@ -188,6 +195,8 @@ fn spikes_are_those_of_a_naive_simulator() {
                 let name = format!("network {index}, tensors {tensors}, budget {budget}");
                 assert_eq!(recorder.into_spikes(), want.0, "{name}");
                 assert_eq!(found.logits(steps), [&want.1[..], &second].concat(), "{name}");
+                // Every readout, count and operation of both recordings.
+                assert_eq!(found, by_events, "{name}");
             }
         }
         spikes += want.0.len();

@@ -15,6 +15,7 @@ pub mod encode;
 pub mod engine;
 mod error;
 pub mod evaluate;
+pub mod event;
 pub mod integer;
 pub mod network;
 pub mod neuron;
