@@ -47,9 +47,7 @@ impl Classes {
             text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
         };
         // Names that are told by their punctuation alone are taken to the letter.
-        if let Self::Named(names) = self
-            && let Some(class) = names.iter().position(|name| name == text.trim())
-        {
+        if let Some(class) = self.exactly(text) {
             return Some(class);
         }
         let text = plain(text);
@@ -65,6 +63,12 @@ impl Classes {
         only(&|name| *name == text)
             .or_else(|| only(&|name| text.len() >= ENOUGH && name.starts_with(&text)))
             .filter(|_| !text.is_empty())
+    }
+
+    /// The class whose name a text is to the letter.
+    pub(crate) fn exactly(&self, text: &str) -> Option<usize> {
+        let Self::Named(names) = self else { return None };
+        names.iter().position(|name| name == text.trim())
     }
 
     /// With names.

@@ -129,6 +129,15 @@ fn from_texts(
         // MATLAB's '123123': a row of characters.
         texts = only.chars().map(String::from).collect();
     }
+    // Names may be numbers, which then are names.
+    if let Classes::Named(_) = classes
+        && let Some(values) = texts.iter().map(|text| classes.exactly(text)).collect::<Option<Vec<_>>>()
+    {
+        return Ok(Labels {
+            values: values.into_iter().map(|class| class as f64).collect(),
+            form: LabelForm::Names,
+        });
+    }
     let numbers: Option<Vec<f64>> = texts.iter().map(|text| text.trim().parse().ok()).collect();
     if let Some(values) = numbers {
         return Ok(Labels { values, form: LabelForm::Numbers });
@@ -198,7 +207,7 @@ pub(crate) fn first_label(
         (None, Some(_)) => 1,
         (None, None) => {
             if find(1.0).or(find(2.0)).is_some() {
-                let one = options.classes.names().swap_remove(usize::from(1 - usual));
+                let one = options.classes.names().into_iter().nth(usize::from(1 - usual)).unwrap_or_default();
                 notes.push(Note::OpenLabels { first: usual, one });
             }
             return Ok(usual);
@@ -249,5 +258,8 @@ mod tests {
         let named: Classes = "sit,walking".parse().unwrap();
         let texts = vec!["walking".to_owned(), "sit".to_owned()];
         assert_eq!(from_texts(Path::new("f"), "y", texts, (None, &named)).unwrap().values, [1.0, 0.0]);
+        let turned: Classes = "2,1".parse().unwrap();
+        let found = from_texts(Path::new("f"), "y", vec!["1".into(), "2".into()], (None, &turned)).unwrap();
+        assert_eq!((found.values, found.form), (vec![1.0, 0.0], LabelForm::Names));
     }
 }

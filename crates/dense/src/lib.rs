@@ -111,6 +111,7 @@ impl Dense {
         layer: usize,
         look: &mut dyn FnMut(&Tensor) -> Result<(), ModelError>,
     ) -> Result<(), ModelError> {
+        self.check_steps(steps)?;
         let Some(mut pass) = Pass::new(self, batch, encoder, steps, layer)? else { return Ok(()) };
         let mut outcome = Outcome::empty(self.network.layers.len(), steps);
         while let Some(block) = pass.next_block() {
@@ -118,6 +119,12 @@ impl Dense {
             look(&current.frames)?;
         }
         Ok(())
+    }
+
+    /// Refuses more steps than whole numbers are proven to hold.
+    fn check_steps(&self, steps: usize) -> Result<(), ModelError> {
+        let checked = self.integer.as_ref().map_or(Ok(()), |integer| integer.check_steps(steps));
+        checked.map_err(|why| ModelError::Data(why.to_string()))
     }
 
     /// Steps a block: as many as the budget holds, at least one.
@@ -151,9 +158,7 @@ impl Engine for Dense {
         observer: &mut dyn Observer,
     ) -> Result<Outcome, ModelError> {
         let readout = self.network.layers.len() - 1;
-        if let Some(integer) = &self.integer {
-            integer.check_steps(steps).map_err(|why| ModelError::Data(why.to_string()))?;
-        }
+        self.check_steps(steps)?;
         let mut outcome = Outcome::empty(readout + 1, steps);
         let Some(mut pass) = Pass::new(self, batch, encoder, steps, readout)? else { return Ok(outcome) };
         while let Some(block) = pass.next_block() {

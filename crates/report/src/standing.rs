@@ -5,10 +5,17 @@ use crate::rows::{Confusion, Evaluation, Kind};
 use crate::run::{Run, distinct};
 use crate::tally::Tally;
 
-/// How many classes the run's networks tell apart: those of its confusion matrices, or the study's three.
+/// How many classes the run's networks tell apart: those of its confusion matrices, the neurons of a readout, or the study's
+/// three where neither is known.
 pub(crate) fn classes(run: &Run) -> u32 {
     let all = run.confusion.iter().flatten();
-    all.map(|cell| cell.actual.max(cell.predicted) + 1).max().unwrap_or(3)
+    let shown = all.map(|cell| cell.actual.max(cell.predicted) + 1).max();
+    let readout = || {
+        let network = run.activity.iter().flatten().next()?;
+        let last = run.activity_of(&network.network).pop()?;
+        u32::try_from(last.neurons).ok()
+    };
+    shown.or_else(readout).unwrap_or(3)
 }
 
 /// Whether the run's networks are the study's, as far as its data tell: three classes, and layers of the names and sizes that the
@@ -17,7 +24,8 @@ pub(crate) fn is_of_study(run: &Run) -> bool {
     const NEURONS: [(&str, u64); 5] =
         [("conv1", 358_400), ("conv2", 89_600), ("conv3", 22_400), ("linear1", 256), ("linear2", 3)];
     let fits = |layer: &str, neurons: u64| NEURONS.contains(&(layer, neurons));
-    classes(run) == 3 && run.activity.iter().flatten().all(|row| fits(&row.layer, row.neurons))
+    let activity: Vec<_> = run.activity.iter().flatten().collect();
+    classes(run) == 3 && !activity.is_empty() && activity.iter().all(|row| fits(&row.layer, row.neurons))
 }
 
 /// Accuracy of guessing among them.

@@ -20,8 +20,8 @@ use escape_network::stage::{Op, Stage};
 
 use crate::encode::Encoding;
 use crate::network::SpikingNetwork;
-use crate::neuron::Plane;
-use crate::rules::{Arithmetic, Readout};
+use crate::neuron::{Firing, Plane};
+use crate::rules::{Arithmetic, Readout, Rules};
 
 /// Bits of weights and of input values, sign included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,7 +229,8 @@ impl IntegerNetwork {
         let Arithmetic::Integer(precision) = network.rules.arithmetic else {
             return Err(IntegerError::Rules);
         };
-        if network.rules.readout != Readout::Accumulate {
+        let Rules { firing, start, readout, .. } = network.rules;
+        if readout != Readout::Accumulate || firing != Firing::AfterInput || start != 0.5 {
             return Err(IntegerError::Rules);
         }
         let mut signal = match encoding {
@@ -354,7 +355,7 @@ impl Rows<'_> {
         let row = (self.weights.len() / self.count).max(1);
         let bias = |o: usize| self.bias.get(o).map_or(0.0, |b| f64::from(*b));
         let largest = |weights: &[f32]| weights.iter().fold(0f32, |m, w| m.max(w.abs()));
-        // What one unit of potential is at least, so that no weight is cut and no bias is huge.
+        // What one unit of potential is at least, so that no weight is cut and no bias is huge; more only where a threshold would be below 1.
         let least = |weights: &[f32], bias: f64| {
             let of_weights = f64::from(largest(weights)) / most * signal.unit;
             of_weights.max(bias.abs() / LARGEST_CONSTANT)
@@ -397,7 +398,7 @@ impl Rounded {
         let mut bound = 0i64;
         for (o, weights) in weights.chunks(row).enumerate() {
             let sum: i64 = weights.iter().map(|w| i64::from(w.unsigned_abs())).sum();
-            let constant = bias.get(o).map_or(0, |b| b.abs());
+            let constant = bias.get(o).map_or(0, |b| b.saturating_abs());
             bound = bound.max(sum.saturating_mul(signal.largest.into()).saturating_add(constant));
         }
         let Ok(largest_current) = i32::try_from(bound) else {
@@ -461,7 +462,6 @@ mod tests {
     use super::*;
     use crate::network::SpikingLayer;
     use crate::neuron::Neuron;
-    use crate::rules::Rules;
     use escape_network::rng::Stream;
     use escape_network::sequential::{Conv2d, Layer, Named, Pool, Shape};
 
@@ -563,6 +563,12 @@ mod tests {
         let mut broken = network(Precision::DEFAULT, 1.0);
         broken.layers[0].weights[3] = f32::NAN;
         assert!(IntegerNetwork::new(&broken, Encoding::Direct).unwrap_err().to_string().contains("conv1"));
+        broken.layers[0].weights[3] = 0.1;
+        broken.layers[0].bias[1] = -1e30;
+        let why = IntegerNetwork::new(&broken, Encoding::Direct).unwrap_err().to_string();
+        assert!(why.contains("conv1") && why.contains("2147483647"), "{why}");
+        broken.rules.start = 0.0;
+        assert_eq!(IntegerNetwork::new(&broken, Encoding::Direct), Err(IntegerError::Rules));
         broken.rules = Rules::PUBLISHED;
         assert_eq!(IntegerNetwork::new(&broken, Encoding::Direct), Err(IntegerError::Rules));
     }

@@ -34,6 +34,16 @@ pub const BITS_KEYS: [&str; 2] = ["weight_bits", "input_bits"];
 /// Key of the encoder.
 pub const ENCODER_KEY: &str = "encoder";
 
+/// The bits that a checkpoint names.
+pub fn bits(checkpoint: &Checkpoint) -> Bits {
+    let number = |key: &str| {
+        let value = checkpoint.extra.iter().find(|e| e.0 == key).and_then(|e| e.1.as_i64());
+        value.map(|bits| u32::try_from(bits).unwrap_or(u32::MAX))
+    };
+    let [weight, input] = BITS_KEYS.map(number);
+    Bits { weight, input }
+}
+
 /// Reads an SNN checkpoint for recordings of `contacts` x `samples`. `preset` overrides what the file
 /// says; a file that says nothing is taken as the default preset's.
 ///
@@ -93,13 +103,9 @@ pub fn load(
         Some(t @ 1..=100_000) => Some(t as usize),
         Some(t) => return Err(wrong(format!("its number of timesteps is {t}, expected 1 to 100000"))),
     };
-    let number = |key: &str| {
-        let value = checkpoint.extra.iter().find(|e| e.0 == key).and_then(|e| e.1.as_i64());
-        value.map(|bits| u32::try_from(bits).unwrap_or(u32::MAX))
-    };
-    let [weight, input] = BITS_KEYS.map(number);
+    let bits = bits(checkpoint);
     let rules = match preset.rules() {
-        rules if rules.precision().is_some() => rules.with_bits(Bits { weight, input }).map_err(wrong)?,
+        rules if rules.precision().is_some() => rules.with_bits(bits).map_err(wrong)?,
         // A file of whole numbers may be simulated by rules of float32.
         rules => rules,
     };
@@ -108,7 +114,7 @@ pub fn load(
         encoding,
         timesteps,
         stored_preset,
-        stored_bits: weight.is_some() && input.is_some(),
+        stored_bits: bits.weight.is_some() && bits.input.is_some(),
     })
 }
 

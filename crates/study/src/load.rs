@@ -61,9 +61,11 @@ pub fn reading_for(options: &ReadOptions, network: &Checkpoint) -> ReadOptions {
     if options.classes == Classes::Open {
         let described = description::stored(network, Path::new("")).ok().flatten();
         options.classes = match described {
-            Some(network) if !network.class_names().is_empty() => {
+            Some(network) if network.class_names().len() > 1 => {
                 Classes::Named(network.class_names().to_vec())
             }
+            // Labels are of two classes at least.
+            Some(network) if network.classes() < 2 => Classes::Open,
             Some(network) => Classes::Count(network.classes()),
             None => {
                 of_family(&network.weights).map_or(Classes::Open, |family| Classes::Count(family.classes))

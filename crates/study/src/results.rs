@@ -13,7 +13,7 @@ use escape_report::rows::{
 };
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::integer::Bits;
-use escape_snn_core::rules::Preset;
+use escape_snn_core::rules::Rules;
 use serde_json::{Map, Value, json};
 
 use crate::energy;
@@ -44,8 +44,8 @@ pub struct Results<'a> {
 pub struct Use<'a> {
     /// What is done, a command's name.
     pub command: &'a str,
-    /// Preset and encoder of a spiking network, which is simulated.
-    pub rules: Option<(Preset, Encoding)>,
+    /// Rules and encoder of a spiking network, which is simulated.
+    pub rules: Option<(Rules, Encoding)>,
     /// The split of the recordings.
     pub split: Split,
 }
@@ -147,7 +147,8 @@ impl<'a> Results<'a> {
         let there = self.evaluations()?;
         let mine = || there.iter().filter(|row| row.network == self.network);
         let split = used.split.to_string();
-        let rules = used.rules.map(|(preset, encoding)| [preset.to_string(), encoding.to_string()]);
+        let bits = used.rules.and_then(|(rules, _)| rules.precision()).map(|precision| precision.to_string());
+        let rules = used.rules.map(|(rules, encoding)| [rules.preset.to_string(), encoding.to_string()]);
         let [preset, encoder] = rules.clone().unwrap_or_default();
         let mut differs: Option<String> = mine()
             .find(|row| (&row.preset, &row.encoder) != (&preset, &encoder))
@@ -158,6 +159,11 @@ impl<'a> Results<'a> {
                 && (old, input) != (preset.as_str(), encoder.as_str())
             {
                 differs.get_or_insert_with(|| format!("preset {old}, encoder {input}"));
+            }
+            if let (Some(old), Some(bits)) = (entry["bits"].as_str(), &bits)
+                && old != bits
+            {
+                differs.get_or_insert_with(|| old.to_owned());
             }
         }
         if used.command == EVALUATE {
@@ -282,9 +288,12 @@ impl<'a> Results<'a> {
             "split": used.split.to_string(),
         });
         if let (Some(entry), Value::Object(facts)) = (entry.as_object_mut(), facts) {
-            if let Some((preset, encoding)) = used.rules {
-                entry.insert("preset".into(), json!(preset.to_string()));
+            if let Some((rules, encoding)) = used.rules {
+                entry.insert("preset".into(), json!(rules.preset.to_string()));
                 entry.insert("encoder".into(), json!(encoding.to_string()));
+                if let Some(precision) = rules.precision() {
+                    entry.insert("bits".into(), json!(precision.to_string()));
+                }
             }
             entry.extend(facts);
             entry.insert("inputs".into(), json!(inputs));

@@ -4,7 +4,7 @@ use std::fmt;
 
 use escape_files::text::shown;
 use escape_network::sequential::MOST_LAYERS;
-use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -49,7 +49,8 @@ pub(super) struct Settings {
     pub depth_multiplier: Option<usize>,
     pub use_bias: Option<bool>,
     pub epsilon: Option<f64>,
-    pub scale: Option<bool>,
+    pub scale: Option<Box<RawValue>>,
+    pub lora_rank: Option<Box<RawValue>>,
     pub center: Option<bool>,
     pub rate: Option<f64>,
     pub max_value: Option<f64>,
@@ -87,6 +88,9 @@ struct Entry<'a> {
     config: &'a RawValue,
     #[serde(default)]
     name: Option<String>,
+    /// What a class of somebody's own is registered as.
+    #[serde(default)]
+    registered_name: Option<String>,
     #[serde(default)]
     inbound_nodes: Option<Fed>,
 }
@@ -124,6 +128,18 @@ impl Model {
             let entry: Entry = from_json(piece.get(), &format!("layer {}", i + 1))?;
             let class = shown(&entry.class_name);
             let what = format!("layer {} ({class})", i + 1);
+            if let Some(own) = &entry.registered_name {
+                return Err(Fault::unsupported(format!(
+                    "{what} is of a class of its own ('{}'), whose computation is in no file; save a model of Keras's own \
+                     layers",
+                    shown(own)
+                )));
+            }
+            if entry.inbound_nodes.as_ref().is_some_and(|fed| fed.training) {
+                return Err(Fault::unsupported(format!(
+                    "{what} is called with training=True, so that it computes as in training; build the model without"
+                )));
+            }
             if entry.config.get().trim_start().starts_with('{') {
                 let mut settings: Settings = from_json(entry.config.get(), &what)?;
                 let name = entry.name.or(settings.name.take()).unwrap_or_else(|| format!("layer_{}", i + 1));
@@ -143,8 +159,8 @@ impl Model {
             },
         };
         budget.give_back(text.len(), EXPANSION);
-        // What stays is no larger than the text, but for the settings' fixed size.
-        budget.take(WHAT, text.len(), 1)?;
+        // What stays are parts of the text and sizes, of which two bytes make sixteen, and the settings' fixed size.
+        budget.take(WHAT, text.len(), 8)?;
         budget.take(WHAT, model.layers.len(), size_of::<Item>())?;
         Ok(model)
     }
@@ -181,7 +197,7 @@ fn chain(
         if std::mem::replace(&mut used[at], true) {
             return Err(Fault::damaged(format!("{called} feeds itself")));
         }
-        let Some(Fed { calls, from }) = links.get(at).and_then(Option::as_ref) else { break };
+        let Some(Fed { calls, from, .. }) = links.get(at).and_then(Option::as_ref) else { break };
         if *calls > 1 {
             return Err(Fault::unsupported(format!(
                 "{called} is used {calls} times; only a network whose layers are used once each can be read"
@@ -277,6 +293,8 @@ impl<'de> Deserialize<'de> for Ends {
 struct Fed {
     /// How often the layer is used.
     calls: usize,
+    /// Whether it is told to do as in training.
+    training: bool,
     from: Vec<String>,
 }
 
@@ -304,24 +322,28 @@ impl<'de> Visitor<'de> for Names {
             match (part, name.take()) {
                 (Part::Number, Some(text)) => fed.from.push(text),
                 (Part::Text(text), _) => name = Some(text),
-                (Part::Names(names), _) => fed.from.extend(names),
-                (Part::Number | Part::Other, _) => {}
+                (Part::Names { from, training }, _) => {
+                    fed.from.extend(from);
+                    fed.training |= training;
+                }
+                (Part::Number | Part::Bool(_) | Part::Other, _) => {}
             }
         }
         Ok(fed)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fed, A::Error> {
-        let mut fed = Fed { calls: 1, from: Vec::new() };
+        let mut fed = Fed { calls: 1, ..Fed::default() };
         while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
-                // Settings of a call, a mask say, are no paths.
-                "kwargs" => drop(map.next_value::<IgnoredAny>()?),
-                _ => {
-                    if let Part::Names(names) = map.next_value()? {
-                        fed.from.extend(names);
-                    }
+            match (key.as_str(), map.next_value()?) {
+                // What layers hand on beside their output is no path.
+                ("mask", _) => {}
+                ("training", Part::Bool(training)) => fed.training |= training,
+                (_, Part::Names { from, training }) => {
+                    fed.from.extend(from);
+                    fed.training |= training;
                 }
+                _ => {}
             }
         }
         Ok(fed)
@@ -336,8 +358,15 @@ impl<'de> Visitor<'de> for Names {
 enum Part {
     Text(String),
     Number,
-    Names(Vec<String>),
+    Bool(bool),
+    Names { from: Vec<String>, training: bool },
     Other,
+}
+
+impl Part {
+    fn of(Fed { from, training, .. }: Fed) -> Self {
+        Self::Names { from, training }
+    }
 }
 
 impl<'de> Deserialize<'de> for Part {
@@ -366,8 +395,8 @@ impl<'de> Deserialize<'de> for Part {
                 Ok(Part::Other)
             }
 
-            fn visit_bool<E>(self, _: bool) -> Result<Part, E> {
-                Ok(Part::Other)
+            fn visit_bool<E>(self, value: bool) -> Result<Part, E> {
+                Ok(Part::Bool(value))
             }
 
             fn visit_unit<E>(self) -> Result<Part, E> {
@@ -375,11 +404,11 @@ impl<'de> Deserialize<'de> for Part {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Part, A::Error> {
-                Names.visit_seq(list).map(|fed| Part::Names(fed.from))
+                Names.visit_seq(list).map(Part::of)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Part, A::Error> {
-                Names.visit_map(map).map(|fed| Part::Names(fed.from))
+                Names.visit_map(map).map(Part::of)
             }
         }
         deserializer.deserialize_any(Any)

@@ -10,9 +10,9 @@ use serde_json::value::RawValue;
 
 use super::config::{Item, Model, Settings, as_form, called, sizes};
 use super::variables::Variables;
-use crate::TensorData;
 use crate::budget::Budget;
 use crate::error::Fault;
+use crate::{DType, TensorData};
 
 /// A model, as it was understood.
 pub(super) struct Built<'a> {
@@ -52,13 +52,13 @@ enum Order {
 }
 
 impl Order {
-    /// Where feature `i` of ours is in the model.
-    fn theirs(self, i: usize) -> usize {
+    /// Where feature `i` of the model is here.
+    fn ours(self, i: usize) -> usize {
         match self {
             Self::Same => i,
             Self::ChannelsLast(Shape { channels, height, width }) => {
-                let (channel, pixel) = (i / (height * width), i % (height * width));
-                pixel * channels + channel
+                let (pixel, channel) = (i / channels, i % channels);
+                channel * (height * width) + pixel
             }
         }
     }
@@ -79,6 +79,8 @@ pub(super) fn build(model: &Model) -> Result<Built<'_>, Fault> {
 }
 
 struct Builder<'a> {
+    /// The layer that gives recordings their channel, if there is one.
+    reshape: Option<&'a Item>,
     /// Whether its channels come last.
     last: bool,
     /// What the first layer gets.
@@ -96,7 +98,7 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(model: &Model) -> Result<Self, Fault> {
+    fn new(model: &'a Model) -> Result<Self, Fault> {
         let sizes_of = |item: &Item| {
             item.settings.batch_shape.as_ref().map(|shape| sizes(shape, &called(item))).transpose()
         };
@@ -131,10 +133,15 @@ impl<'a> Builder<'a> {
         // A layer that gives recordings their channel may come first.
         let reshaped = model.layers.iter().find(|item| item.class != "InputLayer");
         let reshaped = reshaped.filter(|item| item.class == "Reshape");
-        let target = reshaped.and_then(|item| item.settings.target_shape.as_ref());
-        let target = target
-            .and_then(|sizes| sizes.iter().map(|&n| usize::try_from(n).ok()).collect::<Option<Vec<usize>>>());
         let count = |sizes: &[usize]| sizes.iter().fold(1usize, |n, &size| n.saturating_mul(size));
+        let target = match reshaped {
+            None => None,
+            Some(item) => {
+                let sizes = item.settings.target_shape.as_deref().unwrap_or_default();
+                let wrong = || Fault::damaged(format!("{}: its target_shape is no shape", called(item)));
+                Some(resolved(sizes, count(&given)).ok_or_else(wrong)?)
+            }
+        };
         let planes = |sizes: &[usize]| match (sizes, last) {
             (&[height, width], _) | (&[height, width, 1], true) | (&[1, height, width], false) => {
                 Some(Shape::new(1, height, width))
@@ -158,6 +165,7 @@ impl<'a> Builder<'a> {
             ))
         })?;
         Ok(Self {
+            reshape: reshaped,
             last,
             input,
             shape: input,
@@ -198,11 +206,16 @@ impl<'a> Builder<'a> {
                 "comes behind ZeroPadding2D, which only a convolution may; give it a padding of its own",
             ));
         }
+        if item.settings.lora_rank.as_deref().is_some_and(|raw| raw.get() != "null") {
+            return Err(Fault::unsupported(
+                "has weights of low rank beside its own (LoRA); merge them before saving",
+            ));
+        }
         let bias = use_bias.unwrap_or(true);
         let name = name_of(&item.name);
         match item.class.as_str() {
             "InputLayer" => {}
-            "Reshape" if self.layers.is_empty() => {}
+            "Reshape" if self.reshape.is_some_and(|first| std::ptr::eq(first, item)) => {}
             "Conv2D" => {
                 let conv =
                     self.convolution(item, item.settings.groups.unwrap_or(1), item.settings.filters)?;
@@ -234,15 +247,7 @@ impl<'a> Builder<'a> {
             }
             "BatchNormalization" => self.batch_norm(item, name)?,
             "ReLU" => {
-                let Settings { max_value, negative_slope, threshold, .. } = &item.settings;
-                let zero = |raw: &Option<Box<RawValue>>| {
-                    raw.as_ref().is_none_or(|raw| as_form::<f64>(raw) == Some(0.0))
-                };
-                if max_value.is_some() || !zero(negative_slope) || !zero(threshold) {
-                    return Err(Fault::unsupported(
-                        "has a max_value, negative_slope or threshold, expected a plain ReLU",
-                    ));
-                }
+                plain_relu(&item.settings)?;
                 self.push("", Layer::Relu)?;
             }
             "Activation" => {}
@@ -295,19 +300,35 @@ impl<'a> Builder<'a> {
 
     /// What a layer does with its output, if that is its own setting.
     fn activation(&mut self, item: &Item, activation: Option<&RawValue>) -> Result<(), Fault> {
+        /// A function, whose configuration is its name, or a layer with settings.
         #[derive(serde::Deserialize)]
-        #[serde(untagged)]
-        enum Form {
-            Name(String),
-            Function { config: String },
-            Object { class_name: String },
+        struct Object {
+            class_name: String,
+            #[serde(default)]
+            config: Option<Box<RawValue>>,
+            #[serde(default)]
+            registered_name: Option<String>,
         }
-        let Some(raw) = activation else { return Ok(()) };
-        let name = match as_form::<Option<Form>>(raw) {
-            Some(None) => return Ok(()),
-            Some(Some(Form::Name(name) | Form::Function { config: name })) => name,
-            Some(Some(Form::Object { class_name })) => class_name,
-            None => return Err(Fault::unsupported("has an activation that is none of Keras's own")),
+        let Some(raw) = activation.filter(|raw| raw.get() != "null") else { return Ok(()) };
+        let foreign = || Fault::unsupported("has an activation that is none of Keras's own");
+        let name = match (as_form::<String>(raw), as_form::<Object>(raw)) {
+            (Some(name), _) => name,
+            (None, Some(Object { class_name, config, registered_name })) => {
+                let config = config.as_deref();
+                let function = config.and_then(as_form::<String>);
+                // A function says of itself that it is one.
+                let own = registered_name.is_none_or(|name| name == class_name);
+                match (function, config.and_then(as_form::<Settings>)) {
+                    (Some(function), _) if own => function,
+                    (None, Some(settings)) if own && class_name == "ReLU" => {
+                        plain_relu(&settings)?;
+                        "relu".to_owned()
+                    }
+                    (None, Some(_)) if own => class_name,
+                    _ => return Err(foreign()),
+                }
+            }
+            _ => return Err(foreign()),
         };
         match name.to_ascii_lowercase().as_str() {
             "linear" => Ok(()),
@@ -370,7 +391,8 @@ impl<'a> Builder<'a> {
                 "normalises along another axis than the channels, which is not read",
             ));
         }
-        let (scale, center) = (settings.scale.unwrap_or(true), settings.center.unwrap_or(true));
+        let scale = settings.scale.as_deref().is_none_or(|raw| as_form(raw).unwrap_or(true));
+        let center = settings.center.unwrap_or(true);
         let channels = self.shape.channels;
         let eps = settings.epsilon.unwrap_or(1e-3);
         self.push(&name, Layer::BatchNorm { eps, affine: scale || center })?;
@@ -383,7 +405,7 @@ impl<'a> Builder<'a> {
         if let Order::ChannelsLast(Shape { channels, height, width }) = self.order
             && self.flat
             && channels > 1
-            && height * width > 1
+            && height.saturating_mul(width) > 1
         {
             return Err(Fault::unsupported(
                 "the model ends with the pixels of a flatten as its classes; end with a Dense layer",
@@ -410,80 +432,78 @@ impl Source<'_> {
         variables: &mut Variables<'_, R>,
         budget: &mut Budget,
     ) -> Result<Vec<(String, TensorData)>, Fault> {
-        let mut all = Vec::new();
-        let mut add = |suffix: &str, shape: &[usize], values: &[f32]| {
-            all.push((format!("{}.{suffix}", self.name), TensorData::from_f32(shape, values)));
+        // Name, shape and bytes of each.
+        let mut all: Vec<(&str, Vec<usize>, Vec<u8>)> = Vec::new();
+        let mut read = |name, number, shape: &[usize], place: &dyn Fn(usize) -> usize| {
+            variables.read(self.item, (name, number), shape, budget, place)
         };
-        // The values, as they lie in the file and once more turned, and the tensor; the first is gone then.
-        let mut read = |name, number, shape: &[usize], turned: &dyn Fn(usize) -> usize| {
-            let values = variables.read(self.item, (name, number), shape, budget)?;
-            budget.take("the parameters", values.len(), 2 * size_of::<f32>())?;
-            let turned: Vec<f32> = (0..values.len()).map(|i| values[turned(i)]).collect();
-            budget.give_back(values.len(), 2 * size_of::<f32>());
-            Ok::<_, Fault>(turned)
-        };
+        let as_it_is = |i: usize| i;
         match self.turn {
             Turn::Conv { inputs, out, kernel: (rows, columns), bias } => {
-                // Ours: ((o I + i) R + r) K + c.
-                let turned = |at: usize| {
-                    let (c, at) = (at % columns, at / columns);
-                    let (r, at) = (at % rows, at / rows);
-                    let (i, o) = (at % inputs, at / inputs);
-                    ((r * columns + c) * inputs + i) * out + o
+                // Theirs: ((r K + c) I + i) O + o; ours: ((o I + i) R + r) K + c.
+                let place = |at: usize| {
+                    let (o, at) = (at % out, at / out);
+                    let (i, at) = (at % inputs, at / inputs);
+                    let (c, r) = (at % columns, at / columns);
+                    ((o * inputs + i) * rows + r) * columns + c
                 };
-                let kernel = read("kernel", 0, &[rows, columns, inputs, out], &turned)?;
-                add("weight", &[out, inputs, rows, columns], &kernel);
+                let kernel = read("kernel", 0, &[rows, columns, inputs, out], &place)?;
+                all.push(("weight", vec![out, inputs, rows, columns], kernel));
                 if bias {
-                    add("bias", &[out], &read("bias", 1, &[out], &|i| i)?);
+                    all.push(("bias", vec![out], read("bias", 1, &[out], &as_it_is)?));
                 }
             }
             Turn::Depthwise { channels, multiplier, kernel: (rows, columns), bias } => {
                 let out = channels * multiplier;
-                // Ours: (o R + r) K + c with o = channel M + m.
-                let turned = |at: usize| {
-                    let (c, at) = (at % columns, at / columns);
-                    let (r, o) = (at % rows, at / rows);
-                    (r * columns + c) * out + o
+                // Theirs: (r K + c) O + o, with o = channel M + m; ours: (o R + r) K + c.
+                let place = |at: usize| {
+                    let (o, at) = (at % out, at / out);
+                    let (c, r) = (at % columns, at / columns);
+                    (o * rows + r) * columns + c
                 };
                 let shape = [rows, columns, channels, multiplier];
                 // Keras 3 calls it kernel, Keras 2 depthwise_kernel.
-                let kernel = match read("kernel", 0, &shape, &turned) {
-                    Err(Fault::Damaged(_)) => read("depthwise_kernel", 0, &shape, &turned)?,
+                let kernel = match read("kernel", 0, &shape, &place) {
+                    Err(Fault::Damaged(_)) => read("depthwise_kernel", 0, &shape, &place)?,
                     found => found?,
                 };
-                add("weight", &[out, 1, rows, columns], &kernel);
+                all.push(("weight", vec![out, 1, rows, columns], kernel));
                 if bias {
-                    add("bias", &[out], &read("bias", 1, &[out], &|i| i)?);
+                    all.push(("bias", vec![out], read("bias", 1, &[out], &as_it_is)?));
                 }
             }
             Turn::Dense { inputs, out, bias, order } => {
-                let turned = |at: usize| order.theirs(at % inputs) * out + at / inputs;
-                let kernel = read("kernel", 0, &[inputs, out], &turned)?;
-                add("weight", &[out, inputs], &kernel);
+                let place = |at: usize| at % out * inputs + order.ours(at / out);
+                let kernel = read("kernel", 0, &[inputs, out], &place)?;
+                all.push(("weight", vec![out, inputs], kernel));
                 if bias {
-                    add("bias", &[out], &read("bias", 1, &[out], &|i| i)?);
+                    all.push(("bias", vec![out], read("bias", 1, &[out], &as_it_is)?));
                 }
             }
             Turn::BatchNorm { channels, scale, center, order } => {
-                let turned = |i: usize| order.theirs(i);
-                let shape = [channels];
+                let place = |i: usize| order.ours(i);
                 let (after_gamma, after_beta) =
                     (usize::from(scale), usize::from(scale) + usize::from(center));
+                let shape = [channels];
+                let mean = read("moving_mean", after_beta, &shape, &place)?;
+                let variance = read("moving_variance", after_beta + 1, &shape, &place)?;
+                let gamma = if scale { Some(read("gamma", 0, &shape, &place)?) } else { None };
+                let beta = if center { Some(read("beta", after_gamma, &shape, &place)?) } else { None };
                 if scale || center {
-                    let constant = |value: f32| vec![value; channels];
-                    let gamma = if scale { read("gamma", 0, &shape, &turned)? } else { constant(1.0) };
-                    let beta =
-                        if center { read("beta", after_gamma, &shape, &turned)? } else { constant(0.0) };
-                    add("weight", &shape, &gamma);
-                    add("bias", &shape, &beta);
+                    // The one that is missing is as large as those that are there.
+                    budget.take("the parameters", mean.len(), usize::from(!(scale && center)))?;
+                    let constant = |value: f32| value.to_le_bytes().repeat(channels);
+                    all.push(("weight", shape.to_vec(), gamma.unwrap_or_else(|| constant(1.0))));
+                    all.push(("bias", shape.to_vec(), beta.unwrap_or_else(|| constant(0.0))));
                 }
-                let mean = read("moving_mean", after_beta, &shape, &turned)?;
-                add("running_mean", &shape, &mean);
-                let variance = read("moving_variance", after_beta + 1, &shape, &turned)?;
-                add("running_var", &shape, &variance);
+                all.push(("running_mean", shape.to_vec(), mean));
+                all.push(("running_var", shape.to_vec(), variance));
             }
         }
-        Ok(all)
+        let named = |(suffix, shape, bytes): (&str, Vec<usize>, Vec<u8>)| {
+            (format!("{}.{suffix}", self.name), TensorData { dtype: DType::F32, shape, bytes })
+        };
+        Ok(all.into_iter().map(named).collect())
     }
 }
 
@@ -496,6 +516,27 @@ fn name_of(name: &str) -> String {
         "module" | "_orig_mod" | "threshold" | "thresholds" | "leak" | "leak_mem" => format!("{name}_"),
         _ => name,
     }
+}
+
+/// Refuses a ReLU that is more than max(0, x).
+fn plain_relu(settings: &Settings) -> Result<(), Fault> {
+    let Settings { max_value, negative_slope, threshold, .. } = settings;
+    let zero = |raw: &Option<Box<RawValue>>| raw.as_ref().is_none_or(|raw| as_form::<f64>(raw) == Some(0.0));
+    match max_value.is_none() && zero(negative_slope) && zero(threshold) {
+        true => Ok(()),
+        false => {
+            Err(Fault::unsupported("has a max_value, negative_slope or threshold, expected a plain ReLU"))
+        }
+    }
+}
+
+/// The sizes of a reshape of so many values, one of which may be left to it, -1.
+fn resolved(sizes: &[i64], count: usize) -> Option<Vec<usize>> {
+    let known = sizes.iter().filter(|&&n| n != -1);
+    let product = known.clone().try_fold(1usize, |n, &size| n.checked_mul(usize::try_from(size).ok()?))?;
+    let open = sizes.len() - known.count();
+    let rest = count.checked_div(product).filter(|rest| rest * product == count && open <= 1)?;
+    Some(sizes.iter().map(|&n| usize::try_from(n).unwrap_or(rest)).collect())
 }
 
 fn absent(setting: &str) -> Fault {
@@ -585,8 +626,8 @@ mod tests {
     #[test]
     fn features_of_planes_change_places() {
         let order = Order::ChannelsLast(Shape::new(2, 2, 3));
-        let places: Vec<usize> = (0..12).map(|i| order.theirs(i)).collect();
-        assert_eq!(places, [0, 2, 4, 6, 8, 10, 1, 3, 5, 7, 9, 11]);
+        let places: Vec<usize> = (0..12).map(|i| order.ours(i)).collect();
+        assert_eq!(places, [0, 6, 1, 7, 2, 8, 3, 9, 4, 10, 5, 11]);
     }
 
     /// What is said of a sequential model of layers, each a class and its settings.
@@ -700,6 +741,11 @@ mod tests {
         refused(&functional(&dense("a", r#"[["b",0,0,{}]]"#), r#"[["a",0,0]]"#), &["'b'", "not there"]);
         let twice = dense("a", r#"[["i",0,0,{}]],[["a",0,0,{}]]"#);
         refused(&functional(&twice, r#"[["a",1,0]]"#), &["used 2 times"]);
+        let training = r#"[["i",0,0,{"training":true}]]"#;
+        refused(&functional(&dense("a", training), r#"[["a",0,0]]"#), &["training=True"]);
+        let own = dense("a", r#"[["i",0,0,{}]]"#)
+            .replace(r#""config""#, r#""registered_name":"Mine>Dense","config""#);
+        refused(&functional(&own, r#"[["a",0,0]]"#), &["'Mine>Dense'", "class of its own"]);
         let deep = "[".repeat(100_000);
         refused(&functional(&dense("a", &deep), r#"[["a",0,0]]"#), &["model_config"]);
     }

@@ -75,8 +75,8 @@ pub(crate) fn load_hdf5(
     let (mut raw, root) = superblock(input, length).map_err(of_hdf5("the file"))?;
     let object = hdf5::Object::read(&mut raw, root, None).map_err(of_hdf5("the file"))?;
     let Some(text) = object.text(&mut raw, "model_config", budget).map_err(of_hdf5("model_config"))? else {
-        let found = variables::members(&mut raw, root)?;
-        let has = |name: &str| found.iter().any(|(member, _)| member == name);
+        // A group that cannot be read is none of Keras's.
+        let mut has = |name: &str| variables::member(&mut raw, root, name).is_ok_and(|found| found.is_some());
         let of_keras =
             object.attribute("keras_version").is_some() || object.attribute("layer_names").is_some();
         return match of_keras || has("_layer_checkpoint_dependencies") || has("layers") && has("vars") {

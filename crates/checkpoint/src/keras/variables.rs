@@ -7,7 +7,7 @@ use escape_files::text::{dims as spoken, shown};
 
 use super::config::{Item, called};
 use super::of_hdf5;
-use crate::budget::Budget;
+use crate::budget::{Budget, room};
 use crate::error::Fault;
 
 /// Groups within each other, at most: three in files of any version.
@@ -29,19 +29,8 @@ pub(super) struct Variables<'a, R> {
     pub place: Place,
 }
 
-/// Names and addresses of a group's members.
-pub(super) fn members<R: Read + Seek>(raw: &mut Raw<R>, group: u64) -> Result<Vec<(String, u64)>, Fault> {
-    let mut all = Vec::new();
-    hdf5::members(raw, group, &mut |name, address| {
-        all.push((String::from_utf8_lossy(name).into_owned(), address));
-        Ok(())
-    })
-    .map_err(of_hdf5("a group of it"))?;
-    Ok(all)
-}
-
 /// The address of a group's member.
-fn member<R: Read + Seek>(raw: &mut Raw<R>, group: u64, name: &str) -> Result<Option<u64>, Fault> {
+pub(super) fn member<R: Read + Seek>(raw: &mut Raw<R>, group: u64, name: &str) -> Result<Option<u64>, Fault> {
     let mut found = None;
     hdf5::members(raw, group, &mut |other, address| {
         if other == name.as_bytes() {
@@ -72,15 +61,16 @@ impl Place {
 }
 
 impl<R: Read + Seek> Variables<'_, R> {
-    /// A variable of a layer by its name, and by its number among those that the layer has: as float32, of a shape that it must
-    /// have.
+    /// A variable of a layer by its name, and by its number among those that the layer has, of a shape that it must have: the
+    /// bytes of its values in float32, each where `place` puts it, from its place in the file.
     pub fn read(
         &mut self,
         item: &Item,
         (name, number): (&str, usize),
         shape: &[usize],
         budget: &mut Budget,
-    ) -> Result<Vec<f32>, Fault> {
+        place: &dyn Fn(usize) -> usize,
+    ) -> Result<Vec<u8>, Fault> {
         let what = format!("{}: its {name}", called(item));
         let missing = || Fault::damaged(format!("{what} is missing"));
         let address = match self.place {
@@ -112,18 +102,18 @@ impl<R: Read + Seek> Variables<'_, R> {
             )));
         }
         let count: usize = shape.iter().product();
-        budget.take(&what, count, size_of::<f32>())?;
-        let mut values = Vec::new();
-        values.try_reserve_exact(count).map_err(|_| Fault::TooLarge(format!("no memory for {what}")))?;
-        values.resize(count, 0.0f32);
+        const EACH: usize = size_of::<f32>();
+        budget.take(&what, count, EACH)?;
+        let mut bytes = room(count as u64 * EACH as u64, &what)?;
+        bytes.resize(count * EACH, 0);
         dataset
             .read(self.raw, element, budget, &mut |start, run| {
-                for (place, &value) in values[start..].iter_mut().zip(run) {
-                    *place = value as f32;
+                for (at, &value) in (start..).zip(run) {
+                    bytes[place(at) * EACH..][..EACH].copy_from_slice(&(value as f32).to_le_bytes());
                 }
             })
             .map_err(of_hdf5(&what))?;
-        Ok(values)
+        Ok(bytes)
     }
 
     /// Follows a path of groups.
@@ -144,19 +134,23 @@ impl<R: Read + Seek> Variables<'_, R> {
         let mut open = vec![(layer_group, 0)];
         let (mut found, mut seen) = (None, 0);
         while let Some((group, depth)) = open.pop() {
-            for (member, address) in members(self.raw, group)? {
+            // Addresses of its members, and whether each has the name.
+            let mut all: Vec<(u64, bool)> = Vec::new();
+            hdf5::members(self.raw, group, &mut |member, address| {
                 seen += 1;
                 if seen > MOST {
-                    return Err(Fault::unsupported(format!(
-                        "layer '{}' has more than {MOST} variables",
-                        shown(layer)
-                    )));
+                    return Err(hdf5::damaged(format!("more than {MOST} variables of one layer")));
                 }
+                all.push((address, member.split(|&c| c == b':').next() == Some(name.as_bytes())));
+                Ok(())
+            })
+            .map_err(of_hdf5("a group of it"))?;
+            for (address, named) in all {
                 if Object::read(self.raw, address, None).map_err(of_hdf5("a group of it"))?.is_group() {
                     if depth < DEEPEST {
                         open.push((address, depth + 1));
                     }
-                } else if member.split(':').next() == Some(name) && found.replace(address).is_some() {
+                } else if named && found.replace(address).is_some() {
                     return Err(Fault::damaged(format!(
                         "layer '{}' has two variables '{name}'",
                         shown(layer)

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use escape_checkpoint::Checkpoint;
 use escape_convert::Method;
 use escape_convert::readout::Gain;
 use escape_data::{ReadOptions, Split};
@@ -11,6 +12,7 @@ use escape_network::arch::Architecture;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::integer::Bits;
 use escape_snn_core::rules::Preset;
+use escape_snn_core::stored;
 use escape_study::defaults::{OptimizerName, ScheduleName, SurrogateName};
 use escape_study::load::Asked;
 
@@ -213,6 +215,15 @@ pub struct BitsArgs {
 impl BitsArgs {
     pub fn asked(&self) -> Bits {
         Bits { weight: self.bits, input: self.input_bits }
+    }
+
+    /// Those that are others than a checkpoint's own.
+    pub fn other_than(&self, checkpoint: &Checkpoint) -> Bits {
+        let own = stored::bits(checkpoint);
+        Bits {
+            weight: self.bits.filter(|bits| own.weight != Some(*bits)),
+            input: self.input_bits.filter(|bits| own.input != Some(*bits)),
+        }
     }
 }
 

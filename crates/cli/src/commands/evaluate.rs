@@ -84,7 +84,7 @@ pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
     let spiking = is_spiking(&checkpoint) || args.simulation.timesteps.is_some();
     let (kind, epoch) = kind_of(&checkpoint, spiking);
     let results = args.out.as_deref().map(|folder| {
-        let name = (args.name.name.as_deref(), args.simulation.bits.asked());
+        let name = (args.name.name.as_deref(), args.simulation.bits.other_than(&checkpoint));
         Results::open(session, folder, name, kind, &args.checkpoint, (&args.data, &args.reading.options()))
     });
     let mut results = results.transpose()?;
@@ -160,6 +160,7 @@ fn check_ann_options(args: &EvaluateArgs) -> Result<()> {
         (args.also_at.is_some(), "--also-at: an ANN has no steps"),
         (args.simulation.encoder.is_some(), "--encoder: an ANN takes the recording as it is"),
         (args.simulation.engine != EngineName::Auto, "--engine: an ANN is not simulated"),
+        (!args.simulation.bits.asked().is_empty(), "--bits and --input-bits: an ANN computes in float32"),
     ];
     match given.into_iter().find(|option| option.0) {
         Some((_, why)) => Err(usage(format!("{why}; leave it out"))),
@@ -182,7 +183,7 @@ fn begin(
             "--also-at {beyond}: the simulation ends after {steps} steps; give the largest T as --timesteps"
         )));
     }
-    let used = Use { command: EVALUATE, rules: Some((chosen.network.rules.preset, chosen.encoding)), split };
+    let used = Use { command: EVALUATE, rules: Some((chosen.network.rules, chosen.encoding)), split };
     results.check_use(used)?;
     let asked = also_at.iter().flatten().copied().chain([steps]);
     results.check_evaluation(&asked.map(|t| Some(t as u32)).collect::<Vec<_>>())?;

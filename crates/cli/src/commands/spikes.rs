@@ -38,7 +38,7 @@ struct LayerReport {
 pub fn run(context: &Context, args: SpikesArgs) -> Result<()> {
     let session = &context.session;
     let checkpoint = network(session, &args.checkpoint, &args.selection.selection())?;
-    let name = (args.name.name.as_deref(), args.simulation.bits.asked());
+    let name = (args.name.name.as_deref(), args.simulation.bits.other_than(&checkpoint));
     let (kind, _) = kind_of(&checkpoint, true);
     let mut results = Results::open(
         session,
@@ -59,7 +59,7 @@ pub fn run(context: &Context, args: SpikesArgs) -> Result<()> {
         )));
     }
     let chosen = simulation(session, &checkpoint, &args.checkpoint, args.simulation.asked(), &all)?;
-    let rules = Some((chosen.network.rules.preset, chosen.encoding));
+    let rules = Some((chosen.network.rules, chosen.encoding));
     let used = Use { command: "spikes", rules, split: args.split };
     results.check_use(used)?;
     let steps = chosen.steps;

@@ -31,16 +31,17 @@ fn derive(counts: &[Confusion]) -> Vec<Cell> {
         Some(name) if classes as usize == CLASSES.len() => (*name).to_owned(),
         _ => format!("class {class}"),
     };
-    let name = |class: u32| {
-        let actual = |c: &Confusion| c.actual_name.clone().filter(|_| c.actual == class);
-        let predicted = |c: &Confusion| c.predicted_name.clone().filter(|_| c.predicted == class);
-        let said = counts.iter().find_map(|c| actual(c).or_else(|| predicted(c)));
-        said.unwrap_or_else(|| usual(class))
-    };
-    let names: Vec<String> = (0..classes).map(name).collect();
-    let name = |class: u32| names.get(class as usize).cloned().unwrap_or_default();
     let mut cells = Vec::new();
     for network in distinct(counts.iter().map(|c| c.network.as_str())) {
+        let name = |class: u32| {
+            let mut of_network = counts.iter().filter(|c| c.network == network);
+            let actual = |c: &Confusion| c.actual_name.clone().filter(|_| c.actual == class);
+            let predicted = |c: &Confusion| c.predicted_name.clone().filter(|_| c.predicted == class);
+            let said = of_network.find_map(|c| actual(c).or_else(|| predicted(c)));
+            said.unwrap_or_else(|| usual(class))
+        };
+        let names: Vec<String> = (0..classes).map(name).collect();
+        let name = |class: u32| names.get(class as usize).cloned().unwrap_or_default();
         let count = |actual, predicted| {
             let found =
                 |c: &&Confusion| c.network == network && c.actual == actual && c.predicted == predicted;
