@@ -71,8 +71,8 @@ pub enum CheckpointError {
     },
     /// The file would take far more memory than its size warrants.
     #[error(
-        "refused {path}: {problem}; if the file is genuine, save it anew with torch.save, long lists as tensors, \
-         views cloned and the archive not compressed"
+        "refused {path}: {problem}; if the file is genuine, save it anew, not compressed (with torch.save: long lists as tensors, views \
+         cloned)"
     )]
     TooLarge {
         /// The file.

@@ -19,7 +19,7 @@ pub(crate) fn load(mut input: impl Read + Seek, path: &Path) -> Result<Contents,
     let length = input.seek(SeekFrom::End(0)).map_err(Fault::Io)?;
     let mut head = Vec::new();
     input.seek(SeekFrom::Start(0)).map_err(Fault::Io)?;
-    (&mut input).take(512).read_to_end(&mut head).map_err(Fault::Io)?;
+    (&mut input).take(520).read_to_end(&mut head).map_err(Fault::Io)?;
     let mut budget = of_file(length);
     let of_torch = |format, Built { value, foreign, expanded }: Built| Contents {
         format,
@@ -42,7 +42,8 @@ pub(crate) fn load(mut input: impl Read + Seek, path: &Path) -> Result<Contents,
         let value = safetensors::load(input, length, &mut budget)?;
         let foreign = Vec::new();
         Ok(Contents { format: Format::Safetensors, value, foreign, notes: Vec::new() })
-    } else if head.starts_with(HDF5)
+    } else if (head.starts_with(HDF5) || head.get(512..).is_some_and(|rest| rest.starts_with(HDF5)))
+        && !head.starts_with(b"MATLAB")
         && let Some(contents) = keras::load_hdf5(&mut input, length, &mut budget)?
     {
         Ok(contents)
@@ -72,6 +73,9 @@ const ONNX: &str = "save its weights in Python: torch.save({w.name: torch.tensor
                     in onnx.load('net.onnx').graph.initializer}, 'weights.pth')";
 const TENSORFLOW: &str = "save its variables in Python: torch.save({name: torch.tensor(value) for name, value in \
                           variables}, 'weights.pth'), with convolutions permuted by (3, 2, 0, 1)";
+const SAVED_MODEL: &str = "if it is a Keras model, save it in Python as a file: tf.keras.models.load_model('FOLDER').save('model.h5'); \
+                           else save its variables: torch.save({name: torch.tensor(value) for name, value in variables}, \
+                           'weights.pth'), with convolutions permuted by (3, 2, 0, 1)";
 const DISTRIBUTED: &str = "merge it into one file: python -m torch.distributed.checkpoint.format_utils dcp_to_torch \
                            FOLDER weights.pth";
 const SHARDS: &str = "merge them in Python: torch.save({name: tensor for shard in shards for name, tensor in \
@@ -108,7 +112,13 @@ pub(crate) fn folder(path: &Path) -> Fault {
     if has(".metadata") || some(".distcp") {
         other("a folder with a distributed checkpoint of PyTorch", DISTRIBUTED)
     } else if has("saved_model.pb") {
-        other("a folder with a TensorFlow SavedModel", TENSORFLOW)
+        other("a folder with a TensorFlow SavedModel", SAVED_MODEL)
+    } else if has("model.weights.h5") {
+        other(
+            "a folder with an unpacked Keras model",
+            "pack it: zip -0 model.keras config.json metadata.json model.weights.h5, in the folder; or save it in Python with \
+             model.save('model.keras')",
+        )
     } else if has("data.pkl") {
         other(
             "a folder with an unpacked file of torch.save",
@@ -164,7 +174,7 @@ fn sniff(head: &[u8], more: &[u8], path: &Path) -> (&'static str, &'static str) 
         ("a TensorFlow Lite model", TENSORFLOW)
     } else if head.get(4..8) == Some(b"ET12") {
         ("an ExecuTorch program", "take the state dict that it was exported from")
-    } else if is_onnx(head) || ends("onnx") {
+    } else if is_onnx(head) && !ends("pb") || ends("onnx") {
         ("an ONNX model", ONNX)
     } else if is(b"\x1f\x8b") {
         ("a gzip file", UNPACK)

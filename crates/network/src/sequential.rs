@@ -449,6 +449,12 @@ fn next(layer: &Layer, from: Shape, flat: bool) -> Result<(Shape, bool), String>
             {
                 return Err("pads by more than half of its kernel, so that windows would hold nothing".into());
             }
+            if top.max(bottom) > from.height || left.max(right) > from.width {
+                return Err(format!(
+                    "pads by more than its input has, {} rows x {} columns",
+                    from.height, from.width
+                ));
+            }
             if ceil && (top != bottom || left != right) {
                 return Err("ceil goes with a padding that is the same on both sides".into());
             }
@@ -598,6 +604,8 @@ mod tests {
         refused(Layer::AdaptiveAvgPool { out: (0, 1) }, &["at least 1 x 1"]);
         let padded = Pool { padding: Padding::symmetric((2, 0)), ..Pool::new(Pooling::Max, (3, 3)) };
         refused(Layer::Pool(padded), &["half of its kernel"]);
+        let huge = Pool { padding: Padding::symmetric((500, 0)), ..Pool::new(Pooling::Max, (1000, 3)) };
+        refused(Layer::Pool(huge), &["more than its input has, 9 rows"]);
     }
 
     #[test]

@@ -51,6 +51,7 @@ pub(super) struct Settings {
     pub epsilon: Option<f64>,
     pub scale: Option<Box<RawValue>>,
     pub lora_rank: Option<Box<RawValue>>,
+    pub dtype: Option<Box<RawValue>>,
     pub center: Option<bool>,
     pub rate: Option<f64>,
     pub max_value: Option<f64>,
@@ -63,6 +64,7 @@ pub(super) struct Settings {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "a model's class and configuration")]
 struct Document<'a> {
     class_name: String,
     #[serde(borrow)]
@@ -70,6 +72,7 @@ struct Document<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "a list of layers")]
 struct Config<'a> {
     #[serde(borrow)]
     layers: Pieces<'a>,
@@ -82,15 +85,18 @@ struct Config<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "a layer's class and settings")]
 struct Entry<'a> {
     class_name: String,
     #[serde(borrow)]
     config: &'a RawValue,
     #[serde(default)]
     name: Option<String>,
-    /// What a class of somebody's own is registered as.
+    /// What a class of somebody's own is registered as, and the module that a class is of; `.h5` files say neither.
     #[serde(default)]
     registered_name: Option<String>,
+    #[serde(default)]
+    module: Option<String>,
     #[serde(default)]
     inbound_nodes: Option<Fed>,
 }
@@ -128,7 +134,8 @@ impl Model {
             let entry: Entry = from_json(piece.get(), &format!("layer {}", i + 1))?;
             let class = shown(&entry.class_name);
             let what = format!("layer {} ({class})", i + 1);
-            if let Some(own) = &entry.registered_name {
+            let elsewhere = entry.module.as_ref().filter(|module| module.split('.').next() != Some("keras"));
+            if let Some(own) = entry.registered_name.as_ref().or(elsewhere) {
                 return Err(Fault::unsupported(format!(
                     "{what} is of a class of its own ('{}'), whose computation is in no file; save a model of Keras's own \
                      layers",
@@ -241,7 +248,9 @@ pub(super) fn sizes(shape: &[Option<usize>], what: &str) -> Result<Vec<usize>, F
 
 /// JSON of a form; `what` is what it should be.
 pub(super) fn from_json<'a, T: Deserialize<'a>>(text: &'a str, what: &str) -> Result<T, Fault> {
-    serde_json::from_str(text).map_err(|why| Fault::damaged(format!("{what}: {why}")))
+    // In words that are no program's.
+    let words = |why: serde_json::Error| why.to_string().replace("expected usize", "expected a whole number");
+    serde_json::from_str(text).map_err(|why| Fault::damaged(format!("{what}: {}", words(why))))
 }
 
 /// A setting of several forms as one of them; `None` for another form.

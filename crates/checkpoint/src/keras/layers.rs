@@ -65,7 +65,21 @@ impl Order {
 }
 
 /// Layers that do nothing once a network is trained.
-const TRAINING_ONLY: [&str; 3] = ["ActivityRegularization", "GaussianNoise", "GaussianDropout"];
+const TRAINING_ONLY: [&str; 13] = [
+    "ActivityRegularization",
+    "AlphaDropout",
+    "GaussianDropout",
+    "GaussianNoise",
+    "Identity",
+    "RandomBrightness",
+    "RandomContrast",
+    "RandomErasing",
+    "RandomFlip",
+    "RandomRotation",
+    "RandomShear",
+    "RandomTranslation",
+    "RandomZoom",
+];
 const READ: &str = "Conv2D, DepthwiseConv2D, Dense, BatchNormalization, ReLU, MaxPooling2D, AveragePooling2D, their global forms, \
                     ZeroPadding2D, Flatten and Dropout can be read";
 
@@ -125,9 +139,10 @@ impl<'a> Builder<'a> {
             [] | ["channels_last"] => true,
             ["channels_first"] => false,
             _ => {
-                return Err(Fault::unsupported(
-                    "its layers differ in data_format; save a model of one format",
-                ));
+                return Err(Fault::unsupported(format!(
+                    "its layers' data_format: expected channels_last or channels_first throughout, got {}",
+                    formats.iter().map(|format| shown(format)).collect::<Vec<_>>().join(", ")
+                )));
             }
         };
         // A layer that gives recordings their channel may come first.
@@ -159,8 +174,11 @@ impl<'a> Builder<'a> {
             None => planes(&given),
         };
         let input = input.ok_or_else(|| {
+            let by = reshaped
+                .map(|item| format!(", made into another shape by {}", called(item)))
+                .unwrap_or_default();
             Fault::unsupported(format!(
-                "its input is {}, expected recordings of rows x columns x channels (64 x 100 x 1, say)",
+                "its input is {}{by}, expected recordings of rows x columns x channels (64 x 100 x 1, say)",
                 given.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ")
             ))
         })?;
@@ -177,6 +195,16 @@ impl<'a> Builder<'a> {
             sources: Vec::new(),
             notes: Vec::new(),
         })
+    }
+
+    /// A name that no layer has yet: what is turned in one may make it another's.
+    fn unique(&self, name: String) -> String {
+        let taken = |name: &str| self.sources.iter().any(|source| source.name == name);
+        let mut candidates = (2..).map(|n| format!("{name}_{n}"));
+        match taken(&name) {
+            true => candidates.find(|candidate| !taken(candidate)).unwrap_or(name),
+            false => name,
+        }
     }
 
     /// Appends a layer, and learns what it gives.
@@ -200,8 +228,13 @@ impl<'a> Builder<'a> {
                 "comes behind the softmax of {softmax}, which spikes have no counterpart of; a softmax may only be the last layer"
             )));
         }
-        let weighted = matches!(item.class.as_str(), "Conv2D" | "DepthwiseConv2D");
-        if self.zeros.is_some() && !weighted && item.class != "ZeroPadding2D" {
+        if item.settings.dtype.as_deref().is_some_and(|raw| raw.get().contains("Quantized")) {
+            return Err(Fault::unsupported("is quantised; save the model before model.quantize()"));
+        }
+        // Zeros stay zeros in these.
+        let keeps_zeros =
+            ["Conv2D", "DepthwiseConv2D", "ZeroPadding2D", "Dropout", "SpatialDropout2D", "ReLU"];
+        if self.zeros.is_some() && !keeps_zeros.contains(&item.class.as_str()) {
             return Err(Fault::unsupported(
                 "comes behind ZeroPadding2D, which only a convolution may; give it a padding of its own",
             ));
@@ -212,10 +245,11 @@ impl<'a> Builder<'a> {
             ));
         }
         let bias = use_bias.unwrap_or(true);
-        let name = name_of(&item.name);
+        let name = self.unique(name_of(&item.name));
         match item.class.as_str() {
             "InputLayer" => {}
             "Reshape" if self.reshape.is_some_and(|first| std::ptr::eq(first, item)) => {}
+            "Reshape" => self.reshape(item)?,
             "Conv2D" => {
                 let conv =
                     self.convolution(item, item.settings.groups.unwrap_or(1), item.settings.filters)?;
@@ -251,7 +285,14 @@ impl<'a> Builder<'a> {
                 self.push("", Layer::Relu)?;
             }
             "Activation" => {}
-            "Softmax" => self.softmax = Some(called(item)),
+            "Softmax" => {
+                let last = if self.flat { [-1, 1] } else { [-1, 3] };
+                let axis = item.settings.axis.as_ref().map(|raw| as_form::<i64>(raw));
+                if !axis.is_none_or(|axis| axis.is_some_and(|axis| last.contains(&axis))) {
+                    return Err(Fault::unsupported("is a softmax along another axis than the classes"));
+                }
+                self.softmax = Some(called(item));
+            }
             "MaxPooling2D" => self.pool(item, Pooling::Max)?,
             // Keras never counts padding.
             "AveragePooling2D" => self.pool(item, Pooling::Average { count_padding: false })?,
@@ -267,9 +308,12 @@ impl<'a> Builder<'a> {
             }
             "ZeroPadding2D" => {
                 let raw = item.settings.padding.as_deref();
-                let around = raw.and_then(around).ok_or_else(|| absent("padding"))?;
+                let around = raw.and_then(around).ok_or_else(|| {
+                    Fault::damaged("padding: expected whole numbers of at least 0: one, two, or two pairs")
+                })?;
                 let before = self.zeros.unwrap_or_default();
-                self.zeros = Some(sum(before, around).ok_or_else(|| Fault::unsupported("pads by too much"))?);
+                let zeros = sum(before, around).ok_or_else(|| Fault::unsupported("pads by too much"))?;
+                self.zeros = Some(zeros).filter(|zeros| *zeros != Padding::default());
             }
             "Flatten" if self.flat => {}
             "Flatten" => {
@@ -290,7 +334,19 @@ impl<'a> Builder<'a> {
             }
             "Add" | "Concatenate" | "Multiply" | "Average" => {
                 return Err(Fault::unsupported(
-                    "joins paths; only layers one after the other can be read and converted",
+                    "joins paths or computes with a constant; only layers one after the other can be read and converted",
+                ));
+            }
+            "Sequential" | "Functional" | "Model" => {
+                return Err(Fault::unsupported(
+                    "is a model within the model; put its layers in its place, keras.Sequential([*inner.layers, ...]), and save \
+                     that",
+                ));
+            }
+            "Rescaling" | "Normalization" => {
+                return Err(Fault::unsupported(
+                    "scales the recordings, which has no counterpart here; give recordings that are scaled so, and save the \
+                     model without it",
                 ));
             }
             _ => return Err(Fault::unsupported(format!("has no counterpart here; {READ}"))),
@@ -348,6 +404,29 @@ impl<'a> Builder<'a> {
                 "has the activation '{}', expected relu or linear, or a softmax in the last layer",
                 shown(&name)
             ))),
+        }
+    }
+
+    /// A reshape that changes nothing, or puts features in a row.
+    fn reshape(&mut self, item: &Item) -> Result<(), Fault> {
+        let Shape { channels, height, width } = self.shape;
+        let sizes = item.settings.target_shape.as_deref().unwrap_or_default();
+        let target = resolved(sizes, self.shape.count()).unwrap_or_default();
+        let same = match (self.flat, self.last) {
+            (true, _) => target == [channels],
+            (false, true) => target == [height, width, channels],
+            (false, false) => target == [channels, height, width],
+        };
+        match target[..] {
+            _ if same => Ok(()),
+            [_] => {
+                self.order = if self.last { Order::ChannelsLast(self.shape) } else { Order::Same };
+                self.push("", Layer::Flatten)
+            }
+            _ => Err(Fault::unsupported(
+                "changes rows and columns, which is not read; a reshape may give recordings their channel, or put features in \
+                 a row",
+            )),
         }
     }
 
@@ -577,7 +656,13 @@ fn padding(settings: &Settings, input: Size, kernel: Size, stride: Size) -> Resu
             let (left, right) = along(input.1, kernel.1, stride.1);
             Ok(Padding { top, bottom, left, right })
         }
-        _ => Err(Fault::unsupported("padding: expected 'valid' or 'same'")),
+        _ => Err(Fault::unsupported(format!(
+            "padding: expected 'valid' or 'same', got {}",
+            settings
+                .padding
+                .as_ref()
+                .map_or_else(String::new, |raw| shown(&raw.get().chars().take(40).collect::<String>()))
+        ))),
     }
 }
 
@@ -662,6 +747,7 @@ mod tests {
             assert!(words.iter().all(|word| why.contains(word)), "{why}");
         };
         assert!(of(&[INPUT, FLATTEN, DENSE]).unwrap().contains("linear"));
+        let zeros = ("ZeroPadding2D", r#""padding":[[1,1],[1,1]]"#);
         refused(&[INPUT, ("LSTM", ""), DENSE], &["'l1' (LSTM)", "no counterpart", "Conv2D"]);
         refused(&[INPUT, DENSE], &["'l1' (Dense)", "2 x 9 x 8", "Flatten"]);
         refused(&[INPUT, FLATTEN, ("Dense", "")], &["units"]);
@@ -685,7 +771,6 @@ mod tests {
         refused(&[INPUT, conv(r#""filters":2,"kernel_size":30"#)], &["kernel of 30"]);
         refused(&[INPUT, conv(r#""filters":1000000000,"kernel_size":3"#)], &["weights", "at most"]);
         refused(&[INPUT, conv(r#""filters":-1,"kernel_size":3"#)], &["-1"]);
-        let zeros = ("ZeroPadding2D", r#""padding":[[1,1],[1,1]]"#);
         refused(&[INPUT, zeros, ("MaxPooling2D", ""), FLATTEN, DENSE], &["behind ZeroPadding2D"]);
         refused(&[INPUT, FLATTEN], &["as its classes"]);
         refused(&[INPUT, ("BatchNormalization", r#""axis":1"#), FLATTEN, DENSE], &["another axis"]);

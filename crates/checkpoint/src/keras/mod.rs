@@ -37,7 +37,8 @@ const WHOLE: &str = "save the whole model in Python, model.save('model.h5') or m
 
 /// Whether the names of a zip archive are those of a `.keras` file.
 pub(crate) fn is_archive<'a>(mut names: impl Iterator<Item = &'a str>) -> bool {
-    names.any(|name| name == WEIGHTS)
+    // Its metadata have the version.
+    names.any(|name| name == WEIGHTS || name == "metadata.json")
 }
 
 /// Reads a `.keras` archive.
@@ -54,7 +55,9 @@ pub(crate) fn load_archive(
         };
         budget.charge(size, || name.to_owned())?;
         let mut bytes = room(size, name)?;
-        zip.reader(name)?.read_to_end(&mut bytes)?;
+        let read =
+            zip.reader(name).map_err(Fault::from).and_then(|mut entry| Ok(entry.read_to_end(&mut bytes)?));
+        read.map_err(|fault| fault.within(name))?;
         Ok(bytes)
     };
     let text = entry(CONFIG, budget)?;
@@ -62,8 +65,7 @@ pub(crate) fn load_archive(
     let file = entry(WEIGHTS, budget)?;
     let length = file.len() as u64;
     let (mut raw, root) = superblock(Cursor::new(file), length).map_err(of_hdf5(WEIGHTS))?;
-    let place = Place::numbered(&mut raw, root)?;
-    assemble(Format::KerasArchive, &text, &mut raw, place, budget)
+    assemble(Format::KerasArchive, &text, &mut raw, |raw| Place::numbered(raw, root), budget)
 }
 
 /// Reads an HDF5 file, if it is a Keras model; `None` for another one.
@@ -87,8 +89,7 @@ pub(crate) fn load_hdf5(
             false => Ok(None),
         };
     };
-    let place = Place::named(&mut raw, root)?;
-    assemble(Format::KerasHdf5, &text, &mut raw, place, budget).map(Some)
+    assemble(Format::KerasHdf5, &text, &mut raw, |raw| Place::named(raw, root), budget).map(Some)
 }
 
 /// Network and weights, as a file of PyTorch would hold them.
@@ -96,11 +97,12 @@ fn assemble<R: Read + Seek>(
     format: Format,
     text: &str,
     raw: &mut Raw<R>,
-    place: Place,
+    place: impl FnOnce(&mut Raw<R>) -> Result<Place, Fault>,
     budget: &mut Budget,
 ) -> Result<Contents, Fault> {
     let model = Model::parse(text, budget)?;
     let Built { network, sources, notes } = layers::build(&model)?;
+    let place = place(raw)?;
     let mut variables = Variables { raw, place };
     let mut weights = Vec::new();
     for source in &sources {

@@ -72,9 +72,11 @@ impl<R: Read + Seek> Variables<'_, R> {
         place: &dyn Fn(usize) -> usize,
     ) -> Result<Vec<u8>, Fault> {
         let what = format!("{}: its {name}", called(item));
-        let missing = || Fault::damaged(format!("{what} is missing"));
+        let missing = || {
+            Fault::damaged(format!("{what} is missing (links to other places and files are not followed)"))
+        };
         let address = match self.place {
-            Place::Named(group) => self.named(group, &item.name, name)?,
+            Place::Named(group) => self.named(group, &item.name, name, budget)?,
             Place::Numbered(group) => {
                 let class = match item.ordinal {
                     0 => snake(&item.class),
@@ -84,8 +86,12 @@ impl<R: Read + Seek> Variables<'_, R> {
             }
         };
         let object = Object::read(self.raw, address.ok_or_else(missing)?, None).map_err(of_hdf5(&what))?;
-        let Number::Plain(element) = object.number() else {
-            return Err(Fault::unsupported(format!("{what} holds no plain numbers")));
+        let element = match object.number() {
+            Number::Plain(element) => element,
+            Number::Other(other) => {
+                return Err(Fault::unsupported(format!("{what} holds {other}; save the model in float32")));
+            }
+            _ => return Err(Fault::unsupported(format!("{what} holds no numbers"))),
         };
         if !element.0.is_float() {
             return Err(Fault::unsupported(format!(
@@ -129,8 +135,30 @@ impl<R: Read + Seek> Variables<'_, R> {
     }
 
     /// The data set of a name within the groups of a layer, in which versions differ.
-    fn named(&mut self, group: u64, layer: &str, name: &str) -> Result<Option<u64>, Fault> {
+    fn named(
+        &mut self,
+        group: u64,
+        layer: &str,
+        name: &str,
+        budget: &mut Budget,
+    ) -> Result<Option<u64>, Fault> {
         let Some(layer_group) = self.path(group, layer.split('/'))? else { return Ok(None) };
+        // The group says where its variables are; a layer whose name begins with this one's may lie in it.
+        let object = Object::read(self.raw, layer_group, None).map_err(of_hdf5("a group of it"))?;
+        let names =
+            object.texts(self.raw, "weight_names", MOST, budget).map_err(of_hdf5("its weight_names"))?;
+        if let Some(names) = names {
+            let last =
+                |path: &str| path.rsplit('/').next().and_then(|last| last.split(':').next()) == Some(name);
+            let mut paths = names.iter().filter(|path| last(path));
+            return match (paths.next(), paths.next()) {
+                (Some(path), None) => self.path(layer_group, path.split('/')),
+                (None, _) => Ok(None),
+                (Some(_), Some(_)) => {
+                    Err(Fault::damaged(format!("layer '{}' has two variables '{name}'", shown(layer))))
+                }
+            };
+        }
         let mut open = vec![(layer_group, 0)];
         let (mut found, mut seen) = (None, 0);
         while let Some((group, depth)) = open.pop() {

@@ -89,8 +89,8 @@ pub fn members<R: Read + Seek>(raw: &mut Raw<R>, root: u64, links: &mut Visit<'_
     let group = Object::read(raw, root, Some(links))?;
     if group.dense_links {
         return Err(unsupported(
-            "it is a group that keeps its members in a heap, as h5py does with libver=\"latest\" and more than 8 of them; \
-             save the four arrays alone, or without libver",
+            "it is a group that keeps its members in a heap, as h5py does with more than 8 of them and libver=\"latest\" or \
+             a name that is not ASCII; save recordings without libver or as four arrays alone, a Keras model as .keras",
         ));
     }
     match group.symbol_table {
@@ -293,6 +293,36 @@ impl Object {
 
     fn named(&self, name: &str) -> Option<&Attribute> {
         self.attributes.iter().find(|attribute| attribute.name == name.as_bytes())
+    }
+
+    /// The texts that an attribute is a list of, at most `most` of them, without what fills them up; `None` if it is no such
+    /// list, or a longer one.
+    ///
+    /// # Errors
+    /// As [`Object::text`].
+    pub fn texts<R: Read + Seek>(
+        &self,
+        raw: &mut Raw<R>,
+        name: &str,
+        most: usize,
+        budget: &mut Budget,
+    ) -> Result<Option<Vec<String>>, Fault> {
+        let Some(Attribute { number: Some(number), value, .. }) = self.named(name) else { return Ok(None) };
+        let (each, elsewhere) = match number {
+            Number::Text(size) => (*size as usize, false),
+            Number::AnyText => (ELEMENT as usize, true),
+            _ => return Ok(None),
+        };
+        let count = value.len() / each.max(1);
+        if count > most {
+            return Ok(None);
+        }
+        budget.take("a list of texts", value.len() + count * size_of::<String>(), 1)?;
+        let one = |text: &[u8]| match elsewhere {
+            true => super::heap::text(raw, text, budget),
+            false => Ok(String::from_utf8_lossy(text).trim_end_matches('\0').to_owned()),
+        };
+        value.chunks_exact(each.max(1)).map(one).collect::<Result<_, _>>().map(Some)
     }
 
     /// The text that an attribute is, wherever it lies; `None` if there is none of that name, or it is no text.
