@@ -232,6 +232,36 @@ report: false
     assert!(why.contains("channels and hidden go with arch"), "{why}");
 }
 
+/// The event engine gives what the dense one does, for averages and for maxima, and refuses what it cannot compute.
+#[test]
+fn engines_agree() {
+    for pooling in ["avg_pool2d", "max_pool2d"] {
+        let folder = Folder::new(pooling);
+        let (description, out, data) =
+            (folder.at("description.yaml"), folder.at("snn.pth"), folder.at("data.npz"));
+        folder.run("convert", "foreign.pth", &["--network", &description, "--out", &out]);
+        for encoder in ["direct", "poisson"] {
+            let of = |engine: &str| {
+                let mut found = folder.run(
+                    "evaluate",
+                    "snn.pth",
+                    &["--engine", engine, "--encoder", encoder, "--timesteps", "9"],
+                );
+                found["seconds"] = Json::Null;
+                found
+            };
+            assert_eq!(of("event"), of("dense"), "{pooling}, {encoder}");
+        }
+        let bench =
+            folder.run("bench", "snn.pth", &["--engine", "event", "--samples", "4", "--batch-size", "2"]);
+        assert_eq!(bench["engine"], "event");
+        let fixed =
+            ["evaluate", "--checkpoint", &out, "--data", &data, "--engine", "event", "--preset", "published"];
+        let (code, why) = failure(&fixed);
+        assert!(code == 2 && why.contains("whole numbers") && why.contains("published"), "{why}");
+    }
+}
+
 #[test]
 fn bits_are_chosen_kept_and_said() {
     let folder = Folder::new("avg_pool2d");

@@ -13,6 +13,8 @@ pub mod config;
 pub mod conversion;
 pub mod defaults;
 pub mod energy;
+#[cfg(feature = "libtorch")]
+pub mod engine;
 pub mod folder;
 pub mod load;
 #[cfg(feature = "libtorch")]

@@ -154,6 +154,18 @@ fn load(path: &Path, selection: &Selection) -> Result<(Checkpoint, Vec<Finding>)
     }
 }
 
+/// An engine, by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineName {
+    /// The usual one, so far the dense.
+    #[default]
+    Auto,
+    /// Every synapse at every step, in libtorch.
+    Dense,
+    /// Only what spikes cause, on the CPU; networks in whole numbers.
+    Event,
+}
+
 /// What was asked for besides what a checkpoint says; what is not, is as the checkpoint says.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked {
@@ -165,6 +177,8 @@ pub struct Asked {
     pub encoding: Option<Encoding>,
     /// Bits of whole numbers.
     pub bits: Bits,
+    /// The engine.
+    pub engine: EngineName,
 }
 
 /// A spiking network with everything that its simulation needs.
@@ -175,6 +189,8 @@ pub struct Simulation {
     pub encoding: Encoding,
     /// T.
     pub steps: usize,
+    /// Which engine simulates it.
+    pub engine: EngineName,
 }
 
 /// Brings together what the checkpoint says and what the command line says.
@@ -212,7 +228,7 @@ pub fn simulation(
         usage(format!("{}: the checkpoint names no number of timesteps; give --timesteps T", path.display()))
     })?;
     tell_fewer_steps(session, (path, checkpoint), network.rules.preset, steps);
-    Ok(Simulation { network, encoding: asked.encoding.unwrap_or(encoding), steps })
+    Ok(Simulation { network, encoding: asked.encoding.unwrap_or(encoding), steps, engine: asked.engine })
 }
 
 /// Says where a network of the default preset that was made for more timesteps is simulated over a single one, for which

@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use escape_data::Recordings;
-use escape_dense::Dense;
 use escape_model::ann::Ann;
 use escape_model::train;
 use escape_network::metrics::Loss;
@@ -10,6 +9,7 @@ use escape_network::sequential::Sequential;
 use escape_report::rows::Kind;
 use escape_snn_core::evaluate::{Labelled, evaluate};
 
+use crate::engine::AnyEngine;
 use crate::load::{Simulation, check_classes};
 use crate::measured::{Findings, Measured, Simulated};
 use crate::session::Session;
@@ -53,7 +53,7 @@ pub fn snn(
     recordings: &Recordings,
     batch_size: usize,
 ) -> Result<Measured> {
-    let Simulation { network: description, encoding, steps } = chosen;
+    let Simulation { network: description, encoding, steps, engine } = chosen;
     check_classes(network, description.classes(), recordings)?;
     let mut moments: Vec<usize> = also_at.iter().copied().chain([steps]).collect();
     moments.sort_unstable();
@@ -62,7 +62,7 @@ pub fn snn(
     let rules = description.rules;
     let layers = description.layers.iter().map(|l| (l.shape.clone(), f64::from(l.neuron.decay()))).collect();
     let classes = names(&description.network);
-    let engine = Dense::new(description, encoding, session.device()?)?;
+    let engine = AnyEngine::new(engine, description, encoding, session.device()?)?;
     let mut encoder = rules.encoder(encoding, session.seed);
     let mut progress = session.progress(&format!("{network}, T up to {longest}"), recordings.len());
     let labelled = Labelled { x: &recordings.x, y: &recordings.y };

@@ -21,7 +21,8 @@ use crate::folder::{
     Input, MANIFEST, Manifest, differences, files_of, hold, left_in, now, remove, sha256, write_text,
 };
 use crate::load::{
-    Simulation, checkpoint, dataset, network, reading_for, simulated, tell_fewer_steps, tell_remarks,
+    EngineName, Simulation, checkpoint, dataset, network, reading_for, simulated, tell_fewer_steps,
+    tell_remarks,
 };
 use crate::measure;
 use crate::measured::{Measured, put};
@@ -353,7 +354,7 @@ impl Run<'_> {
         let (contacts, samples) = (self.test.contacts, self.test.samples);
         let loaded = stored::load(&found, path, None, contacts, samples)?;
         tell_fewer_steps(self.session, (path, &found), loaded.network.rules.preset, steps);
-        Ok(Simulation { network: loaded.network, encoding: loaded.encoding, steps })
+        Ok(Simulation { network: loaded.network, encoding: loaded.encoding, steps, engine: EngineName::Auto })
     }
 
     /// Measures a spiking network of the run folder.

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use anyhow::Result;
 use escape_data::Recordings;
-use escape_dense::Dense;
 use escape_report::rows::{InputSpike, Raster, Recording, Row, read_csv};
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::engine::{Batch, Engine, Outcome, Spike, SpikeRecorder};
 use escape_snn_core::rules::Rules;
 
+use crate::engine::AnyEngine;
 use crate::folder::write_csv;
 use crate::load::Simulation;
 use crate::place::make_folder;
@@ -39,10 +39,10 @@ pub fn record(
     recordings: &Recordings,
     sample: usize,
 ) -> Result<Recorded> {
-    let Simulation { network: description, encoding, steps } = chosen;
+    let Simulation { network: description, encoding, steps, engine } = chosen;
     let rules = description.rules;
     let names: Vec<String> = description.layers.iter().map(|l| l.shape.name.clone()).collect();
-    let engine = Dense::new(description, encoding, session.device()?)?;
+    let engine = AnyEngine::new(engine, description, encoding, session.device()?)?;
     let x = recordings.get(sample);
     let mut encoder = rules.encoder(encoding, session.seed);
     let mut recorder = SpikeRecorder::default();

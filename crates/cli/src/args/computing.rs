@@ -14,7 +14,7 @@ use escape_snn_core::integer::Bits;
 use escape_snn_core::rules::Preset;
 use escape_snn_core::stored;
 use escape_study::defaults::{OptimizerName, ScheduleName, SurrogateName};
-use escape_study::load::Asked;
+use escape_study::load::{self, Asked};
 
 use super::{CommonReading, ReadingArgs, WeightsArgs, named, not_negative, positive, whole, whole_up_to};
 
@@ -176,10 +176,22 @@ pub struct ConvertArgs {
 /// Which engine simulates.
 #[derive(Clone, Copy, ValueEnum, PartialEq, Eq)]
 pub enum EngineName {
-    /// The best for the network and device; dense, so far the only one
+    /// The usual one, so far the dense
     Auto,
-    /// Every synapse at every step
+    /// Every synapse at every step, in libtorch
     Dense,
+    /// Only what spikes cause, on the CPU; the default preset's whole numbers, with the same spikes
+    Event,
+}
+
+impl From<EngineName> for load::EngineName {
+    fn from(name: EngineName) -> Self {
+        match name {
+            EngineName::Auto => Self::Auto,
+            EngineName::Dense => Self::Dense,
+            EngineName::Event => Self::Event,
+        }
+    }
 }
 
 /// What every command that simulates a checkpoint shares.
@@ -234,6 +246,7 @@ impl SimulationArgs {
             timesteps: self.timesteps.map(|t| t as usize),
             encoding: self.encoder,
             bits: self.bits.asked(),
+            engine: self.engine.into(),
         }
     }
 }

@@ -4,12 +4,13 @@ use std::time::Instant;
 
 use anyhow::Result;
 use escape_data::{Recordings, Split};
-use escape_dense::Dense;
 use escape_model::optim::Rule;
 use escape_snn_core::evaluate::{Labelled, evaluate};
 use escape_stdb::finetune::{FineTuner, Options, Schedule};
 use escape_stdb::surrogate::Surrogate;
-use escape_study::load::{Simulation, network, recordings, simulation};
+use escape_study::engine::AnyEngine;
+use escape_study::load::{EngineName, Simulation, network, recordings, simulation};
+use escape_study::session::usage;
 use serde::Serialize;
 use tch::{Cuda, Device};
 
@@ -18,7 +19,7 @@ use crate::context::Context;
 
 #[derive(Serialize)]
 struct Report {
-    engine: &'static str,
+    engine: String,
     mode: &'static str,
     ms_per_sample: f64,
     peak_rss_mb: f64,
@@ -41,13 +42,16 @@ pub fn run(context: &Context, args: BenchArgs) -> Result<()> {
     let device = session.device()?;
     let batch_size = args.batch_size as usize;
     let (preset, encoding, steps) = (chosen.network.rules.preset, chosen.encoding, chosen.steps);
-    let ms_per_sample = if args.train {
-        time_training(chosen, &recordings, batch_size, device)?
+    let (ms_per_sample, engine) = if args.train {
+        if chosen.engine == EngineName::Event {
+            return Err(usage("--engine event does not train; leave it out"));
+        }
+        (time_training(chosen, &recordings, batch_size, device)?, "dense".to_owned())
     } else {
         time_inference(chosen, &recordings, batch_size, device)?
     };
     let report = Report {
-        engine: "dense",
+        engine,
         mode: if args.train { "train" } else { "inference" },
         ms_per_sample,
         peak_rss_mb: peak_rss_mb(),
@@ -81,9 +85,9 @@ fn time_inference(
     recordings: &Recordings,
     batch_size: usize,
     device: Device,
-) -> Result<f64> {
+) -> Result<(f64, String)> {
     let mut encoder = chosen.network.rules.encoder(chosen.encoding, 0);
-    let engine = Dense::new(chosen.network, chosen.encoding, device)?;
+    let engine = AnyEngine::new(chosen.engine, chosen.network, chosen.encoding, device)?;
     let mut go = |set: &Recordings| {
         let labelled = Labelled { x: &set.x, y: &set.y };
         evaluate(&engine, labelled, &mut encoder, chosen.steps, batch_size, &mut |_| true)
@@ -93,7 +97,7 @@ fn time_inference(
     let start = Instant::now();
     go(recordings)?;
     synchronize(device);
-    Ok(start.elapsed().as_secs_f64() * 1e3 / recordings.len() as f64)
+    Ok((start.elapsed().as_secs_f64() * 1e3 / recordings.len() as f64, engine.to_string()))
 }
 
 /// One training step to warm up, then three.

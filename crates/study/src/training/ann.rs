@@ -113,7 +113,7 @@ impl Recipe {
                 usage(format!("recordings of {contacts} contacts x {samples} samples: {why}"))
             })?;
             // The nerve's three, unless the recordings say otherwise.
-            return Ok(named(network.with_classes(Vec::new()).map_err(|why| usage(why.to_string()))?, names));
+            return Ok(named(network, names, true));
         };
         let input = network.input();
         if input.recording() != (contacts, samples) {
@@ -129,7 +129,7 @@ impl Recipe {
                 network.classes()
             )));
         }
-        Ok(named(network.clone(), names))
+        Ok(named(network.clone(), names, false))
     }
 
     /// See [`Recipe::validation`].
@@ -222,10 +222,11 @@ pub struct Start {
     pub input: KnownInput,
 }
 
-/// A network whose classes have names of their own, where it has none and those are more than numbers.
-fn named(network: Sequential, names: &[String]) -> Sequential {
-    let numbered = Classes::Count(names.len()).names();
-    match network.class_names().is_empty() && names.len() == network.classes() && *names != numbered {
+/// A network with the names of recordings' classes, where those are more than numbers; its own stay unless it is to be
+/// `renamed`.
+fn named(network: Sequential, names: &[String], renamed: bool) -> Sequential {
+    let usual = *names == Classes::Count(names.len()).names();
+    match !usual && names.len() == network.classes() && (renamed || network.class_names().is_empty()) {
         true => network.clone().with_classes(names.to_vec()).unwrap_or(network),
         false => network,
     }

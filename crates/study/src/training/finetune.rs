@@ -22,7 +22,7 @@ use super::{Accuracies, Parts, Teller, best_trained, describe, interrupted, know
 use super::{BEST, LAST, begin, epoch_rows, hash_of};
 use crate::defaults::{Defaults, ScheduleName, SurrogateName};
 use crate::folder::write_csv;
-use crate::load::{self, Simulation, check_classes};
+use crate::load::{self, EngineName, Simulation, check_classes};
 use crate::measure;
 use crate::notes;
 use crate::session::{Session, usage};
@@ -271,7 +271,7 @@ pub fn finetune(
         }
         (true, _) => {
             let kind = (Kind::Finetuned, Some(kept.epoch as u32));
-            let chosen = Simulation { network, encoding, steps };
+            let chosen = Simulation { network, encoding, steps, engine: EngineName::Auto };
             let batch = job.options.batch_size;
             let measured = measure::snn(session, "the kept network", kind, chosen, &[], test, batch)
                 .context("the fine-tuning is complete; --resume tests it again")?;
