@@ -206,3 +206,53 @@ fn spikes_are_those_of_a_naive_simulator() {
         "{spikes} spikes, {maxima} maxima, {averages} averages, {wide} with sums in float64"
     );
 }
+
+/// Output channels in blocks of 64, of 16 and single ones, and several input channels: what the random networks are too small
+/// for.
+#[test]
+fn events_of_wide_layers_are_those_of_the_dense_engine() {
+    let text = "
+input: [2, 9, 8]
+layers:
+  - {type: conv2d, name: a, out: 83, kernel: 3, padding: 1}
+  - {type: relu}
+  - {type: avg_pool2d, kernel: 2}
+  - {type: conv2d, name: b, out: 70, kernel: 2, bias: false}
+  - {type: relu}
+  - {type: flatten}
+  - {type: linear, name: c, out: 99}
+  - {type: relu}
+  - {type: linear, name: z, out: 5}
+";
+    let network = escape_checkpoint::description::parse("wide", text).unwrap();
+    let mut random = Stream::new(6, 0);
+    let mut values =
+        |n: usize, spread: f64| (0..n).map(|_| (random.normal() * spread) as f32).collect::<Vec<_>>();
+    let layers = network.stages().unwrap().into_iter().map(|shape| {
+        let spread = 2.0 / (shape.weights() as f64 / shape.output.channels as f64).sqrt();
+        let weights = values(shape.weights(), spread);
+        let bias = if shape.bias { values(shape.output.channels, 0.1) } else { Vec::new() };
+        SpikingLayer { shape, weights, bias, neuron: Neuron::new(0.6, 1.0).unwrap() }
+    });
+    let layers = layers.collect();
+    let network = SpikingNetwork { rules: Rules::DEFAULT, network: network.folded(), layers };
+    let x: Vec<f32> = values(3 * 144, 0.5).into_iter().map(|v| v.clamp(-1.0, 1.0)).collect();
+    for encoding in [Encoding::Direct, Encoding::Poisson] {
+        let batch = Batch { x: &x, first: 0 };
+        let encoder = || network.rules.encoder(encoding, 5);
+        let dense = Dense::new(network.clone(), encoding, Device::Cpu).unwrap();
+        let event = Event::new(network.clone(), encoding).unwrap();
+        let (mut of_dense, mut of_event) = (SpikeRecorder::default(), SpikeRecorder::default());
+        let want = dense.run(batch, &mut encoder(), 9, &mut of_dense).unwrap();
+        assert_eq!(event.run(batch, &mut encoder(), 9, &mut of_event).unwrap(), want, "{encoding}");
+        let spikes = of_dense.into_spikes();
+        assert!((0..3).all(|layer| spikes.iter().filter(|s| s.layer == layer).count() > 50));
+        assert_eq!(of_event.into_spikes(), spikes, "{encoding}");
+        // One recording alone, and nobody stopped it; a stopped one says so.
+        let first = Batch { x: &x[..144], first: 0 };
+        let alone = event.run(first, &mut encoder(), 9, &mut ()).unwrap();
+        assert_eq!(alone.logits(9), &want.logits(9)[..5]);
+        let stopped = event.run(first, &mut encoder(), 9, &mut |_: usize| false);
+        assert_eq!(stopped, Err(escape_snn_core::event::EventError::Interrupted));
+    }
+}

@@ -187,32 +187,92 @@ fn operations(packed: &Packed, arrivals: &Arrivals) -> u64 {
 /// Weighted sums of what arrives, H x W x C, biases included.
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
 fn accumulate(packed: &Packed, arrivals: &Arrivals, current: &mut Vec<i32>) {
-    let (height, width, channels) = packed.input;
     let (rows, columns, out) = packed.output;
-    let (inputs, outputs) = packed.group;
+    let whole = packed.group.1 == out;
     current.clear();
-    current.reserve(rows * columns * out);
-    for (y, x) in (0..rows).flat_map(|y| (0..columns).map(move |x| (y, x))) {
-        let start = current.len();
-        current.extend_from_slice(&packed.bias);
-        let sums = &mut current[start..];
-        for i in 0..packed.kernel.0 {
-            let row = (y * packed.stride.0 + i).wrapping_sub(packed.padding.top);
-            if row >= height {
+    current.resize(rows * columns * out, 0);
+    for (n, sums) in current.chunks_exact_mut(out).enumerate() {
+        let at = (n / columns, n % columns);
+        sums.copy_from_slice(&packed.bias);
+        if !whole {
+            each_arrival(packed, arrivals, at, |first, row, arrival| {
+                let group = arrival.channel as usize / packed.group.0 * packed.group.1;
+                add(
+                    &mut sums[group..][..packed.group.1],
+                    &packed.rows[first + row..][..packed.group.1],
+                    arrival.count,
+                );
+            });
+            continue;
+        }
+        // Blocks of a fixed number of channels, whose sums stay in registers; the rest one by one.
+        let mut first = 0;
+        while out - first >= 64 {
+            block::<64>(packed, arrivals, at, first, sums);
+            first += 64;
+        }
+        while out - first >= 16 {
+            block::<16>(packed, arrivals, at, first, sums);
+            first += 16;
+        }
+        if first < out {
+            each_arrival(packed, arrivals, at, |start, row, arrival| {
+                add(&mut sums[first..], &packed.rows[start + row + first..][..out - first], arrival.count);
+            });
+        }
+    }
+}
+
+/// Adds what arrives at an output pixel, of output channels from `first` on.
+#[inline(always)]
+fn block<const N: usize>(
+    packed: &Packed,
+    arrivals: &Arrivals,
+    at: (usize, usize),
+    first: usize,
+    sums: &mut [i32],
+) {
+    let Some(sums) = sums[first..].first_chunk_mut::<N>() else { return };
+    let mut own = *sums;
+    each_arrival(packed, arrivals, at, |start, row, arrival| {
+        let Some(weights) = packed.rows[start + row + first..].first_chunk::<N>() else { return };
+        if arrival.count == 1 {
+            for i in 0..N {
+                own[i] += i32::from(weights[i]);
+            }
+        } else {
+            for i in 0..N {
+                own[i] += i32::from(weights[i]) * arrival.count;
+            }
+        }
+    });
+    *sums = own;
+}
+
+/// Hands over what arrives under the kernel at an output pixel, with where the rows of its tap begin and where its own row is
+/// among them.
+#[inline(always)]
+fn each_arrival(
+    packed: &Packed,
+    arrivals: &Arrivals,
+    (y, x): (usize, usize),
+    mut each: impl FnMut(usize, usize, Arrival),
+) {
+    let (height, width, channels) = packed.input;
+    let outputs = packed.group.1;
+    for i in 0..packed.kernel.0 {
+        let row = (y * packed.stride.0 + i).wrapping_sub(packed.padding.top);
+        if row >= height {
+            continue;
+        }
+        for j in 0..packed.kernel.1 {
+            let column = (x * packed.stride.1 + j).wrapping_sub(packed.padding.left);
+            if column >= width {
                 continue;
             }
-            for j in 0..packed.kernel.1 {
-                let column = (x * packed.stride.1 + j).wrapping_sub(packed.padding.left);
-                if column >= width {
-                    continue;
-                }
-                let tap = (i * packed.kernel.1 + j) * channels;
-                for arrival in arrivals.at(row * width + column) {
-                    let channel = arrival.channel as usize;
-                    let weights = &packed.rows[(tap + channel) * outputs..][..outputs];
-                    let sums = &mut sums[channel / inputs * outputs..][..outputs];
-                    add(sums, weights, arrival.count);
-                }
+            let start = (i * packed.kernel.1 + j) * channels * outputs;
+            for arrival in arrivals.at(row * width + column) {
+                each(start, arrival.channel as usize * outputs, *arrival);
             }
         }
     }
