@@ -194,35 +194,30 @@ impl Synapses {
     /// libtorch could not place them on the device.
     pub fn new(layer: &SpikingLayer, device: Device) -> Result<Self, ModelError> {
         let SpikingLayer { shape, weights, bias, .. } = layer;
-        Self::of(shape, weights, bias, Kind::Float, device)
+        Self::of(shape, weights, bias.iter().map(|&b| f64::from(b)), Kind::Float, device)
     }
 
-    /// Those of a layer in whole numbers, whose currents are whole numbers too: in float32 where every partial sum is one of
-    /// its numbers, else in float64.
+    /// Those of a layer in whole numbers, whose currents are whole numbers too: in float32 where every partial sum, of which a
+    /// bias is a part, is one of its numbers, else in float64.
     fn whole(layer: &IntegerLayer, device: Device) -> Result<Self, ModelError> {
         let weights: Vec<f32> = layer.weights.iter().map(|&w| f32::from(w)).collect();
-        // A bias is part of every sum, and no larger than float32 takes where the sums are in it.
-        let bias: Vec<f32> = layer.bias.iter().map(|&b| b as f32).collect();
         let sums = if layer.largest_current < EXACT_IN_FLOAT32 { Kind::Float } else { Kind::Double };
-        let mut made = Self::of(&layer.shape, &weights, &bias, sums, device)?;
-        if sums == Kind::Double && !bias.is_empty() {
-            let exact: Vec<f64> = layer.bias.iter().map(|&b| f64::from(b)).collect();
-            made.bias = Some(Tensor::f_from_slice(&exact)?.f_to_device(device)?);
-        }
-        Ok(made)
+        Self::of(&layer.shape, &weights, layer.bias.iter().map(|&b| f64::from(b)), sums, device)
     }
 
+    /// Biases are float32 numbers wherever sums are in float32.
     fn of(
         shape: &Stage,
         weights: &[f32],
-        bias: &[f32],
+        bias: impl Iterator<Item = f64>,
         sums: Kind,
         device: Device,
     ) -> Result<Self, ModelError> {
-        let weight = to_tensor(weights, &shape.weight_shape(), device)?;
-        let bias = (!bias.is_empty()).then(|| to_tensor(bias, &[bias.len()], device)).transpose()?;
-        let summed = |t: Tensor| if sums == Kind::Float { Ok(t) } else { t.f_to_kind(sums) };
-        let (weight, bias) = (summed(weight)?, bias.map(summed).transpose()?);
+        let weight = to_tensor(weights, &shape.weight_shape(), device)?.f_to_kind(sums)?;
+        let bias: Vec<f64> = bias.collect();
+        let bias = (!bias.is_empty())
+            .then(|| Tensor::f_from_slice(&bias)?.f_to_kind(sums)?.f_to_device(device))
+            .transpose()?;
         Ok(Self { stage: shape.clone(), weight, bias, sums })
     }
 

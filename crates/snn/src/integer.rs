@@ -16,7 +16,7 @@
 use std::fmt;
 
 use escape_network::sequential::{Pooling, Sequential};
-use escape_network::stage::{Op, Stage};
+use escape_network::stage::Stage;
 
 use crate::encode::Encoding;
 use crate::network::SpikingNetwork;
@@ -233,13 +233,7 @@ impl IntegerNetwork {
         if readout != Readout::Accumulate || firing != Firing::AfterInput || start != 0.5 {
             return Err(IntegerError::Rules);
         }
-        let mut signal = match encoding {
-            Encoding::Direct => Signal {
-                largest: precision.largest_input(),
-                unit: 1.0 / f64::from(precision.largest_input()),
-            },
-            Encoding::Poisson => Signal { largest: 1, unit: 1.0 },
-        };
+        let mut signal = of_input(precision, encoding);
         let last = network.layers.len() - 1;
         let mut layers = Vec::new();
         for (k, layer) in network.layers.iter().enumerate() {
@@ -289,22 +283,15 @@ impl IntegerNetwork {
 
     /// How a layer's spikes reach the layer after it, see [`SpikingNetwork::planes`]; a pooling adds up.
     pub fn planes(&self, layer: usize) -> (usize, Plane) {
-        let shape = &self.layers[layer].shape;
-        let padding = self.layers.get(layer + 1).map_or_else(Default::default, |next| next.shape.padding());
-        let channels = match shape.op {
-            Op::Conv(_) => shape.output.channels,
-            Op::Linear => 1,
-        };
-        (channels, Plane { share: 1.0, ..Plane::of(shape, padding) })
+        let next = self.layers.get(layer + 1).map(|next| &next.shape);
+        let (channels, plane) = Plane::between(&self.layers[layer].shape, next);
+        (channels, Plane { share: 1.0, ..plane })
     }
 
     /// The real numbers that its whole ones stand for, in place of those of the network that it was made from: what training
     /// sees in its forward pass.
     pub fn write_back(&self, network: &mut SpikingNetwork) {
-        let mut unit_in = match self.encoding {
-            Encoding::Direct => 1.0 / f64::from(self.precision.largest_input()),
-            Encoding::Poisson => 1.0,
-        };
+        let mut unit_in = of_input(self.precision, self.encoding).unit;
         for (layer, made) in network.layers.iter_mut().zip(&self.layers) {
             let row = made.row();
             for (i, (weight, &whole)) in layer.weights.iter_mut().zip(&made.weights).enumerate() {
@@ -316,6 +303,15 @@ impl IntegerNetwork {
             unit_in = sent(&layer.shape).unit;
         }
     }
+}
+
+/// What a first layer gets.
+fn of_input(precision: Precision, encoding: Encoding) -> Signal {
+    let largest = match encoding {
+        Encoding::Direct => precision.largest_input(),
+        Encoding::Poisson => 1,
+    };
+    Signal { largest, unit: 1.0 / f64::from(largest) }
 }
 
 /// What the neurons of a stage send to the next one.

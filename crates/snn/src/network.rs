@@ -1,7 +1,7 @@
 //! The description of a spiking network: layers, weights, thresholds, leaks, rules. No tensors.
 
-use escape_network::sequential::{Padding, Sequential, Shape};
-use escape_network::stage::{Op, Stage};
+use escape_network::sequential::{Sequential, Shape};
+use escape_network::stage::Stage;
 
 use crate::neuron::{Dynamics, Neuron, Plane};
 use crate::rules::Rules;
@@ -57,12 +57,6 @@ impl SpikingNetwork {
     /// How a layer's spikes reach the layer after it: channels, and each channel's plane. A linear layer
     /// is one row of neurons.
     pub fn planes(&self, layer: usize) -> (usize, Plane) {
-        let SpikingLayer { shape, .. } = &self.layers[layer];
-        let channels = match shape.op {
-            Op::Conv(_) => shape.output.channels,
-            Op::Linear => 1,
-        };
-        let padding = self.layers.get(layer + 1).map_or(Padding::default(), |next| next.shape.padding());
-        (channels, Plane::of(shape, padding))
+        Plane::between(&self.layers[layer].shape, self.layers.get(layer + 1).map(|next| &next.shape))
     }
 }

@@ -172,6 +172,15 @@ impl Plane {
         Self { height, width, pool: stage.pool, pooled, share, padding }
     }
 
+    /// How a stage's spikes reach the `next` one: channels, and each channel's plane. A linear layer is one row of neurons.
+    pub fn between(stage: &Stage, next: Option<&Stage>) -> (usize, Self) {
+        let channels = match stage.op {
+            Op::Conv(_) => stage.output.channels,
+            Op::Linear => 1,
+        };
+        (channels, Self::of(stage, next.map_or(Padding::default(), Stage::padding)))
+    }
+
     /// Neurons in the plane.
     pub fn neurons(&self) -> usize {
         self.height * self.width

@@ -76,6 +76,8 @@ struct LayerState {
 /// Buffers for one recording after another.
 pub(super) struct State {
     layers: Vec<LayerState>,
+    /// What arrives at the first layer.
+    input: Arrivals,
     /// What the recording causes in the first layer, where it is the input itself.
     constant: Vec<i32>,
     current: Vec<i32>,
@@ -97,6 +99,7 @@ impl State {
         };
         Self {
             layers: layers.iter().zip(&network.layers).map(of).collect(),
+            input: Arrivals::default(),
             constant: Vec::new(),
             current: Vec::new(),
             pooled: Vec::new(),
@@ -121,26 +124,25 @@ impl State {
             operations: vec![0; layers.len() * steps],
             recorded: Vec::new(),
         };
-        for (state, packed) in self.layers.iter_mut().zip(layers) {
-            let channels = packed.output.2;
+        for (state, layer) in self.layers.iter_mut().zip(&network.layers) {
             for (n, u) in state.u.iter_mut().enumerate() {
-                *u = packed.thresholds.get(n % channels).map_or(0, |theta| theta / 2);
+                *u = layer.initial_potential(n % layer.shape.output.channels);
             }
             state.fired.fill(0);
         }
-        let mut input = Arrivals::default();
+        let input = &mut self.input;
         if drawn.is_none() {
             let whole = network.precision.round_recording(x);
-            list(&layers[0], |at| whole[at], &mut input);
-            accumulate(&layers[0], &input, &mut self.constant);
+            list(&layers[0], |at| whole[at], input);
+            accumulate(&layers[0], input, &mut self.constant);
         }
         let size = x.len();
         for t in 0..steps {
             if let Some(drawn) = drawn {
                 let step = &drawn[t * size..][..size];
-                list(&layers[0], |at| step[at] as i32, &mut input);
-                found.operations[t] = operations(&layers[0], &input);
-                accumulate(&layers[0], &input, &mut self.constant);
+                list(&layers[0], |at| step[at] as i32, input);
+                found.operations[t] = operations(&layers[0], input);
+                accumulate(&layers[0], input, &mut self.constant);
             }
             for (k, packed) in layers.iter().enumerate() {
                 let (below, this) = self.layers.split_at_mut(k);
