@@ -8,7 +8,7 @@ use escape_network::sequential::{Conv2d, Pool, Pooling};
 use escape_network::stage::{Op, Stage};
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::engine::{Batch, Engine, Spike, SpikeRecorder};
-use escape_snn_core::event::Event;
+use escape_snn_core::event::{Event, Instructions};
 use escape_snn_core::integer::{IntegerLayer, IntegerNetwork, Precision};
 use escape_snn_core::network::{SpikingLayer, SpikingNetwork};
 use escape_snn_core::neuron::Neuron;
@@ -19,7 +19,8 @@ use tch::Device;
 mod networks;
 
 const NETWORKS: u64 = 250;
-const STEPS: usize = 7;
+/// More than the event engine simulates of one layer at once.
+const STEPS: usize = 9;
 
 /// Weighted sums of a stage.
 fn currents(layer: &IntegerLayer, input: &[i64]) -> Vec<i64> {
@@ -176,11 +177,17 @@ fn spikes_are_those_of_a_naive_simulator() {
         let want = simulate(&whole, &input(0), steps);
         let second = simulate(&whole, &input(1), steps).1;
         let event = Event::new(network.clone(), encoding).unwrap();
-        let mut recorder = SpikeRecorder::default();
-        let mut encoder = network.rules.encoder(encoding, 5);
-        let by_events = event.run(Batch { x: &x, first: 0 }, &mut encoder, steps, &mut recorder).unwrap();
-        assert_eq!(recorder.into_spikes(), want.0, "network {index}, by events");
-        assert_eq!(by_events.logits(steps), [&want.1[..], &second].concat(), "network {index}, by events");
+        let by_events = Instructions::available().into_iter().fold((event, None), |(event, before), with| {
+            let event = event.with(with);
+            let mut recorder = SpikeRecorder::default();
+            let mut encoder = network.rules.encoder(encoding, 5);
+            let found = event.run(Batch { x: &x, first: 0 }, &mut encoder, steps, &mut recorder).unwrap();
+            assert_eq!(recorder.into_spikes(), want.0, "network {index}, by events, {with:?}");
+            assert_eq!(found.logits(steps), [&want.1[..], &second].concat(), "network {index}, {with:?}");
+            assert!(before.is_none_or(|before| before == found), "network {index}, {with:?}");
+            (event, Some(found))
+        });
+        let by_events = by_events.1.unwrap();
         for tensors in [false, true] {
             let mut engine = Dense::new(network.clone(), encoding, Device::Cpu).unwrap();
             assert_eq!(engine.integer(), Some(&whole));
@@ -207,11 +214,8 @@ fn spikes_are_those_of_a_naive_simulator() {
     );
 }
 
-/// Output channels in blocks of 64, of 16 and single ones, and several input channels: what the random networks are too small
-/// for.
-#[test]
-fn events_of_wide_layers_are_those_of_the_dense_engine() {
-    let text = "
+/// Output channels in blocks of 64 and of 32, and several input channels.
+const WIDE: &str = "
 input: [2, 9, 8]
 layers:
   - {type: conv2d, name: a, out: 83, kernel: 3, padding: 1}
@@ -224,6 +228,29 @@ layers:
   - {type: relu}
   - {type: linear, name: z, out: 5}
 ";
+
+/// A mean over more neurons than the kernels for bytes take.
+const LARGE_WINDOW: &str = "
+input: [2, 12, 13]
+layers:
+  - {type: conv2d, name: a, out: 33, kernel: 1}
+  - {type: relu}
+  - {type: avg_pool2d, kernel: 12}
+  - {type: flatten}
+  - {type: linear, name: c, out: 130}
+  - {type: relu}
+  - {type: linear, name: d, out: 70}
+  - {type: relu}
+  - {type: linear, name: z, out: 5}
+";
+
+/// What the random networks are too small for.
+#[test]
+fn events_of_wide_layers_are_those_of_the_dense_engine() {
+    [WIDE, LARGE_WINDOW].into_iter().for_each(events_are_those_of_the_dense_engine);
+}
+
+fn events_are_those_of_the_dense_engine(text: &str) {
     let network = escape_checkpoint::description::parse("wide", text).unwrap();
     let mut random = Stream::new(6, 0);
     let mut values =
@@ -236,7 +263,8 @@ layers:
     });
     let layers = layers.collect();
     let network = SpikingNetwork { rules: Rules::DEFAULT, network: network.folded(), layers };
-    let x: Vec<f32> = values(3 * 144, 0.5).into_iter().map(|v| v.clamp(-1.0, 1.0)).collect();
+    let x: Vec<f32> =
+        values(3 * network.input().count(), 0.5).into_iter().map(|v| v.clamp(-1.0, 1.0)).collect();
     for encoding in [Encoding::Direct, Encoding::Poisson] {
         let batch = Batch { x: &x, first: 0 };
         let encoder = || network.rules.encoder(encoding, 5);
@@ -245,11 +273,13 @@ layers:
         let (mut of_dense, mut of_event) = (SpikeRecorder::default(), SpikeRecorder::default());
         let want = dense.run(batch, &mut encoder(), 9, &mut of_dense).unwrap();
         assert_eq!(event.run(batch, &mut encoder(), 9, &mut of_event).unwrap(), want, "{encoding}");
+        let portable = Event::new(network.clone(), encoding).unwrap().with(Instructions::Portable);
+        assert_eq!(portable.run(batch, &mut encoder(), 9, &mut ()).unwrap(), want, "{encoding}");
         let spikes = of_dense.into_spikes();
         assert!((0..3).all(|layer| spikes.iter().filter(|s| s.layer == layer).count() > 50));
         assert_eq!(of_event.into_spikes(), spikes, "{encoding}");
         // One recording alone, and nobody stopped it; a stopped one says so.
-        let first = Batch { x: &x[..144], first: 0 };
+        let first = Batch { x: &x[..network.input().count()], first: 0 };
         let alone = event.run(first, &mut encoder(), 9, &mut ()).unwrap();
         assert_eq!(alone.logits(9), &want.logits(9)[..5]);
         let stopped = event.run(first, &mut encoder(), 9, &mut |_: usize| false);

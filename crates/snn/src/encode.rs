@@ -68,37 +68,56 @@ impl Encoder {
     /// -1, 0 or 1. `first` is the index of the first recording in its file, `step` the number of the
     /// first step. A direct encoder has no spikes and gives the recordings back, B x P.
     pub fn encode(&mut self, x: &[f32], pixels: usize, first: usize, step: usize, steps: usize) -> Vec<f32> {
+        if self.is_direct() {
+            return x.to_vec();
+        }
+        let mut out = vec![0f32; x.len() * steps];
+        let to_floats = |spikes: &[i8], frame: &mut [f32]| {
+            frame.iter_mut().zip(spikes).for_each(|(f, s)| *f = f32::from(*s));
+        };
+        if let Self::Poisson { .. } = self {
+            let frames = out.par_chunks_mut(pixels).enumerate();
+            frames.for_each_init(
+                || (self.clone(), vec![0; pixels]),
+                |(encoder, spikes), (n, frame)| {
+                    let (b, t) = (n / steps, n % steps);
+                    encoder.draw(&x[b * pixels..][..pixels], first + b, step + t, spikes);
+                    to_floats(spikes, frame);
+                },
+            );
+            return out;
+        }
+        // Over the whole batch, step by step.
+        let mut spikes = vec![0; pixels];
+        for t in 0..steps {
+            for (b, recording) in x.chunks_exact(pixels).enumerate() {
+                self.draw(recording, first + b, step + t, &mut spikes);
+                to_floats(&spikes, &mut out[(b * steps + t) * pixels..][..pixels]);
+            }
+        }
+        out
+    }
+
+    /// The spikes of one recording at one step, -1, 0 or 1 for each of its pixels. `index` is the recording's in its file, by
+    /// which keyed encoders draw; others have to be asked in the order in which they draw. A direct encoder has none.
+    pub fn draw(&mut self, x: &[f32], index: usize, step: usize, spikes: &mut [i8]) {
         match self {
-            Self::Direct => x.to_vec(),
+            Self::Direct => spikes.fill(0),
             Self::PublishedPoisson(generator) => {
-                let mut out = vec![0f32; x.len() * steps];
-                for t in 0..steps {
-                    for (b, recording) in x.chunks_exact(pixels).enumerate() {
-                        let frame = &mut out[(b * steps + t) * pixels..][..pixels];
-                        for (s, &v) in frame.iter_mut().zip(recording) {
-                            let fires = generator.uniform() <= v.abs() * PUBLISHED_GAIN;
-                            *s = if fires { sign(v) } else { 0.0 };
-                        }
-                    }
+                for (spike, &v) in spikes.iter_mut().zip(x) {
+                    let fires = generator.uniform() <= v.abs() * PUBLISHED_GAIN;
+                    *spike = if fires { sign(v) as i8 } else { 0 };
                 }
-                out
             }
             Self::Poisson { seed } => {
                 let key = [*seed as u32, (*seed >> 32) as u32];
-                let mut out = vec![0f32; x.len() * steps];
-                out.par_chunks_mut(pixels).enumerate().for_each(|(n, frame)| {
-                    let (b, t) = (n / steps, n % steps);
-                    let recording = &x[b * pixels..][..pixels];
-                    let index = (first + b) as u64;
-                    for (group, (spikes, values)) in frame.chunks_mut(4).zip(recording.chunks(4)).enumerate()
-                    {
-                        let counter = [group as u32, (step + t) as u32, index as u32, (index >> 32) as u32];
-                        for ((s, &v), r) in spikes.iter_mut().zip(values).zip(philox4x32(counter, key)) {
-                            *s = if unit(r) < v.abs() { sign(v) } else { 0.0 };
-                        }
+                let index = index as u64;
+                for (group, (spikes, values)) in spikes.chunks_mut(4).zip(x.chunks(4)).enumerate() {
+                    let counter = [group as u32, step as u32, index as u32, (index >> 32) as u32];
+                    for ((spike, &v), r) in spikes.iter_mut().zip(values).zip(philox4x32(counter, key)) {
+                        *spike = if unit(r) < v.abs() { sign(v) as i8 } else { 0 };
                     }
-                });
-                out
+                }
             }
         }
     }

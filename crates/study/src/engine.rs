@@ -83,7 +83,7 @@ impl Engine for AnyEngine {
             Self::Dense(engine) => engine.run(batch, encoder, steps, observer),
             Self::Event(engine) => engine.run(batch, encoder, steps, observer).map_err(|why| match why {
                 EventError::Interrupted => ModelError::Interrupted,
-                EventError::Integer(why) => ModelError::Data(why.to_string()),
+                why => ModelError::Data(why.to_string()),
             }),
         }
     }

@@ -10,8 +10,14 @@
 //!
 //! Letters: B batch, T timesteps, C channels, H rows, W columns. Channels come last here: H x W x C.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod kernels;
 mod packed;
+mod plane;
 mod state;
+
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -20,8 +26,9 @@ use crate::engine::{Batch, Engine, Observer, Outcome};
 use crate::integer::{IntegerError, IntegerNetwork};
 use crate::network::SpikingNetwork;
 
-use packed::Packed;
-use state::State;
+pub use kernels::Instructions;
+use packed::{Packed, largest_count};
+use state::{Input, State};
 
 /// Why a run gave nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +36,16 @@ pub enum EventError {
     /// The network, or so many timesteps, are beyond whole numbers.
     #[error(transparent)]
     Integer(#[from] IntegerError),
+    /// A mean over more neurons than a count of 16 bits holds.
+    #[error(
+        "{layer}: a mean over {neurons} neurons, expected at most 32767; simulate it with the dense engine"
+    )]
+    Window {
+        /// The layer.
+        layer: String,
+        /// Neurons of a window.
+        neurons: usize,
+    },
     /// The observer stopped the run.
     #[error("interrupted")]
     Interrupted,
@@ -40,22 +57,69 @@ pub struct Event {
     network: SpikingNetwork,
     integer: IntegerNetwork,
     layers: Vec<Packed>,
+    instructions: Instructions,
+    /// Buffers of earlier runs, for later ones.
+    idle: Mutex<Vec<State>>,
 }
 
 impl Event {
     /// Prepares a network for input of one kind.
     ///
     /// # Errors
-    /// [`IntegerError`] of a network that has no whole numbers.
-    pub fn new(network: SpikingNetwork, encoding: Encoding) -> Result<Self, IntegerError> {
+    /// [`EventError`] of a network that has no whole numbers, or that pools more neurons than a count of 16 bits holds.
+    pub fn new(network: SpikingNetwork, encoding: Encoding) -> Result<Self, EventError> {
         let integer = IntegerNetwork::new(&network, encoding)?;
+        for layer in &integer.layers {
+            let largest = largest_count(layer.shape.pool.as_ref());
+            if largest > Packed::LARGEST_WORD {
+                return Err(EventError::Window { layer: layer.shape.name.clone(), neurons: largest });
+            }
+        }
         let layers = (0..integer.layers.len()).map(|k| Packed::new(&integer, k)).collect();
-        Ok(Self { network, integer, layers })
+        Ok(Self { network, integer, layers, instructions: Instructions::best(), idle: Mutex::default() })
+    }
+
+    /// The same with other instructions than the best, where this machine has them.
+    #[must_use]
+    pub fn with(mut self, instructions: Instructions) -> Self {
+        if instructions.are_available() {
+            self.instructions = instructions;
+        }
+        self
+    }
+
+    /// Buffers for a run, those of an earlier one if they fit.
+    fn borrow(&self, steps: usize) -> Borrowed<'_> {
+        // Whoever panicked with the lock in hand left buffers, which any run sets anew.
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = idle.iter().position(|state| state.steps == steps);
+        let state = match fits {
+            Some(at) => idle.swap_remove(at),
+            None => {
+                idle.clear();
+                State::new(&self.integer, &self.layers, steps)
+            }
+        };
+        Borrowed { state: Some(state), idle: &self.idle }
     }
 
     /// The network in whole numbers.
     pub fn integer(&self) -> &IntegerNetwork {
         &self.integer
+    }
+}
+
+/// Buffers that go back when a thread is done with them.
+struct Borrowed<'a> {
+    /// There until it is dropped.
+    state: Option<State>,
+    idle: &'a Mutex<Vec<State>>,
+}
+
+impl Drop for Borrowed<'_> {
+    fn drop(&mut self) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.extend(self.state.take());
     }
 }
 
@@ -83,18 +147,30 @@ impl Engine for Event {
             return Ok(outcome);
         }
         let wants = observer.wants_spikes();
-        // Drawn for the whole batch at once, which keyed draws do not notice.
-        let direct = encoder.is_direct();
-        let drawn = if direct { Vec::new() } else { encoder.encode(batch.x, pixels, batch.first, 0, steps) };
+        // Draws of a generator that goes over the whole batch come before all else; others are made where they are needed.
+        let drawn = match &mut *encoder {
+            Encoder::PublishedPoisson(_) => draw_all(encoder, batch, pixels, steps),
+            Encoder::Direct | Encoder::Poisson { .. } => Vec::new(),
+        };
+        let encoder = &*encoder;
         let recordings: Vec<&[f32]> = batch.x.chunks_exact(pixels).collect();
         let found: Vec<state::Found> = recordings
             .par_iter()
             .enumerate()
             .map_init(
-                || State::new(&self.integer, &self.layers),
-                |state, (b, x)| {
-                    let spikes = drawn.get(b * steps * pixels..(b + 1) * steps * pixels);
-                    state.simulate(&self.integer, &self.layers, x, spikes, steps, wants && b == 0)
+                || self.borrow(steps),
+                |borrowed, (b, x)| {
+                    let state =
+                        borrowed.state.get_or_insert_with(|| State::new(&self.integer, &self.layers, steps));
+                    let input = match encoder {
+                        Encoder::Direct => Input::Constant(x),
+                        Encoder::Poisson { .. } => Input::Keyed(x, encoder, batch.first + b),
+                        Encoder::PublishedPoisson(_) => {
+                            Input::Drawn(&drawn[b * steps * pixels..][..steps * pixels])
+                        }
+                    };
+                    let machine = (&self.integer, &self.layers[..], self.instructions);
+                    state.simulate(machine, input, wants && b == 0)
                 },
             )
             .collect();
@@ -119,4 +195,16 @@ impl Engine for Event {
             false => Ok(outcome),
         }
     }
+}
+
+/// Input spikes of a batch, B x T x P.
+fn draw_all(encoder: &mut Encoder, batch: Batch<'_>, pixels: usize, steps: usize) -> Vec<i8> {
+    let size = steps * pixels;
+    let mut all = vec![0; batch.x.len() / pixels * size];
+    for t in 0..steps {
+        for (b, x) in batch.x.chunks_exact(pixels).enumerate() {
+            encoder.draw(x, batch.first + b, t, &mut all[b * size + t * pixels..][..pixels]);
+        }
+    }
+    all
 }

@@ -1,0 +1,370 @@
+//! The inner loops in AVX2.
+//!
+//! Bytes: `vpmaddubsw` multiplies 32 unsigned counts by 32 weights and adds them up by pairs, in 16 bits. Words: `vpmaddwd`
+//! multiplies 16 by 16, pairs in 32 bits. Sums of 16 bits are added to those of 32 before they may overflow.
+//!
+//! Every function here is unsafe for one reason: the machine must have AVX2 (and popcnt). What they read and write is checked
+//! against the slices before each loop.
+
+use std::arch::x86_64::*;
+
+use super::kernels::{Dense, Listed, Neurons};
+use super::packed::{BLOCK, LANES};
+use super::plane::{Frame, Lists};
+use crate::integer::NO_DECAY;
+
+/// 32 bytes, aligned or not.
+#[inline(always)]
+unsafe fn load<T>(from: *const T) -> __m256i {
+    // SAFETY: the caller has 32 bytes there.
+    unsafe { _mm256_loadu_si256(from.cast()) }
+}
+
+#[inline(always)]
+unsafe fn store<T>(to: *mut T, value: __m256i) {
+    // SAFETY: the caller has 32 bytes there.
+    unsafe { _mm256_storeu_si256(to.cast(), value) }
+}
+
+/// Adds 8 numbers to those in memory.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn add_to(to: *mut i32, value: __m256i) {
+    // SAFETY: the caller has 32 bytes there.
+    unsafe { store(to, _mm256_add_epi32(load(to), value)) }
+}
+
+/// See [`Dense`], bytes.
+#[target_feature(enable = "avx2,popcnt")]
+pub(super) unsafe fn narrow(work: &Dense<'_, u8, i8>, sums: &mut [i32]) {
+    work.check::<4>(sums.len());
+    // SAFETY: what is read and written lies within the slices, as just checked.
+    unsafe {
+        work.each_tile(sums, |weights, values, sums, pixels| match pixels {
+            4 => narrow_tile::<4>(work, weights, values, sums),
+            _ => narrow_tile::<1>(work, weights, values, sums),
+        });
+    }
+}
+
+/// See [`Dense`], words.
+#[target_feature(enable = "avx2,popcnt")]
+pub(super) unsafe fn wide(work: &Dense<'_, i16, i16>, sums: &mut [i32]) {
+    work.check::<2>(sums.len());
+    // SAFETY: as in `narrow`.
+    unsafe {
+        work.each_tile(sums, |weights, values, sums, pixels| match pixels {
+            4 => wide_tile::<4>(work, weights, values, sums),
+            _ => wide_tile::<1>(work, weights, values, sums),
+        });
+    }
+}
+
+impl<V, W> Dense<'_, V, W> {
+    /// Panics where a kernel would leave its slices. `N` values are a part.
+    #[inline]
+    fn check<const N: usize>(&self, sums: usize) {
+        let last = self.runs.iter().max().map_or(0, |run| run + self.parts * N);
+        let windows = (self.steps - 1) * self.per_step + self.first + (self.pixels - 1) * self.per_pixel;
+        assert!(windows + last <= self.values.len());
+        assert!(self.group.is_multiple_of(BLOCK) && self.lane + self.group <= self.lanes);
+        assert!(self.weights.len() >= self.group * self.runs.len() * self.parts * N);
+        assert!(self.pixels * self.steps * self.lanes <= sums);
+    }
+
+    /// Tiles of four pixels or one, and of 16 outputs: their weights, the first one's window, their sums.
+    #[inline(always)]
+    unsafe fn each_tile(&self, sums: &mut [i32], mut each: impl FnMut(*const W, *const V, *mut i32, usize)) {
+        let block = self.weights.len() / (self.group / BLOCK);
+        for s in 0..self.steps {
+            for b in 0..self.group / BLOCK {
+                let mut p = 0;
+                while p < self.pixels {
+                    let pixels = if self.pixels - p >= 4 { 4 } else { 1 };
+                    // SAFETY: see `check`.
+                    unsafe {
+                        let values =
+                            self.values.as_ptr().add(s * self.per_step + self.first + p * self.per_pixel);
+                        let at = (p * self.steps + s) * self.lanes + self.lane + b * BLOCK;
+                        each(self.weights.as_ptr().add(b * block), values, sums.as_mut_ptr().add(at), pixels);
+                    }
+                    p += pixels;
+                }
+            }
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,popcnt")]
+unsafe fn narrow_tile<const P: usize>(
+    work: &Dense<'_, u8, i8>,
+    mut weights: *const i8,
+    values: *const u8,
+    sums: *mut i32,
+) {
+    let ones = _mm256_set1_epi16(1);
+    let mut own = [[_mm256_setzero_si256(); 2]; P];
+    // SAFETY: see `Dense::check`.
+    let flush = |own: &mut [[__m256i; 2]; P]| unsafe {
+        for (p, own) in own.iter_mut().enumerate() {
+            let to = sums.add(p * work.steps * work.lanes);
+            for (half, sum) in own.iter_mut().enumerate() {
+                add_to(to.add(8 * half), _mm256_madd_epi16(*sum, ones));
+                *sum = _mm256_setzero_si256();
+            }
+        }
+    };
+    let mut left = work.budget;
+    for &run in work.runs {
+        let mut part = 0;
+        while part < work.parts {
+            if left == 0 {
+                flush(&mut own);
+                left = work.budget;
+            }
+            let now = left.min(work.parts - part);
+            for quad in part..part + now {
+                // SAFETY: see `Dense::check`.
+                unsafe {
+                    let (first, second) = (load(weights), load(weights.add(32)));
+                    weights = weights.add(64);
+                    for (p, own) in own.iter_mut().enumerate() {
+                        let four =
+                            values.add(p * work.per_pixel + run + 4 * quad).cast::<i32>().read_unaligned();
+                        let four = _mm256_set1_epi32(four);
+                        own[0] = _mm256_add_epi16(own[0], _mm256_maddubs_epi16(four, first));
+                        own[1] = _mm256_add_epi16(own[1], _mm256_maddubs_epi16(four, second));
+                    }
+                }
+            }
+            part += now;
+            left -= now;
+        }
+    }
+    flush(&mut own);
+}
+
+#[inline]
+#[target_feature(enable = "avx2,popcnt")]
+unsafe fn wide_tile<const P: usize>(
+    work: &Dense<'_, i16, i16>,
+    mut weights: *const i16,
+    values: *const i16,
+    sums: *mut i32,
+) {
+    let mut own = [[_mm256_setzero_si256(); 2]; P];
+    for &run in work.runs {
+        for pair in 0..work.parts {
+            // SAFETY: see `Dense::check`.
+            unsafe {
+                let (first, second) = (load(weights), load(weights.add(16)));
+                weights = weights.add(32);
+                for (p, own) in own.iter_mut().enumerate() {
+                    let two = values.add(p * work.per_pixel + run + 2 * pair).cast::<i32>().read_unaligned();
+                    let two = _mm256_set1_epi32(two);
+                    own[0] = _mm256_add_epi32(own[0], _mm256_madd_epi16(two, first));
+                    own[1] = _mm256_add_epi32(own[1], _mm256_madd_epi16(two, second));
+                }
+            }
+        }
+    }
+    for (p, own) in own.iter().enumerate() {
+        // SAFETY: see `Dense::check`.
+        unsafe {
+            let to = sums.add(p * work.steps * work.lanes);
+            add_to(to, own[0]);
+            add_to(to.add(8), own[1]);
+        }
+    }
+}
+
+/// See [`Listed`].
+#[target_feature(enable = "avx2,popcnt")]
+pub(super) unsafe fn listed(work: &Listed<'_>, sums: &mut [i32]) {
+    assert!(work.pixels * work.steps * work.lanes <= sums.len());
+    // SAFETY: AVX2 is there, as this function asks for.
+    work.each_block(|first, size, weights| unsafe {
+        match size {
+            64 => listed_block::<2>(work, first, weights, sums),
+            _ => listed_block::<1>(work, first, weights, sums),
+        }
+    });
+}
+
+#[inline]
+#[target_feature(enable = "avx2,popcnt")]
+unsafe fn listed_block<const N: usize>(work: &Listed<'_>, first: usize, weights: &[i8], sums: &mut [i32]) {
+    let lists = work.lists;
+    for p in 0..work.pixels {
+        for s in 0..work.steps {
+            let to = &mut sums[(p * work.steps + s) * work.lanes + first..][..N * LANES];
+            let mut own = [[_mm256_setzero_si256(); 2]; N];
+            let mut mass = 0;
+            for r in work.runs.0..work.runs.1 {
+                let (entries, value) = work.entries(p, s, r);
+                let pixel = s * (work.frame + 1) + work.pixel + r * work.row + p * work.per_pixel;
+                let here = lists.mass[pixel + work.across] - lists.mass[pixel];
+                let rows = &lists.rows[entries.clone()];
+                let counts = &lists.counts[entries];
+                let weights = &weights[r * work.run * N * LANES..][..work.run * N * LANES];
+                // Rows are listed in units of 32 outputs.
+                let value = value * LANES;
+                debug_assert!(rows.iter().all(|&row| (row as usize - value) * N < weights.len()));
+                if mass + here > work.mass {
+                    // SAFETY: AVX2 is there.
+                    unsafe { flush(&mut own, to) };
+                    mass = 0;
+                }
+                mass += here;
+                if here > work.mass {
+                    // So many entries that not even the largest counts overflow.
+                    let few = (work.mass / 127) as usize & !1;
+                    for (rows, counts) in rows.chunks(few.max(2)).zip(counts.chunks(few.max(2))) {
+                        // SAFETY: AVX2 is there, and all rows are of this run.
+                        unsafe {
+                            add_rows(weights, value, rows, counts, &mut own);
+                            flush(&mut own, to);
+                        }
+                    }
+                    mass = 0;
+                } else {
+                    // SAFETY: as above.
+                    unsafe { add_rows(weights, value, rows, counts, &mut own) };
+                }
+            }
+            // SAFETY: as above.
+            unsafe { flush(&mut own, to) };
+        }
+    }
+}
+
+/// Adds listed rows of weights, two at a time, each weighed by its count.
+#[inline]
+#[target_feature(enable = "avx2,popcnt")]
+unsafe fn add_rows<const N: usize>(
+    weights: &[i8],
+    value: usize,
+    rows: &[u32],
+    counts: &[u8],
+    own: &mut [[__m256i; 2]; N],
+) {
+    let add = |own: &mut [[__m256i; 2]; N], a: u32, b: u32, two: i16| {
+        let two = _mm256_set1_epi16(two);
+        // SAFETY: lists only hold values of the frame, and those between the run's first pixel and its last are within its
+        // weights.
+        unsafe {
+            let a = weights.as_ptr().add((a as usize - value) * N);
+            let b = weights.as_ptr().add((b as usize - value) * N);
+            for (n, own) in own.iter_mut().enumerate() {
+                let (a, b) = (load(a.add(n * LANES)), load(b.add(n * LANES)));
+                own[0] = _mm256_add_epi16(own[0], _mm256_maddubs_epi16(two, _mm256_unpacklo_epi8(a, b)));
+                own[1] = _mm256_add_epi16(own[1], _mm256_maddubs_epi16(two, _mm256_unpackhi_epi8(a, b)));
+            }
+        }
+    };
+    let mut rows = rows.chunks_exact(2);
+    let mut counts = counts.chunks_exact(2);
+    for (rows, counts) in rows.by_ref().zip(counts.by_ref()) {
+        add(own, rows[0], rows[1], i16::from_le_bytes([counts[0], counts[1]]));
+    }
+    if let ([row], [count]) = (rows.remainder(), counts.remainder()) {
+        add(own, *row, *row, i16::from(*count));
+    }
+}
+
+/// Adds sums of 16 bits to those of 32.
+#[inline]
+#[target_feature(enable = "avx2,popcnt")]
+unsafe fn flush<const N: usize>(own: &mut [[__m256i; 2]; N], to: &mut [i32]) {
+    assert!(to.len() >= N * LANES);
+    for (n, sum) in own.as_flattened_mut().iter_mut().enumerate() {
+        let halves = (_mm256_castsi256_si128(*sum), _mm256_extracti128_si256(*sum, 1));
+        // SAFETY: as just checked.
+        unsafe {
+            let to = to.as_mut_ptr().add(16 * n);
+            add_to(to, _mm256_cvtepi16_epi32(halves.0));
+            add_to(to.add(8), _mm256_cvtepi16_epi32(halves.1));
+        }
+        *sum = _mm256_setzero_si256();
+    }
+}
+
+/// Lists what is in frames of bytes.
+#[target_feature(enable = "avx2,popcnt")]
+pub(super) unsafe fn list(lists: &mut Lists, frame: &Frame, bytes: &[u8], steps: usize) {
+    lists.fill(frame, bytes, steps, |values: &[u8; 64]| {
+        // SAFETY: the array has 64 bytes, and AVX2 is there.
+        unsafe {
+            let zero = _mm256_setzero_si256();
+            let low = _mm256_cmpeq_epi8(load(values.as_ptr()), zero);
+            let high = _mm256_cmpeq_epi8(load(values.as_ptr().add(32)), zero);
+            let zeros = u64::from(_mm256_movemask_epi8(low) as u32)
+                | u64::from(_mm256_movemask_epi8(high) as u32) << 32;
+            !zeros
+        }
+    });
+}
+
+/// See [`Neurons`].
+#[target_feature(enable = "avx2,popcnt")]
+pub(super) unsafe fn fire(neurons: &mut Neurons<'_>) {
+    let (lanes, steps) = (neurons.thresholds.len(), neurons.fired.len());
+    let pixels = neurons.u.len() / lanes;
+    assert!(lanes.is_multiple_of(LANES) && neurons.spikes.len() >= pixels * steps * lanes);
+    assert!(neurons.current.len() >= pixels * lanes * if neurons.constant { 1 } else { steps });
+    // SAFETY: AVX2 is there; the slices are as long as they have to be.
+    unsafe {
+        match neurons.decay {
+            NO_DECAY => fire_each::<false>(neurons, pixels),
+            _ => fire_each::<true>(neurons, pixels),
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,popcnt")]
+unsafe fn fire_each<const DECAYS: bool>(neurons: &mut Neurons<'_>, pixels: usize) {
+    let (lanes, steps) = (neurons.thresholds.len(), neurons.fired.len());
+    let (per_pixel, per_step) = if neurons.constant { (lanes, 0) } else { (steps * lanes, lanes) };
+    let decay = _mm256_set1_epi32(neurons.decay);
+    let in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    let one = _mm256_set1_epi8(1);
+    for n in 0..pixels * (lanes / LANES) {
+        let (p, lane) = (n / (lanes / LANES), n % (lanes / LANES) * LANES);
+        // SAFETY: see `fire`.
+        unsafe {
+            let at = neurons.u.as_mut_ptr().add(p * lanes + lane);
+            let mut u = [0, 8, 16, 24].map(|n| load(at.add(n)));
+            let theta = [0, 8, 16, 24].map(|n| load(neurons.thresholds.as_ptr().add(lane + n)));
+            for (s, fired) in neurons.fired.iter_mut().enumerate() {
+                let current = neurons.current.as_ptr().add(p * per_pixel + s * per_step + lane);
+                let mut fires = [_mm256_setzero_si256(); 4];
+                for n in 0..4 {
+                    let kept = if DECAYS { decayed(u[n], decay) } else { u[n] };
+                    let integrated = _mm256_add_epi32(kept, load(current.add(8 * n)));
+                    fires[n] = _mm256_cmpgt_epi32(integrated, theta[n]);
+                    u[n] = _mm256_sub_epi32(integrated, _mm256_and_si256(fires[n], theta[n]));
+                }
+                let (low, high) =
+                    (_mm256_packs_epi32(fires[0], fires[1]), _mm256_packs_epi32(fires[2], fires[3]));
+                let all = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), in_order);
+                *fired += u64::from((_mm256_movemask_epi8(all) as u32).count_ones());
+                let to = neurons.spikes.as_mut_ptr().add((p * steps + s) * lanes + lane);
+                store(to, _mm256_and_si256(all, one));
+            }
+            for (n, u) in u.into_iter().enumerate() {
+                store(at.add(8 * n), u);
+            }
+        }
+    }
+}
+
+/// floor(u decay / 2^15): the product has 64 bits, of which those from the 15th on are kept.
+#[inline]
+#[target_feature(enable = "avx2,popcnt")]
+fn decayed(u: __m256i, decay: __m256i) -> __m256i {
+    let even = _mm256_srli_epi64(_mm256_mul_epi32(u, decay), 15);
+    let odd = _mm256_slli_epi64(_mm256_mul_epi32(_mm256_srli_epi64(u, 32), decay), 17);
+    _mm256_blend_epi32(even, odd, 0b1010_1010)
+}

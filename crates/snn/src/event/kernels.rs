@@ -1,0 +1,511 @@
+//! The inner loops, and which instructions they use.
+//!
+//! Letters: P pixels of a chunk, S steps, L lanes (output channels, filled up).
+
+use crate::integer::{NO_DECAY, step};
+
+#[cfg(target_arch = "x86_64")]
+use super::avx2;
+use super::packed::{BLOCK, LANES, ORDER};
+use super::plane::{Frame, Lists};
+
+/// Which instructions the inner loops use. Results are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instructions {
+    /// What the compiler makes of plain Rust, for whatever the machine has.
+    Portable,
+    /// AVX2 of x86-64 processors.
+    Avx2,
+}
+
+impl Instructions {
+    /// Those that this machine has, the best last.
+    pub fn available() -> Vec<Self> {
+        let mut all = vec![Self::Portable];
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("popcnt") {
+            all.push(Self::Avx2);
+        }
+        all
+    }
+
+    /// The best of them.
+    pub fn best() -> Self {
+        Self::available().pop().unwrap_or(Self::Portable)
+    }
+
+    /// Whether this machine has them.
+    pub fn are_available(self) -> bool {
+        Self::available().contains(&self)
+    }
+}
+
+/// Sums of P pixels over S steps from whole planes.
+#[derive(Clone, Copy)]
+pub(super) struct Dense<'a, V, W> {
+    /// The input's frames, one for each step.
+    pub values: &'a [V],
+    /// Of one group: blocks x runs x parts x outputs x values of a part.
+    pub weights: &'a [W],
+    /// Where runs begin, from a window's first value on.
+    pub runs: &'a [usize],
+    /// Parts of a run: quads of bytes, pairs of words.
+    pub parts: usize,
+    pub pixels: usize,
+    pub steps: usize,
+    /// Where the first window begins, and how far the next one and the next step are.
+    pub first: usize,
+    pub per_pixel: usize,
+    pub per_step: usize,
+    /// So many parts can be summed up in 16 bits.
+    pub budget: usize,
+    /// P x S x L sums, of which this group has `group` from `lane` on.
+    pub lanes: usize,
+    pub lane: usize,
+    pub group: usize,
+}
+
+/// Sums of P pixels over S steps from lists.
+#[derive(Clone, Copy)]
+pub(super) struct Listed<'a> {
+    pub lists: &'a Lists,
+    /// Blocks of 64 outputs and one of 32, in each runs x values x outputs.
+    pub weights: &'a [i8],
+    /// All runs of a kernel, those to be added, and values of a run.
+    pub all_runs: usize,
+    pub runs: (usize, usize),
+    pub run: usize,
+    /// Pixels under a run.
+    pub across: usize,
+    /// The first window's first pixel of the frame and value of its row; how many further the next window begins.
+    pub pixel: usize,
+    pub value: usize,
+    pub per_pixel: usize,
+    /// Channels of a pixel.
+    pub channels: usize,
+    /// Pixels of a row of the frame, and of a frame.
+    pub row: usize,
+    pub frame: usize,
+    pub pixels: usize,
+    pub steps: usize,
+    /// The sum of counts that 16 bits hold.
+    pub mass: u32,
+    pub lanes: usize,
+}
+
+/// Neurons of P pixels over S steps.
+pub(super) struct Neurons<'a> {
+    /// Potentials, P x L.
+    pub u: &'a mut [i32],
+    /// What they receive, P x S x L, or P x L if it is the same at every step.
+    pub current: &'a [i32],
+    pub constant: bool,
+    pub thresholds: &'a [i32],
+    pub decay: i32,
+    /// Their spikes, P x S x L.
+    pub spikes: &'a mut [u8],
+    /// Spikes of each step, to be added to.
+    pub fired: &'a mut [u64],
+}
+
+impl Instructions {
+    /// Adds sums of bytes.
+    pub(super) fn narrow(self, work: &Dense<'_, u8, i8>, sums: &mut [i32]) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: this variant is only made where the instructions are there (`Event::with`).
+            Self::Avx2 => unsafe { avx2::narrow(work, sums) },
+            _ => planes::<4, u8, i8>(work, sums),
+        }
+    }
+
+    /// Adds sums of words.
+    pub(super) fn wide(self, work: &Dense<'_, i16, i16>, sums: &mut [i32]) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Self::Avx2 => unsafe { avx2::wide(work, sums) },
+            _ => planes::<2, i16, i16>(work, sums),
+        }
+    }
+
+    /// Adds sums of what is listed.
+    pub(super) fn listed(self, work: &Listed<'_>, sums: &mut [i32]) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Self::Avx2 => unsafe { avx2::listed(work, sums) },
+            _ => listed(work, sums),
+        }
+    }
+
+    /// Steps neurons.
+    pub(super) fn fire(self, neurons: &mut Neurons<'_>) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Self::Avx2 => unsafe { avx2::fire(neurons) },
+            _ => fire(neurons),
+        }
+    }
+
+    /// Lists what is in the first frames of `bytes`.
+    pub(super) fn list(self, lists: &mut Lists, frame: &Frame, bytes: &[u8], steps: usize) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Self::Avx2 => unsafe { avx2::list(lists, frame, bytes, steps) },
+            _ => list(lists, frame, bytes, steps),
+        }
+    }
+}
+
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn list(lists: &mut Lists, frame: &Frame, bytes: &[u8], steps: usize) {
+    lists.fill(frame, bytes, steps, |values: &[u8; 64]| {
+        values.iter().enumerate().fold(0, |set, (i, &v)| set | u64::from(v != 0) << i)
+    });
+}
+
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn planes<const N: usize, V: Copy + Into<i32>, W: Copy + Into<i32>>(
+    work: &Dense<'_, V, W>,
+    sums: &mut [i32],
+) {
+    let block = work.runs.len() * work.parts * BLOCK * N;
+    for n in 0..work.pixels * work.steps {
+        let (p, s) = (n / work.steps, n % work.steps);
+        let window = &work.values[s * work.per_step + work.first + p * work.per_pixel..];
+        let sums = &mut sums[(p * work.steps + s) * work.lanes + work.lane..][..work.group];
+        for (sums, weights) in sums.chunks_exact_mut(BLOCK).zip(work.weights.chunks_exact(block)) {
+            let Some(sums) = sums.first_chunk_mut::<BLOCK>() else { continue };
+            let mut own = *sums;
+            let runs = weights.chunks_exact(work.parts * BLOCK * N);
+            for (&run, weights) in work.runs.iter().zip(runs) {
+                let values = window[run..][..work.parts * N].chunks_exact(N);
+                for (values, weights) in values.zip(weights.chunks_exact(BLOCK * N)) {
+                    for n in 0..BLOCK {
+                        for v in 0..N {
+                            own[n] += values[v].into() * weights[n * N + v].into();
+                        }
+                    }
+                }
+            }
+            *sums = own;
+        }
+    }
+}
+
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn listed(work: &Listed<'_>, sums: &mut [i32]) {
+    work.each_block(|first, size, weights| match size {
+        64 => listed_block::<2>(work, first, weights, sums),
+        _ => listed_block::<1>(work, first, weights, sums),
+    });
+}
+
+/// Outputs from `first` on, 32 times `N` of them.
+#[inline(always)]
+fn listed_block<const N: usize>(work: &Listed<'_>, first: usize, weights: &[i8], sums: &mut [i32]) {
+    for n in 0..work.pixels * work.steps {
+        let (p, s) = (n / work.steps, n % work.steps);
+        let sums = &mut sums[(p * work.steps + s) * work.lanes + first..][..N * LANES];
+        let mut own = [[0i32; LANES]; N];
+        for r in work.runs.0..work.runs.1 {
+            let (entries, value) = work.entries(p, s, r);
+            for (&row, &count) in work.lists.rows[entries.clone()].iter().zip(&work.lists.counts[entries]) {
+                let value = row as usize / LANES - value;
+                let row = &weights[(r * work.run + value) * N * LANES..][..N * LANES];
+                for (own, row) in own.iter_mut().zip(row.as_chunks::<LANES>().0) {
+                    for n in 0..LANES {
+                        own[n] += i32::from(row[n]) * i32::from(count);
+                    }
+                }
+            }
+        }
+        for (sums, own) in sums.chunks_exact_mut(LANES).zip(&own) {
+            for n in 0..LANES {
+                sums[ORDER[n]] += own[n];
+            }
+        }
+    }
+}
+
+impl Listed<'_> {
+    /// Blocks of outputs: where they begin, how many they are, their weights.
+    #[inline(always)]
+    pub fn each_block(&self, mut each: impl FnMut(usize, usize, &[i8])) {
+        let mut first = 0;
+        while first < self.lanes {
+            let size = if self.lanes - first >= 2 * LANES { 2 * LANES } else { LANES };
+            each(
+                first,
+                size,
+                &self.weights[first * self.all_runs * self.run..][..size * self.all_runs * self.run],
+            );
+            first += size;
+        }
+    }
+
+    /// What is listed of a run under a window at a step, and the value of its row of the frame with which the run begins.
+    #[inline(always)]
+    pub fn entries(&self, p: usize, s: usize, r: usize) -> (std::ops::Range<usize>, usize) {
+        let pixel = s * (self.frame + 1) + self.pixel + r * self.row + p * self.per_pixel;
+        let starts = &self.lists.starts;
+        (
+            starts[pixel] as usize..starts[pixel + self.across] as usize,
+            self.value + p * self.per_pixel * self.channels,
+        )
+    }
+}
+
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn fire(neurons: &mut Neurons<'_>) {
+    match neurons.decay {
+        NO_DECAY => fire_each(neurons, NO_DECAY),
+        decay => fire_each(neurons, decay),
+    }
+}
+
+#[inline(always)]
+fn fire_each(neurons: &mut Neurons<'_>, decay: i32) {
+    let lanes = neurons.thresholds.len();
+    let steps = neurons.fired.len();
+    for (p, u) in neurons.u.chunks_exact_mut(lanes).enumerate() {
+        for (s, fired) in neurons.fired.iter_mut().enumerate() {
+            let at = if neurons.constant { p } else { p * steps + s };
+            let current = &neurons.current[at * lanes..][..lanes];
+            let spikes = &mut neurons.spikes[(p * steps + s) * lanes..][..lanes];
+            let mut count = 0u32;
+            for (((u, c), &theta), spike) in u.iter_mut().zip(current).zip(neurons.thresholds).zip(spikes) {
+                let (fires, next) = step(theta, decay, *u, *c);
+                *u = next;
+                *spike = u8::from(fires);
+                count += u32::from(fires);
+            }
+            *fired += u64::from(count);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::packed::BLOCK;
+    use crate::event::plane::SLACK;
+    use escape_network::rng::Stream;
+    use escape_network::sequential::Padding;
+
+    /// Whole numbers from `low` to below `high`.
+    fn whole(random: &mut Stream, low: i32, high: i32) -> i32 {
+        low + (random.uniform() * f64::from(high - low)) as i32
+    }
+
+    fn weights(random: &mut Stream, n: usize) -> Vec<i8> {
+        (0..n).map(|_| whole(random, -127, 128) as i8).collect()
+    }
+
+    /// A convolution of a row of windows, as it is written down.
+    fn naive<V: Copy + Into<i32>, W: Copy + Into<i32>>(work: &Dense<'_, V, W>, n: usize) -> Vec<i32> {
+        let mut sums = vec![7; work.pixels * work.steps * work.lanes];
+        for (p, s) in (0..work.pixels).flat_map(|p| (0..work.steps).map(move |s| (p, s))) {
+            for o in 0..work.group {
+                let mut sum = 0;
+                for (r, run) in work.runs.iter().enumerate() {
+                    for v in 0..work.parts * n {
+                        let place =
+                            ((o / BLOCK * work.runs.len() + r) * work.parts + v / n) * BLOCK + o % BLOCK;
+                        let value =
+                            work.values[work.first + p * work.per_pixel + s * work.per_step + run + v];
+                        sum += value.into() * work.weights[place * n + v % n].into();
+                    }
+                }
+                sums[(p * work.steps + s) * work.lanes + work.lane + o] += sum;
+            }
+        }
+        sums
+    }
+
+    #[test]
+    fn sums_of_planes_are_those_of_a_loop() {
+        let mut random = Stream::new(1, 0);
+        let mut seen = [0; 2];
+        for case in 0..30 {
+            let mut size = |most| whole(&mut random, 1, most + 1) as usize;
+            let (runs, parts, pixels, steps) = (size(3), size(9), size(9), size(3));
+            let group = size(3) * BLOCK;
+            // The largest counts and weights throughout, now and then: nothing overflows.
+            let (most, heavy) = if case % 3 == 0 { (127, true) } else { (4, false) };
+            let (per_pixel, per_step) = (size(5), 200);
+            let wide = case % 2 == 0;
+            let runs: Vec<usize> = (0..runs).map(|r| r * 40 + size(3)).collect();
+            let work = Dense::<u8, i8> {
+                values: &(0..steps * per_step + SLACK)
+                    .map(|_| if heavy { most as u8 } else { whole(&mut random, 0, most + 1) as u8 })
+                    .collect::<Vec<_>>(),
+                weights: &if heavy {
+                    vec![-127; group * runs.len() * parts * 4]
+                } else {
+                    weights(&mut random, group * runs.len() * parts * 4)
+                },
+                runs: &runs,
+                parts,
+                pixels,
+                steps,
+                first: 2,
+                per_pixel,
+                per_step,
+                budget: 32767 / (2 * most as usize * 127),
+                lanes: group + BLOCK,
+                lane: if wide { BLOCK } else { 0 },
+                group,
+            };
+            let words: Vec<i16> = (0..steps * per_step + SLACK)
+                .map(|_| if heavy { i16::MAX } else { whole(&mut random, -600, 600) as i16 })
+                .collect();
+            let heavies = weights(&mut random, group * runs.len() * parts * 2);
+            let heavies: Vec<i16> = heavies.into_iter().map(i16::from).collect();
+            let of_words = Dense::<i16, i16> {
+                values: &words,
+                weights: &heavies,
+                budget: 0,
+                runs: work.runs,
+                parts,
+                pixels,
+                steps,
+                first: 2,
+                per_pixel,
+                per_step,
+                lanes: work.lanes,
+                lane: work.lane,
+                group,
+            };
+            for with in Instructions::available() {
+                let mut sums = vec![7; pixels * steps * work.lanes];
+                with.narrow(&work, &mut sums);
+                assert_eq!(sums, naive(&work, 4), "case {case}, {with:?}");
+                let mut sums = vec![7; pixels * steps * work.lanes];
+                with.wide(&of_words, &mut sums);
+                assert_eq!(sums, naive(&of_words, 2), "case {case}, {with:?}");
+            }
+            seen[usize::from(heavy)] += 1;
+        }
+        assert!(seen.iter().all(|n| *n > 5));
+    }
+
+    #[test]
+    fn sums_of_lists_are_those_of_a_loop() {
+        let mut random = Stream::new(2, 0);
+        for case in 0..30 {
+            let mut size = |most| whole(&mut random, 1, most + 1) as usize;
+            let (channels, across, all_runs) = ([1, 3, 64, 70, 130][case % 5], size(3), size(3));
+            let (pixels, steps, lanes) = (size(4), size(3), [32, 64, 96, 160][case % 4]);
+            let input = (all_runs + 1, across + pixels, channels);
+            let frame = Frame::new(input, Padding { left: 1, ..Padding::default() }, (0, 0));
+            let most = if case % 3 == 0 { 128 } else { 5 };
+            let mut bytes = vec![0u8; steps * frame.len() + SLACK];
+            for (s, n) in (0..steps).flat_map(|s| (0..input.0 * input.1 * channels).map(move |n| (s, n))) {
+                let at = frame.at(n / channels / input.1, n / channels % input.1) + n % channels;
+                let value = whole(&mut random, -2 * most, most).max(0);
+                bytes[s * frame.len() + at] = if case % 6 == 0 { 127 } else { value as u8 };
+            }
+            let run = across * channels;
+            let weights = match case % 6 {
+                0 => vec![127; all_runs * run * lanes],
+                _ => weights(&mut random, all_runs * run * lanes),
+            };
+            let row = usize::from(frame.input.0 > all_runs);
+            for with in Instructions::available() {
+                let mut lists = Lists::default();
+                with.list(&mut lists, &frame, &bytes, steps);
+                let listed = *lists.starts.last().unwrap() as usize;
+                assert_eq!(listed, bytes.iter().filter(|v| **v != 0).count());
+                let total: u32 = bytes.iter().map(|v| u32::from(*v)).sum();
+                assert_eq!(*lists.mass.last().unwrap(), total);
+                let work = Listed {
+                    lists: &lists,
+                    weights: &weights,
+                    all_runs,
+                    runs: (0, all_runs),
+                    run,
+                    across,
+                    pixel: row * frame.padded.1,
+                    value: 0,
+                    per_pixel: 1,
+                    channels,
+                    row: frame.padded.1,
+                    frame: frame.padded.0 * frame.padded.1,
+                    pixels,
+                    steps,
+                    mass: 32767 / 127,
+                    lanes,
+                };
+                let mut sums = vec![3; pixels * steps * lanes];
+                // In two parts, as a layer's slabs are.
+                with.listed(&Listed { runs: (0, 1), ..work }, &mut sums);
+                with.listed(&Listed { runs: (1, all_runs), ..work }, &mut sums);
+                let mut want = vec![3; sums.len()];
+                work.each_block(|first, size, weights| {
+                    for (p, s) in (0..pixels).flat_map(|p| (0..steps).map(move |s| (p, s))) {
+                        for (r, v) in (0..all_runs).flat_map(|r| (0..run).map(move |v| (r, v))) {
+                            let value = bytes[s * frame.len() + (row + r) * frame.row() + p * channels + v];
+                            for n in 0..size {
+                                let o = first + n / LANES * LANES + ORDER[n % LANES];
+                                want[(p * steps + s) * lanes + o] +=
+                                    i32::from(value) * i32::from(weights[(r * run + v) * size + n]);
+                            }
+                        }
+                    }
+                });
+                assert_eq!(sums, want, "case {case}, {with:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn neurons_follow_the_rule() {
+        let mut random = Stream::new(3, 0);
+        let (pixels, steps, lanes) = (3, 4, 64);
+        let mut values = |n: usize, spread: f64| -> Vec<i32> {
+            (0..n).map(|_| (random.normal() * spread) as i32).collect()
+        };
+        let start = values(pixels * lanes, 3e8);
+        let thresholds: Vec<i32> =
+            values(lanes, 5e7).into_iter().map(|v| v.saturating_abs().max(1)).collect();
+        let current = values(pixels * steps * lanes, 1e8);
+        for (decay, constant, with) in [NO_DECAY, 31_000, 1, 0]
+            .into_iter()
+            .flat_map(|decay| [false, true].map(move |constant| (decay, constant)))
+            .flat_map(|(decay, constant)| {
+                Instructions::available().into_iter().map(move |i| (decay, constant, i))
+            })
+        {
+            let (mut u, mut spikes, mut fired) = (start.clone(), vec![9; current.len()], vec![1; steps]);
+            with.fire(&mut Neurons {
+                u: &mut u,
+                current: &current,
+                constant,
+                thresholds: &thresholds,
+                decay,
+                spikes: &mut spikes,
+                fired: &mut fired,
+            });
+            let mut count = vec![1; steps];
+            for n in 0..pixels * lanes {
+                let (p, lane) = (n / lanes, n % lanes);
+                let mut own = start[n];
+                for (s, count) in count.iter_mut().enumerate() {
+                    let at = (p * steps + s) * lanes + lane;
+                    let (fires, next) =
+                        step(thresholds[lane], decay, own, current[if constant { n } else { at }]);
+                    own = next;
+                    assert_eq!(spikes[at], u8::from(fires), "{with:?}, decay {decay}");
+                    *count += u64::from(fires);
+                }
+                assert_eq!(u[n], own, "{with:?}, decay {decay}");
+            }
+            assert_eq!(fired, count);
+            assert!(count.iter().all(|n| *n > 3));
+        }
+    }
+}
