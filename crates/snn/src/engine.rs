@@ -3,6 +3,7 @@
 //! Letters: B batch, T timesteps, K classes.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use crate::encode::Encoder;
 use crate::network::SpikingNetwork;
@@ -46,6 +47,9 @@ pub trait Observer {
 
     /// Spikes of the batch's first recording, of one layer and in the order of the steps.
     fn spikes(&mut self, _spikes: &[Spike]) {}
+
+    /// How long a layer took for the batch, summed up over threads: what arrives at it, its neurons, and what these send.
+    fn spent(&mut self, _layer: usize, _time: Duration) {}
 
     /// So many more timesteps of the batch are done. [`ControlFlow::Break`] stops the run.
     fn advanced(&mut self, _steps: usize) -> ControlFlow<()> {

@@ -9,11 +9,9 @@ use escape_snn_core::encode::{Encoder, Encoding};
 use escape_snn_core::engine::{Batch, Engine, Observer, Outcome};
 use escape_snn_core::event::{Event, EventError};
 use escape_snn_core::network::SpikingNetwork;
-use escape_snn_core::rules::Arithmetic;
 use tch::Device;
 
 use crate::load::EngineName;
-use crate::session::usage;
 
 /// One of the engines, made ready for a network.
 #[derive(Debug)]
@@ -37,12 +35,6 @@ impl AnyEngine {
         device: Device,
     ) -> Result<Self> {
         Ok(match name {
-            EngineName::Event if network.rules.arithmetic == Arithmetic::Float32 => {
-                return Err(usage(format!(
-                    "--engine event computes in whole numbers, and the {} preset in float32; leave --engine out",
-                    network.rules.preset
-                )));
-            }
             EngineName::Event => {
                 Self::Event(Event::new(network, encoding).map_err(|why| ModelError::Data(why.to_string()))?)
             }

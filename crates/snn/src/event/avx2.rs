@@ -8,7 +8,7 @@
 
 use std::arch::x86_64::*;
 
-use super::kernels::{Dense, Listed, Neurons};
+use super::kernels::{Dense, Fire, Listed};
 use super::packed::{BLOCK, LANES};
 use super::plane::{Frame, Lists};
 use crate::integer::NO_DECAY;
@@ -181,7 +181,7 @@ unsafe fn wide_tile<const P: usize>(
 
 /// See [`Listed`].
 #[target_feature(enable = "avx2,popcnt")]
-pub(super) unsafe fn listed(work: &Listed<'_>, sums: &mut [i32]) {
+pub(super) unsafe fn listed(work: &Listed<'_, u8, i8>, sums: &mut [i32]) {
     assert!(work.pixels * work.steps * work.lanes <= sums.len());
     // SAFETY: AVX2 is there, as this function asks for.
     work.each_block(|first, size, weights| unsafe {
@@ -194,7 +194,12 @@ pub(super) unsafe fn listed(work: &Listed<'_>, sums: &mut [i32]) {
 
 #[inline]
 #[target_feature(enable = "avx2,popcnt")]
-unsafe fn listed_block<const N: usize>(work: &Listed<'_>, first: usize, weights: &[i8], sums: &mut [i32]) {
+unsafe fn listed_block<const N: usize>(
+    work: &Listed<'_, u8, i8>,
+    first: usize,
+    weights: &[i8],
+    sums: &mut [i32],
+) {
     let lists = work.lists;
     for p in 0..work.pixels {
         for s in 0..work.steps {
@@ -203,10 +208,10 @@ unsafe fn listed_block<const N: usize>(work: &Listed<'_>, first: usize, weights:
             let mut mass = 0;
             for r in work.runs.0..work.runs.1 {
                 let (entries, value) = work.entries(p, s, r);
-                let pixel = s * (work.frame + 1) + work.pixel + r * work.row + p * work.per_pixel;
+                let pixel = work.at(p, s, r);
                 let here = lists.mass[pixel + work.across] - lists.mass[pixel];
                 let rows = &lists.rows[entries.clone()];
-                let counts = &lists.counts[entries];
+                let counts = &lists.values[entries];
                 let weights = &weights[r * work.run * N * LANES..][..work.run * N * LANES];
                 // Rows are listed in units of 32 outputs.
                 let value = value * LANES;
@@ -292,8 +297,8 @@ unsafe fn flush<const N: usize>(own: &mut [[__m256i; 2]; N], to: &mut [i32]) {
 
 /// Lists what is in frames of bytes.
 #[target_feature(enable = "avx2,popcnt")]
-pub(super) unsafe fn list(lists: &mut Lists, frame: &Frame, bytes: &[u8], steps: usize) {
-    lists.fill(frame, bytes, steps, |values: &[u8; 64]| {
+pub(super) unsafe fn list(lists: &mut Lists<u8>, frame: &Frame, bytes: &[u8], steps: usize) {
+    let mark = |values: &[u8; 64]| {
         // SAFETY: the array has 64 bytes, and AVX2 is there.
         unsafe {
             let zero = _mm256_setzero_si256();
@@ -303,31 +308,34 @@ pub(super) unsafe fn list(lists: &mut Lists, frame: &Frame, bytes: &[u8], steps:
                 | u64::from(_mm256_movemask_epi8(high) as u32) << 32;
             !zeros
         }
-    });
+    };
+    lists.fill(frame, bytes, steps, 0, mark, |byte| byte);
 }
 
-/// See [`Neurons`].
+/// See [`Fire`].
 #[target_feature(enable = "avx2,popcnt")]
-pub(super) unsafe fn fire(neurons: &mut Neurons<'_>) {
-    let (lanes, steps) = (neurons.thresholds.len(), neurons.fired.len());
+pub(super) unsafe fn fire(fire: &mut Fire<'_, '_>) {
+    let Fire { neurons, thresholds, .. } = fire;
+    let (lanes, steps) = (thresholds.len(), neurons.fired.len());
     let pixels = neurons.u.len() / lanes;
     assert!(lanes.is_multiple_of(LANES) && neurons.spikes.len() >= pixels * steps * lanes);
     assert!(neurons.current.len() >= pixels * lanes * if neurons.constant { 1 } else { steps });
     // SAFETY: AVX2 is there; the slices are as long as they have to be.
     unsafe {
-        match neurons.decay {
-            NO_DECAY => fire_each::<false>(neurons, pixels),
-            _ => fire_each::<true>(neurons, pixels),
+        match fire.decay {
+            NO_DECAY => fire_each::<false>(fire, pixels),
+            _ => fire_each::<true>(fire, pixels),
         }
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx2,popcnt")]
-unsafe fn fire_each<const DECAYS: bool>(neurons: &mut Neurons<'_>, pixels: usize) {
-    let (lanes, steps) = (neurons.thresholds.len(), neurons.fired.len());
+unsafe fn fire_each<const DECAYS: bool>(fire: &mut Fire<'_, '_>, pixels: usize) {
+    let Fire { neurons, thresholds, decay } = fire;
+    let (lanes, steps) = (thresholds.len(), neurons.fired.len());
     let (per_pixel, per_step) = if neurons.constant { (lanes, 0) } else { (steps * lanes, lanes) };
-    let decay = _mm256_set1_epi32(neurons.decay);
+    let decay = _mm256_set1_epi32(*decay);
     let in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     let one = _mm256_set1_epi8(1);
     for n in 0..pixels * (lanes / LANES) {
@@ -336,7 +344,7 @@ unsafe fn fire_each<const DECAYS: bool>(neurons: &mut Neurons<'_>, pixels: usize
         unsafe {
             let at = neurons.u.as_mut_ptr().add(p * lanes + lane);
             let mut u = [0, 8, 16, 24].map(|n| load(at.add(n)));
-            let theta = [0, 8, 16, 24].map(|n| load(neurons.thresholds.as_ptr().add(lane + n)));
+            let theta = [0, 8, 16, 24].map(|n| load(thresholds.as_ptr().add(lane + n)));
             for (s, fired) in neurons.fired.iter_mut().enumerate() {
                 let current = neurons.current.as_ptr().add(p * per_pixel + s * per_step + lane);
                 let mut fires = [_mm256_setzero_si256(); 4];
@@ -346,8 +354,8 @@ unsafe fn fire_each<const DECAYS: bool>(neurons: &mut Neurons<'_>, pixels: usize
                     fires[n] = _mm256_cmpgt_epi32(integrated, theta[n]);
                     u[n] = _mm256_sub_epi32(integrated, _mm256_and_si256(fires[n], theta[n]));
                 }
-                let (low, high) =
-                    (_mm256_packs_epi32(fires[0], fires[1]), _mm256_packs_epi32(fires[2], fires[3]));
+                let low = _mm256_packs_epi32(fires[0], fires[1]);
+                let high = _mm256_packs_epi32(fires[2], fires[3]);
                 let all = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), in_order);
                 *fired += u64::from((_mm256_movemask_epi8(all) as u32).count_ones());
                 let to = neurons.spikes.as_mut_ptr().add((p * steps + s) * lanes + lane);

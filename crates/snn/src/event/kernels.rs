@@ -2,11 +2,14 @@
 //!
 //! Letters: P pixels of a chunk, S steps, L lanes (output channels, filled up).
 
+use std::ops::Range;
+
 use crate::integer::{NO_DECAY, step};
 
 #[cfg(target_arch = "x86_64")]
 use super::avx2;
-use super::packed::{BLOCK, LANES, ORDER};
+use super::number::{Chunk, Neurons, Number};
+use super::packed::{BLOCK, LANES, ORDER, Packed};
 use super::plane::{Frame, Lists};
 
 /// Which instructions the inner loops use. Results are the same.
@@ -67,45 +70,37 @@ pub(super) struct Dense<'a, V, W> {
 
 /// Sums of P pixels over S steps from lists.
 #[derive(Clone, Copy)]
-pub(super) struct Listed<'a> {
-    pub lists: &'a Lists,
+pub(super) struct Listed<'a, V, W> {
+    pub lists: &'a Lists<V>,
     /// Blocks of 64 outputs and one of 32, in each runs x values x outputs.
-    pub weights: &'a [i8],
+    pub weights: &'a [W],
     /// All runs of a kernel, those to be added, and values of a run.
     pub all_runs: usize,
     pub runs: (usize, usize),
     pub run: usize,
     /// Pixels under a run.
     pub across: usize,
-    /// The first window's first pixel of the frame and value of its row; how many further the next window begins.
+    /// Where the lists of the first window's first pixel begin, and its first value in its row; how many further the next window begins.
     pub pixel: usize,
     pub value: usize,
     pub per_pixel: usize,
     /// Channels of a pixel.
     pub channels: usize,
-    /// Pixels of a row of the frame, and of a frame.
+    /// How much further lists begin of the next row of the frame, and of the next step.
     pub row: usize,
-    pub frame: usize,
+    pub step: usize,
     pub pixels: usize,
     pub steps: usize,
-    /// The sum of counts that 16 bits hold.
+    /// The sum of bytes that 16 bits hold, whatever their weights.
     pub mass: u32,
     pub lanes: usize,
 }
 
-/// Neurons of P pixels over S steps.
-pub(super) struct Neurons<'a> {
-    /// Potentials, P x L.
-    pub u: &'a mut [i32],
-    /// What they receive, P x S x L, or P x L if it is the same at every step.
-    pub current: &'a [i32],
-    pub constant: bool,
+/// Neurons in whole numbers.
+pub(super) struct Fire<'a, 'b> {
+    pub neurons: &'a mut Neurons<'b, i32>,
     pub thresholds: &'a [i32],
     pub decay: i32,
-    /// Their spikes, P x S x L.
-    pub spikes: &'a mut [u8],
-    /// Spikes of each step, to be added to.
-    pub fired: &'a mut [u64],
 }
 
 impl Instructions {
@@ -130,7 +125,7 @@ impl Instructions {
     }
 
     /// Adds sums of what is listed.
-    pub(super) fn listed(self, work: &Listed<'_>, sums: &mut [i32]) {
+    pub(super) fn listed(self, work: &Listed<'_, u8, i8>, sums: &mut [i32]) {
         match self {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
@@ -140,17 +135,22 @@ impl Instructions {
     }
 
     /// Steps neurons.
-    pub(super) fn fire(self, neurons: &mut Neurons<'_>) {
+    pub(super) fn fire(self, fire: &mut Fire<'_, '_>) {
         match self {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            Self::Avx2 => unsafe { avx2::fire(neurons) },
-            _ => fire(neurons),
+            Self::Avx2 => unsafe { avx2::fire(fire) },
+            _ => step_all(fire),
         }
     }
 
-    /// Lists what is in the first frames of `bytes`.
-    pub(super) fn list(self, lists: &mut Lists, frame: &Frame, bytes: &[u8], steps: usize) {
+    /// Adds sums of what is listed in float32.
+    pub(super) fn listed_floats(self, work: &Listed<'_, f32, f32>, sums: &mut [f32]) {
+        listed_floats(work, sums);
+    }
+
+    /// Lists what is not zero in the first steps of `bytes`.
+    pub(super) fn list(self, lists: &mut Lists<u8>, frame: &Frame, bytes: &[u8], steps: usize) {
         match self {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
@@ -158,13 +158,75 @@ impl Instructions {
             _ => list(lists, frame, bytes, steps),
         }
     }
+
+    /// The same in float32: bytes less the one that stands for nothing, times their share.
+    pub(super) fn list_floats(
+        self,
+        lists: &mut Lists<f32>,
+        frame: &Frame,
+        bytes: &[u8],
+        (steps, nothing, share): (usize, u8, f32),
+    ) {
+        list_floats(lists, frame, bytes, (steps, nothing, share));
+    }
 }
 
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn list(lists: &mut Lists, frame: &Frame, bytes: &[u8], steps: usize) {
-    lists.fill(frame, bytes, steps, |values: &[u8; 64]| {
-        values.iter().enumerate().fold(0, |set, (i, &v)| set | u64::from(v != 0) << i)
+fn list(lists: &mut Lists<u8>, frame: &Frame, bytes: &[u8], steps: usize) {
+    lists.fill(frame, bytes, steps, 0, |values| mark(values, 0), |byte| byte);
+}
+
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn list_floats(
+    lists: &mut Lists<f32>,
+    frame: &Frame,
+    bytes: &[u8],
+    (steps, nothing, share): (usize, u8, f32),
+) {
+    let value = |byte| (f32::from(byte) - f32::from(nothing)) * share;
+    lists.fill(frame, bytes, steps, nothing, |values| mark(values, nothing), value);
+}
+
+/// Which of 64 values are something, the first by the lowest bit.
+#[inline(always)]
+fn mark(values: &[u8; 64], nothing: u8) -> u64 {
+    values.iter().enumerate().fold(0, |set, (i, &v)| set | u64::from(v != nothing) << i)
+}
+
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn listed_floats(work: &Listed<'_, f32, f32>, sums: &mut [f32]) {
+    work.each_block(|first, size, weights| match size {
+        64 => listed_block_of_floats::<64>(work, first, weights, sums),
+        _ => listed_block_of_floats::<32>(work, first, weights, sums),
     });
+}
+
+/// Outputs from `first` on, `N` of them.
+#[inline(always)]
+fn listed_block_of_floats<const N: usize>(
+    work: &Listed<'_, f32, f32>,
+    first: usize,
+    weights: &[f32],
+    sums: &mut [f32],
+) {
+    for n in 0..work.pixels * work.steps {
+        let (p, s) = (n / work.steps, n % work.steps);
+        let Some(sums) = sums[n * work.lanes + first..].first_chunk_mut::<N>() else { return };
+        let mut own = *sums;
+        for r in work.runs.0..work.runs.1 {
+            let (entries, value) = work.entries(p, s, r);
+            let weights = &weights[r * work.run * N..][..work.run * N];
+            for (&row, &value_of) in work.lists.rows[entries.clone()].iter().zip(&work.lists.values[entries])
+            {
+                let row = (row as usize / LANES - value) * N;
+                let Some(row) = weights.get(row..).and_then(|rows| rows.first_chunk::<N>()) else { return };
+                for n in 0..N {
+                    own[n] += row[n] * value_of;
+                }
+            }
+        }
+        *sums = own;
+    }
 }
 
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
@@ -197,7 +259,7 @@ fn planes<const N: usize, V: Copy + Into<i32>, W: Copy + Into<i32>>(
 }
 
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn listed(work: &Listed<'_>, sums: &mut [i32]) {
+fn listed(work: &Listed<'_, u8, i8>, sums: &mut [i32]) {
     work.each_block(|first, size, weights| match size {
         64 => listed_block::<2>(work, first, weights, sums),
         _ => listed_block::<1>(work, first, weights, sums),
@@ -206,14 +268,14 @@ fn listed(work: &Listed<'_>, sums: &mut [i32]) {
 
 /// Outputs from `first` on, 32 times `N` of them.
 #[inline(always)]
-fn listed_block<const N: usize>(work: &Listed<'_>, first: usize, weights: &[i8], sums: &mut [i32]) {
+fn listed_block<const N: usize>(work: &Listed<'_, u8, i8>, first: usize, weights: &[i8], sums: &mut [i32]) {
     for n in 0..work.pixels * work.steps {
         let (p, s) = (n / work.steps, n % work.steps);
         let sums = &mut sums[(p * work.steps + s) * work.lanes + first..][..N * LANES];
         let mut own = [[0i32; LANES]; N];
         for r in work.runs.0..work.runs.1 {
             let (entries, value) = work.entries(p, s, r);
-            for (&row, &count) in work.lists.rows[entries.clone()].iter().zip(&work.lists.counts[entries]) {
+            for (&row, &count) in work.lists.rows[entries.clone()].iter().zip(&work.lists.values[entries]) {
                 let value = row as usize / LANES - value;
                 let row = &weights[(r * work.run + value) * N * LANES..][..N * LANES];
                 for (own, row) in own.iter_mut().zip(row.as_chunks::<LANES>().0) {
@@ -231,10 +293,44 @@ fn listed_block<const N: usize>(work: &Listed<'_>, first: usize, weights: &[i8],
     }
 }
 
-impl Listed<'_> {
+impl<'a, V, W> Listed<'a, V, W> {
+    /// What is to be done for a chunk, slab by slab of runs whose weights stay in cache.
+    pub fn each_slab<N: Number>(
+        packed: &Packed<N>,
+        chunk: &Chunk,
+        lists: &'a Lists<V>,
+        (weights, mass): (&'a [W], u32),
+        mut each: impl FnMut(&Self),
+    ) {
+        let columns = packed.frame.padded.1;
+        let row = columns * chunk.steps;
+        let left = chunk.columns.start * packed.stride.1;
+        let slab = packed.slab(size_of::<W>());
+        for first in (0..packed.runs.len()).step_by(slab) {
+            each(&Self {
+                lists,
+                weights,
+                all_runs: packed.runs.len(),
+                runs: (first, (first + slab).min(packed.runs.len())),
+                run: packed.run,
+                across: packed.kernel.1,
+                pixel: chunk.y * packed.stride.0 * row + left,
+                value: left * packed.frame.input.2,
+                per_pixel: packed.stride.1,
+                channels: packed.frame.input.2,
+                row,
+                step: columns,
+                pixels: chunk.columns.len(),
+                steps: chunk.steps,
+                mass,
+                lanes: packed.lanes(),
+            });
+        }
+    }
+
     /// Blocks of outputs: where they begin, how many they are, their weights.
     #[inline(always)]
-    pub fn each_block(&self, mut each: impl FnMut(usize, usize, &[i8])) {
+    pub fn each_block(&self, mut each: impl FnMut(usize, usize, &[W])) {
         let mut first = 0;
         while first < self.lanes {
             let size = if self.lanes - first >= 2 * LANES { 2 * LANES } else { LANES };
@@ -249,35 +345,39 @@ impl Listed<'_> {
 
     /// What is listed of a run under a window at a step, and the value of its row of the frame with which the run begins.
     #[inline(always)]
-    pub fn entries(&self, p: usize, s: usize, r: usize) -> (std::ops::Range<usize>, usize) {
-        let pixel = s * (self.frame + 1) + self.pixel + r * self.row + p * self.per_pixel;
+    pub fn entries(&self, p: usize, s: usize, r: usize) -> (Range<usize>, usize) {
+        let pixel = self.at(p, s, r);
         let starts = &self.lists.starts;
-        (
-            starts[pixel] as usize..starts[pixel + self.across] as usize,
-            self.value + p * self.per_pixel * self.channels,
-        )
+        let value = self.value + p * self.per_pixel * self.channels;
+        (starts[pixel] as usize..starts[pixel + self.across] as usize, value)
+    }
+
+    /// Where the lists of a run's first pixel begin.
+    #[inline(always)]
+    pub fn at(&self, p: usize, s: usize, r: usize) -> usize {
+        self.pixel + r * self.row + s * self.step + p * self.per_pixel
     }
 }
 
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn fire(neurons: &mut Neurons<'_>) {
-    match neurons.decay {
-        NO_DECAY => fire_each(neurons, NO_DECAY),
-        decay => fire_each(neurons, decay),
+fn step_all(fire: &mut Fire<'_, '_>) {
+    match fire.decay {
+        NO_DECAY => step_each(fire, NO_DECAY),
+        decay => step_each(fire, decay),
     }
 }
 
 #[inline(always)]
-fn fire_each(neurons: &mut Neurons<'_>, decay: i32) {
-    let lanes = neurons.thresholds.len();
-    let steps = neurons.fired.len();
+fn step_each(fire: &mut Fire<'_, '_>, decay: i32) {
+    let Fire { neurons, thresholds, .. } = fire;
+    let (lanes, steps) = (thresholds.len(), neurons.fired.len());
     for (p, u) in neurons.u.chunks_exact_mut(lanes).enumerate() {
         for (s, fired) in neurons.fired.iter_mut().enumerate() {
             let at = if neurons.constant { p } else { p * steps + s };
             let current = &neurons.current[at * lanes..][..lanes];
             let spikes = &mut neurons.spikes[(p * steps + s) * lanes..][..lanes];
             let mut count = 0u32;
-            for (((u, c), &theta), spike) in u.iter_mut().zip(current).zip(neurons.thresholds).zip(spikes) {
+            for (((u, c), &theta), spike) in u.iter_mut().zip(current).zip(*thresholds).zip(spikes) {
                 let (fires, next) = step(theta, decay, *u, *c);
                 *u = next;
                 *spike = u8::from(fires);
@@ -403,11 +503,11 @@ mod tests {
             let input = (all_runs + 1, across + pixels, channels);
             let frame = Frame::new(input, Padding { left: 1, ..Padding::default() }, (0, 0));
             let most = if case % 3 == 0 { 128 } else { 5 };
-            let mut bytes = vec![0u8; steps * frame.len() + SLACK];
+            let mut bytes = vec![0u8; frame.len() + SLACK];
             for (s, n) in (0..steps).flat_map(|s| (0..input.0 * input.1 * channels).map(move |n| (s, n))) {
                 let at = frame.at(n / channels / input.1, n / channels % input.1) + n % channels;
                 let value = whole(&mut random, -2 * most, most).max(0);
-                bytes[s * frame.len() + at] = if case % 6 == 0 { 127 } else { value as u8 };
+                bytes[s * frame.step() + at] = if case % 6 == 0 { 127 } else { value as u8 };
             }
             let run = across * channels;
             let weights = match case % 6 {
@@ -429,12 +529,12 @@ mod tests {
                     runs: (0, all_runs),
                     run,
                     across,
-                    pixel: row * frame.padded.1,
+                    pixel: row * frame.padded.1 * steps,
                     value: 0,
                     per_pixel: 1,
                     channels,
-                    row: frame.padded.1,
-                    frame: frame.padded.0 * frame.padded.1,
+                    row: frame.padded.1 * steps,
+                    step: frame.padded.1,
                     pixels,
                     steps,
                     mass: 32767 / 127,
@@ -448,7 +548,7 @@ mod tests {
                 work.each_block(|first, size, weights| {
                     for (p, s) in (0..pixels).flat_map(|p| (0..steps).map(move |s| (p, s))) {
                         for (r, v) in (0..all_runs).flat_map(|r| (0..run).map(move |v| (r, v))) {
-                            let value = bytes[s * frame.len() + (row + r) * frame.row() + p * channels + v];
+                            let value = bytes[s * frame.step() + (row + r) * frame.row() + p * channels + v];
                             for n in 0..size {
                                 let o = first + n / LANES * LANES + ORDER[n % LANES];
                                 want[(p * steps + s) * lanes + o] +=
@@ -481,15 +581,9 @@ mod tests {
             })
         {
             let (mut u, mut spikes, mut fired) = (start.clone(), vec![9; current.len()], vec![1; steps]);
-            with.fire(&mut Neurons {
-                u: &mut u,
-                current: &current,
-                constant,
-                thresholds: &thresholds,
-                decay,
-                spikes: &mut spikes,
-                fired: &mut fired,
-            });
+            let mut neurons =
+                Neurons { u: &mut u, current: &current, constant, spikes: &mut spikes, fired: &mut fired };
+            with.fire(&mut Fire { neurons: &mut neurons, thresholds: &thresholds, decay });
             let mut count = vec![1; steps];
             for n in 0..pixels * lanes {
                 let (p, lane) = (n / lanes, n % lanes);

@@ -1,21 +1,27 @@
-//! The event engine: networks in whole numbers, computed from the spikes that there are. Plain Rust, no libtorch.
+//! The event engine: networks computed from the spikes that there are, in plain Rust, without libtorch.
 //!
-//! A layer's input is a list of arrivals for each pixel: channels that sent something, and how much. An output pixel goes
-//! through the arrivals under its kernel; each adds a row of weights, a weight for every output channel, to the pixel's
-//! accumulators. Its neurons are stepped at once, and what they send is pooled and listed for the next layer. Time follows
-//! spikes: a pixel that is silent costs a look at an empty list. What recordings themselves cause, being constant, is computed
-//! once.
+//! A layer is simulated over a block of timesteps before the next one's turn. An output pixel goes through what arrived under
+//! its kernel, from lists of what is not zero, and adds a row of weights, one for each output channel, for every arrival; these
+//! sums stay in registers. Where most of the input is not zero, and where it is the recording itself, whole planes are
+//! convolved instead. A pixel's neurons are stepped at once over all steps of the block, and what they send is pooled for the
+//! next layer as soon as a row of windows is complete.
 //!
-//! Spikes and readouts are those of the dense engine, to the last bit: sums of whole numbers have no order.
+//! In whole numbers, spikes and readouts are those of the dense engine to the last bit, whatever the batch, the threads and the
+//! instructions: sums of whole numbers have no order. Rules that compute in float32 are simulated as well; there a potential
+//! within rounding of its threshold may fire here and not there.
 //!
-//! Letters: B batch, T timesteps, C channels, H rows, W columns. Channels come last here: H x W x C.
+//! Letters: B batch, T timesteps, K classes, P pixels, C channels, H rows, W columns. Channels come last here: H x W x C.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+mod float;
 mod kernels;
+mod number;
 mod packed;
 mod plane;
+mod pooling;
 mod state;
+mod whole;
 
 use std::sync::{Mutex, PoisonError};
 
@@ -25,10 +31,12 @@ use crate::encode::{Encoder, Encoding};
 use crate::engine::{Batch, Engine, Observer, Outcome};
 use crate::integer::{IntegerError, IntegerNetwork};
 use crate::network::SpikingNetwork;
+use crate::rules::Arithmetic;
 
 pub use kernels::Instructions;
+use number::Number;
 use packed::{Packed, largest_count};
-use state::{Input, State};
+use state::{Found, How, Input, State};
 
 /// Why a run gave nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,32 +59,53 @@ pub enum EventError {
     Interrupted,
 }
 
-/// A network in whole numbers, made ready for simulation.
+/// A network made ready for simulation.
 #[derive(Debug)]
 pub struct Event {
     network: SpikingNetwork,
-    integer: IntegerNetwork,
-    layers: Vec<Packed>,
+    machine: Machine,
     instructions: Instructions,
-    /// Buffers of earlier runs, for later ones.
-    idle: Mutex<Vec<State>>,
+}
+
+/// The numbers in which it is simulated.
+#[derive(Debug)]
+enum Machine {
+    Whole(IntegerNetwork, Layers<i32>),
+    Real(Layers<f32>),
+}
+
+/// Layers, and buffers of earlier runs for later ones.
+#[derive(Debug)]
+struct Layers<N: Number> {
+    layers: Vec<Packed<N>>,
+    idle: Mutex<Vec<State<N>>>,
 }
 
 impl Event {
     /// Prepares a network for input of one kind.
     ///
     /// # Errors
-    /// [`EventError`] of a network that has no whole numbers, or that pools more neurons than a count of 16 bits holds.
+    /// [`EventError`] of a network in whole numbers whose sums may be too large, or that pools more neurons than a count of 16
+    /// bits holds.
     pub fn new(network: SpikingNetwork, encoding: Encoding) -> Result<Self, EventError> {
-        let integer = IntegerNetwork::new(&network, encoding)?;
-        for layer in &integer.layers {
+        for layer in &network.layers {
             let largest = largest_count(layer.shape.pool.as_ref());
-            if largest > Packed::LARGEST_WORD {
+            if largest > i16::MAX as usize {
                 return Err(EventError::Window { layer: layer.shape.name.clone(), neurons: largest });
             }
         }
-        let layers = (0..integer.layers.len()).map(|k| Packed::new(&integer, k)).collect();
-        Ok(Self { network, integer, layers, instructions: Instructions::best(), idle: Mutex::default() })
+        let machine = match network.rules.arithmetic {
+            Arithmetic::Integer(_) => {
+                let integer = IntegerNetwork::new(&network, encoding)?;
+                let layers = whole::pack(&integer);
+                Machine::Whole(integer, Layers { layers, idle: Mutex::default() })
+            }
+            Arithmetic::Float32 => {
+                let layers = float::pack(&network, encoding);
+                Machine::Real(Layers { layers, idle: Mutex::default() })
+            }
+        };
+        Ok(Self { network, machine, instructions: Instructions::best() })
     }
 
     /// The same with other instructions than the best, where this machine has them.
@@ -88,38 +117,17 @@ impl Event {
         self
     }
 
-    /// Buffers for a run, those of an earlier one if they fit.
-    fn borrow(&self, steps: usize) -> Borrowed<'_> {
-        // Whoever panicked with the lock in hand left buffers, which any run sets anew.
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = idle.iter().position(|state| state.steps == steps);
-        let state = match fits {
-            Some(at) => idle.swap_remove(at),
-            None => {
-                idle.clear();
-                State::new(&self.integer, &self.layers, steps)
-            }
-        };
-        Borrowed { state: Some(state), idle: &self.idle }
+    /// The instructions that it uses.
+    pub fn instructions(&self) -> Instructions {
+        self.instructions
     }
 
-    /// The network in whole numbers.
-    pub fn integer(&self) -> &IntegerNetwork {
-        &self.integer
-    }
-}
-
-/// Buffers that go back when a thread is done with them.
-struct Borrowed<'a> {
-    /// There until it is dropped.
-    state: Option<State>,
-    idle: &'a Mutex<Vec<State>>,
-}
-
-impl Drop for Borrowed<'_> {
-    fn drop(&mut self) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.extend(self.state.take());
+    /// The network in whole numbers, if it computes in them.
+    pub fn integer(&self) -> Option<&IntegerNetwork> {
+        match &self.machine {
+            Machine::Whole(integer, _) => Some(integer),
+            Machine::Real(_) => None,
+        }
     }
 }
 
@@ -139,55 +147,53 @@ impl Engine for Event {
         steps: usize,
         observer: &mut dyn Observer,
     ) -> Result<Outcome, EventError> {
-        self.integer.check_steps(steps)?;
-        let layers = self.layers.len();
-        let mut outcome = Outcome::empty(layers, steps);
+        if let Some(integer) = self.integer() {
+            integer.check_steps(steps)?;
+        }
+        let layers = self.network.layers.len();
         let pixels = self.network.input().count();
+        let mut outcome = Outcome::empty(layers, steps);
         if steps == 0 || batch.x.len() < pixels {
             return Ok(outcome);
         }
-        let wants = observer.wants_spikes();
+        let recordings: Vec<&[f32]> = batch.x.chunks_exact(pixels).collect();
         // Draws of a generator that goes over the whole batch come before all else; others are made where they are needed.
         let drawn = match &mut *encoder {
-            Encoder::PublishedPoisson(_) => draw_all(encoder, batch, pixels, steps),
+            Encoder::PublishedPoisson(_) => draw_all(encoder, &recordings, batch.first, steps),
             Encoder::Direct | Encoder::Poisson { .. } => Vec::new(),
         };
-        let encoder = &*encoder;
-        let recordings: Vec<&[f32]> = batch.x.chunks_exact(pixels).collect();
-        let found: Vec<state::Found> = recordings
-            .par_iter()
-            .enumerate()
-            .map_init(
-                || self.borrow(steps),
-                |borrowed, (b, x)| {
-                    let state =
-                        borrowed.state.get_or_insert_with(|| State::new(&self.integer, &self.layers, steps));
-                    let input = match encoder {
-                        Encoder::Direct => Input::Constant(x),
-                        Encoder::Poisson { .. } => Input::Keyed(x, encoder, batch.first + b),
-                        Encoder::PublishedPoisson(_) => {
-                            Input::Drawn(&drawn[b * steps * pixels..][..steps * pixels])
-                        }
-                    };
-                    let machine = (&self.integer, &self.layers[..], self.instructions);
-                    state.simulate(machine, input, wants && b == 0)
-                },
-            )
-            .collect();
+        let run = Run {
+            encoder,
+            drawn: &drawn,
+            first: batch.first,
+            steps,
+            record: observer.wants_spikes(),
+            with: self.instructions,
+        };
+        let mut found = match &self.machine {
+            Machine::Whole(integer, layers) => layers.run(&run, &recordings, |x, direct| {
+                // Only a constant recording has to be made whole.
+                if direct { integer.precision.round_recording(x) } else { Vec::new() }
+            }),
+            Machine::Real(layers) => layers.run(&run, &recordings, |_, _| Vec::new()),
+        };
         let classes = self.network.classes();
         for t in 0..steps {
             for one in &found {
-                let potentials = &one.readout[t * classes..][..classes];
-                outcome.readout.extend(potentials.iter().map(|&u| self.integer.logit(u)));
-            }
-            for (k, (spikes, operations)) in
-                outcome.spikes.iter_mut().zip(&mut outcome.operations).enumerate()
-            {
-                spikes[t] = found.iter().map(|one| one.spikes[k * steps + t]).sum();
-                operations[t] = found.iter().map(|one| one.operations[k * steps + t]).sum();
+                outcome.readout.extend_from_slice(&one.readout[t * classes..][..classes]);
             }
         }
-        if let Some(first) = found.first().filter(|_| wants) {
+        for k in 0..layers {
+            for one in &found {
+                let of = |all: &[u64], sums: &mut [u64]| {
+                    sums.iter_mut().zip(&all[k * steps..]).for_each(|(sum, n)| *sum += n);
+                };
+                of(&one.spikes, &mut outcome.spikes[k]);
+                of(&one.operations, &mut outcome.operations[k]);
+            }
+            observer.spent(k, found.iter().map(|one| one.spent[k]).sum());
+        }
+        if let Some(first) = found.first_mut().filter(|_| run.record) {
             observer.spikes(&first.recorded);
         }
         match observer.advanced(steps).is_break() {
@@ -197,13 +203,83 @@ impl Engine for Event {
     }
 }
 
-/// Input spikes of a batch, B x T x P.
-fn draw_all(encoder: &mut Encoder, batch: Batch<'_>, pixels: usize, steps: usize) -> Vec<i8> {
+/// What all recordings of a run share.
+struct Run<'a> {
+    encoder: &'a Encoder,
+    /// Input spikes that were drawn before, B x T x P.
+    drawn: &'a [i8],
+    /// Index of the first recording.
+    first: usize,
+    steps: usize,
+    /// Whether the first one's spikes are wanted.
+    record: bool,
+    with: Instructions,
+}
+
+impl<N: Number> Layers<N> {
+    /// Simulates recordings side by side; what is left of the threads shares the layers of each.
+    fn run(
+        &self,
+        run: &Run<'_>,
+        recordings: &[&[f32]],
+        whole: impl Fn(&[f32], bool) -> Vec<i32> + Sync,
+    ) -> Vec<Found> {
+        let shares = (rayon::current_num_threads() / recordings.len()).max(1);
+        let one = |borrowed: &mut Borrowed<'_, N>, b: usize, x: &[f32]| {
+            let rounded = whole(x, run.encoder.is_direct());
+            let input = match run.encoder {
+                Encoder::Direct if rounded.is_empty() => Input::Real(x),
+                Encoder::Direct => Input::Whole(&rounded),
+                Encoder::Poisson { .. } => Input::Keyed(x, run.encoder, run.first + b),
+                Encoder::PublishedPoisson(_) => {
+                    let size = run.steps * x.len();
+                    Input::Drawn(&run.drawn[b * size..][..size])
+                }
+            };
+            let how = How { with: run.with, shares, record: run.record && b == 0 };
+            borrowed.state.simulate(&self.layers, input, how)
+        };
+        let all = recordings.par_iter().enumerate();
+        all.map_init(|| self.borrow(run.steps, shares), |borrowed, (b, x)| one(borrowed, b, x)).collect()
+    }
+
+    /// Buffers for a run, those of an earlier one if they fit.
+    fn borrow(&self, steps: usize, shares: usize) -> Borrowed<'_, N> {
+        // Whoever panicked with the lock in hand left buffers that any run sets anew.
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = idle.iter().position(|state| (state.steps, state.shares) == (steps, shares));
+        let state = match fits {
+            Some(at) => idle.swap_remove(at),
+            None => {
+                idle.clear();
+                State::new(&self.layers, steps, shares)
+            }
+        };
+        Borrowed { state, idle: &self.idle }
+    }
+}
+
+/// Buffers that go back when a thread is done with them.
+struct Borrowed<'a, N: Number> {
+    state: State<N>,
+    idle: &'a Mutex<Vec<State<N>>>,
+}
+
+impl<N: Number> Drop for Borrowed<'_, N> {
+    fn drop(&mut self) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.push(std::mem::take(&mut self.state));
+    }
+}
+
+/// Input spikes of recordings, B x T x P.
+fn draw_all(encoder: &mut Encoder, recordings: &[&[f32]], first: usize, steps: usize) -> Vec<i8> {
+    let pixels = recordings.first().map_or(0, |x| x.len());
     let size = steps * pixels;
-    let mut all = vec![0; batch.x.len() / pixels * size];
+    let mut all = vec![0; recordings.len() * size];
     for t in 0..steps {
-        for (b, x) in batch.x.chunks_exact(pixels).enumerate() {
-            encoder.draw(x, batch.first + b, t, &mut all[b * size + t * pixels..][..pixels]);
+        for (b, x) in recordings.iter().enumerate() {
+            encoder.draw(x, first + b, t, &mut all[b * size + t * pixels..][..pixels]);
         }
     }
     all

@@ -1,30 +1,30 @@
 //! A layer made ready for the kernels: its weights in the orders in which they read them.
 
+use std::ops::Range;
+
 use escape_network::sequential::{Conv2d, Padding, Pool, Pooling, Size};
-use escape_network::stage::Op;
+use escape_network::stage::{Op, Stage};
 
 use crate::encode::Encoding;
-use crate::integer::{IntegerLayer, IntegerNetwork};
 
+use super::number::Number;
 use super::plane::Frame;
 
 /// Output channels come in multiples of so many; what is not there has weights of 0 and never fires.
 pub(super) const LANES: usize = 32;
 
 /// The largest count that a byte holds for the kernels: two of them, weighed by 127 each, are within 16 bits.
-const LARGEST_BYTE: usize = 127;
-
-/// The share of an input that is not zero up to which its list costs less than its plane.
-const LISTED_BELOW: f64 = 0.5;
+pub(super) const LARGEST_BYTE: usize = 127;
 
 /// How the weights of dense kernels are grouped: so many outputs together.
 pub(super) const BLOCK: usize = 16;
 
 /// A layer as a convolution. A linear layer is one whose kernel is as large as its input.
 #[derive(Debug)]
-pub(super) struct Packed {
-    /// Its input in memory.
+pub(super) struct Packed<N: Number> {
+    /// Its input in memory, and what that holds.
     pub frame: Frame,
+    pub holds: Holds,
     /// Output rows, columns and channels.
     pub output: (usize, usize, usize),
     pub kernel: Size,
@@ -32,21 +32,20 @@ pub(super) struct Packed {
     pub groups: usize,
     /// Output channels of a group, and what it fills of a row of sums.
     pub group: (usize, usize),
-    /// What weights a window's values have.
-    pub weights: Weights,
+    pub weights: N::Weights,
     /// What lies under a kernel as runs of values in a row: where each begins, from the window's first value on, for the first
     /// group; and how long they are.
     pub runs: Vec<usize>,
     pub run: usize,
-    /// Constants of each lane: bias, threshold, potential at the start. The readout's thresholds are never reached.
-    pub bias: Vec<i32>,
-    pub thresholds: Vec<i32>,
-    pub start: Vec<i32>,
-    pub decay: i32,
+    /// Constants of each lane: bias, threshold, potential at the start. What fills a row up never fires.
+    pub bias: Vec<N>,
+    pub thresholds: Vec<N>,
+    pub start: Vec<N>,
+    pub rule: N::Rule,
     /// Whether its input is the same at every step.
     pub fixed: bool,
-    /// What is added to every value of the input: Poisson input is -1, 0 or 1 and stored as 0, 1 or 2.
-    pub shift: u8,
+    /// The byte that stands for nothing: Poisson input is -1, 0 or 1 and stored as 0, 1 or 2.
+    pub nothing: u8,
     /// Arrivals at each input pixel, weighed by the neurons that they reach.
     fan_out: Vec<u32>,
     /// How the output is pooled.
@@ -55,23 +54,15 @@ pub(super) struct Packed {
     pub bands: Vec<Band>,
 }
 
-/// Weights in the orders of the kernels that may be chosen.
-#[derive(Debug)]
-pub(super) enum Weights {
-    /// For input in bytes.
-    Narrow {
-        /// For lists: blocks of 64 outputs and one of 32, in each runs x values x outputs, whose order within 32 is that of
-        /// [`ORDER`]. Empty if there are groups or the input is shifted.
-        rows: Vec<i8>,
-        /// For planes: groups x blocks x runs x quads of values x outputs x 4. Empty for linear layers that have lists.
-        quads: Vec<i8>,
-        /// The sum of counts that 16 bits hold, times the largest weight.
-        mass: u32,
-        /// So many quads of the largest count that 16 bits hold.
-        budget: usize,
-    },
-    /// For input in words: groups x blocks x runs x pairs of values x outputs x 2.
-    Wide(Vec<i16>),
+/// What a layer's input is kept in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// Counts of up to 127, see [`LARGEST_BYTE`], or Poisson input.
+    Bytes,
+    /// Larger counts.
+    Words,
+    /// Recordings, in whole numbers or not.
+    Recordings,
 }
 
 /// Where an output is in memory among 32: interleaving two such rows by halves of 16 bytes, bytes of one and the other in turn,
@@ -84,15 +75,29 @@ pub(super) const ORDER: [usize; LANES] = [
 /// Rows of neurons that are stepped together, and rows of their pooled plane that are then known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Band {
-    pub rows: std::ops::Range<usize>,
-    pub pooled: std::ops::Range<usize>,
+    pub rows: Range<usize>,
+    pub pooled: Range<usize>,
 }
 
-impl Packed {
-    pub fn new(network: &IntegerNetwork, k: usize) -> Self {
-        let layer = &network.layers[k];
-        let shape = &layer.shape;
-        let below = k.checked_sub(1).map(|k| &network.layers[k].shape);
+/// What is put into a [`Packed`] of the numbers in which it computes.
+pub(super) struct Parts<'a, N: Number> {
+    /// The layer, and the one before it.
+    pub shape: &'a Stage,
+    pub below: Option<&'a Stage>,
+    pub encoding: Encoding,
+    /// Weights, from those of the layer in PyTorch's order.
+    pub weights: &'a dyn Fn(Order, Holds) -> N::Weights,
+    /// Constants of each output channel.
+    pub bias: &'a dyn Fn(usize) -> N,
+    pub threshold: &'a dyn Fn(usize) -> N,
+    pub start: &'a dyn Fn(usize) -> N,
+    pub never: N,
+    pub rule: N::Rule,
+}
+
+impl<N: Number> Packed<N> {
+    pub fn new(parts: &Parts<'_, N>) -> Self {
+        let Parts { shape, below, encoding, .. } = *parts;
         let conv = match shape.op {
             Op::Conv(conv) => conv,
             Op::Linear => {
@@ -102,7 +107,8 @@ impl Packed {
                 Conv2d { bias: false, ..Conv2d::new(shape.output.channels, (rows, columns)) }
             }
         };
-        let Conv2d { out, kernel, stride, padding, groups, .. } = conv;
+        let Conv2d { out, kernel, stride, padding, groups: joined, .. } = conv;
+        let groups = if N::GROUPS { joined } else { 1 };
         let (height, width, output) = match shape.op {
             Op::Conv(_) => {
                 (shape.input.height, shape.input.width, (shape.output.height, shape.output.width, out))
@@ -112,61 +118,43 @@ impl Packed {
         let channels = shape.input.count() / (height * width);
         let needed = ((output.0 - 1) * stride.0 + kernel.0, (output.1 - 1) * stride.1 + kernel.1);
         let frame = Frame::new((height, width, channels), padding, needed);
-        let taps = Taps { layer, kernel, inputs: channels / groups, outputs: out / groups };
-        let poisson = k == 0 && network.encoding == Encoding::Poisson;
-        let largest = match below {
-            None if poisson => 2,
-            None => usize::MAX,
-            Some(below) => largest_count(below.pool.as_ref()),
-        };
         let (runs, run) = runs(&frame, kernel, groups);
-        let padded = taps.outputs.next_multiple_of(LANES);
-        let weights = if largest > LARGEST_BYTE {
-            Weights::Wide(taps.grouped::<2, i16>(groups, padded, run))
-        } else {
-            let heaviest =
-                layer.weights.iter().map(|w| u32::from(w.unsigned_abs())).max().unwrap_or(0).max(1);
-            let listed = groups == 1 && !poisson;
-            let linear = shape.op == Op::Linear;
-            Weights::Narrow {
-                rows: if listed { taps.rows(padded) } else { Vec::new() },
-                quads: if listed && linear { Vec::new() } else { taps.grouped::<4, i8>(groups, padded, run) },
-                mass: i16::MAX as u32 / heaviest,
-                budget: i16::MAX as usize / (2 * largest * heaviest as usize),
-            }
+        let outputs = out / groups;
+        let filled = outputs.next_multiple_of(LANES);
+        let holds = match (below, encoding) {
+            (Some(below), _) if largest_count(below.pool.as_ref()) > LARGEST_BYTE => Holds::Words,
+            (None, Encoding::Direct) => Holds::Recordings,
+            _ => Holds::Bytes,
         };
+        let linear = shape.op == Op::Linear;
+        let order = Order { kernel, groups, joined, channels, outputs, filled, run, linear };
         // A group's constants, and what fills its lanes.
-        let lanes = |of: &dyn Fn(usize) -> i32, rest: i32| -> Vec<i32> {
-            let lane = |g: usize, n: usize| {
-                if n < taps.outputs { of(g * taps.outputs + n) } else { rest }
-            };
-            (0..groups).flat_map(|g| (0..padded).map(move |n| (g, n))).map(|(g, n)| lane(g, n)).collect()
+        let lanes = |of: &dyn Fn(usize) -> N, rest: N| -> Vec<N> {
+            let lane = |g: usize, n: usize| if n < outputs { of(g * outputs + n) } else { rest };
+            (0..groups).flat_map(|g| (0..filled).map(move |n| (g, n))).map(|(g, n)| lane(g, n)).collect()
         };
-        let row = layer.row();
-        // What the shift of the input adds to a sum.
-        let shifted =
-            |o: usize| -> i32 { layer.weights[o * row..][..row].iter().map(|&w| i32::from(w)).sum() };
-        let bias = |o: usize| layer.bias.get(o).copied().unwrap_or(0) - if poisson { shifted(o) } else { 0 };
         let pooled = match shape.op {
             Op::Conv(_) => (shape.pooled.height, shape.pooled.width),
             Op::Linear => (1, 1),
         };
+        let poisson = below.is_none() && encoding == Encoding::Poisson;
         Self {
             frame,
+            holds,
             output,
             kernel,
             stride,
             groups,
-            group: (taps.outputs, padded),
-            weights,
+            group: (outputs, filled),
+            weights: (parts.weights)(order, holds),
             runs,
             run,
-            bias: lanes(&bias, 0),
-            thresholds: lanes(&|o| layer.thresholds.get(o).copied().unwrap_or(i32::MAX), i32::MAX),
-            start: lanes(&|o| layer.initial_potential(o), 0),
-            decay: layer.decay,
-            fixed: k == 0 && !poisson,
-            shift: u8::from(poisson),
+            bias: lanes(parts.bias, N::default()),
+            thresholds: lanes(parts.threshold, parts.never),
+            start: lanes(parts.start, N::default()),
+            rule: parts.rule,
+            fixed: holds == Holds::Recordings,
+            nothing: u8::from(poisson),
             fan_out: shape.fan_out(),
             pool: shape.pool,
             pooled,
@@ -174,12 +162,14 @@ impl Packed {
         }
     }
 
-    /// The largest value that a plane of its input can have as a word.
-    pub const LARGEST_WORD: usize = i16::MAX as usize;
-
     /// Sums of one output pixel: output channels, those of each group filled up.
     pub fn lanes(&self) -> usize {
         self.groups * self.group.1
+    }
+
+    /// The lane of an output channel.
+    pub fn lane(&self, channel: usize) -> usize {
+        channel / self.group.0 * self.group.1 + channel % self.group.0
     }
 
     /// How many neurons an arrival at a pixel reaches.
@@ -190,18 +180,10 @@ impl Packed {
         })
     }
 
-    /// Whether lists cost less than whole planes, for an input of which `arrivals` values are not zero over some steps.
-    pub fn lists_pay(&self, arrivals: u64, steps: usize) -> bool {
-        let Weights::Narrow { rows, quads, .. } = &self.weights else { return false };
-        let (height, width, channels) = self.frame.input;
-        let share = arrivals as f64 / (steps * height * width * channels) as f64;
-        !rows.is_empty() && (quads.is_empty() || share < LISTED_BELOW)
-    }
-
-    /// Runs that lie in the first level of cache together, with their weights for 64 outputs.
-    pub fn slab(&self) -> usize {
-        const BYTES: usize = 16 << 10;
-        (BYTES / (self.run * 64)).clamp(1, self.runs.len())
+    /// Runs whose weights for 64 outputs, so many bytes each, lie in the first level of cache together.
+    pub fn slab(&self, bytes: usize) -> usize {
+        const CACHE: usize = 16 << 10;
+        (CACHE / (self.run * 64 * bytes)).clamp(1, self.runs.len())
     }
 }
 
@@ -238,41 +220,51 @@ fn bands(rows: usize, pooled: usize, pool: Option<&Pool>) -> Vec<Band> {
     (0..pooled).map(|r| Band { rows: begin(r)..end(r), pooled: r..r + 1 }).collect()
 }
 
-/// A layer's weights by output, input and tap.
-struct Taps<'a> {
-    layer: &'a IntegerLayer,
+/// The orders in which kernels read a layer's weights.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Order {
     kernel: Size,
-    /// Channels of a group.
-    inputs: usize,
+    /// Groups that are apart, and the convolution's, which may be joined by zeros.
+    pub groups: usize,
+    joined: usize,
+    channels: usize,
+    /// Outputs of a group, and the same filled up.
     outputs: usize,
+    filled: usize,
+    run: usize,
+    pub linear: bool,
 }
 
-impl Taps<'_> {
-    /// The weight of output `o` for input channel `i` of its group at a tap.
-    fn weight(&self, o: usize, i: usize, tap: usize) -> i8 {
-        self.layer.weights[(o * self.inputs + i) * self.kernel.0 * self.kernel.1 + tap]
-    }
-
-    /// The weight of output `o` for value `v` of run `r`. A run is a row of the kernel if there are no groups, else one tap.
-    fn in_run(&self, o: usize, r: usize, v: usize, run: usize) -> i8 {
-        match run == self.inputs {
-            true => self.weight(o, v, r),
-            false => self.weight(o, v % self.inputs, r * self.kernel.1 + v / self.inputs),
+impl Order {
+    /// The weight of output `o` for value `v` of run `r`, among those in PyTorch's order. A run is a row of the kernel if no
+    /// groups are apart, else one tap.
+    fn weight<W: Copy + Default>(&self, weights: &[W], o: usize, r: usize, v: usize) -> W {
+        let inputs = self.channels / self.joined;
+        let of = o / (self.outputs * self.groups / self.joined);
+        let (channel, tap) = match self.groups {
+            1 => (v % self.channels, r * self.kernel.1 + v / self.channels),
+            _ => (of * inputs + v, r),
+        };
+        match channel / inputs == of {
+            true => weights[(o * inputs + channel % inputs) * self.kernel.0 * self.kernel.1 + tap],
+            false => W::default(),
         }
     }
 
-    /// See [`Weights::Narrow`].
-    fn rows(&self, padded: usize) -> Vec<i8> {
-        let run = self.kernel.1 * self.inputs;
-        let mut rows = Vec::with_capacity(self.kernel.0 * run * padded);
+    fn runs(&self) -> usize {
+        self.kernel.0 * self.kernel.1 * (self.channels / self.groups) / self.run
+    }
+
+    /// Blocks of 64 outputs and one of 32, in each runs x values x outputs, whose order within 32 is `order`. Of no groups.
+    pub fn rows<W: Copy + Default>(&self, weights: &[W], order: impl Fn(usize) -> usize) -> Vec<W> {
+        let mut rows = Vec::with_capacity(self.runs() * self.run * self.filled);
         let mut first = 0;
-        while first < padded {
-            let size = if padded - first >= 2 * LANES { 2 * LANES } else { LANES };
-            for (r, v) in (0..self.kernel.0).flat_map(|r| (0..run).map(move |v| (r, v))) {
+        while first < self.filled {
+            let size = if self.filled - first >= 2 * LANES { 2 * LANES } else { LANES };
+            for (r, v) in (0..self.runs()).flat_map(|r| (0..self.run).map(move |v| (r, v))) {
                 for n in 0..size {
-                    let o = first + n / LANES * LANES + ORDER[n % LANES];
-                    let whole_row = r * self.kernel.1 + v / self.inputs;
-                    rows.push(if o < self.outputs { self.weight(o, v % self.inputs, whole_row) } else { 0 });
+                    let o = first + n / LANES * LANES + order(n % LANES);
+                    rows.push(if o < self.outputs { self.weight(weights, o, r, v) } else { W::default() });
                 }
             }
             first += size;
@@ -280,17 +272,21 @@ impl Taps<'_> {
         rows
     }
 
-    /// Blocks of [`BLOCK`] outputs, in each runs x ceil(run / N) x outputs x N.
-    fn grouped<const N: usize, W: From<i8>>(&self, groups: usize, padded: usize, run: usize) -> Vec<W> {
-        let taps = self.kernel.0 * self.kernel.1;
-        let runs = taps * self.inputs / run;
+    /// Groups x blocks of [`BLOCK`] outputs, in each runs x parts of a run x outputs x `N` values.
+    pub fn parts<const N: usize, W: From<i8>>(&self, weights: &[i8]) -> Vec<W> {
         let mut all = Vec::new();
-        for (g, block) in (0..groups).flat_map(|g| (0..padded / BLOCK).map(move |block| (g, block))) {
-            for (r, q) in (0..runs).flat_map(|r| (0..run.div_ceil(N)).map(move |q| (r, q))) {
+        for (g, block) in (0..self.groups).flat_map(|g| (0..self.filled / BLOCK).map(move |block| (g, block)))
+        {
+            for (r, q) in (0..self.runs()).flat_map(|r| (0..self.run.div_ceil(N)).map(move |part| (r, part)))
+            {
                 for (n, v) in (0..BLOCK).flat_map(|n| (q * N..(q + 1) * N).map(move |v| (n, v))) {
                     let o = block * BLOCK + n;
-                    let there = o < self.outputs && v < run;
-                    all.push(W::from(if there { self.in_run(g * self.outputs + o, r, v, run) } else { 0 }));
+                    let there = o < self.outputs && v < self.run;
+                    all.push(W::from(if there {
+                        self.weight(weights, g * self.outputs + o, r, v)
+                    } else {
+                        0
+                    }));
                 }
             }
         }

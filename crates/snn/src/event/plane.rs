@@ -6,7 +6,11 @@ use escape_network::sequential::Padding;
 
 use super::packed::LANES;
 
-/// How a layer's input lies in memory: S x (padded H) x (padded W) x C values.
+/// The most steps that are simulated of one layer before the next one's turn.
+pub(super) const BLOCK_STEPS: usize = 8;
+
+/// How a layer's input lies in memory: (padded H) x S x (padded W) x C values. A row's steps lie together so that rows can be
+/// written by threads of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Frame {
     /// Rows, columns and channels of the input itself.
@@ -19,24 +23,29 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// Of an input with `padding` around it, that windows up to the `needed` rows and columns look at.
+    /// Of an input with `padding` around it, at whose first `needed` rows and columns windows look.
     pub fn new(input: (usize, usize, usize), padding: Padding, needed: (usize, usize)) -> Self {
         let rows = (input.0 + padding.top + padding.bottom).max(needed.0);
         let columns = (input.1 + padding.left + padding.right).max(needed.1);
         Self { input, padded: (rows, columns), top: padding.top, left: padding.left }
     }
 
-    /// Values of one row.
-    pub fn row(&self) -> usize {
+    /// Values of a row at one step, which is how far the next step is.
+    pub fn step(&self) -> usize {
         self.padded.1 * self.input.2
     }
 
-    /// Values of one step.
+    /// How far the next row is.
+    pub fn row(&self) -> usize {
+        BLOCK_STEPS * self.step()
+    }
+
+    /// Values of all steps.
     pub fn len(&self) -> usize {
         self.padded.0 * self.row()
     }
 
-    /// Where an input pixel's channels begin.
+    /// Where an input pixel's channels begin at the first step.
     pub fn at(&self, row: usize, column: usize) -> usize {
         (row + self.top) * self.row() + (column + self.left) * self.input.2
     }
@@ -50,69 +59,111 @@ pub(super) const SLACK: usize = 4;
 pub(super) enum Values {
     /// Small counts.
     Bytes(Vec<u8>),
-    /// Others, and recordings.
+    /// Larger ones, and recordings in whole numbers.
     Words(Vec<i16>),
+    /// Recordings.
+    Floats(Vec<f32>),
 }
 
-/// What is not zero in a plane, pixel by pixel.
-#[derive(Debug, Default)]
-pub(super) struct Lists {
-    /// Where those of each pixel of the padded frame begin, S x (pixels + 1), among all.
+/// What is not zero in a layer's input, pixel by pixel.
+#[derive(Debug)]
+pub(super) struct Lists<V> {
+    /// Where those of each pixel of the padded frame begin, (padded H) x S x (padded W) and the end.
     pub starts: Vec<u32>,
-    /// The sum of all counts before each pixel, likewise.
+    /// The sum of all bytes before each pixel, likewise.
     pub mass: Vec<u32>,
-    /// Column x C + channel of each, in units of [`LANES`](super::packed::LANES).
+    /// Column x C + channel of each, in units of [`LANES`].
     pub rows: Vec<u32>,
-    pub counts: Vec<u8>,
+    pub values: Vec<V>,
 }
 
-impl Lists {
-    /// Lists what is in the first `steps` frames of `bytes`; `mark` says which of 64 values are not zero.
+impl<V> Default for Lists<V> {
+    fn default() -> Self {
+        Self { starts: Vec::new(), mass: Vec::new(), rows: Vec::new(), values: Vec::new() }
+    }
+}
+
+impl<V: Copy + Default> Lists<V> {
+    /// Lists the first `steps` steps of `bytes`, but for those that are `nothing`; `mark` says which of 64 are something.
     #[inline(always)]
-    pub fn fill(&mut self, frame: &Frame, bytes: &[u8], steps: usize, mark: impl Fn(&[u8; 64]) -> u64) {
+    pub fn fill(
+        &mut self,
+        frame: &Frame,
+        bytes: &[u8],
+        steps: usize,
+        nothing: u8,
+        mark: impl Fn(&[u8; 64]) -> u64,
+        value: impl Fn(u8) -> V,
+    ) {
         let channels = frame.input.2;
-        let pixels = frame.padded.0 * frame.padded.1;
         self.starts.clear();
         self.mass.clear();
-        // As many as there can be, so that none has to be asked for.
         let most = steps * frame.input.0 * frame.input.1 * channels;
         if self.rows.len() < most {
             self.rows.resize(most, 0);
-            self.counts.resize(most, 0);
+            self.values.resize(most, V::default());
         }
         let (mut n, mut mass) = (0usize, 0u32);
-        for step in bytes.chunks_exact(frame.len()).take(steps) {
-            for (pixel, values) in step.chunks_exact(channels).enumerate() {
+        for row in bytes[..frame.len()].chunks_exact(frame.step()).enumerate() {
+            let (line, values) = row;
+            if line % BLOCK_STEPS >= steps {
+                continue;
+            }
+            for (column, values) in values.chunks_exact(channels).enumerate() {
                 self.starts.push(n as u32);
                 self.mass.push(mass);
-                let first = (pixel % frame.padded.1 * channels) as u32;
-                let mut blocks = values.chunks_exact(64);
-                for (b, block) in blocks.by_ref().enumerate() {
-                    let Some(block) = block.first_chunk() else { continue };
+                let first = (column * channels) as u32;
+                let mut add = |c: u32, byte: u8| {
+                    self.rows[n] = (first + c) * LANES as u32;
+                    self.values[n] = value(byte);
+                    mass += u32::from(byte);
+                    n += 1;
+                };
+                let (blocks, rest) = values.as_chunks::<64>();
+                for (b, block) in blocks.iter().enumerate() {
                     let mut set = mark(block);
                     while set != 0 {
                         let c = set.trailing_zeros();
-                        let count = block[c as usize];
-                        self.rows[n] = (first + 64 * b as u32 + c) * LANES as u32;
-                        self.counts[n] = count;
-                        mass += u32::from(count);
-                        n += 1;
+                        add(64 * b as u32 + c, block[c as usize]);
                         set &= set - 1;
                     }
                 }
-                let done = (channels - blocks.remainder().len()) as u32;
-                for (c, &count) in blocks.remainder().iter().enumerate() {
-                    if count != 0 {
-                        self.rows[n] = (first + done + c as u32) * LANES as u32;
-                        self.counts[n] = count;
-                        mass += u32::from(count);
-                        n += 1;
+                for (c, &byte) in rest.iter().enumerate() {
+                    if byte != nothing {
+                        add((channels - rest.len() + c) as u32, byte);
                     }
                 }
             }
-            self.starts.push(n as u32);
-            self.mass.push(mass);
         }
-        debug_assert_eq!(self.starts.len(), steps * (pixels + 1));
+        self.starts.push(n as u32);
+        self.mass.push(mass);
+    }
+
+    /// Lists the first `steps` steps of other values. Their sums stay unknown.
+    pub fn fill_with<E: Copy>(
+        &mut self,
+        frame: &Frame,
+        values: &[E],
+        steps: usize,
+        something: impl Fn(E) -> Option<V>,
+    ) {
+        self.starts.clear();
+        self.rows.clear();
+        self.values.clear();
+        for (line, values) in values[..frame.len()].chunks_exact(frame.step()).enumerate() {
+            if line % BLOCK_STEPS >= steps {
+                continue;
+            }
+            for (n, &value) in values.iter().enumerate() {
+                if n % frame.input.2 == 0 {
+                    self.starts.push(self.rows.len() as u32);
+                }
+                if let Some(value) = something(value) {
+                    self.rows.push((n * LANES) as u32);
+                    self.values.push(value);
+                }
+            }
+        }
+        self.starts.push(self.rows.len() as u32);
     }
 }

@@ -1,638 +1,577 @@
 //! One recording on its way through the layers.
 //!
-//! Letters: S steps of a block, H rows, W columns, C channels, L lanes (output channels, filled up); channels come last.
+//! Letters: S steps of a block, H rows, W columns, C channels, L lanes (output channels, filled up), P pixels; channels come
+//! last.
 
-use std::ops::{AddAssign, Range};
+use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use escape_network::sequential::{Pool, Pooling};
+use rayon::prelude::*;
 
 use crate::encode::Encoder;
 use crate::engine::Spike;
-use crate::integer::IntegerNetwork;
 
-use super::kernels::{Dense, Instructions, Listed, Neurons};
-use super::packed::{Band, LANES, Packed, Weights};
-use super::plane::{Lists, SLACK, Values};
-
-/// The most steps that are simulated of one layer before the next one's turn.
-pub(super) const BLOCK_STEPS: usize = 8;
+use super::kernels::Instructions;
+use super::number::{Chunk, Neurons, Number, fill};
+use super::packed::{Band, Holds, Packed};
+use super::plane::{BLOCK_STEPS, Lists, SLACK, Values};
+use super::pooling::{Windows, add_up, lead};
 
 /// What a recording gave.
+#[derive(Debug, Default)]
 pub(super) struct Found {
-    /// Potentials of the readout after each step, T x K.
-    pub readout: Vec<i32>,
+    /// The readout after each step, T x K.
+    pub readout: Vec<f32>,
     /// Of each layer, step by step.
     pub spikes: Vec<u64>,
     /// Operations that arrivals cause in it, likewise.
     pub operations: Vec<u64>,
     /// Every spike, if they are wanted.
     pub recorded: Vec<Spike>,
+    /// How long each layer took.
+    pub spent: Vec<Duration>,
 }
 
 /// A recording, and where its input spikes come from.
 #[derive(Clone, Copy)]
 pub(super) enum Input<'a> {
-    /// The recording itself, in whole numbers.
-    Constant(&'a [f32]),
+    /// Whole numbers, the same at every step.
+    Whole(&'a [i32]),
+    /// A recording, the same at every step.
+    Real(&'a [f32]),
     /// Spikes that were drawn before, T x C x H x W.
     Drawn(&'a [i8]),
     /// A recording, from which an encoder whose draws are keyed makes spikes; and its index.
     Keyed(&'a [f32], &'a Encoder, usize),
 }
 
+/// How a recording is simulated.
+#[derive(Clone, Copy)]
+pub(super) struct How {
+    pub with: Instructions,
+    /// Parts of a layer that are simulated side by side.
+    pub shares: usize,
+    /// Whether every spike is wanted.
+    pub record: bool,
+}
+
 /// What is kept of one layer from step to step.
 #[derive(Debug)]
-struct LayerState {
+struct LayerState<N> {
     /// Its input over a block.
     input: Values,
     /// Values of it that are not zero, of all steps of a block.
     arrivals: u64,
-    /// Potentials, H x W x L; of one pixel where a run has one block only.
-    u: Vec<i32>,
+    /// Potentials, H x W x L; none where a run has one block only, which needs them of a few pixels at a time.
+    u: Vec<N>,
     /// How often each neuron fired, where a pooling over maxima asks for it.
     counts: Vec<u32>,
 }
 
-/// Buffers that a band of a layer needs.
-#[derive(Debug, Default)]
-struct Scratch {
+/// Buffers that bands need, and what they found.
+#[derive(Debug)]
+struct Scratch<N> {
     /// P x S x L.
-    sums: Vec<i32>,
+    sums: Vec<N>,
     /// Potentials of a run's only block, P x L.
-    u: Vec<i32>,
+    u: Vec<N>,
     /// Rows of a band x W x S x L.
     spikes: Vec<u8>,
-    fired: Vec<u64>,
     /// Where the spikes of a window's pixels begin.
     pixels: Vec<usize>,
-    /// Of a window over maxima: counts of its neurons, window x C.
+    /// Of a window over maxima, see [`lead`].
     window: Vec<u32>,
+    /// Spikes of each step, and operations that they cause in the next layer.
+    fired: Vec<u64>,
+    operations: Vec<u64>,
+    arrivals: u64,
+    recorded: Vec<Spike>,
 }
 
 /// Buffers for one recording after another.
-#[derive(Debug)]
-pub(super) struct State {
-    /// The steps for which they are.
+#[derive(Debug, Default)]
+pub(super) struct State<N: Number> {
+    /// The steps and shares for which they are.
     pub steps: usize,
-    layers: Vec<LayerState>,
-    lists: Lists,
-    scratch: Scratch,
+    pub shares: usize,
+    layers: Vec<LayerState<N>>,
+    lists: Lists<N::Listed>,
+    scratch: Vec<Scratch<N>>,
     /// What a constant recording causes in the first layer, H x W x L, where it is needed for more than one block.
-    constant: Vec<i32>,
+    constant: Vec<N>,
     /// Draws of a step.
     drawn: Vec<i8>,
+    /// Potentials of the readout, what it receives, its spikes; by class.
+    classes: (Vec<N>, Vec<N>, Vec<f32>),
 }
 
-impl State {
-    /// Buffers for runs of a length.
-    pub fn new(network: &IntegerNetwork, layers: &[Packed], steps: usize) -> Self {
-        let block = steps.min(BLOCK_STEPS);
-        let whole = steps > block;
-        let last = layers.len() - 1;
-        let of = |(k, packed): (usize, &Packed)| {
+impl<N: Number> State<N> {
+    pub fn new(layers: &[Packed<N>], steps: usize, shares: usize) -> Self {
+        let whole = steps > BLOCK_STEPS;
+        let of = |packed: &Packed<N>| {
             let neurons = packed.output.0 * packed.output.1 * packed.lanes();
             let maxima = packed.pool.is_some_and(|pool| pool.pooling == Pooling::Max);
-            let values = block * packed.frame.len() + SLACK;
+            let values = packed.frame.len() + SLACK;
             LayerState {
-                input: match packed.weights {
+                input: match packed.holds {
                     // What lies around the input is as nothing that arrives.
-                    Weights::Narrow { .. } => Values::Bytes(vec![packed.shift; values]),
-                    Weights::Wide(_) => Values::Words(vec![0; values]),
+                    Holds::Bytes => Values::Bytes(vec![packed.nothing; values]),
+                    Holds::Words => Values::Words(vec![0; values]),
+                    Holds::Recordings => N::recording(values),
                 },
                 arrivals: 0,
-                u: vec![0; if whole || k == last { neurons } else { 0 }],
+                u: vec![N::default(); if whole { neurons } else { 0 }],
                 counts: vec![0; if maxima { neurons } else { 0 }],
             }
         };
-        let first = &layers[0];
+        let (first, last) = (&layers[0], &layers[layers.len() - 1]);
         let constant = if first.fixed && whole { first.output.0 * first.output.1 * first.lanes() } else { 0 };
+        let classes = last.output.0 * last.output.1 * last.output.2;
+        let (height, width, channels) = first.frame.input;
         Self {
             steps,
-            layers: layers.iter().enumerate().map(of).collect(),
+            shares,
+            layers: layers.iter().map(of).collect(),
             lists: Lists::default(),
-            scratch: Scratch::default(),
-            constant: vec![0; constant],
-            drawn: vec![0; if first.fixed { 0 } else { network.network.input().count() }],
+            scratch: (0..shares).map(|_| Scratch::new()).collect(),
+            constant: vec![N::default(); constant],
+            drawn: vec![0; if first.fixed { 0 } else { height * width * channels }],
+            classes: (vec![N::default(); classes], vec![N::default(); classes], vec![0.0; classes]),
         }
     }
 
-    /// Simulates `steps` timesteps of a recording.
-    pub fn simulate(
-        &mut self,
-        (network, layers, instructions): (&IntegerNetwork, &[Packed], Instructions),
-        input: Input<'_>,
-        record: bool,
-    ) -> Found {
+    /// Simulates all timesteps of a recording.
+    pub fn simulate(&mut self, layers: &[Packed<N>], input: Input<'_>, how: How) -> Found {
         let steps = self.steps;
         let mut found = Found {
-            readout: Vec::with_capacity(steps * network.network.classes()),
+            readout: Vec::with_capacity(steps * self.classes.0.len()),
             spikes: vec![0; layers.len() * steps],
             operations: vec![0; layers.len() * steps],
             recorded: Vec::new(),
+            spent: vec![Duration::ZERO; layers.len()],
         };
         for (state, packed) in self.layers.iter_mut().zip(layers) {
-            for u in state.u.chunks_exact_mut(packed.lanes()) {
-                fill(u, &packed.start);
-            }
+            state.u.chunks_exact_mut(packed.lanes()).for_each(|u| fill(u, &packed.start));
             state.counts.fill(0);
         }
-        if let Input::Constant(x) = input {
-            self.take_constant(network, &layers[0], x, instructions);
+        let readout = &layers[layers.len() - 1];
+        let pixels = readout.output.0 * readout.output.1;
+        for (n, u) in self.classes.0.iter_mut().enumerate() {
+            *u = readout.start[readout.lane(n / pixels)];
         }
+        let mut before = Instant::now();
+        self.take_recording(&layers[0], input, how);
         let mut begin = 0;
         let blocks = steps.div_ceil(BLOCK_STEPS);
         for block in 0..blocks {
-            let end = steps * (block + 1) / blocks;
-            let span = begin..end;
+            let span = begin..steps * (block + 1) / blocks;
             self.take_spikes(&layers[0], input, &span, &mut found);
             for k in 0..layers.len() {
-                self.layer(layers, k, &span, instructions, (record, steps), &mut found);
+                self.layer(layers, k, &span, how, &mut found);
+                let now = Instant::now();
+                found.spent[k] += now - before;
+                before = now;
             }
-            begin = end;
+            begin = span.end;
         }
         found
     }
 
     /// Takes a recording that is the same at every step.
-    fn take_constant(&mut self, network: &IntegerNetwork, packed: &Packed, x: &[f32], with: Instructions) {
-        let Values::Words(values) = &mut self.layers[0].input else { return };
-        let (rows, columns, channels) = packed.frame.input;
-        for (n, value) in network.precision.round_recording(x).into_iter().enumerate() {
-            let (channel, row, column) = (n / (rows * columns), n / columns % rows, n % columns);
-            values[packed.frame.at(row, column) + channel] = value as i16;
+    fn take_recording(&mut self, packed: &Packed<N>, input: Input<'_>, how: How) {
+        let first = &mut self.layers[0].input;
+        match (first, input) {
+            (Values::Words(to), Input::Whole(x)) => place(packed, x, to, |v| v as i16),
+            (Values::Floats(to), Input::Real(x)) => place(packed, x, to, |v| v),
+            _ => return,
         }
-        debug_assert!(channels * rows * columns == x.len());
-        for (y, row) in self.constant.chunks_exact_mut(packed.output.1 * packed.lanes()).enumerate() {
-            let chunk = Chunk { packed, y, columns: 0..packed.output.1, steps: 1 };
-            chunk.sum(&self.layers[0].input, None, row, with);
+        if self.constant.is_empty() {
+            return;
+        }
+        let input = &self.layers[0].input;
+        let lists = lists_of(packed, input, (0, 1), &mut self.lists, how.with);
+        let columns = packed.output.1;
+        let rows = self.constant.par_chunks_exact_mut(columns * packed.lanes()).enumerate();
+        let row = |(y, row): (usize, &mut [N])| {
+            sum(packed, &Chunk { y, columns: 0..columns, steps: 1 }, (input, lists), row, how.with);
+        };
+        match how.shares {
+            1 => self.constant.chunks_exact_mut(columns * packed.lanes()).enumerate().for_each(row),
+            _ => rows.for_each(row),
         }
     }
 
     /// Takes the input spikes of a block.
-    fn take_spikes(&mut self, packed: &Packed, input: Input<'_>, span: &Range<usize>, found: &mut Found) {
+    fn take_spikes(&mut self, packed: &Packed<N>, input: Input<'_>, span: &Range<usize>, found: &mut Found) {
         let Values::Bytes(values) = &mut self.layers[0].input else { return };
-        let (rows, columns, channels) = packed.frame.input;
+        let frame = &packed.frame;
+        let (rows, columns, channels) = frame.input;
         let size = rows * columns * channels;
-        for (t, frame) in span.clone().zip(values.chunks_exact_mut(packed.frame.len())) {
+        let mut arrivals = 0;
+        for (s, t) in span.clone().enumerate() {
             let spikes = match input {
-                Input::Constant(_) => return,
+                Input::Whole(_) | Input::Real(_) => return,
                 Input::Drawn(all) => &all[t * size..][..size],
                 Input::Keyed(x, encoder, index) => {
                     encoder.clone().draw(x, index, t, &mut self.drawn);
                     &self.drawn[..]
                 }
             };
-            let mut operations = 0;
             for (n, plane) in spikes.chunks_exact(columns).enumerate() {
                 let (channel, row) = (n / rows, n % rows);
-                let first = packed.frame.at(row, 0) + channel;
+                let first = frame.at(row, 0) + s * frame.step() + channel;
                 for (column, &spike) in plane.iter().enumerate() {
-                    frame[first + column * channels] = (spike + packed.shift as i8) as u8;
+                    values[first + column * channels] = (spike + packed.nothing as i8) as u8;
                     if spike != 0 {
-                        operations += packed.reaches(row, column);
+                        found.operations[t] += packed.reaches(row, column);
+                        arrivals += 1;
                     }
                 }
             }
-            found.operations[t] += operations;
         }
+        self.layers[0].arrivals = arrivals;
     }
 
     /// Steps of a block of one layer, whose spikes become the next one's input.
-    fn layer(
-        &mut self,
-        layers: &[Packed],
-        k: usize,
-        span: &Range<usize>,
-        with: Instructions,
-        (record, steps): (bool, usize),
-        found: &mut Found,
-    ) {
+    fn layer(&mut self, layers: &[Packed<N>], k: usize, span: &Range<usize>, how: How, found: &mut Found) {
         let packed = &layers[k];
         let (this, above) = self.layers.split_at_mut(k + 1);
         let this = &mut this[k];
-        let listed = packed.lists_pay(this.arrivals, span.len());
-        if let (true, Values::Bytes(bytes)) = (listed, &this.input) {
-            with.list(&mut self.lists, &packed.frame, bytes, span.len());
-        }
-        let lists = listed.then_some(&self.lists);
         let constant = (k == 0 && !self.constant.is_empty()).then_some(&self.constant[..]);
+        let steps = span.len();
+        let lists = match constant {
+            Some(_) => None,
+            None => {
+                let held = if packed.fixed { 1 } else { steps };
+                lists_of(packed, &this.input, (this.arrivals as usize, held), &mut self.lists, how.with)
+            }
+        };
+        let work = Work { packed, span, lists, constant, input: &this.input, how, layer: k };
         let Some(above) = above.first_mut() else {
-            readout(packed, this, lists, (&mut self.scratch, with), found, span.len());
+            work.read(&mut self.scratch[0], &mut self.classes, found);
             return;
         };
         let next = &layers[k + 1];
+        let mut shares = self.scratch.iter_mut();
+        let mut rest = Share {
+            bands: &packed.bands,
+            u: &mut this.u,
+            counts: &mut this.counts,
+            to: match &mut above.input {
+                Values::Bytes(to) => To::Bytes(to),
+                Values::Words(to) => To::Words(to),
+                Values::Floats(_) => unreachable!("a layer sends counts"),
+            },
+            row: 0,
+            before: 0,
+        };
+        match how.shares.min(packed.bands.len()) {
+            1 => {
+                if let Some(scratch) = shares.next() {
+                    work.share(rest, scratch, next);
+                }
+            }
+            count => rayon::scope(|scope| {
+                for (n, scratch) in (0..count).zip(shares) {
+                    let bands = packed.bands.len() * (n + 1) / count - packed.bands.len() * n / count;
+                    let share = rest.split_off(bands, packed, next);
+                    let work = &work;
+                    scope.spawn(move |_| work.share(share, scratch, next));
+                }
+            }),
+        }
         above.arrivals = 0;
-        self.scratch.fired.clear();
-        self.scratch.fired.resize(span.len(), 0);
-        for band in &packed.bands {
-            let work = BandWork { packed, band, lists, constant, steps: span.len(), with };
-            work.fire(this, &mut self.scratch);
-            if record {
-                work.record(&self.scratch, (k, span.start), &mut found.recorded);
+        for scratch in self.scratch.iter_mut().take(how.shares.min(packed.bands.len())) {
+            above.arrivals += scratch.arrivals;
+            let all = self.steps;
+            for (s, t) in span.clone().enumerate() {
+                found.spikes[k * all + t] += scratch.fired[s];
+                found.operations[(k + 1) * all + t] += scratch.operations[s];
             }
-            let operations = &mut found.operations[(k + 1) * steps..][span.clone()];
-            above.arrivals += work.send(this, &mut self.scratch, (next, &mut above.input), operations);
-        }
-        found.spikes[k * steps..][span.clone()].copy_from_slice(&self.scratch.fired);
-    }
-}
-
-/// Output pixels of a row over the steps of a block.
-struct Chunk<'a> {
-    packed: &'a Packed,
-    y: usize,
-    columns: Range<usize>,
-    steps: usize,
-}
-
-impl Chunk<'_> {
-    /// Their sums, biases included, P x S x L.
-    fn sum(&self, input: &Values, lists: Option<&Lists>, sums: &mut [i32], with: Instructions) {
-        let Self { packed, y, ref columns, steps } = *self;
-        let (pixels, lanes) = (columns.len(), packed.lanes());
-        for sums in sums[..pixels * steps * lanes].chunks_exact_mut(lanes) {
-            fill(sums, &packed.bias);
-        }
-        let frame = &packed.frame;
-        let (top, left) = (y * packed.stride.0, columns.start * packed.stride.1);
-        let channels = frame.input.2;
-        if let (Some(lists), Weights::Narrow { rows, mass, .. }) = (lists, &packed.weights) {
-            let slab = packed.slab();
-            for first in (0..packed.runs.len()).step_by(slab) {
-                let work = Listed {
-                    lists,
-                    weights: rows,
-                    all_runs: packed.runs.len(),
-                    runs: (first, (first + slab).min(packed.runs.len())),
-                    run: packed.run,
-                    across: packed.kernel.1,
-                    pixel: top * frame.padded.1 + left,
-                    value: left * channels,
-                    per_pixel: packed.stride.1,
-                    channels,
-                    row: frame.padded.1,
-                    frame: frame.padded.0 * frame.padded.1,
-                    pixels,
-                    steps,
-                    mass: *mass,
-                    lanes,
-                };
-                with.listed(&work, sums);
-            }
-            return;
-        }
-        for g in 0..packed.groups {
-            let group = Group { packed, first: top * frame.row() + left * channels, g, pixels, steps };
-            match (input, &packed.weights) {
-                (Values::Bytes(values), Weights::Narrow { quads, budget, .. }) => {
-                    with.narrow(&group.work::<4, u8, i8>(values, quads, *budget), sums);
-                }
-                (Values::Words(values), Weights::Wide(weights)) => {
-                    with.wide(&group.work::<2, i16, i16>(values, weights, 0), sums);
-                }
-                _ => unreachable!("bytes have narrow weights, and words wide ones"),
-            }
+            found.recorded.append(&mut scratch.recorded);
         }
     }
 }
 
-/// Copies constants of all lanes; so few that a call for each costs more.
-#[inline(always)]
-fn fill(to: &mut [i32], from: &[i32]) {
-    for (to, from) in to.as_chunks_mut::<LANES>().0.iter_mut().zip(from.as_chunks::<LANES>().0) {
-        *to = *from;
-    }
-}
-
-/// A group of a layer's channels, for pixels of a row.
-struct Group<'a> {
-    packed: &'a Packed,
-    /// The first window's first value.
-    first: usize,
-    g: usize,
-    pixels: usize,
-    steps: usize,
-}
-
-impl<'a> Group<'a> {
-    /// What a dense kernel has to do, whose parts have `N` values.
-    fn work<const N: usize, V, W>(
-        &self,
-        values: &'a [V],
-        weights: &'a [W],
-        budget: usize,
-    ) -> Dense<'a, V, W> {
-        let packed = self.packed;
-        let channels = packed.frame.input.2;
-        let size = weights.len() / packed.groups;
-        Dense {
-            values,
-            weights: &weights[self.g * size..][..size],
-            runs: &packed.runs,
-            parts: packed.run.div_ceil(N),
-            pixels: self.pixels,
-            steps: self.steps,
-            first: self.first + self.g * (channels / packed.groups),
-            per_pixel: packed.stride.1 * channels,
-            per_step: packed.frame.len(),
-            budget,
-            lanes: packed.lanes(),
-            lane: self.g * packed.group.1,
-            group: packed.group.1,
+impl<N: Number> Scratch<N> {
+    fn new() -> Self {
+        Self {
+            sums: Vec::new(),
+            u: Vec::new(),
+            spikes: Vec::new(),
+            pixels: Vec::new(),
+            window: Vec::new(),
+            fired: Vec::new(),
+            operations: Vec::new(),
+            arrivals: 0,
+            recorded: Vec::new(),
         }
     }
 }
 
-/// A band of a layer over the steps of a block.
-struct BandWork<'a> {
-    packed: &'a Packed,
-    band: &'a Band,
-    lists: Option<&'a Lists>,
-    constant: Option<&'a [i32]>,
-    steps: usize,
+/// Sets a recording, C x H x W, into a frame.
+fn place<N: Number, V: Copy, T>(packed: &Packed<N>, x: &[V], to: &mut [T], value: impl Fn(V) -> T) {
+    let (rows, columns, channels) = packed.frame.input;
+    for (n, row) in x.chunks_exact(columns).enumerate() {
+        let first = packed.frame.at(n % rows, 0) + n / rows;
+        for (column, &v) in row.iter().enumerate() {
+            to[first + column * channels] = value(v);
+        }
+    }
+}
+
+/// Lists an input if that pays, of which some values are not zero over some steps.
+fn lists_of<'a, N: Number>(
+    packed: &Packed<N>,
+    input: &Values,
+    (arrivals, steps): (usize, usize),
+    lists: &'a mut Lists<N::Listed>,
     with: Instructions,
+) -> Option<&'a Lists<N::Listed>> {
+    let (height, width, channels) = packed.frame.input;
+    let share = arrivals as f64 / (steps * height * width * channels) as f64;
+    if !N::lists_pay(packed, share) {
+        return None;
+    }
+    N::list(packed, input, steps, lists, with);
+    Some(lists)
 }
 
-impl BandWork<'_> {
-    /// Steps the band's neurons.
-    fn fire(&self, layer: &mut LayerState, scratch: &mut Scratch) {
-        let Self { packed, band, lists, constant, steps, with } = *self;
+/// Sums of a chunk, biases included, P x S x L.
+fn sum<N: Number>(
+    packed: &Packed<N>,
+    chunk: &Chunk,
+    (input, lists): (&Values, Option<&Lists<N::Listed>>),
+    sums: &mut [N],
+    with: Instructions,
+) {
+    let lanes = packed.lanes();
+    let sums = &mut sums[..chunk.columns.len() * chunk.steps * lanes];
+    sums.chunks_exact_mut(lanes).for_each(|sums| fill(sums, &packed.bias));
+    N::sum(packed, chunk, input, lists, sums, with);
+}
+
+/// A layer over the steps of a block.
+struct Work<'a, N: Number> {
+    packed: &'a Packed<N>,
+    span: &'a Range<usize>,
+    lists: Option<&'a Lists<N::Listed>>,
+    constant: Option<&'a [N]>,
+    input: &'a Values,
+    how: How,
+    layer: usize,
+}
+
+/// Bands that a thread takes, and what it writes to.
+struct Share<'a, N> {
+    bands: &'a [Band],
+    u: &'a mut [N],
+    counts: &'a mut [u32],
+    to: To<'a>,
+    /// The row of neurons with which `u` and `counts` begin, and the values of the next layer's input before `to`.
+    row: usize,
+    before: usize,
+}
+
+/// The input of the next layer.
+enum To<'a> {
+    Bytes(&'a mut [u8]),
+    Words(&'a mut [i16]),
+}
+
+impl<'a, N: Number> Share<'a, N> {
+    /// The first `count` bands; the others stay.
+    fn split_off(&mut self, count: usize, packed: &Packed<N>, next: &Packed<N>) -> Share<'a, N> {
+        let (bands, rest) = self.bands.split_at(count);
+        self.bands = rest;
+        // Where the first row of the rest begins.
+        let row = rest.first().map_or(packed.output.0, |band| band.rows.start);
+        let end = rest
+            .first()
+            .map(|band| next.frame.at(band.pooled.start, 0) - next.frame.left * next.frame.input.2);
+        let neurons = (row - self.row) * packed.output.1 * packed.lanes();
+        let cut = |length: usize| end.map_or(length, |end| end - self.before);
+        let (to, others) = match std::mem::replace(&mut self.to, To::Bytes(&mut [])) {
+            To::Bytes(to) => {
+                let (to, others) = to.split_at_mut(cut(to.len()));
+                (To::Bytes(to), To::Bytes(others))
+            }
+            To::Words(to) => {
+                let (to, others) = to.split_at_mut(cut(to.len()));
+                (To::Words(to), To::Words(others))
+            }
+        };
+        self.to = others;
+        let share = Share {
+            bands,
+            u: split_front(&mut self.u, neurons),
+            counts: split_front(&mut self.counts, neurons),
+            to,
+            row: self.row,
+            before: self.before,
+        };
+        (self.row, self.before) = (row, end.unwrap_or(self.before));
+        share
+    }
+}
+
+/// The first `count` of some values, or none where there are none.
+fn split_front<'a, T>(all: &mut &'a mut [T], count: usize) -> &'a mut [T] {
+    let values = std::mem::take(all);
+    let (front, rest) = values.split_at_mut(count.min(values.len()));
+    *all = rest;
+    front
+}
+
+impl<N: Number> Work<'_, N> {
+    /// Steps the neurons of some bands, and sends their spikes.
+    fn share(&self, mut share: Share<'_, N>, scratch: &mut Scratch<N>, next: &Packed<N>) {
+        let steps = self.span.len();
+        scratch.arrivals = 0;
+        for counts in [&mut scratch.fired, &mut scratch.operations] {
+            counts.clear();
+            counts.resize(steps, 0);
+        }
+        for band in share.bands {
+            self.fire(band, &mut share, scratch);
+            if self.how.record {
+                self.record(band, scratch);
+            }
+            self.send(band, &mut share, scratch, next);
+        }
+    }
+
+    /// Steps a band's neurons.
+    fn fire(&self, band: &Band, share: &mut Share<'_, N>, scratch: &mut Scratch<N>) {
+        let Self { packed, lists, constant, input, how, .. } = *self;
+        let steps = self.span.len();
         let (columns, lanes) = (packed.output.1, packed.lanes());
         let held = if packed.fixed { 1 } else { steps };
         // As many pixels at once as stay in cache; whole rows where weights have to be read in slabs.
-        let most =
-            if lists.is_some() && packed.slab() < packed.runs.len() { columns } else { 8.min(columns) };
-        scratch.sums.resize(scratch.sums.len().max(most * held * lanes), 0);
-        let size = band.rows.len() * columns * steps * lanes;
-        scratch.spikes.resize(scratch.spikes.len().max(size), 0);
-        if layer.u.is_empty() {
-            // Set at every pixel.
-            scratch.u.resize(scratch.u.len().max(most * lanes), 0);
+        let slabs = lists.is_some() && packed.slab(size_of::<N::Listed>()) < packed.runs.len();
+        let most = if slabs { columns } else { columns.min(8) };
+        grow(&mut scratch.sums, most * held * lanes);
+        grow(&mut scratch.spikes, band.rows.len() * columns * steps * lanes);
+        if share.u.is_empty() {
+            grow(&mut scratch.u, most * lanes);
         }
-        for (y, first) in
-            band.rows.clone().flat_map(|y| (0..columns).step_by(most).map(move |first| (y, first)))
-        {
-            let here = first..(first + most).min(columns);
-            let pixels = here.len();
-            let at = y * columns + first;
-            let current = match constant {
-                Some(all) => &all[at * lanes..][..pixels * lanes],
-                None => {
-                    let chunk = Chunk { packed, y, columns: here, steps: held };
-                    chunk.sum(&layer.input, lists, &mut scratch.sums, with);
-                    &scratch.sums[..]
-                }
-            };
-            let u = match layer.u.is_empty() {
-                false => &mut layer.u[at * lanes..][..pixels * lanes],
-                true => {
-                    let u = &mut scratch.u[..pixels * lanes];
-                    u.chunks_exact_mut(lanes).for_each(|u| fill(u, &packed.start));
-                    u
-                }
-            };
-            let spikes = ((y - band.rows.start) * columns + first) * steps * lanes;
-            with.fire(&mut Neurons {
-                u,
-                current,
-                constant: packed.fixed,
-                thresholds: &packed.thresholds,
-                decay: packed.decay,
-                spikes: &mut scratch.spikes[spikes..][..pixels * steps * lanes],
-                fired: &mut scratch.fired,
-            });
+        for y in band.rows.clone() {
+            for first in (0..columns).step_by(most) {
+                let here = first..(first + most).min(columns);
+                let (pixels, at) = (here.len(), y * columns + first);
+                let current = match constant {
+                    Some(all) => &all[at * lanes..][..pixels * lanes],
+                    None => {
+                        let chunk = Chunk { y, columns: here, steps: held };
+                        sum(packed, &chunk, (input, lists), &mut scratch.sums, how.with);
+                        &scratch.sums[..]
+                    }
+                };
+                let u = match share.u.is_empty() {
+                    false => &mut share.u[(at - share.row * columns) * lanes..][..pixels * lanes],
+                    true => {
+                        let u = &mut scratch.u[..pixels * lanes];
+                        u.chunks_exact_mut(lanes).for_each(|u| fill(u, &packed.start));
+                        u
+                    }
+                };
+                let spikes = (at - band.rows.start * columns) * steps * lanes;
+                let mut neurons = Neurons {
+                    u,
+                    current,
+                    constant: packed.fixed,
+                    spikes: &mut scratch.spikes[spikes..][..pixels * steps * lanes],
+                    fired: &mut scratch.fired,
+                };
+                N::fire(packed, &mut neurons, how.with);
+            }
         }
     }
 
-    /// Every spike of the band.
-    fn record(&self, scratch: &Scratch, (layer, first): (usize, usize), all: &mut Vec<Spike>) {
+    /// Every spike of a band.
+    fn record(&self, band: &Band, scratch: &mut Scratch<N>) {
         let (rows, columns, channels) = self.packed.output;
-        let lanes = self.packed.lanes();
-        let (outputs, filled) = self.packed.group;
-        for (y, x) in self.band.rows.clone().flat_map(|y| (0..columns).map(move |x| (y, x))) {
-            let pixel = (y - self.band.rows.start) * columns + x;
-            for (s, channel) in (0..self.steps).flat_map(|s| (0..channels).map(move |c| (s, c))) {
-                let lane = channel / outputs * filled + channel % outputs;
-                if scratch.spikes[(pixel * self.steps + s) * lanes + lane] != 0 {
+        let (lanes, steps) = (self.packed.lanes(), self.span.len());
+        for (y, x) in band.rows.clone().flat_map(|y| (0..columns).map(move |x| (y, x))) {
+            let pixel = (y - band.rows.start) * columns + x;
+            for (s, channel) in (0..steps).flat_map(|s| (0..channels).map(move |c| (s, c))) {
+                if scratch.spikes[(pixel * steps + s) * lanes + self.packed.lane(channel)] != 0 {
                     let neuron = (channel * rows + y) * columns + x;
-                    all.push(Spike { layer, step: first + s, neuron });
+                    scratch.recorded.push(Spike { layer: self.layer, step: self.span.start + s, neuron });
                 }
             }
         }
     }
 
-    /// Pools the band's spikes into the input of the next layer. Returns how many of its values are not zero, and adds the
-    /// operations that these cause, step by step.
-    fn send(
-        &self,
-        layer: &mut LayerState,
-        scratch: &mut Scratch,
-        (next, input): (&Packed, &mut Values),
-        operations: &mut [u64],
-    ) -> u64 {
+    /// Pools a band's spikes into the input of the next layer.
+    fn send(&self, band: &Band, share: &mut Share<'_, N>, scratch: &mut Scratch<N>, next: &Packed<N>) {
         let plain = Pool::new(Pooling::Average { count_padding: true }, (1, 1));
         let pool = self.packed.pool.unwrap_or(plain);
-        let windows = Windows { packed: self.packed, band: self.band, pool, steps: self.steps };
-        let from = &scratch.spikes[..];
-        match (input, pool.pooling) {
-            (Values::Bytes(to), Pooling::Average { .. }) => {
-                add_up(&windows, from, &mut scratch.pixels, (next, to), operations)
+        let windows = Windows {
+            packed: self.packed,
+            band,
+            pool,
+            steps: self.span.len(),
+            before: share.before,
+            first_row: share.row,
+        };
+        let Scratch { spikes, pixels, window, operations, .. } = scratch;
+        scratch.arrivals += match (&mut share.to, pool.pooling) {
+            (To::Bytes(to), Pooling::Average { .. }) => {
+                add_up(&windows, spikes, pixels, (next, to), operations)
             }
-            (Values::Words(to), Pooling::Average { .. }) => {
-                add_up(&windows, from, &mut scratch.pixels, (next, to), operations)
+            (To::Words(to), Pooling::Average { .. }) => {
+                add_up(&windows, spikes, pixels, (next, to), operations)
             }
-            (Values::Bytes(to), Pooling::Max) => {
-                lead(&windows, from, &mut layer.counts, &mut scratch.window, (next, to), operations)
+            (To::Bytes(to), Pooling::Max) => {
+                lead(&windows, spikes, share.counts, window, (next, to), operations)
             }
-            (Values::Words(_), Pooling::Max) => unreachable!("maxima are 0 or 1"),
+            (To::Words(_), Pooling::Max) => unreachable!("maxima are 0 or 1"),
+        };
+    }
+
+    /// The readout's steps.
+    fn read(
+        &self,
+        scratch: &mut Scratch<N>,
+        (u, current, spikes): &mut (Vec<N>, Vec<N>, Vec<f32>),
+        found: &mut Found,
+    ) {
+        let packed = self.packed;
+        let (rows, columns, channels) = packed.output;
+        let lanes = packed.lanes();
+        let held = if packed.fixed { 1 } else { self.span.len() };
+        let row = columns * held * lanes;
+        grow(&mut scratch.sums, rows * row);
+        if self.constant.is_none() {
+            for (y, sums) in scratch.sums[..rows * row].chunks_exact_mut(row).enumerate() {
+                let chunk = Chunk { y, columns: 0..columns, steps: held };
+                sum(packed, &chunk, (self.input, self.lists), sums, self.how.with);
+            }
+        }
+        let sums = self.constant.unwrap_or(&scratch.sums);
+        for (s, t) in self.span.clone().enumerate() {
+            for (n, current) in current.iter_mut().enumerate() {
+                let (channel, pixel) = (n / (rows * columns), n % (rows * columns));
+                debug_assert!(channel < channels);
+                *current = sums[(pixel * held + s.min(held - 1)) * lanes + packed.lane(channel)];
+            }
+            N::read(packed, u, current, spikes);
+            found.readout.extend(u.iter().map(|u| N::logit(packed, *u)));
+            let fired = spikes.iter().enumerate().filter(|spike| *spike.1 > 0.0);
+            let steps = found.spikes.len() / (self.layer + 1);
+            found.spikes[self.layer * steps + t] += fired.clone().count() as u64;
+            if self.how.record {
+                found.recorded.extend(fired.map(|(neuron, _)| Spike { layer: self.layer, step: t, neuron }));
+            }
         }
     }
 }
 
-/// The windows of a band's pooling.
-struct Windows<'a> {
-    packed: &'a Packed,
-    band: &'a Band,
-    pool: Pool,
-    steps: usize,
-}
-
-impl Windows<'_> {
-    /// The pixels of a window that lie within the plane.
-    fn each_pixel(&self, (r, c): (usize, usize), mut look: impl FnMut(usize, usize)) {
-        let Pool { kernel, stride, padding, .. } = self.pool;
-        let (rows, columns, _) = self.packed.output;
-        for i in 0..kernel.0 {
-            let row = (r * stride.0 + i).wrapping_sub(padding.top);
-            for j in 0..kernel.1 {
-                let column = (c * stride.1 + j).wrapping_sub(padding.left);
-                if row < rows && column < columns {
-                    look(row, column);
-                }
-            }
-        }
-    }
-}
-
-/// A number of spikes in a plane.
-trait Count: Copy + Default + PartialEq + From<u8> + AddAssign {}
-
-impl Count for u8 {}
-impl Count for i16 {}
-
-/// How many values are not zero.
-#[inline(always)]
-fn nonzero<V: Count>(values: &[V]) -> u64 {
-    let mut all = 0;
-    // So few at a time that a byte holds their number.
-    for some in values.chunks(128) {
-        all += u64::from(some.iter().map(|v| u8::from(*v != V::default())).sum::<u8>());
-    }
-    all
-}
-
-/// Adds up the spikes of each window. Returns how many sums are not zero.
-#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn add_up<V: Count>(
-    windows: &Windows<'_>,
-    spikes: &[u8],
-    pixels: &mut Vec<usize>,
-    (next, to): (&Packed, &mut [V]),
-    operations: &mut [u64],
-) -> u64 {
-    let Windows { packed, band, steps, .. } = *windows;
-    let (columns, channels, lanes) = (packed.output.1, packed.output.2, packed.lanes());
-    let (outputs, filled) = packed.group;
-    let mut arrivals = 0;
-    for r in band.pooled.clone() {
-        for c in 0..packed.pooled.1 {
-            // Where the spikes of the window's pixels begin.
-            pixels.clear();
-            windows.each_pixel((r, c), |row, column| {
-                pixels.push(((row - band.rows.start) * columns + column) * steps * lanes);
-            });
-            let (at, reaches) = (next.frame.at(r, c), next.reaches(r, c));
-            for (s, operations) in operations.iter_mut().enumerate() {
-                let to = &mut to[s * next.frame.len() + at..][..channels];
-                let mut some = 0;
-                for (g, to) in to.chunks_exact_mut(outputs).enumerate() {
-                    for (lane, to) in (0..filled).step_by(LANES).zip(to.chunks_mut(LANES)) {
-                        let mut sums = [V::default(); LANES];
-                        for pixel in &*pixels {
-                            let Some(spikes) =
-                                spikes[pixel + s * lanes + g * filled + lane..].first_chunk::<LANES>()
-                            else {
-                                continue;
-                            };
-                            for n in 0..LANES {
-                                sums[n] += V::from(spikes[n]);
-                            }
-                        }
-                        some += nonzero(&sums);
-                        match to.first_chunk_mut::<LANES>() {
-                            Some(to) => *to = sums,
-                            None => to.copy_from_slice(&sums[..to.len()]),
-                        }
-                    }
-                }
-                arrivals += some;
-                *operations += some * reaches;
-            }
-        }
-    }
-    arrivals
-}
-
-/// Lets a window spike whenever the largest of its neurons' counts grows. Returns how often that is.
-#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn lead(
-    windows: &Windows<'_>,
-    spikes: &[u8],
-    counts: &mut [u32],
-    own: &mut Vec<u32>,
-    (next, to): (&Packed, &mut [u8]),
-    operations: &mut [u64],
-) -> u64 {
-    let Windows { packed, band, steps, .. } = *windows;
-    let (columns, channels, lanes) = (packed.output.1, packed.output.2, packed.lanes());
-    let (outputs, filled) = packed.group;
-    let mut arrivals = 0;
-    // The largest counts, what the window sends, and each neuron's counts.
-    own.resize((windows.pool.kernel.0 * windows.pool.kernel.1 + 2) * lanes, 0);
-    let (largest, rest) = own.split_at_mut(lanes);
-    let (gains, own) = rest.split_at_mut(lanes);
-    for (r, c) in band.pooled.clone().flat_map(|r| (0..packed.pooled.1).map(move |c| (r, c))) {
-        let mut pixels = 0;
-        windows.each_pixel((r, c), |row, column| {
-            let from = &counts[(row * columns + column) * lanes..][..lanes];
-            own[pixels * lanes..][..lanes].copy_from_slice(from);
-            pixels += 1;
-        });
-        let own = &mut own[..pixels * lanes];
-        let (at, reaches) = (next.frame.at(r, c), next.reaches(r, c));
-        for (s, operations) in operations.iter_mut().enumerate() {
-            // What the most active one has had before this step.
-            largest.fill(0);
-            for own in own.chunks_exact(lanes) {
-                largest.iter_mut().zip(own).for_each(|(most, n)| *most = (*most).max(*n));
-            }
-            // It has gained a spike if one that had as many fires now.
-            gains.fill(0);
-            let mut own = own.chunks_exact_mut(lanes);
-            windows.each_pixel((r, c), |row, column| {
-                let pixel = (row - band.rows.start) * columns + column;
-                let from = &spikes[(pixel * steps + s) * lanes..][..lanes];
-                let Some(own) = own.next() else { return };
-                for (((gain, own), spike), most) in gains.iter_mut().zip(own).zip(from).zip(&*largest) {
-                    *gain |= u32::from(*spike) & u32::from(*own == *most);
-                    *own += u32::from(*spike);
-                }
-            });
-            let to = &mut to[s * next.frame.len() + at..][..channels];
-            for (to, from) in to.chunks_exact_mut(outputs).zip(gains.chunks_exact(filled)) {
-                to.iter_mut().zip(from).for_each(|(to, gain)| *to = *gain as u8);
-            }
-            let some = nonzero(to);
-            arrivals += some;
-            *operations += some * reaches;
-        }
-    }
-    let first = band.rows.start * columns * lanes;
-    let counts = &mut counts[first..][..band.rows.len() * columns * lanes];
-    for (counts, spikes) in counts.chunks_exact_mut(lanes).zip(spikes.chunks_exact(steps * lanes)) {
-        for spikes in spikes.chunks_exact(lanes) {
-            counts.iter_mut().zip(spikes).for_each(|(n, spike)| *n += u32::from(*spike));
-        }
-    }
-    arrivals
-}
-
-/// A block of the readout, whose potentials are kept step by step.
-fn readout(
-    packed: &Packed,
-    layer: &mut LayerState,
-    lists: Option<&Lists>,
-    (scratch, with): (&mut Scratch, Instructions),
-    found: &mut Found,
-    steps: usize,
-) {
-    let (rows, columns, channels) = packed.output;
-    let lanes = packed.lanes();
-    let held = if packed.fixed { 1 } else { steps };
-    scratch.sums.resize(scratch.sums.len().max(rows * columns * held * lanes), 0);
-    let row = columns * held * lanes;
-    for (y, sums) in scratch.sums[..rows * row].chunks_exact_mut(row).enumerate() {
-        Chunk { packed, y, columns: 0..columns, steps: held }.sum(&layer.input, lists, sums, with);
-    }
-    let (outputs, filled) = packed.group;
-    for s in 0..steps {
-        let sums = &scratch.sums[if packed.fixed { 0 } else { s } * lanes..];
-        for (pixel, u) in layer.u.chunks_exact_mut(lanes).enumerate() {
-            u.iter_mut().zip(&sums[pixel * held * lanes..]).for_each(|(u, sum)| *u += sum);
-        }
-        for channel in 0..channels {
-            let lane = channel / outputs * filled + channel % outputs;
-            found.readout.extend(layer.u.chunks_exact(lanes).map(|u| u[lane]));
-        }
+/// Makes a buffer as long as it has to be.
+fn grow<T: Copy + Default>(buffer: &mut Vec<T>, length: usize) {
+    if buffer.len() < length {
+        buffer.resize(length, T::default());
     }
 }
