@@ -220,10 +220,43 @@ fn spikes_and_bench_say_what_they_did() {
             "2",
         ];
         arguments.extend(extra);
-        let bench = json(&arguments);
-        assert!(
-            bench["ms_per_sample"].as_f64().unwrap() > 0.0 && bench["peak_rss_mb"].as_f64().unwrap() > 1.0
-        );
+        check_bench(&json(&arguments), extra.is_empty());
+    }
+    for engine in ["dense", "event"] {
+        let on = ["bench", "--checkpoint", &snn, "--data", &data, "--samples", "4", "--engine", engine];
+        let bench = json(&[&on[..], &["--rounds", "2"]].concat());
+        check_bench(&bench, true);
+        assert_eq!((&bench["engine"], &bench["rounds"]), (&engine.into(), &2.into()));
+    }
+    let ann = files.at("ann.pth");
+    let on = ["bench", "--checkpoint", &ann, "--data", &data, "--samples", "4"];
+    let bench = json(&on);
+    check_bench(&bench, true);
+    assert_eq!((&bench["engine"], &bench["timesteps"]), (&"ann".into(), &serde_json::Value::Null));
+    for (extra, part) in [
+        (&["--train"][..], "--train"),
+        (&["--engine", "event"], "--engine"),
+        (&["--encoder", "direct"], "--encoder"),
+        (&["--bits", "4"], "--bits"),
+    ] {
+        let (code, text) = failure(&[&on[..], extra].concat());
+        assert!(code == 2 && text.contains(part), "{text}");
+    }
+}
+
+/// Times that make sense, of layers too if there are any.
+fn check_bench(bench: &serde_json::Value, has_layers: bool) {
+    let number = |key: &str| bench[key].as_f64().unwrap();
+    let [least, median, most] = ["ms_per_sample_least", "ms_per_sample", "ms_per_sample_most"].map(number);
+    assert!(0.0 < least && least <= median && median <= most, "{bench}");
+    assert!(number("peak_rss_mb") > 1.0);
+    let layers = bench["layers"].as_array().unwrap();
+    let sum = |key: &str| layers.iter().map(|layer| layer[key].as_f64().unwrap()).sum::<f64>();
+    if has_layers {
+        assert!((sum("share") - 1.0).abs() < 1e-6 && (sum("ms_per_sample") - median).abs() < 1e-6 * median);
+        assert!(sum("operations_per_sample") > 0.0);
+    } else {
+        assert!(layers.is_empty());
     }
 }
 

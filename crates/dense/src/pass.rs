@@ -3,9 +3,11 @@
 //! Letters: B batch, T timesteps of the block, K classes.
 
 use std::ops::Range;
+use std::time::Instant;
 
 use escape_model::ModelError;
 use escape_model::ann::{to_tensor, to_vec};
+use escape_model::device::synchronize;
 use escape_network::sequential::Shape;
 use escape_snn_core::encode::Encoder;
 use escape_snn_core::engine::{Batch, Observer, Outcome, Spike};
@@ -34,6 +36,8 @@ pub(crate) struct Pass<'a> {
     frames: Vec<Tensor>,
     /// What the first layer receives where the recording itself is the input, at every step.
     constant: Option<Tensor>,
+    /// When the layer before was done.
+    since: Instant,
 }
 
 /// Membrane potentials of one layer, and how often each neuron fired where a pooling over maxima asks for it.
@@ -69,6 +73,7 @@ impl<'a> Pass<'a> {
         if batch == 0 || steps == 0 {
             return Ok(None);
         }
+        let since = Instant::now();
         let constant =
             encoder.is_direct().then(|| engine.constant_current(recordings.x, batch)).transpose()?;
         let block = engine.block_steps(batch, constant.is_some());
@@ -81,7 +86,19 @@ impl<'a> Pass<'a> {
         };
         let frames = engine.frames(batch, block.min(steps))?;
         let done = 0;
-        Ok(Some(Self { engine, recordings, batch, steps, done, block, membranes, readout, frames, constant }))
+        Ok(Some(Self {
+            engine,
+            recordings,
+            batch,
+            steps,
+            done,
+            block,
+            membranes,
+            readout,
+            frames,
+            constant,
+            since,
+        }))
     }
 
     /// The steps of the next block.
@@ -108,9 +125,20 @@ impl<'a> Pass<'a> {
                 outcome.operations[k + 1][t] += tally.sent[i];
             }
             observer.spikes(&tally.recorded);
+            self.lap(k, observer);
             current = Current { frames: self.engine.current(k + 1, &frames, true)?, constant: false };
         }
         Ok(current)
+    }
+
+    /// Tells how long a layer took.
+    fn lap(&mut self, layer: usize, observer: &mut dyn Observer) {
+        if observer.wants_times() {
+            synchronize(self.engine.device);
+            let now = Instant::now();
+            observer.spent(layer, now - self.since);
+            self.since = now;
+        }
     }
 
     /// What the first layer receives.
@@ -227,6 +255,7 @@ impl<'a> Pass<'a> {
             (ReadoutPotentials::Whole(_), None) => {}
         }
         observer.spikes(&recorded);
+        self.lap(k, observer);
         Ok(())
     }
 }

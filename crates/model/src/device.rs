@@ -50,6 +50,13 @@ impl fmt::Display for Request {
     }
 }
 
+/// Waits until a device has done what it was given to do, so that a clock means something.
+pub fn synchronize(device: Device) {
+    if let Device::Cuda(index) = device {
+        Cuda::synchronize(index as i64);
+    }
+}
+
 /// The device to compute on.
 ///
 /// # Errors

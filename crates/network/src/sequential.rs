@@ -154,7 +154,7 @@ impl Layer {
     }
 
     /// Its name, if it has one, and its kind.
-    pub(crate) fn called(&self, name: &str) -> String {
+    pub fn called(&self, name: &str) -> String {
         if name.is_empty() { self.kind().to_owned() } else { format!("{name}, {}", self.kind()) }
     }
 
@@ -312,6 +312,18 @@ impl Sequential {
     /// What a layer gives.
     pub fn output_of(&self, layer: usize) -> Shape {
         self.outputs[layer]
+    }
+
+    /// Multiply-accumulates of a layer for one recording, those with padding counted as well; 0 without weights.
+    pub fn macs(&self, layer: usize) -> usize {
+        let (input, output) = (self.input_of(layer), self.output_of(layer));
+        match self.layers[layer].layer {
+            Layer::Conv2d(Conv2d { kernel, groups, .. }) => {
+                output.count() * (input.channels / groups) * kernel.0 * kernel.1
+            }
+            Layer::Linear { out, .. } => input.count() * out,
+            _ => 0,
+        }
     }
 
     /// How many classes it tells apart: the features of its last layer.
@@ -539,6 +551,22 @@ mod tests {
             named("z", Layer::Linear { out: 2, bias: true }),
         ];
         Sequential::new(Shape::new(4, 9, 10), layers, Vec::new()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn macs_are_those_of_the_stages() {
+        let network =
+            crate::family::Family::published(crate::arch::Architecture::Modified).network(56, 100).unwrap();
+        let stages = network.stages().unwrap();
+        let mut with_weights = 0;
+        for i in 0..network.layers().len() {
+            match stages.iter().find(|stage| stage.weights_at == i) {
+                Some(stage) => assert_eq!(network.macs(i), stage.macs()),
+                None => assert_eq!(network.macs(i), 0),
+            }
+            with_weights += usize::from(network.macs(i) > 0);
+        }
+        assert_eq!(with_weights, 5);
     }
 
     #[test]

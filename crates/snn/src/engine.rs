@@ -48,7 +48,13 @@ pub trait Observer {
     /// Spikes of the batch's first recording, of one layer and in the order of the steps.
     fn spikes(&mut self, _spikes: &[Spike]) {}
 
-    /// How long a layer took for the batch, summed up over threads: what arrives at it, its neurons, and what these send.
+    /// Whether it is wanted how long each layer took.
+    fn wants_times(&self) -> bool {
+        false
+    }
+
+    /// How long a layer took for the batch, or a block of its steps, summed up over threads: what arrives at it, its neurons,
+    /// and what these send.
     fn spent(&mut self, _layer: usize, _time: Duration) {}
 
     /// So many more timesteps of the batch are done. [`ControlFlow::Break`] stops the run.

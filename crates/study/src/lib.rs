@@ -2,7 +2,7 @@
 //!
 //! * [`session`]: seed, device, what may be replaced, and who listens.
 //! * `config`, `run`: what a YAML file asks for, and doing it. [`defaults`]: what is done unless told otherwise.
-//! * `training`, `conversion`, `measure`, `spikes`: the single stages; [`measured`]: what a measurement leaves in tables.
+//! * `training`, `conversion`, `measure`, `spikes`, `timing`: the single stages; [`measured`]: what a measurement leaves in tables.
 //! * [`results`]: the folder that `evaluate --out` and `spikes --out` add to, with the tables of a run folder.
 //! * [`energy`]: energies from a folder's activity. [`folder`], [`place`]: writing, replacing and locking files.
 //! * [`load`]: recordings and networks from files. [`notes`]: what numbers alone do not say.
@@ -28,5 +28,7 @@ pub mod run;
 pub mod session;
 #[cfg(feature = "libtorch")]
 pub mod spikes;
+#[cfg(feature = "libtorch")]
+pub mod timing;
 #[cfg(feature = "libtorch")]
 pub mod training;

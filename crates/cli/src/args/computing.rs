@@ -15,6 +15,7 @@ use escape_snn_core::rules::Preset;
 use escape_snn_core::stored;
 use escape_study::defaults::{OptimizerName, ScheduleName, SurrogateName};
 use escape_study::load::{self, Asked};
+use escape_study::session::usage;
 
 use super::{CommonReading, ReadingArgs, WeightsArgs, named, not_negative, positive, whole, whole_up_to};
 
@@ -240,6 +241,19 @@ impl BitsArgs {
 }
 
 impl SimulationArgs {
+    /// Refuses what only a simulation has a use for.
+    pub fn refuse_for_ann(&self) -> anyhow::Result<()> {
+        let given = [
+            (self.encoder.is_some(), "--encoder: an ANN takes the recording as it is"),
+            (self.engine != EngineName::Auto, "--engine: an ANN is not simulated"),
+            (!self.bits.asked().is_empty(), "--bits and --input-bits: an ANN computes in float32"),
+        ];
+        match given.into_iter().find(|option| option.0) {
+            Some((_, why)) => Err(usage(format!("{why}; leave it out"))),
+            None => Ok(()),
+        }
+    }
+
     pub fn asked(&self) -> Asked {
         Asked {
             preset: self.preset,
@@ -400,7 +414,7 @@ pub struct SpikesArgs {
 
 #[derive(Args)]
 pub struct BenchArgs {
-    /// SNN checkpoint
+    /// ANN or SNN checkpoint
     #[arg(long, value_name = "FILE")]
     pub checkpoint: PathBuf,
     #[command(flatten)]
@@ -418,7 +432,10 @@ pub struct BenchArgs {
     /// Recordings in all
     #[arg(long, default_value_t = 64, value_name = "N", value_parser = whole::<usize>(1))]
     pub samples: usize,
-    /// Time training steps instead of inference
+    /// How often all of them are timed, after one batch to warm up; the median counts
+    #[arg(long, default_value_t = 5, value_name = "R", value_parser = whole::<usize>(1))]
+    pub rounds: usize,
+    /// Time training steps instead of inference, three a round
     #[arg(long)]
     pub train: bool,
 }

@@ -1,19 +1,16 @@
 //! `escape-snn bench`
 
-use std::time::Instant;
-
 use anyhow::Result;
-use escape_data::{Recordings, Split};
-use escape_model::optim::Rule;
-use escape_snn_core::evaluate::{Labelled, evaluate};
-use escape_stdb::finetune::{FineTuner, Options, Schedule};
-use escape_stdb::surrogate::Surrogate;
+use escape_data::Split;
+use escape_model::ann::Ann;
+use escape_snn_core::rules::Rules;
 use escape_study::engine::AnyEngine;
-use escape_study::load::{EngineName, Simulation, network, recordings, simulation};
+use escape_study::load::{EngineName, is_spiking, network, recordings, simulation};
 use escape_study::session::usage;
+use escape_study::timing::{LayerTime, Plan, Timing, ann, inference, training};
 use serde::Serialize;
-use tch::{Cuda, Device};
 
+use super::{BitsReport, table, thousands};
 use crate::args::BenchArgs;
 use crate::context::Context;
 
@@ -22,119 +19,152 @@ struct Report {
     engine: String,
     mode: &'static str,
     ms_per_sample: f64,
+    ms_per_sample_least: f64,
+    ms_per_sample_most: f64,
+    rounds: usize,
+    layers: Vec<LayerReport>,
     peak_rss_mb: f64,
-    preset: String,
-    encoder: String,
-    timesteps: usize,
+    #[serde(flatten)]
+    simulated: Option<Simulated>,
     batch_size: usize,
     samples: usize,
     device: String,
     threads: usize,
 }
 
+/// What is known of a spiking network only.
+#[derive(Serialize)]
+struct Simulated {
+    preset: String,
+    encoder: String,
+    timesteps: usize,
+    #[serde(flatten)]
+    bits: Option<BitsReport>,
+}
+
+#[derive(Serialize)]
+struct LayerReport {
+    name: String,
+    ms_per_sample: f64,
+    share: f64,
+    operations_per_sample: f64,
+}
+
 pub fn run(context: &Context, args: BenchArgs) -> Result<()> {
     let session = &context.session;
     let checkpoint = network(session, &args.checkpoint, &args.selection.selection())?;
-    let network = (&checkpoint, args.checkpoint.as_path());
+    let judged = (&checkpoint, args.checkpoint.as_path());
     let (recordings, _) =
-        recordings(session, &args.data, &args.reading.options(), Split::Test, Some(args.samples), network)?;
-    let chosen = simulation(session, &checkpoint, &args.checkpoint, args.simulation.asked(), &recordings)?;
+        recordings(session, &args.data, &args.reading.options(), Split::Test, Some(args.samples), judged)?;
     let device = session.device()?;
-    let batch_size = args.batch_size as usize;
-    let (preset, encoding, steps) = (chosen.network.rules.preset, chosen.encoding, chosen.steps);
-    let (ms_per_sample, engine) = if args.train {
-        if chosen.engine == EngineName::Event {
-            return Err(usage("--engine event does not train; leave it out"));
+    let plan = Plan { batch_size: args.batch_size as usize, rounds: args.rounds };
+    let asked = args.simulation.asked();
+    let (timing, engine, simulated) = if is_spiking(&checkpoint) || asked.timesteps.is_some() {
+        let chosen = simulation(session, &checkpoint, &args.checkpoint, asked, &recordings)?;
+        let simulated = Simulated::of(&chosen.network.rules, &chosen.encoding.to_string(), chosen.steps);
+        if args.train {
+            if chosen.engine == EngineName::Event {
+                return Err(usage("--engine event does not train; leave it out"));
+            }
+            (training(session, chosen, &recordings, device, plan)?, "dense".to_owned(), Some(simulated))
+        } else {
+            let engine = AnyEngine::new(chosen.engine, chosen.network.clone(), chosen.encoding, device)?;
+            let timing = inference(session, &engine, (&chosen, device), &recordings, plan)?;
+            (timing, engine.to_string(), Some(simulated))
         }
-        (time_training(chosen, &recordings, batch_size, device)?, "dense".to_owned())
     } else {
-        time_inference(chosen, &recordings, batch_size, device)?
+        if args.train {
+            return Err(usage(format!(
+                "{}: --train times the fine-tuning of a spiking network, and this is an ANN; give a converted one",
+                args.checkpoint.display()
+            )));
+        }
+        args.simulation.refuse_for_ann()?;
+        let (contacts, samples) = (recordings.contacts, recordings.samples);
+        let network = Ann::from_checkpoint(&checkpoint, &args.checkpoint, contacts, samples, device)?;
+        (ann(session, &network, &recordings, plan)?, "ann".to_owned(), None)
     };
+    let (least, most) = timing.range();
     let report = Report {
         engine,
         mode: if args.train { "train" } else { "inference" },
-        ms_per_sample,
+        ms_per_sample: timing.median(),
+        ms_per_sample_least: least,
+        ms_per_sample_most: most,
+        rounds: timing.rounds.len(),
+        layers: layers(&timing),
         peak_rss_mb: peak_rss_mb(),
-        preset: preset.to_string(),
-        encoder: encoding.to_string(),
-        timesteps: steps,
-        batch_size,
+        simulated,
+        batch_size: plan.batch_size,
         samples: recordings.len(),
         device: format!("{device:?}"),
         threads: rayon::current_num_threads(),
     };
-    context.result(&report, || {
-        format!(
-            "{} {}: {:.2} ms a recording, {:.0} MB at most ({} timesteps, batch {}, preset {}, encoder {}, {})",
-            report.engine,
-            report.mode,
-            report.ms_per_sample,
-            report.peak_rss_mb,
-            report.timesteps,
-            report.batch_size,
-            report.preset,
-            report.encoder,
-            report.device
-        )
-    })
+    context.result(&report, || report.text())
 }
 
-/// One batch to warm up, then every recording once.
-fn time_inference(
-    chosen: Simulation,
-    recordings: &Recordings,
-    batch_size: usize,
-    device: Device,
-) -> Result<(f64, String)> {
-    let mut encoder = chosen.network.rules.encoder(chosen.encoding, 0);
-    let engine = AnyEngine::new(chosen.engine, chosen.network, chosen.encoding, device)?;
-    let mut go = |set: &Recordings| {
-        let labelled = Labelled { x: &set.x, y: &set.y };
-        evaluate(&engine, labelled, &mut encoder, chosen.steps, batch_size, &mut |_| true)
-    };
-    go(&recordings.head(batch_size))?;
-    synchronize(device);
-    let start = Instant::now();
-    go(recordings)?;
-    synchronize(device);
-    Ok((start.elapsed().as_secs_f64() * 1e3 / recordings.len() as f64, engine.to_string()))
+/// Times of layers, which share what the whole takes.
+fn layers(timing: &Timing) -> Vec<LayerReport> {
+    let each = timing.layers.iter().map(|LayerTime { name, share, operations }| LayerReport {
+        name: name.clone(),
+        ms_per_sample: share * timing.median(),
+        share: *share,
+        operations_per_sample: *operations,
+    });
+    each.collect()
 }
 
-/// One training step to warm up, then three.
-fn time_training(
-    chosen: Simulation,
-    recordings: &Recordings,
-    batch_size: usize,
-    device: Device,
-) -> Result<f64> {
-    let options = Options {
-        rule: Rule::adam(1e-5),
-        batch_size,
-        steps: chosen.steps,
-        encoding: chosen.encoding,
-        surrogate: Surrogate::DEFAULT,
-        learn_thresholds: false,
-        learn_decays: false,
-        balance: None,
-        shuffle: false,
-        schedule: Schedule::Constant,
-        seed: 0,
-    };
-    let mut tuner = FineTuner::new(chosen.network, options, device)?;
-    let batch: Vec<usize> = (0..batch_size.min(recordings.len())).collect();
-    tuner.step(recordings, &batch, 1.0)?;
-    synchronize(device);
-    let start = Instant::now();
-    for _ in 0..3 {
-        tuner.step(recordings, &batch, 1.0)?;
+impl Simulated {
+    fn of(rules: &Rules, encoder: &str, timesteps: usize) -> Self {
+        Self {
+            preset: rules.preset.to_string(),
+            encoder: encoder.to_owned(),
+            timesteps,
+            bits: BitsReport::of(rules),
+        }
     }
-    synchronize(device);
-    Ok(start.elapsed().as_secs_f64() * 1e3 / (3 * batch.len()) as f64)
 }
 
-fn synchronize(device: Device) {
-    if let Device::Cuda(index) = device {
-        Cuda::synchronize(index as i64);
+impl Report {
+    fn text(&self) -> String {
+        let mut text = format!(
+            "{} {}: {:.2} ms a recording, {:.2} to {:.2} over {} rounds of {} recordings, {:.0} MB at most (batch {}, {}, {} \
+             threads",
+            self.engine,
+            self.mode,
+            self.ms_per_sample,
+            self.ms_per_sample_least,
+            self.ms_per_sample_most,
+            self.rounds,
+            self.samples,
+            self.peak_rss_mb,
+            self.batch_size,
+            self.device,
+            self.threads,
+        );
+        if let Some(Simulated { preset, encoder, timesteps, .. }) = &self.simulated {
+            text.push_str(&format!("; {timesteps} timesteps, preset {preset}, encoder {encoder}"));
+        }
+        text.push_str(")\n");
+        if !self.layers.is_empty() {
+            let operations =
+                if self.simulated.is_some() { "synaptic operations/sample" } else { "MACs/sample" };
+            let head = ["layer", "ms/sample", "share", operations, "G/s"];
+            let mut rows = vec![head.map(String::from).to_vec()];
+            for layer in &self.layers {
+                let rate = layer.operations_per_sample / (layer.ms_per_sample * 1e6);
+                rows.push(vec![
+                    layer.name.clone(),
+                    format!("{:.3}", layer.ms_per_sample),
+                    format!("{:.0} %", 100.0 * layer.share),
+                    thousands(layer.operations_per_sample),
+                    if layer.operations_per_sample > 0.0 { format!("{rate:.1}") } else { String::new() },
+                ]);
+            }
+            text.push('\n');
+            text.push_str(&table(&rows));
+        }
+        text
     }
 }
 

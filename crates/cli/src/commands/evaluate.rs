@@ -23,7 +23,7 @@ use escape_study::session::{Session, usage};
 use serde::Serialize;
 
 use super::{BitsReport, table, thousands};
-use crate::args::{EngineName, EvaluateArgs};
+use crate::args::EvaluateArgs;
 use crate::context::Context;
 
 #[derive(Serialize)]
@@ -156,15 +156,9 @@ fn check_kind(args: &EvaluateArgs, checkpoint: &Checkpoint) -> Result<()> {
 
 /// Refuses what only a simulation has a use for.
 fn check_ann_options(args: &EvaluateArgs) -> Result<()> {
-    let given = [
-        (args.also_at.is_some(), "--also-at: an ANN has no steps"),
-        (args.simulation.encoder.is_some(), "--encoder: an ANN takes the recording as it is"),
-        (args.simulation.engine != EngineName::Auto, "--engine: an ANN is not simulated"),
-        (!args.simulation.bits.asked().is_empty(), "--bits and --input-bits: an ANN computes in float32"),
-    ];
-    match given.into_iter().find(|option| option.0) {
-        Some((_, why)) => Err(usage(format!("{why}; leave it out"))),
-        None => Ok(()),
+    match args.also_at {
+        Some(_) => Err(usage("--also-at: an ANN has no steps; leave it out")),
+        None => args.simulation.refuse_for_ann(),
     }
 }
 

@@ -191,7 +191,9 @@ impl Engine for Event {
                 of(&one.spikes, &mut outcome.spikes[k]);
                 of(&one.operations, &mut outcome.operations[k]);
             }
-            observer.spent(k, found.iter().map(|one| one.spent[k]).sum());
+            if observer.wants_times() {
+                observer.spent(k, found.iter().map(|one| one.spent[k]).sum());
+            }
         }
         if let Some(first) = found.first_mut().filter(|_| run.record) {
             observer.spikes(&first.recorded);
