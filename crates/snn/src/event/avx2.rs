@@ -9,8 +9,10 @@
 use std::arch::x86_64::*;
 
 use super::kernels::{Dense, Fire, Listed};
-use super::packed::{BLOCK, LANES};
+use super::number::Number;
+use super::packed::{BLOCK, LANES, Packed};
 use super::plane::{Frame, Lists};
+use super::pooling::{self, Windows};
 use crate::integer::NO_DECAY;
 
 /// 32 bytes, aligned or not.
@@ -310,6 +312,49 @@ pub(super) unsafe fn list(lists: &mut Lists<u8>, frame: &Frame, bytes: &[u8], st
         }
     };
     lists.fill(frame, bytes, steps, 0, mark, |byte| byte);
+}
+
+/// See [`pooling::add_up`].
+#[target_feature(enable = "avx2,popcnt")]
+pub(super) unsafe fn add_up<N: Number>(
+    windows: &Windows<'_, N>,
+    spikes: &[u8],
+    pixels: &mut Vec<usize>,
+    next: (&Packed<N>, &mut [u8]),
+    operations: &mut [u64],
+) -> u64 {
+    // SAFETY: AVX2 is there.
+    let sum = |spikes: &[u8], pixels: &[usize], to: &mut [u8]| unsafe { window(spikes, pixels, to) };
+    pooling::add_up(windows, spikes, pixels, next, operations, sum)
+}
+
+/// Sums over a window's pixels, 32 outputs at a time; lanes that fill up a group have no spikes.
+#[inline]
+#[target_feature(enable = "avx2,popcnt")]
+unsafe fn window(spikes: &[u8], pixels: &[usize], to: &mut [u8]) -> u64 {
+    let zero = _mm256_setzero_si256();
+    let last = pixels.iter().max().map_or(0, |pixel| pixel + to.len().next_multiple_of(LANES));
+    assert!(last <= spikes.len());
+    let mut zeros = 0;
+    for (n, to) in to.chunks_mut(LANES).enumerate() {
+        let mut sums = zero;
+        // SAFETY: as just checked for all pixels and lanes; what is written has 32 bytes, or is copied.
+        unsafe {
+            for pixel in pixels {
+                sums = _mm256_add_epi8(sums, load(spikes.as_ptr().add(pixel + n * LANES)));
+            }
+            zeros += (_mm256_movemask_epi8(_mm256_cmpeq_epi8(sums, zero)) as u32).count_ones();
+            match to.first_chunk_mut::<LANES>() {
+                Some(to) => store(to.as_mut_ptr(), sums),
+                None => {
+                    let mut all = [0u8; LANES];
+                    store(all.as_mut_ptr(), sums);
+                    to.copy_from_slice(&all[..to.len()]);
+                }
+            }
+        }
+    }
+    to.len().next_multiple_of(LANES) as u64 - u64::from(zeros)
 }
 
 /// See [`Fire`].

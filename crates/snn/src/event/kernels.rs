@@ -11,6 +11,7 @@ use super::avx2;
 use super::number::{Chunk, Neurons, Number};
 use super::packed::{BLOCK, LANES, ORDER, Packed};
 use super::plane::{Frame, Lists};
+use super::pooling::{self, Count, Windows, window};
 
 /// Which instructions the inner loops use. Results are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,6 +150,35 @@ impl Instructions {
         listed_floats(work, sums);
     }
 
+    /// Adds up the spikes of each window, see [`pooling::add_up`], in bytes.
+    pub(super) fn add_up_bytes<N: Number>(
+        self,
+        windows: &Windows<'_, N>,
+        spikes: &[u8],
+        pixels: &mut Vec<usize>,
+        next: (&Packed<N>, &mut [u8]),
+        operations: &mut [u64],
+    ) -> u64 {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Self::Avx2 => unsafe { avx2::add_up(windows, spikes, pixels, next, operations) },
+            _ => add_up(windows, spikes, pixels, next, operations),
+        }
+    }
+
+    /// The same in words.
+    pub(super) fn add_up_words<N: Number>(
+        self,
+        windows: &Windows<'_, N>,
+        spikes: &[u8],
+        pixels: &mut Vec<usize>,
+        next: (&Packed<N>, &mut [i16]),
+        operations: &mut [u64],
+    ) -> u64 {
+        add_up(windows, spikes, pixels, next, operations)
+    }
+
     /// Lists what is not zero in the first steps of `bytes`.
     pub(super) fn list(self, lists: &mut Lists<u8>, frame: &Frame, bytes: &[u8], steps: usize) {
         match self {
@@ -169,6 +199,17 @@ impl Instructions {
     ) {
         list_floats(lists, frame, bytes, (steps, nothing, share));
     }
+}
+
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn add_up<N: Number, V: Count>(
+    windows: &Windows<'_, N>,
+    spikes: &[u8],
+    pixels: &mut Vec<usize>,
+    next: (&Packed<N>, &mut [V]),
+    operations: &mut [u64],
+) -> u64 {
+    pooling::add_up(windows, spikes, pixels, next, operations, window)
 }
 
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]

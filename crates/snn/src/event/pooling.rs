@@ -56,13 +56,14 @@ fn nonzero<V: Count>(values: &[V]) -> u64 {
 }
 
 /// Adds up the spikes of each window. Returns how many sums are not zero.
-#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+#[inline(always)]
 pub(super) fn add_up<N: Number, V: Count>(
     windows: &Windows<'_, N>,
     spikes: &[u8],
     pixels: &mut Vec<usize>,
     (next, to): (&Packed<N>, &mut [V]),
     operations: &mut [u64],
+    sum: impl Fn(&[u8], &[usize], &mut [V]) -> u64,
 ) -> u64 {
     let Windows { packed, band, steps, .. } = *windows;
     let (columns, channels, lanes) = (packed.output.1, packed.output.2, packed.lanes());
@@ -80,24 +81,7 @@ pub(super) fn add_up<N: Number, V: Count>(
                 let to = &mut to[s * next.frame.step() + at..][..channels];
                 let mut some = 0;
                 for (g, to) in to.chunks_exact_mut(outputs).enumerate() {
-                    for (lane, to) in (0..filled).step_by(LANES).zip(to.chunks_mut(LANES)) {
-                        let mut sums = [V::default(); LANES];
-                        for pixel in &*pixels {
-                            let Some(spikes) =
-                                spikes[pixel + s * lanes + g * filled + lane..].first_chunk::<LANES>()
-                            else {
-                                continue;
-                            };
-                            for n in 0..LANES {
-                                sums[n] += V::from(spikes[n]);
-                            }
-                        }
-                        some += nonzero(&sums);
-                        match to.first_chunk_mut::<LANES>() {
-                            Some(to) => *to = sums,
-                            None => to.copy_from_slice(&sums[..to.len()]),
-                        }
-                    }
+                    some += sum(&spikes[s * lanes + g * filled..], pixels, to);
                 }
                 arrivals += some;
                 *operations += some * reaches;
@@ -105,6 +89,22 @@ pub(super) fn add_up<N: Number, V: Count>(
         }
     }
     arrivals
+}
+
+/// Sums over a window's pixels, which begin at some places of `spikes`; how many are not zero.
+#[inline(always)]
+pub(super) fn window<V: Count>(spikes: &[u8], pixels: &[usize], to: &mut [V]) -> u64 {
+    let mut some = 0;
+    for (lane, to) in (0..).step_by(LANES).zip(to.chunks_mut(LANES)) {
+        to.fill(V::default());
+        for pixel in pixels {
+            for (to, spike) in to.iter_mut().zip(&spikes[pixel + lane..]) {
+                *to += V::from(*spike);
+            }
+        }
+        some += nonzero(to);
+    }
+    some
 }
 
 /// Lets a window spike whenever the largest of its neurons' counts grows. Returns how often that is.

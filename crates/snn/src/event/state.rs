@@ -16,7 +16,7 @@ use super::kernels::Instructions;
 use super::number::{Chunk, Neurons, Number, fill};
 use super::packed::{Band, Holds, Packed};
 use super::plane::{BLOCK_STEPS, Lists, SLACK, Values};
-use super::pooling::{Windows, add_up, lead};
+use super::pooling::{Windows, lead};
 
 /// What a recording gave.
 #[derive(Debug, Default)]
@@ -519,10 +519,10 @@ impl<N: Number> Work<'_, N> {
         let Scratch { spikes, pixels, window, operations, .. } = scratch;
         scratch.arrivals += match (&mut share.to, pool.pooling) {
             (To::Bytes(to), Pooling::Average { .. }) => {
-                add_up(&windows, spikes, pixels, (next, to), operations)
+                self.how.with.add_up_bytes(&windows, spikes, pixels, (next, to), operations)
             }
             (To::Words(to), Pooling::Average { .. }) => {
-                add_up(&windows, spikes, pixels, (next, to), operations)
+                self.how.with.add_up_words(&windows, spikes, pixels, (next, to), operations)
             }
             (To::Bytes(to), Pooling::Max) => {
                 lead(&windows, spikes, share.counts, window, (next, to), operations)
