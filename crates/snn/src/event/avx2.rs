@@ -8,7 +8,7 @@
 
 use std::arch::x86_64::*;
 
-use super::kernels::{Dense, Fire, Listed};
+use super::kernels::{Accumulator, Dense, Fire, Listed};
 use super::number::Number;
 use super::packed::{BLOCK, LANES, Packed};
 use super::plane::{Frame, Lists};
@@ -184,65 +184,33 @@ unsafe fn wide_tile<const P: usize>(
 /// See [`Listed`].
 #[target_feature(enable = "avx2,popcnt")]
 pub(super) unsafe fn listed(work: &Listed<'_, u8, i8>, sums: &mut [i32]) {
-    assert!(work.pixels * work.steps * work.lanes <= sums.len());
-    // SAFETY: AVX2 is there, as this function asks for.
-    work.each_block(|first, size, weights| unsafe {
-        match size {
-            64 => listed_block::<2>(work, first, weights, sums),
-            _ => listed_block::<1>(work, first, weights, sums),
-        }
+    work.each_block(|first, size, weights| match size {
+        64 => work.block::<2, Sums<2>>(first, weights, sums),
+        _ => work.block::<1, Sums<1>>(first, weights, sums),
     });
 }
 
-#[inline]
-#[target_feature(enable = "avx2,popcnt")]
-unsafe fn listed_block<const N: usize>(
-    work: &Listed<'_, u8, i8>,
-    first: usize,
-    weights: &[i8],
-    sums: &mut [i32],
-) {
-    let lists = work.lists;
-    for p in 0..work.pixels {
-        for s in 0..work.steps {
-            let to = &mut sums[(p * work.steps + s) * work.lanes + first..][..N * LANES];
-            let mut own = [[_mm256_setzero_si256(); 2]; N];
-            let mut mass = 0;
-            for r in work.runs.0..work.runs.1 {
-                let (entries, value) = work.entries(p, s, r);
-                let pixel = work.at(p, s, r);
-                let here = lists.mass[pixel + work.across] - lists.mass[pixel];
-                let rows = &lists.rows[entries.clone()];
-                let counts = &lists.values[entries];
-                let weights = &weights[r * work.run * N * LANES..][..work.run * N * LANES];
-                // Rows are listed in units of 32 outputs.
-                let value = value * LANES;
-                debug_assert!(rows.iter().all(|&row| (row as usize - value) * N < weights.len()));
-                if mass + here > work.mass {
-                    // SAFETY: AVX2 is there.
-                    unsafe { flush(&mut own, to) };
-                    mass = 0;
-                }
-                mass += here;
-                if here > work.mass {
-                    // So many entries that not even the largest counts overflow.
-                    let few = (work.mass / 127) as usize & !1;
-                    for (rows, counts) in rows.chunks(few.max(2)).zip(counts.chunks(few.max(2))) {
-                        // SAFETY: AVX2 is there, and all rows are of this run.
-                        unsafe {
-                            add_rows(weights, value, rows, counts, &mut own);
-                            flush(&mut own, to);
-                        }
-                    }
-                    mass = 0;
-                } else {
-                    // SAFETY: as above.
-                    unsafe { add_rows(weights, value, rows, counts, &mut own) };
-                }
-            }
-            // SAFETY: as above.
-            unsafe { flush(&mut own, to) };
-        }
+/// Sums of 32 times `N` outputs, in order.
+struct Sums<const N: usize>([[__m256i; 2]; N]);
+
+impl<const N: usize> Accumulator for Sums<N> {
+    #[inline(always)]
+    fn new() -> Self {
+        // SAFETY: only `listed` makes one, and asks for AVX2. So below.
+        Self(unsafe { [[_mm256_setzero_si256(); 2]; N] })
+    }
+
+    #[inline(always)]
+    fn add(&mut self, weights: &[i8], value: usize, rows: &[u32], counts: &[u8]) {
+        debug_assert!(rows.iter().all(|&row| (row as usize - value) * N < weights.len()));
+        // SAFETY: as above.
+        unsafe { add_rows(weights, value, rows, counts, &mut self.0) };
+    }
+
+    #[inline(always)]
+    fn flush(&mut self, to: &mut [i32]) {
+        // SAFETY: as above.
+        unsafe { flush(&mut self.0, to) };
     }
 }
 

@@ -9,7 +9,7 @@ use crate::integer::{NO_DECAY, step};
 #[cfg(target_arch = "x86_64")]
 use super::avx2;
 use super::number::{Chunk, Neurons, Number};
-use super::packed::{BLOCK, LANES, ORDER, Packed};
+use super::packed::{BLOCK, LANES, LARGEST_BYTE, ORDER, Packed};
 use super::plane::{Frame, Lists};
 use super::pooling::{self, Count, Windows, window};
 
@@ -38,6 +38,14 @@ impl Instructions {
         Self::available().pop().unwrap_or(Self::Portable)
     }
 
+    /// Values that dense kernels take together: a part of a run, of bytes and of words.
+    pub(super) fn together(self) -> (usize, usize) {
+        match self {
+            Self::Portable => (1, 1),
+            Self::Avx2 => (4, 2),
+        }
+    }
+
     /// Whether this machine has them.
     pub fn are_available(self) -> bool {
         Self::available().contains(&self)
@@ -53,7 +61,7 @@ pub(super) struct Dense<'a, V, W> {
     pub weights: &'a [W],
     /// Where runs begin, from a window's first value on.
     pub runs: &'a [usize],
-    /// Parts of a run: quads of bytes, pairs of words.
+    /// Parts of a run, see [`Instructions::together`].
     pub parts: usize,
     pub pixels: usize,
     pub steps: usize,
@@ -111,7 +119,7 @@ impl Instructions {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: this variant is only made where the instructions are there (`Event::with`).
             Self::Avx2 => unsafe { avx2::narrow(work, sums) },
-            _ => planes::<4, u8, i8>(work, sums),
+            _ => planes(work, sums),
         }
     }
 
@@ -121,7 +129,7 @@ impl Instructions {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             Self::Avx2 => unsafe { avx2::wide(work, sums) },
-            _ => planes::<2, i16, i16>(work, sums),
+            _ => planes(work, sums),
         }
     }
 
@@ -271,26 +279,20 @@ fn listed_block_of_floats<const N: usize>(
 }
 
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn planes<const N: usize, V: Copy + Into<i32>, W: Copy + Into<i32>>(
-    work: &Dense<'_, V, W>,
-    sums: &mut [i32],
-) {
-    let block = work.runs.len() * work.parts * BLOCK * N;
+fn planes<V: Copy + Into<i32>, W: Copy + Into<i32>>(work: &Dense<'_, V, W>, sums: &mut [i32]) {
+    let block = work.runs.len() * work.parts * BLOCK;
     for n in 0..work.pixels * work.steps {
         let (p, s) = (n / work.steps, n % work.steps);
         let window = &work.values[s * work.per_step + work.first + p * work.per_pixel..];
-        let sums = &mut sums[(p * work.steps + s) * work.lanes + work.lane..][..work.group];
+        let sums = &mut sums[n * work.lanes + work.lane..][..work.group];
         for (sums, weights) in sums.chunks_exact_mut(BLOCK).zip(work.weights.chunks_exact(block)) {
             let Some(sums) = sums.first_chunk_mut::<BLOCK>() else { continue };
             let mut own = *sums;
-            let runs = weights.chunks_exact(work.parts * BLOCK * N);
-            for (&run, weights) in work.runs.iter().zip(runs) {
-                let values = window[run..][..work.parts * N].chunks_exact(N);
-                for (values, weights) in values.zip(weights.chunks_exact(BLOCK * N)) {
+            for (&run, weights) in work.runs.iter().zip(weights.chunks_exact(work.parts * BLOCK)) {
+                let values = &window[run..][..work.parts];
+                for (&value, weights) in values.iter().zip(weights.as_chunks::<BLOCK>().0) {
                     for n in 0..BLOCK {
-                        for v in 0..N {
-                            own[n] += values[v].into() * weights[n * N + v].into();
-                        }
+                        own[n] += value.into() * weights[n].into();
                     }
                 }
             }
@@ -302,33 +304,89 @@ fn planes<const N: usize, V: Copy + Into<i32>, W: Copy + Into<i32>>(
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
 fn listed(work: &Listed<'_, u8, i8>, sums: &mut [i32]) {
     work.each_block(|first, size, weights| match size {
-        64 => listed_block::<2>(work, first, weights, sums),
-        _ => listed_block::<1>(work, first, weights, sums),
+        64 => work.block::<2, Sums<64>>(first, weights, sums),
+        _ => work.block::<1, Sums<32>>(first, weights, sums),
     });
 }
 
-/// Outputs from `first` on, 32 times `N` of them.
-#[inline(always)]
-fn listed_block<const N: usize>(work: &Listed<'_, u8, i8>, first: usize, weights: &[i8], sums: &mut [i32]) {
-    for n in 0..work.pixels * work.steps {
-        let (p, s) = (n / work.steps, n % work.steps);
-        let sums = &mut sums[(p * work.steps + s) * work.lanes + first..][..N * LANES];
-        let mut own = [[0i32; LANES]; N];
-        for r in work.runs.0..work.runs.1 {
-            let (entries, value) = work.entries(p, s, r);
-            for (&row, &count) in work.lists.rows[entries.clone()].iter().zip(&work.lists.values[entries]) {
-                let value = row as usize / LANES - value;
-                let row = &weights[(r * work.run + value) * N * LANES..][..N * LANES];
-                for (own, row) in own.iter_mut().zip(row.as_chunks::<LANES>().0) {
-                    for n in 0..LANES {
-                        own[n] += i32::from(row[n]) * i32::from(count);
-                    }
-                }
+/// Sums of 16 bits for some outputs.
+pub(super) trait Accumulator {
+    /// Zeros.
+    fn new() -> Self;
+
+    /// Adds listed rows of a run's weights, each times its count. `value` is the value of its row of the frame with which the
+    /// run begins, in units of [`LANES`] as rows are.
+    fn add(&mut self, weights: &[i8], value: usize, rows: &[u32], counts: &[u8]);
+
+    /// Adds what there is to sums of 32 bits, and begins anew.
+    fn flush(&mut self, to: &mut [i32]);
+}
+
+/// `N` of them in the order of the weights.
+struct Sums<const N: usize>([i16; N]);
+
+impl<const N: usize> Accumulator for Sums<N> {
+    #[inline(always)]
+    fn new() -> Self {
+        Self([0; N])
+    }
+
+    #[inline(always)]
+    fn add(&mut self, weights: &[i8], value: usize, rows: &[u32], counts: &[u8]) {
+        for (&row, &count) in rows.iter().zip(counts) {
+            let at = (row as usize - value) / LANES * N;
+            let Some(row) = weights[at..].first_chunk::<N>() else { continue };
+            for (own, &weight) in self.0.iter_mut().zip(row) {
+                *own += i16::from(weight) * i16::from(count);
             }
         }
-        for (sums, own) in sums.chunks_exact_mut(LANES).zip(&own) {
+    }
+
+    #[inline(always)]
+    fn flush(&mut self, to: &mut [i32]) {
+        for (to, own) in to.chunks_exact_mut(LANES).zip(self.0.chunks_exact(LANES)) {
             for n in 0..LANES {
-                sums[ORDER[n]] += own[n];
+                to[ORDER[n]] += i32::from(own[n]);
+            }
+        }
+        self.0.fill(0);
+    }
+}
+
+impl Listed<'_, u8, i8> {
+    /// Adds the sums of outputs from `first` on, 32 times `N` of them.
+    #[inline(always)]
+    pub fn block<const N: usize, A: Accumulator>(&self, first: usize, weights: &[i8], sums: &mut [i32]) {
+        // So many that not even the largest bytes exceed 16 bits; an even number, because two go together.
+        let few = ((self.mass as usize / LARGEST_BYTE) & !1).max(2);
+        let size = self.run * N * LANES;
+        for p in 0..self.pixels {
+            for s in 0..self.steps {
+                let to = &mut sums[(p * self.steps + s) * self.lanes + first..][..N * LANES];
+                let mut own = A::new();
+                let mut mass = 0;
+                for r in self.runs.0..self.runs.1 {
+                    let (entries, value) = self.entries(p, s, r);
+                    let at = self.at(p, s, r);
+                    let here = self.lists.mass[at + self.across] - self.lists.mass[at];
+                    let rows = &self.lists.rows[entries.clone()];
+                    let counts = &self.lists.values[entries];
+                    let weights = &weights[r * size..][..size];
+                    if mass + here > self.mass {
+                        own.flush(to);
+                        mass = 0;
+                    }
+                    if here <= self.mass {
+                        own.add(weights, value * LANES, rows, counts);
+                        mass += here;
+                        continue;
+                    }
+                    for (rows, counts) in rows.chunks(few).zip(counts.chunks(few)) {
+                        own.add(weights, value * LANES, rows, counts);
+                        own.flush(to);
+                    }
+                }
+                own.flush(to);
             }
         }
     }
@@ -478,56 +536,60 @@ mod tests {
             // The largest counts and weights throughout, now and then: nothing overflows.
             let (most, heavy) = if case % 3 == 0 { (127, true) } else { (4, false) };
             let (per_pixel, per_step) = (size(5), 200);
-            let wide = case % 2 == 0;
             let runs: Vec<usize> = (0..runs).map(|r| r * 40 + size(3)).collect();
-            let work = Dense::<u8, i8> {
-                values: &(0..steps * per_step + SLACK)
-                    .map(|_| if heavy { most as u8 } else { whole(&mut random, 0, most + 1) as u8 })
-                    .collect::<Vec<_>>(),
-                weights: &if heavy {
-                    vec![-127; group * runs.len() * parts * 4]
-                } else {
-                    weights(&mut random, group * runs.len() * parts * 4)
-                },
-                runs: &runs,
-                parts,
-                pixels,
-                steps,
-                first: 2,
-                per_pixel,
-                per_step,
-                budget: 32767 / (2 * most as usize * 127),
-                lanes: group + BLOCK,
-                lane: if wide { BLOCK } else { 0 },
-                group,
-            };
-            let words: Vec<i16> = (0..steps * per_step + SLACK)
-                .map(|_| if heavy { i16::MAX } else { whole(&mut random, -600, 600) as i16 })
-                .collect();
-            let heavies = weights(&mut random, group * runs.len() * parts * 2);
-            let heavies: Vec<i16> = heavies.into_iter().map(i16::from).collect();
-            let of_words = Dense::<i16, i16> {
-                values: &words,
-                weights: &heavies,
-                budget: 0,
-                runs: work.runs,
-                parts,
-                pixels,
-                steps,
-                first: 2,
-                per_pixel,
-                per_step,
-                lanes: work.lanes,
-                lane: work.lane,
-                group,
-            };
+            let lane = if case % 2 == 0 { BLOCK } else { 0 };
+            let length = steps * per_step + SLACK;
+            let byte = |random: &mut Stream| if heavy { most } else { whole(random, 0, most + 1) } as u8;
+            let bytes: Vec<u8> = (0..length).map(|_| byte(&mut random)).collect();
+            let word =
+                |random: &mut Stream| if heavy { i32::from(i16::MAX) } else { whole(random, -600, 600) };
+            let words: Vec<i16> = (0..length).map(|_| word(&mut random) as i16).collect();
             for with in Instructions::available() {
+                let size = group * runs.len() * parts;
+                let (of_bytes, of_words) = with.together();
+                let narrow = match heavy {
+                    true => vec![-127; size * of_bytes],
+                    false => weights(&mut random, size * of_bytes),
+                };
+                let work = Dense::<u8, i8> {
+                    values: &bytes,
+                    weights: &narrow,
+                    runs: &runs,
+                    parts,
+                    pixels,
+                    steps,
+                    first: 2,
+                    per_pixel,
+                    per_step,
+                    budget: 32767 / (2 * most as usize * 127),
+                    lanes: group + BLOCK,
+                    lane,
+                    group,
+                };
                 let mut sums = vec![7; pixels * steps * work.lanes];
                 with.narrow(&work, &mut sums);
-                assert_eq!(sums, naive(&work, 4), "case {case}, {with:?}");
-                let mut sums = vec![7; pixels * steps * work.lanes];
-                with.wide(&of_words, &mut sums);
-                assert_eq!(sums, naive(&of_words, 2), "case {case}, {with:?}");
+                assert_eq!(sums, naive(&work, of_bytes), "case {case}, {with:?}");
+                let wide: Vec<i16> =
+                    weights(&mut random, size * of_words).into_iter().map(i16::from).collect();
+                let Dense { lanes, runs, .. } = work;
+                let work = Dense::<i16, i16> {
+                    values: &words,
+                    weights: &wide,
+                    runs,
+                    parts,
+                    pixels,
+                    steps,
+                    first: 2,
+                    per_pixel,
+                    per_step,
+                    budget: 0,
+                    lanes,
+                    lane,
+                    group,
+                };
+                let mut sums = vec![7; pixels * steps * lanes];
+                with.wide(&work, &mut sums);
+                assert_eq!(sums, naive(&work, of_words), "case {case}, {with:?}");
             }
             seen[usize::from(heavy)] += 1;
         }

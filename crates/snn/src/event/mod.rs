@@ -94,10 +94,11 @@ impl Event {
                 return Err(EventError::Window { layer: layer.shape.name.clone(), neurons: largest });
             }
         }
+        let instructions = Instructions::best();
         let machine = match network.rules.arithmetic {
             Arithmetic::Integer(_) => {
                 let integer = IntegerNetwork::new(&network, encoding)?;
-                let layers = whole::pack(&integer);
+                let layers = whole::pack(&integer, instructions);
                 Machine::Whole(integer, Layers { layers, idle: Mutex::default() })
             }
             Arithmetic::Float32 => {
@@ -105,7 +106,7 @@ impl Event {
                 Machine::Real(Layers { layers, idle: Mutex::default() })
             }
         };
-        Ok(Self { network, machine, instructions: Instructions::best() })
+        Ok(Self { network, machine, instructions })
     }
 
     /// The same with other instructions than the best, where this machine has them.
@@ -113,6 +114,9 @@ impl Event {
     pub fn with(mut self, instructions: Instructions) -> Self {
         if instructions.are_available() {
             self.instructions = instructions;
+            if let Machine::Whole(integer, layers) = &mut self.machine {
+                layers.layers = whole::pack(integer, instructions);
+            }
         }
         self
     }

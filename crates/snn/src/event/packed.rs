@@ -255,6 +255,11 @@ impl Order {
         self.kernel.0 * self.kernel.1 * (self.channels / self.groups) / self.run
     }
 
+    /// Blocks of a group's outputs for dense kernels.
+    fn blocks(&self) -> usize {
+        self.outputs.div_ceil(BLOCK)
+    }
+
     /// Blocks of 64 outputs and one of 32, in each runs x values x outputs, whose order within 32 is `order`. Of no groups.
     pub fn rows<W: Copy + Default>(&self, weights: &[W], order: impl Fn(usize) -> usize) -> Vec<W> {
         let mut rows = Vec::with_capacity(self.runs() * self.run * self.filled);
@@ -272,14 +277,15 @@ impl Order {
         rows
     }
 
-    /// Groups x blocks of [`BLOCK`] outputs, in each runs x parts of a run x outputs x `N` values.
-    pub fn parts<const N: usize, W: From<i8>>(&self, weights: &[i8]) -> Vec<W> {
+    /// Groups x blocks of [`BLOCK`] outputs, in each runs x parts of a run x outputs x the values of a part.
+    pub fn parts<W: From<i8>>(&self, weights: &[i8], together: usize) -> Vec<W> {
         let mut all = Vec::new();
-        for (g, block) in (0..self.groups).flat_map(|g| (0..self.filled / BLOCK).map(move |block| (g, block)))
-        {
-            for (r, q) in (0..self.runs()).flat_map(|r| (0..self.run.div_ceil(N)).map(move |part| (r, part)))
+        for (g, block) in (0..self.groups).flat_map(|g| (0..self.blocks()).map(move |block| (g, block))) {
+            for (r, q) in
+                (0..self.runs()).flat_map(|r| (0..self.run.div_ceil(together)).map(move |part| (r, part)))
             {
-                for (n, v) in (0..BLOCK).flat_map(|n| (q * N..(q + 1) * N).map(move |v| (n, v))) {
+                for (n, v) in (0..BLOCK).flat_map(|n| (q * together..(q + 1) * together).map(move |v| (n, v)))
+                {
                     let o = block * BLOCK + n;
                     let there = o < self.outputs && v < self.run;
                     all.push(W::from(if there {

@@ -14,14 +14,14 @@ pub(super) enum Weights {
     Narrow {
         /// For lists, see [`Order::rows`]; outputs in the order of [`ORDER`]. Empty if there are groups or the input is Poisson's.
         rows: Vec<i8>,
-        /// For planes, see [`Order::parts`], by quads. Empty for linear layers that have lists.
-        quads: Vec<i8>,
+        /// For planes, see [`Order::parts`]. Empty for linear layers that have lists.
+        planes: Vec<i8>,
         /// The sum of bytes that 16 bits hold, whatever their weights.
         mass: u32,
-        /// So many quads of the largest bytes that 16 bits hold.
+        /// So many parts of four of the largest bytes that 16 bits hold.
         budget: usize,
     },
-    /// For input in words: see [`Order::parts`], by pairs.
+    /// For input in words: see [`Order::parts`].
     Wide(Vec<i16>),
 }
 
@@ -37,7 +37,8 @@ pub(super) struct Rule {
 const LISTED_BELOW: f64 = 0.5;
 
 /// The layers of a network.
-pub(super) fn pack(network: &IntegerNetwork) -> Vec<Packed<i32>> {
+pub(super) fn pack(network: &IntegerNetwork, with: Instructions) -> Vec<Packed<i32>> {
+    let (bytes, words) = with.together();
     let layers = network.layers.iter().enumerate().map(|(k, layer)| {
         let below = k.checked_sub(1).map(|k| &network.layers[k].shape);
         let row = layer.row();
@@ -47,15 +48,15 @@ pub(super) fn pack(network: &IntegerNetwork) -> Vec<Packed<i32>> {
             |o: usize| -> i32 { layer.weights[o * row..][..row].iter().map(|&w| i32::from(w)).sum() };
         let largest_weight = layer.weights.iter().map(|w| w.unsigned_abs()).max().unwrap_or(0).max(1);
         let weights = |order: Order, holds: Holds| match holds {
-            Holds::Recordings | Holds::Words => Weights::Wide(order.parts::<2, i16>(&layer.weights)),
+            Holds::Recordings | Holds::Words => Weights::Wide(order.parts(&layer.weights, words)),
             Holds::Bytes => {
                 let listed = order.groups == 1 && !poisson;
                 let byte = if poisson { 2 } else { LARGEST_BYTE.min(below.map_or(1, largest)) };
                 Weights::Narrow {
                     rows: if listed { order.rows(&layer.weights, |n| ORDER[n]) } else { Vec::new() },
-                    quads: match listed && order.linear {
+                    planes: match listed && order.linear {
                         true => Vec::new(),
-                        false => order.parts::<4, i8>(&layer.weights),
+                        false => order.parts(&layer.weights, bytes),
                     },
                     mass: i16::MAX as u32 / u32::from(largest_weight),
                     budget: i16::MAX as usize / (2 * byte * usize::from(largest_weight)),
@@ -94,8 +95,8 @@ impl Number for i32 {
 
     fn lists_pay(packed: &Packed<Self>, share: f64) -> bool {
         match &packed.weights {
-            Weights::Narrow { rows, quads, .. } => {
-                !rows.is_empty() && (quads.is_empty() || share < LISTED_BELOW)
+            Weights::Narrow { rows, planes, .. } => {
+                !rows.is_empty() && (planes.is_empty() || share < LISTED_BELOW)
             }
             Weights::Wide(_) => false,
         }
@@ -121,11 +122,11 @@ impl Number for i32 {
         }
         for g in 0..packed.groups {
             match (input, &packed.weights) {
-                (Values::Bytes(values), Weights::Narrow { quads, budget, .. }) => {
-                    with.narrow(&group::<4, u8, i8>(packed, g, chunk, values, quads, *budget), sums);
+                (Values::Bytes(values), Weights::Narrow { planes, budget, .. }) => {
+                    with.narrow(&group(packed, g, chunk, values, (planes, with.together().0), *budget), sums);
                 }
                 (Values::Words(values), Weights::Wide(weights)) => {
-                    with.wide(&group::<2, i16, i16>(packed, g, chunk, values, weights, 0), sums);
+                    with.wide(&group(packed, g, chunk, values, (weights, with.together().1), 0), sums);
                 }
                 _ => unreachable!("bytes have narrow weights, and words wide ones"),
             }
@@ -145,25 +146,24 @@ impl Number for i32 {
     }
 }
 
-/// What a dense kernel has to do for group `g` of a layer's channels; `N` values are a part.
-fn group<'a, const N: usize, V, W>(
+/// What a dense kernel has to do for group `g` of a layer's channels, with weights of parts of so many values.
+fn group<'a, V, W>(
     packed: &'a Packed<i32>,
     g: usize,
     chunk: &Chunk,
     values: &'a [V],
-    weights: &'a [W],
+    (weights, together): (&'a [W], usize),
     budget: usize,
 ) -> Dense<'a, V, W> {
     let frame = &packed.frame;
     let channels = frame.input.2;
     let size = weights.len() / packed.groups;
     let left = chunk.columns.start * packed.stride.1 * channels;
-    debug_assert!(packed.group.1.is_multiple_of(BLOCK));
     Dense {
         values,
         weights: &weights[g * size..][..size],
         runs: &packed.runs,
-        parts: packed.run.div_ceil(N),
+        parts: packed.run.div_ceil(together),
         pixels: chunk.columns.len(),
         steps: chunk.steps,
         first: chunk.y * packed.stride.0 * frame.row() + left + g * (channels / packed.groups),
@@ -172,6 +172,6 @@ fn group<'a, const N: usize, V, W>(
         budget,
         lanes: packed.lanes(),
         lane: g * packed.group.1,
-        group: packed.group.1,
+        group: packed.group.0.next_multiple_of(BLOCK),
     }
 }
