@@ -119,6 +119,24 @@ named! {
 }
 
 named! {
+    /// Engines by name.
+    EngineName {
+        /// The usual one: so far the dense, and the event engine where there is no libtorch.
+        Auto = "auto",
+        /// Every synapse at every step, in libtorch.
+        Dense = "dense",
+        /// Only what spikes cause, on the CPU; networks in whole numbers.
+        Event = "event",
+    }
+}
+
+impl Default for EngineName {
+    fn default() -> Self {
+        Self::Auto
+    }
+}
+
+named! {
     /// Surrogates by name.
     SurrogateName {
         /// A triangle around the threshold.

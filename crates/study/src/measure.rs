@@ -2,8 +2,11 @@
 
 use anyhow::Result;
 use escape_data::Recordings;
+#[cfg(feature = "libtorch")]
 use escape_model::ann::Ann;
+#[cfg(feature = "libtorch")]
 use escape_model::train;
+#[cfg(feature = "libtorch")]
 use escape_network::metrics::Loss;
 use escape_network::sequential::Sequential;
 use escape_report::rows::Kind;
@@ -18,6 +21,7 @@ use crate::session::Session;
 ///
 /// # Errors
 /// The listener asked to stop, or libtorch fails.
+#[cfg(feature = "libtorch")]
 pub fn ann(
     session: &Session,
     network: &str,

@@ -9,21 +9,28 @@ use escape_checkpoint::Checkpoint;
 use escape_data::npz::{self, Values};
 use escape_data::{Recordings, Split};
 use escape_files::archive::Archive;
+#[cfg(feature = "libtorch")]
 use escape_model::ann::Ann;
 use escape_network::metrics::Metrics;
 use escape_snn_core::evaluate::Evaluation;
+#[cfg(feature = "libtorch")]
 use escape_snn_core::rules::Preset;
+#[cfg(feature = "libtorch")]
 use escape_study::defaults::Defaults;
+#[cfg(feature = "libtorch")]
+use escape_study::defaults::EngineName;
 use escape_study::load::{Simulation, is_spiking, kind_of, network, recordings, simulation};
 use escape_study::measure;
 use escape_study::measured::Measured;
 use escape_study::place::{check_apart, check_file};
 use escape_study::results::{EVALUATE, Results, Use};
+#[cfg(not(feature = "libtorch"))]
+use escape_study::session::WHOLE_PROGRAM;
 use escape_study::session::{Session, usage};
 use serde::Serialize;
 
 use super::{BitsReport, table, thousands};
-use crate::args::{EngineName, EvaluateArgs};
+use crate::args::EvaluateArgs;
 use crate::context::Context;
 
 #[derive(Serialize)]
@@ -82,6 +89,14 @@ pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
     let checkpoint = network(session, &args.checkpoint, &args.selection.selection())?;
     check_kind(&args, &checkpoint)?;
     let spiking = is_spiking(&checkpoint) || args.simulation.timesteps.is_some();
+    #[cfg(not(feature = "libtorch"))]
+    if !spiking {
+        return Err(usage(format!(
+            "{}: this is an ANN, which computes with libtorch, and this escape-snn is built without it; evaluate a spiking \
+             network, or take {WHOLE_PROGRAM}",
+            args.checkpoint.display()
+        )));
+    }
     let (kind, epoch) = kind_of(&checkpoint, spiking);
     let results = args.out.as_deref().map(|folder| {
         let name = (args.name.name.as_deref(), args.simulation.bits.other_than(&checkpoint));
@@ -106,18 +121,24 @@ pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
         start = Instant::now();
         measure::snn(session, &network, (kind, epoch), chosen, &also_at, &recordings, batch_size)?
     } else {
-        check_ann_options(&args)?;
-        let (contacts, samples) = (recordings.contacts, recordings.samples);
-        let ann = Ann::from_checkpoint(&checkpoint, &args.checkpoint, contacts, samples, session.device()?)?;
-        let loss = Defaults::of(args.simulation.preset.unwrap_or(Preset::Default)).ann_loss;
-        if let Some(results) = &mut results {
-            let used = Use { command: EVALUATE, rules: None, split };
-            results.check_use(used)?;
-            results.check_evaluation(&[None])?;
-            results.begin(used, None)?;
+        #[cfg(feature = "libtorch")]
+        {
+            check_ann_options(&args)?;
+            let (contacts, samples) = (recordings.contacts, recordings.samples);
+            let ann =
+                Ann::from_checkpoint(&checkpoint, &args.checkpoint, contacts, samples, session.device()?)?;
+            let loss = Defaults::of(args.simulation.preset.unwrap_or(Preset::Default)).ann_loss;
+            if let Some(results) = &mut results {
+                let used = Use { command: EVALUATE, rules: None, split };
+                results.check_use(used)?;
+                results.check_evaluation(&[None])?;
+                results.begin(used, None)?;
+            }
+            start = Instant::now();
+            Measured { epoch, ..measure::ann(session, &network, &ann, &recordings, batch_size, loss)? }
         }
-        start = Instant::now();
-        Measured { epoch, ..measure::ann(session, &network, &ann, &recordings, batch_size, loss)? }
+        #[cfg(not(feature = "libtorch"))]
+        unreachable!("refused above")
     };
     measured.notes().iter().for_each(|note| session.note(note));
     let mut report = Report::new(&measured, start.elapsed().as_secs_f64());
@@ -155,6 +176,7 @@ fn check_kind(args: &EvaluateArgs, checkpoint: &Checkpoint) -> Result<()> {
 }
 
 /// Refuses what only a simulation has a use for.
+#[cfg(feature = "libtorch")]
 fn check_ann_options(args: &EvaluateArgs) -> Result<()> {
     let given = [
         (args.also_at.is_some(), "--also-at: an ANN has no steps"),

@@ -7,15 +7,14 @@ pub mod checkpoint;
 pub mod convert;
 pub mod data;
 pub mod energy;
-#[cfg(feature = "libtorch")]
 pub mod evaluate;
 #[cfg(feature = "libtorch")]
 pub mod finetune;
 pub mod report;
 #[cfg(feature = "libtorch")]
 pub mod run;
-#[cfg(feature = "libtorch")]
 pub mod spikes;
+pub mod stream;
 #[cfg(feature = "libtorch")]
 pub mod train;
 
@@ -40,14 +39,12 @@ pub fn table(rows: &[Vec<String>]) -> String {
 }
 
 /// Bits of the default preset's whole numbers, in results.
-#[cfg(feature = "libtorch")]
 #[derive(Clone, Copy, serde::Serialize)]
 pub struct BitsReport {
     weight_bits: u32,
     input_bits: u32,
 }
 
-#[cfg(feature = "libtorch")]
 impl BitsReport {
     /// Of rules that have any.
     pub fn of(rules: &escape_snn_core::rules::Rules) -> Option<Self> {
