@@ -112,7 +112,9 @@ impl fmt::Display for FrameLayout {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum FrameError {
     /// The input ended before the frame did.
-    #[error("the frame was cut short: expected {layout}, got {got} bytes; send whole frames, or say another --format")]
+    #[error(
+        "the frame was cut short: expected {layout}, got {got} bytes; send whole frames, or say another --format"
+    )]
     Cut {
         /// What it should have been.
         layout: FrameLayout,
@@ -321,14 +323,18 @@ mod tests {
         let bytes = counts(&[-300, 100, 500, 100, 0, 1, 2, 4]);
         assert_eq!(all(&bytes, COUNTS), [Ok(vec![-1.0, 0.0, 1.0, 0.0]), Ok(vec![-1.0, -0.5, 0.0, 1.0])]);
         let unscaled = FrameLayout { scaling: Rescale::None, ..COUNTS };
-        assert_eq!(all(&counts(&[i16::MIN, 0, 16_384, 1]), unscaled), [Ok(vec![-1.0, 0.0, 0.5, 1.0 / 32_768.0])]);
+        assert_eq!(
+            all(&counts(&[i16::MIN, 0, 16_384, 1]), unscaled),
+            [Ok(vec![-1.0, 0.0, 0.5, 1.0 / 32_768.0])]
+        );
         let scaled = FrameLayout { scaling: Rescale::PerRecording, ..LAYOUT };
         assert_eq!(all(&floats(&[1.0, 2.0, 3.0, 5.0]), scaled), [Ok(vec![-1.0, -0.5, 0.0, 1.0])]);
     }
 
     #[test]
     fn a_bad_frame_is_named_and_the_next_one_is_read() {
-        let mut bytes = floats(&[0.0, 0.0, f32::NAN, 0.0, 0.5, 0.5, 0.5, 0.5, 0.0, 0.0, 0.0, -1.5, 0.0, 0.5, 0.0, 0.0]);
+        let mut bytes =
+            floats(&[0.0, 0.0, f32::NAN, 0.0, 0.5, 0.5, 0.5, 0.5, 0.0, 0.0, 0.0, -1.5, 0.0, 0.5, 0.0, 0.0]);
         bytes.extend([1, 2, 3]);
         let found = all(&bytes, LAYOUT);
         let text = |i: usize| found[i].as_ref().unwrap_err().to_string();
@@ -337,7 +343,11 @@ mod tests {
         assert_eq!(found[2], Err(FrameError::OutOfRange { contact: 1, sample: 1, value: -1.5 }));
         assert_eq!(found[3], Ok(vec![0.0, 0.5, 0.0, 0.0]));
         assert_eq!(found[4], Err(FrameError::Cut { layout: LAYOUT, got: 3 }));
-        assert!(text(4).contains("expected 16 bytes, 2 contacts x 2 samples of f32, got 3 bytes"), "{}", text(4));
+        assert!(
+            text(4).contains("expected 16 bytes, 2 contacts x 2 samples of f32, got 3 bytes"),
+            "{}",
+            text(4)
+        );
     }
 
     #[test]

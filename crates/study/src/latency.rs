@@ -86,7 +86,8 @@ mod tests {
             all.sort_unstable();
             for share in [0.0, 0.25, 0.5, 0.99, 1.0] {
                 let rank = ((share * all.len() as f64).ceil() as usize).max(1);
-                let (exact, told) = (all[rank - 1].as_secs_f64(), found.quantile(share).unwrap().as_secs_f64());
+                let (exact, told) =
+                    (all[rank - 1].as_secs_f64(), found.quantile(share).unwrap().as_secs_f64());
                 assert!((told / exact - 1.0).abs() <= 0.0101, "{share} of {scale}: {told} against {exact}");
             }
             assert_eq!(found.worst(), all.last().copied());

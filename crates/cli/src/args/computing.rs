@@ -12,7 +12,8 @@ use escape_snn_core::rules::Preset;
 use escape_study::defaults::{OptimizerName, ScheduleName, SurrogateName};
 
 use super::{
-    BitsArgs, CommonReading, ReadingArgs, SimulationArgs, WeightsArgs, named, not_negative, positive, whole, whole_up_to,
+    BitsArgs, CommonReading, ReadingArgs, SimulationArgs, WeightsArgs, named, not_negative, positive, whole,
+    whole_up_to,
 };
 
 #[derive(Args)]

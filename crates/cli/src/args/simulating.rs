@@ -173,7 +173,9 @@ impl FromStr for Input {
         match (text, text.strip_prefix("tcp:")) {
             ("-", _) => Ok(Self::Standard),
             (_, Some(port)) => port.parse().map(Self::Tcp).map_err(|_| {
-                format!("expected a port from 0 to 65535 after tcp:, got {port} (a file of such a name: ./{text})")
+                format!(
+                    "expected a port from 0 to 65535 after tcp:, got {port} (a file of such a name: ./{text})"
+                )
             }),
             _ => Ok(Self::File(text.into())),
         }

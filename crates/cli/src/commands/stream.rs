@@ -99,7 +99,8 @@ fn serve(
         match found {
             Ok(found) => {
                 let (class_name, latency_ms) = (found.name, milliseconds(received.elapsed()));
-                let class = Class { index: *index, class: found.class, class_name, scores: found.scores, latency_ms };
+                let class =
+                    Class { index: *index, class: found.class, class_name, scores: found.scores, latency_ms };
                 serde_json::to_writer(&mut line, &class)?;
             }
             Err(why) => {
@@ -247,8 +248,7 @@ fn wait(source: &impl AsFd) -> io::Result<()> {
         if interrupted() {
             return Err(io::Error::other("interrupted"));
         }
-        let mut asked =
-            libc::pollfd { fd: source.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let mut asked = libc::pollfd { fd: source.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one descriptor, which `source` keeps open.
         match unsafe { libc::poll(&mut asked, 1, LOOK) } {
             0 => {}
@@ -268,9 +268,12 @@ impl Listener {
     fn open(port: u16) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|why| {
             let text = match why.kind() {
-                ErrorKind::AddrInUse => "another program listens there; take another port, or 0 for a free one".to_owned(),
+                ErrorKind::AddrInUse => {
+                    "another program listens there; take another port, or 0 for a free one".to_owned()
+                }
                 ErrorKind::PermissionDenied => {
-                    "this port is the system's (those below 1024 are); take another one, or 0 for a free one".to_owned()
+                    "this port is the system's (those below 1024 are); take another one, or 0 for a free one"
+                        .to_owned()
                 }
                 _ => why.to_string(),
             };
@@ -326,7 +329,10 @@ mod tests {
         summary.latency_ms = LatencySummary { median: Some(5.0), p99: Some(7.5), worst: Some(30.0) };
         (summary.over_period, summary.late) = (1, Some(2));
         let text = text(&summary);
-        assert!(text.contains("5.00 ms in the median") && text.contains("1 took longer than the 23.3 ms"), "{text}");
+        assert!(
+            text.contains("5.00 ms in the median") && text.contains("1 took longer than the 23.3 ms"),
+            "{text}"
+        );
         assert!(text.ends_with("2 came after the next recording"), "{text}");
     }
 }
