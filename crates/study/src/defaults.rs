@@ -120,19 +120,15 @@ named! {
 
 named! {
     /// Engines by name.
+    #[derive(Default)]
     EngineName {
         /// The usual one: so far the dense, and the event engine where there is no libtorch.
+        #[default]
         Auto = "auto",
         /// Every synapse at every step, in libtorch.
         Dense = "dense",
         /// Only what spikes cause, on the CPU; networks in whole numbers.
         Event = "event",
-    }
-}
-
-impl Default for EngineName {
-    fn default() -> Self {
-        Self::Auto
     }
 }
 
