@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Read};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use escape_data::frames::{FrameError, Frames, Received};
 use escape_network::metrics::predicted;
 use escape_snn_core::encode::Encoder;
@@ -181,7 +181,7 @@ impl Stream {
             match received {
                 _ if stop() => return Ok(Ended::Stopped),
                 Ok(Received::End) => return Ok(Ended::Source),
-                received => received?,
+                received => received.with_context(|| format!("frame {} could not be read", self.frames))?,
             };
             let received = schedule.map_or(now, |schedule| schedule.wait(event));
             let index = self.frames;
@@ -200,7 +200,9 @@ impl Stream {
             let answered = found.is_ok();
             match answer(&Answer { index, received, found }) {
                 Err(why) if why.kind() == ErrorKind::BrokenPipe => return Ok(Ended::Reader),
-                written => written?,
+                written => {
+                    written.with_context(|| format!("the answer to frame {index} could not be written"))?
+                }
             }
             event += 1;
             if !answered {

@@ -115,7 +115,7 @@ fn serve(
     let mut go = |source: Box<dyn Read>, name: &str| {
         let schedule = realtime.then(|| Schedule::from(Instant::now()));
         let served = stream.serve(&mut Frames::new(source, layout), schedule, &interrupted, &mut answer);
-        served.with_context(|| format!("{name}: the stream broke"))
+        served.with_context(|| name.to_owned())
     };
     match source {
         Source::Bytes(source, name) => go(source, &name),
@@ -161,7 +161,7 @@ impl Source {
                     ));
                 }
                 let name = "standard input".to_owned();
-                Ok(Self::Bytes(standard_input().with_context(|| name.clone())?, name))
+                Ok(Self::Bytes(standard_input()?, name))
             }
             Input::File(path) => {
                 let name = path.display().to_string();
@@ -203,12 +203,16 @@ fn check(path: &Path) -> Result<()> {
 
 /// Standard input without a buffer of its own, so that waiting for its bytes sees all of them.
 #[cfg(unix)]
-fn standard_input() -> io::Result<Box<dyn Read>> {
-    Ok(Box::new(Watched(File::from(io::stdin().as_fd().try_clone_to_owned()?))))
+fn standard_input() -> Result<Box<dyn Read>> {
+    let input = File::from(io::stdin().as_fd().try_clone_to_owned().context("standard input")?);
+    match input.metadata().is_ok_and(|input| input.is_dir()) {
+        true => Err(usage("standard input is a folder, expected frames")),
+        false => Ok(Box::new(Watched(input))),
+    }
 }
 
 #[cfg(not(unix))]
-fn standard_input() -> io::Result<Box<dyn Read>> {
+fn standard_input() -> Result<Box<dyn Read>> {
     Ok(Box::new(Watched(io::stdin())))
 }
 
@@ -295,7 +299,8 @@ impl Listener {
 
 fn text(summary: &Summary) -> String {
     let Summary { frames, errors, latency_ms, period_ms, over_period, late, seconds } = summary;
-    let mut text = format!("{frames} frames in {seconds:.1} s, {errors} of them bad");
+    let plural = if *frames == 1 { "" } else { "s" };
+    let mut text = format!("{frames} frame{plural} in {seconds:.1} s, {errors} of them bad");
     if let (Some(median), Some(p99), Some(worst)) = (latency_ms.median, latency_ms.p99, latency_ms.worst) {
         text += &format!(
             "; latency {median:.2} ms in the median, {p99:.2} ms for 99 of 100, {worst:.2} ms at worst; {over_period} took longer \
