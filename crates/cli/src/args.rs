@@ -31,7 +31,8 @@ pub use simulating::*;
 #[cfg_attr(
     not(feature = "libtorch"),
     command(
-        after_help = "Built without libtorch: spiking networks are simulated by the event engine; demo, run, train, convert, finetune and bench are refused"
+        after_help = "Built without libtorch: spiking networks are simulated by the event engine; demo, run, train, convert, \
+                      finetune and bench are refused"
     )
 )]
 pub struct Arguments {

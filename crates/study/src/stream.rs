@@ -245,7 +245,105 @@ pub fn milliseconds(duration: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::defaults::EngineName;
+    use crate::session::Silence;
+    use escape_data::Rescale;
+    use escape_data::frames::{FrameFormat, FrameLayout};
+    use escape_network::sequential::{Layer, Named, Sequential, Shape};
+    use escape_snn_core::encode::Encoding;
+    use escape_snn_core::network::{SpikingLayer, SpikingNetwork};
+    use escape_snn_core::neuron::Neuron;
+    use escape_snn_core::rules::Rules;
+
+    /// Scores the two values of a recording, each by its own class.
+    fn stream() -> Stream {
+        let named = |name: &str, layer| Named { name: name.into(), layer };
+        let layers = vec![named("", Layer::Flatten), named("a", Layer::Linear { out: 2, bias: false })];
+        let network = Sequential::new(Shape::new(1, 1, 2), layers, Vec::new()).unwrap();
+        let layers = network.stages().unwrap().into_iter().map(|shape| SpikingLayer {
+            shape,
+            weights: vec![1.0, 0.0, 0.0, 1.0],
+            bias: Vec::new(),
+            neuron: Neuron::new(1.0, 1.0).unwrap(),
+        });
+        let network = SpikingNetwork { rules: Rules::DEFAULT, layers: layers.collect(), network };
+        let chosen = Simulation { network, encoding: Encoding::Direct, steps: 2, engine: EngineName::Event };
+        let session = Session {
+            seed: 0,
+            force: false,
+            command: Vec::new(),
+            #[cfg(feature = "libtorch")]
+            device: escape_model::device::Request::Cpu,
+            listener: Arc::new(Silence),
+        };
+        Stream::new(&session, chosen).unwrap()
+    }
+
+    /// Frames of one contact and two samples.
+    fn frames(values: &[f32]) -> Frames<io::Cursor<Vec<u8>>> {
+        let layout =
+            FrameLayout { format: FrameFormat::F32, scaling: Rescale::None, contacts: 1, samples: 2 };
+        Frames::new(io::Cursor::new(values.iter().flat_map(|v| v.to_le_bytes()).collect()), layout)
+    }
+
+    #[test]
+    fn every_frame_is_answered_in_order() {
+        let mut stream = stream();
+        let mut said = Vec::new();
+        let mut answer = |answer: &Answer<'_>| {
+            let found = answer
+                .found
+                .as_ref()
+                .map(|found| (found.class, found.name.to_owned(), found.scores.to_vec()));
+            said.push((answer.index, found.map_err(Clone::clone)));
+            Ok(())
+        };
+        let mut frames = frames(&[1.0, 0.0, 0.5, 0.5, -1.0, 1.0]);
+        assert_eq!(stream.serve(&mut frames, None, &|| false, &mut answer).unwrap(), Ended::Source);
+        assert_eq!(said.len(), 3);
+        assert_eq!(said[0], (0, Ok((0, "class 0".to_owned(), vec![2.0, 0.0]))));
+        assert_eq!(said[1], (1, Err(FrameError::Constant { value: 0.5 })));
+        assert_eq!(said[2], (2, Ok((1, "class 1".to_owned(), vec![-2.0, 2.0]))));
+        let summary = stream.summary();
+        assert_eq!((summary.frames, summary.errors, summary.late), (3, 1, None));
+        assert!(summary.latency_ms.median.is_some());
+    }
+
+    #[test]
+    fn on_a_schedule_waiting_for_the_answer_before_counts() {
+        let mut stream = stream();
+        let mut answer = |_: &Answer<'_>| {
+            std::thread::sleep(Duration::from_millis(40));
+            Ok(())
+        };
+        let schedule = Schedule::from(Instant::now());
+        let mut frames = frames(&[1.0, 0.0, 1.0, 0.0, 1.0, 0.0]);
+        stream.serve(&mut frames, Some(schedule), &|| false, &mut answer).unwrap();
+        let summary = stream.summary();
+        assert_eq!((summary.over_period, summary.late), (3, Some(3)));
+        // The third comes after 46.5 ms and is answered after 120.
+        assert!(summary.latency_ms.worst.unwrap() > 73.0, "{summary:?}");
+    }
+
+    #[test]
+    fn a_stream_ends_when_asked_to_or_unread() {
+        let mut stream = stream();
+        let mut unread = |_: &Answer<'_>| Err(ErrorKind::BrokenPipe.into());
+        assert_eq!(
+            stream.serve(&mut frames(&[1.0, 0.0]), None, &|| false, &mut unread).unwrap(),
+            Ended::Reader
+        );
+        assert_eq!(
+            stream.serve(&mut frames(&[1.0, 0.0]), None, &|| true, &mut unread).unwrap(),
+            Ended::Stopped
+        );
+        let mut full = |_: &Answer<'_>| Err(ErrorKind::StorageFull.into());
+        let why = stream.serve(&mut frames(&[1.0, 0.0]), None, &|| false, &mut full).unwrap_err();
+        assert!(why.to_string().contains("answer to frame 1"), "{why}");
+    }
 
     #[test]
     fn events_do_not_drift() {

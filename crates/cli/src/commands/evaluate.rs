@@ -16,9 +16,7 @@ use escape_snn_core::evaluate::Evaluation;
 #[cfg(feature = "libtorch")]
 use escape_snn_core::rules::Preset;
 #[cfg(feature = "libtorch")]
-use escape_study::defaults::Defaults;
-#[cfg(feature = "libtorch")]
-use escape_study::defaults::EngineName;
+use escape_study::defaults::{Defaults, EngineName};
 use escape_study::load::{Simulation, is_spiking, kind_of, network, recordings, simulation};
 use escape_study::measure;
 use escape_study::measured::Measured;
