@@ -50,16 +50,16 @@ fn stands_for(key: &str, path: &str) -> bool {
     }
 }
 
-fn check(heading: &str, keys: &BTreeSet<String>, printed: &Value) {
+fn check(heading: &str, keys: &BTreeSet<String>, printed: &[Value]) {
     let mut found = BTreeSet::new();
-    paths(printed, "", &mut found);
+    printed.iter().for_each(|value| paths(value, "", &mut found));
     for path in &found {
         assert!(keys.iter().any(|key| stands_for(key, path)), "docs/json.md, {heading}: lacks `{path}`");
     }
     for key in keys.iter().filter(|key| !key.ends_with('?')) {
         assert!(
             found.iter().any(|path| stands_for(key, path)),
-            "docs/json.md, {heading}: `{key}` was not printed: {printed}"
+            "docs/json.md, {heading}: `{key}` was not printed: {printed:?}"
         );
     }
 }
@@ -123,11 +123,23 @@ fn every_key_that_is_printed_is_documented() {
         if *heading == "data inspect" {
             keys.extend(documented["data convert"].iter().cloned());
         }
-        check(heading, &keys, &printed);
+        check(heading, &keys, &[printed]);
         seen.insert((*heading).to_owned());
     }
     let failed = escape(&["--json", "data", "inspect", "/nowhere.npz"]);
-    check("Errors", &documented["Errors"], &serde_json::from_slice(&failed.stdout).unwrap());
+    check("Errors", &documented["Errors"], &[serde_json::from_slice(&failed.stdout).unwrap()]);
+    // A result of several lines.
+    let frames = files.at("frames.f32");
+    json(&["data", "convert", &data, &frames]);
+    let mut bytes = std::fs::read(&frames).unwrap();
+    bytes.truncate(30_000);
+    std::fs::write(&frames, bytes).unwrap();
+    let streamed = escape(&["--json", "stream", "--checkpoint", &snn, "--input", &frames, "--realtime"]);
+    let lines: Vec<Value> =
+        streamed.stdout.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    assert!(lines.len() == 3 && lines[1]["error"].is_string(), "{lines:?}");
+    check("stream", &documented["stream"], &lines);
+    seen.insert("stream".to_owned());
     assert_eq!(
         seen,
         documented.keys().cloned().collect(),

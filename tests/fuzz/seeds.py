@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the seeds of the fuzz targets that read checkpoints anew: small files of every kind. Those of recordings are
+"""Makes the seeds of the fuzz targets that read checkpoints and raw frames anew: small files of every kind. Those of files of recordings are
 made by crates/data/tests/seeds.py. Needs torch, numpy and h5py.
 
     python tests/fuzz/seeds.py
@@ -160,8 +160,16 @@ def keras():
         put("keras", name, other.getvalue())
 
 
+def frames():
+    """A byte each for format, scaling, contacts less one and samples less one; whole frames, and the beginning of another."""
+    floats = [0.5, -1.0, 0.25, 0.0, float("nan"), 0.0, 0.0, 0.0, 0.5, 0.5, 0.5, 0.5]
+    put("frames", "f32", bytes([0, 0, 1, 1]) + struct.pack("<12f", *floats) + b"\1\2")
+    put("frames", "i16", bytes([1, 0, 1, 1]) + struct.pack("<8h", -300, 100, 500, 100, 7, 7, 7, 7) + b"\1")
+
+
 if __name__ == "__main__":
     torch.manual_seed(0)
     checkpoints()
     safetensors()
     keras()
+    frames()

@@ -70,6 +70,14 @@ impl TensorData {
         each_f64(self.dtype, &self.bytes, sink);
     }
 
+    /// The first element that is no finite float32, counted row-major.
+    pub(crate) fn first_not_finite(&self) -> Option<usize> {
+        // Looking for any needs neither memory nor branches.
+        let mut finite = true;
+        self.each_f64(|v| finite &= (v as f32).is_finite());
+        if finite { None } else { self.to_f32().iter().position(|v| !v.is_finite()) }
+    }
+
     /// The elements as int64, row-major; `None` unless the type is an integer or boolean one and they fit.
     pub fn to_i64(&self) -> Option<Vec<i64>> {
         match self.dtype {

@@ -1,5 +1,6 @@
 //! The weights of a network in a checkpoint.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use escape_network::NetworkError;
@@ -78,11 +79,11 @@ pub fn describe(checkpoint: &mut Checkpoint, network: &Sequential) {
 ///
 /// # Errors
 /// Anything but a clean match, with the load report.
-pub fn matched_weights(
-    checkpoint: &Checkpoint,
+pub fn matched_weights<'a>(
+    checkpoint: &'a Checkpoint,
     path: &Path,
     network: &Sequential,
-) -> Result<Vec<(String, TensorData)>, CheckpointError> {
+) -> Result<Vec<(String, &'a TensorData)>, CheckpointError> {
     let (contacts, samples) = network.input().recording();
     let known = KnownInput::of(checkpoint);
     let family = family(checkpoint);
@@ -106,7 +107,10 @@ pub fn matched_weights(
             network.layers().iter().any(|l| l.name == of && matches!(l.layer, Layer::BatchNorm { .. }))
         })
     };
-    let found: Vec<_> = checkpoint.weights.iter().filter(|(name, _)| !counter(name)).cloned().collect();
+    let found = match checkpoint.weights.iter().any(|(name, _)| counter(name)) {
+        true => Cow::Owned(checkpoint.weights.iter().filter(|(name, _)| !counter(name)).cloned().collect()),
+        false => Cow::Borrowed(&checkpoint.weights[..]),
+    };
     let report = match_weights(&expected, &found);
     if let [(name, _, shape)] = &report.mismatched[..]
         && report.missing.is_empty()
@@ -127,12 +131,16 @@ pub fn matched_weights(
     if let Some(misfit) = misfit {
         return Err(CheckpointError::OtherInput(misfit));
     }
-    for (name, data) in &found {
-        if let Some(i) = data.to_f32().iter().position(|v| !v.is_finite()) {
-            return Err(CheckpointError::NotFinite { path: path.to_path_buf(), name: name.clone(), at: i });
+    for (name, data) in found.iter() {
+        if let Some(at) = data.first_not_finite() {
+            return Err(CheckpointError::NotFinite { path: path.to_path_buf(), name: name.clone(), at });
         }
     }
-    Ok(expected.iter().filter_map(|(name, _)| found.iter().find(|w| w.0 == *name).cloned()).collect())
+    let weight = |name: String| {
+        let (_, data) = checkpoint.weights.iter().find(|weight| weight.0 == name)?;
+        Some((name, data))
+    };
+    Ok(expected.into_iter().filter_map(|(name, _)| weight(name)).collect())
 }
 
 /// For what recordings a network of the family is, in words, if the weight that does not fit is the one whose shape

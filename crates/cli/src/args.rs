@@ -4,13 +4,12 @@
 mod absent;
 #[cfg(feature = "libtorch")]
 mod computing;
+mod simulating;
 
 use std::any::TypeId;
 use std::path::{Path, PathBuf};
-#[cfg(feature = "libtorch")]
 use std::str::FromStr;
 
-#[cfg(feature = "libtorch")]
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use escape_checkpoint::Selection;
@@ -23,6 +22,7 @@ use escape_network::sequential::Sequential;
 pub use absent::*;
 #[cfg(feature = "libtorch")]
 pub use computing::*;
+pub use simulating::*;
 
 /// Turn ESCAPE-NET, a CNN that classifies nerve-cuff recordings, into a spiking network: convert a PyTorch
 /// checkpoint, fine-tune it, count spikes, estimate energy, draw the figures.
@@ -31,7 +31,8 @@ pub use computing::*;
 #[cfg_attr(
     not(feature = "libtorch"),
     command(
-        after_help = "Built without libtorch: demo, run, train, convert, evaluate, finetune, spikes and bench are refused"
+        after_help = "Built without libtorch: spiking networks are simulated by the event engine; demo, run, train, convert \
+                      and finetune are refused"
     )
 )]
 pub struct Arguments {
@@ -88,7 +89,6 @@ fn whole_up_to<T: TryFrom<u64>>(
 }
 
 /// A parser of the names that stand for members of an enum, which the help lists.
-#[cfg(feature = "libtorch")]
 fn named<T: FromStr<Err = String> + Clone + Send + Sync + 'static>(
     names: &'static [&'static str],
 ) -> impl TypedValueParser<Value = T> {
@@ -158,6 +158,7 @@ pub enum Command {
     Finetune(FinetuneArgs),
     /// Record every spike of one recording
     Spikes(SpikesArgs),
+    Stream(StreamArgs),
     /// Energy of a network from measured or given activity
     Energy(EnergyArgs),
     /// Tables, figures and one page from a run's recorded data; never loads a model
@@ -310,7 +311,8 @@ pub enum DataCommand {
     Convert {
         /// .mat, .npz, torch.save's .pt, or .npy files by one of them or their folder
         from: PathBuf,
-        /// .npz or .mat (level 5)
+        /// .npz or .mat (level 5); .f32 or .i16: raw frames of the test recordings (the training ones if there are no others)
+        /// for `stream`, without labels
         to: PathBuf,
         #[command(flatten)]
         reading: ReadingArgs,

@@ -14,6 +14,11 @@ use crate::args::Global;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
+/// Whether Ctrl-C asked to stop.
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::SeqCst)
+}
+
 /// What every command needs.
 pub struct Context {
     /// What its work shares.
@@ -21,6 +26,7 @@ pub struct Context {
     /// The seed came from the command line.
     seed_given: bool,
     pub json: bool,
+    pub quiet: bool,
 }
 
 /// Keeps large blocks of memory in the process instead of handing each back to the system: tensors of tens of
@@ -70,7 +76,7 @@ impl Context {
             device: global.device,
             listener: Arc::new(Terminal { quiet: global.quiet }),
         };
-        Ok(Self { session, seed_given: global.seed.is_some(), json: global.json })
+        Ok(Self { session, seed_given: global.seed.is_some(), json: global.json, quiet: global.quiet })
     }
 
     /// What work shares, with a configuration's seed unless the command line gave one.
@@ -186,7 +192,7 @@ impl Progress for Shown {
                 bar.set_prefix(format!("{}/{}", state.whole(), state.total));
             }
         }
-        !INTERRUPTED.load(Ordering::SeqCst)
+        !interrupted()
     }
 
     fn note(&self, text: &str) {

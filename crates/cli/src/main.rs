@@ -11,7 +11,7 @@ use args::{Arguments, Command};
 use context::Context;
 use escape_study::session::Usage;
 #[cfg(not(feature = "libtorch"))]
-use escape_study::session::usage;
+use escape_study::session::{WHOLE_PROGRAM, usage};
 
 fn main() -> ExitCode {
     let arguments = match Arguments::read() {
@@ -65,17 +65,21 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Energy(a) => commands::energy::run(&context, a),
         Command::Report(a) => commands::report::run(&context, a),
         Command::Checkpoint(a) => commands::checkpoint::run(&context, a),
+        Command::Evaluate(a) => commands::evaluate::run(&context, a),
+        Command::Spikes(a) => commands::spikes::run(&context, a),
+        Command::Bench(a) => commands::bench::run(&context, a),
+        Command::Stream(a) => commands::stream::run(&context, a),
         #[cfg(feature = "libtorch")]
         computing => compute(&context, computing),
         #[cfg(not(feature = "libtorch"))]
-        _ => Err(usage(
+        _ => Err(usage(format!(
             "this escape-snn is built without libtorch, which this command needs; it inspects and converts files, simulates a \
-             nerve, computes energies and draws reports. The whole program is built without --no-default-features",
-        )),
+             nerve and spiking networks, computes energies and draws reports. Take {WHOLE_PROGRAM}"
+        ))),
     }
 }
 
-/// The commands that compute with a network.
+/// The commands that need libtorch.
 #[cfg(feature = "libtorch")]
 fn compute(context: &Context, command: Command) -> anyhow::Result<()> {
     match command {
@@ -83,12 +87,14 @@ fn compute(context: &Context, command: Command) -> anyhow::Result<()> {
         Command::Run(a) => commands::run::run(context, a),
         Command::Train(a) => commands::train::run(context, a),
         Command::Convert(a) => commands::convert::run(context, a),
-        Command::Evaluate(a) => commands::evaluate::run(context, a),
         Command::Finetune(a) => commands::finetune::run(context, a),
-        Command::Spikes(a) => commands::spikes::run(context, a),
-        Command::Bench(a) => commands::bench::run(context, a),
-        Command::Data(_) | Command::Energy(_) | Command::Report(_) | Command::Checkpoint(_) => {
-            unreachable!("done without libtorch")
-        }
+        Command::Data(_)
+        | Command::Evaluate(_)
+        | Command::Spikes(_)
+        | Command::Stream(_)
+        | Command::Bench(_)
+        | Command::Energy(_)
+        | Command::Report(_)
+        | Command::Checkpoint(_) => unreachable!("done without libtorch"),
     }
 }

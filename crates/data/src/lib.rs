@@ -3,8 +3,8 @@
 //! A recording is one detected compound action potential: H contacts of a nerve cuff, W samples of time,
 //! scaled to [-1, 1], and the class of the movement or touch that evoked it. Files are `.npz` (this project's
 //! own layout, see [`npz`]), the same arrays as `.npy`, MATLAB `.mat` of level 4 (see [`mat4`]), 5 (see [`mat`]) or 7.3
-//! (whose reader has Octave's and h5py's files, too), or tensors that `torch.save` or safetensors kept. [`nerve`] makes
-//! recordings where no animal is at hand. This crate prints nothing and needs no libtorch.
+//! (whose reader has Octave's and h5py's files, too), or tensors that `torch.save` or safetensors kept; one by one they come as
+//! raw [`frames`]. [`nerve`] makes recordings where no animal is at hand. This crate prints nothing and needs no libtorch.
 //!
 //! Letters used for shapes throughout: **N** recordings, **H** contacts, **W** samples.
 
@@ -14,6 +14,7 @@ mod checks;
 mod classes;
 mod contacts;
 mod error;
+pub mod frames;
 mod hdf5;
 mod labels;
 mod layout;

@@ -1,4 +1,7 @@
-//! Smallest and largest values.
+//! Smallest and largest values, and scaling by them.
+
+/// Values this far outside [-1, 1] are taken for rounding of the scaling and clamped.
+pub(crate) const ROUNDING: f32 = 1e-5;
 
 /// Smallest and largest of some values.
 #[derive(Debug, Clone, Copy)]
@@ -52,5 +55,48 @@ impl Range {
 
     pub(crate) fn span(self) -> f32 {
         self.max - self.min
+    }
+}
+
+/// Stretches one recording so that `range`, whose ends are finite and not equal, becomes [-1, 1].
+pub(crate) fn scale(recording: &mut [f32], Range { min, max, .. }: Range) {
+    let (min, span) = (f64::from(min), f64::from(max) - f64::from(min));
+    recording.iter_mut().for_each(|v| *v = ((f64::from(*v) - min) / span * 2.0 - 1.0) as f32);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_see_every_value() {
+        for length in 1..40 {
+            for at in 0..length {
+                let mut values = vec![0.25; length];
+                values[at] = 0.5;
+                let range = Range::of(&values);
+                assert_eq!((range.max, range.is_finite()), (0.5, true));
+                assert_eq!(range.min, if length == 1 { 0.5 } else { 0.25 });
+                for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                    values[at] = bad;
+                    assert!(!Range::of(&values).is_finite(), "{bad} at {at} of {length}");
+                }
+            }
+        }
+        assert!(Range::of(&[f32::MAX, f32::MIN]).is_finite());
+    }
+
+    #[test]
+    fn scaling_reaches_both_ends() {
+        let scale = |values: &mut [f32]| {
+            let range = Range::of(values);
+            scale(values, range);
+        };
+        let mut values = [-37.5, 12.5, -12.5, 62.5];
+        scale(&mut values);
+        assert_eq!(values, [-1.0, 0.0, -0.5, 1.0]);
+        let mut extremes = [f32::MIN, 0.0, f32::MAX];
+        scale(&mut extremes);
+        assert_eq!(extremes, [-1.0, 0.0, 1.0]);
     }
 }

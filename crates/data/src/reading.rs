@@ -12,14 +12,12 @@ use crate::error::{DataError, Position, shape};
 use crate::labels::{self, Labels, first_label};
 use crate::layout::{Layout, Misfit, Window};
 use crate::options::{BadContacts, LabelForm, Note, ReadOptions, Reason, Rescale, STRETCHED};
-use crate::range::Range;
+use crate::range::{ROUNDING, Range, scale};
 use crate::recordings::{Dataset, Nerve, Origin, Recordings, Split};
 use escape_files::budget::Budget;
 use escape_files::text::{self, shown};
 use escape_network::arch::SAMPLES;
 
-/// Values this far outside [-1, 1] are taken for rounding of the scaling and clamped.
-const ROUNDING: f32 = 1e-5;
 /// Where no recording is this large, they were not scaled to [-1, 1], however that is done.
 const SMALL: f32 = 0.5;
 /// Nor were they where most are smaller than this.
@@ -642,48 +640,5 @@ impl Beyond {
     /// The largest value, if all are so small that nothing or little is left of them.
     fn all_too_small(&self) -> Option<(usize, f64)> {
         self.largest.filter(|(_, value)| value.abs() < f64::from(f32::MIN_POSITIVE))
-    }
-}
-
-/// Stretches one recording so that `range`, whose ends are finite and not equal, becomes [-1, 1].
-fn scale(recording: &mut [f32], Range { min, max, .. }: Range) {
-    let (min, span) = (f64::from(min), f64::from(max) - f64::from(min));
-    recording.iter_mut().for_each(|v| *v = ((f64::from(*v) - min) / span * 2.0 - 1.0) as f32);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_see_every_value() {
-        for length in 1..40 {
-            for at in 0..length {
-                let mut values = vec![0.25; length];
-                values[at] = 0.5;
-                let range = Range::of(&values);
-                assert_eq!((range.max, range.is_finite()), (0.5, true));
-                assert_eq!(range.min, if length == 1 { 0.5 } else { 0.25 });
-                for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-                    values[at] = bad;
-                    assert!(!Range::of(&values).is_finite(), "{bad} at {at} of {length}");
-                }
-            }
-        }
-        assert!(Range::of(&[f32::MAX, f32::MIN]).is_finite());
-    }
-
-    #[test]
-    fn scaling_reaches_both_ends() {
-        let scale = |values: &mut [f32]| {
-            let range = Range::of(values);
-            scale(values, range);
-        };
-        let mut values = [-37.5, 12.5, -12.5, 62.5];
-        scale(&mut values);
-        assert_eq!(values, [-1.0, 0.0, -0.5, 1.0]);
-        let mut extremes = [f32::MIN, 0.0, f32::MAX];
-        scale(&mut extremes);
-        assert_eq!(extremes, [-1.0, 0.0, 1.0]);
     }
 }

@@ -356,14 +356,15 @@ impl Rows<'_> {
             let of_weights = f64::from(largest(weights)) / most * signal.unit;
             of_weights.max(bias.abs() / LARGEST_CONSTANT)
         };
-        let of_rows = || self.weights.chunks(row).enumerate().map(|(o, weights)| least(weights, bias(o)));
-        let common = match of_rows().fold(0.0, f64::max) {
+        let of_rows: Vec<f64> =
+            self.weights.chunks(row).enumerate().map(|(o, weights)| least(weights, bias(o))).collect();
+        let common = match of_rows.iter().copied().fold(0.0, f64::max) {
             // Nothing but zeros.
             0.0 => 1.0,
             unit => unit,
         };
         let (mut thresholds, mut units) = (Vec::new(), Vec::new());
-        for least in of_rows() {
+        for least in of_rows {
             match theta {
                 None => units.push(common),
                 // A whole threshold, and the unit that makes it exact.
@@ -375,14 +376,25 @@ impl Rows<'_> {
                 }
             }
         }
-        let mut weights = Vec::with_capacity(self.weights.len());
-        for (values, unit) in self.weights.chunks(row).zip(&units) {
-            let scale = signal.unit / unit;
-            weights.extend(values.iter().map(|w| (f64::from(*w) * scale).round().clamp(-most, most) as i8));
+        let mut weights = vec![0; self.weights.len()];
+        for ((rounded, values), unit) in weights.chunks_mut(row).zip(self.weights.chunks(row)).zip(&units) {
+            round_all(values, signal.unit / unit, most, rounded);
         }
         let whole = |(b, unit): (&f32, &f64)| (f64::from(*b) / unit).round() as i64;
         let bias = self.bias.iter().zip(&units).map(whole).collect();
         Ok(Rounded { weights, bias, thresholds, units, signal })
+    }
+}
+
+/// Weights times `scale`, each as the nearest whole number of at most this magnitude, halves away from zero.
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn round_all(weights: &[f32], scale: f64, most: f64, rounded: &mut [i8]) {
+    // [`f64::round`] is a call into the C library for processors of any age; to add the number before a half and cut off is
+    // the same.
+    const BELOW_HALF: f64 = 0.5_f64.next_down();
+    for (rounded, &weight) in rounded.iter_mut().zip(weights) {
+        let cut = (f64::from(weight) * scale).clamp(-most, most);
+        *rounded = (cut + BELOW_HALF.copysign(cut)) as i32 as i8;
     }
 }
 
@@ -460,6 +472,22 @@ mod tests {
     use crate::neuron::Neuron;
     use escape_network::rng::Stream;
     use escape_network::sequential::{Conv2d, Layer, Named, Pool, Shape};
+
+    #[test]
+    fn weights_are_rounded_as_round_does() {
+        let mut random = Stream::new(5, 0);
+        let halves = (-300..300).map(|n| n as f32 / 2.0);
+        let beside = halves.clone().flat_map(|half| [half.next_down(), half.next_up()]);
+        let drawn = (0..10_000).map(|_| (random.uniform() * 300.0 - 150.0) as f32);
+        let weights: Vec<f32> = halves.chain(beside).chain(drawn).collect();
+        for scale in [1.0, 0.7, 1e-3] {
+            let expected: Vec<i8> =
+                weights.iter().map(|w| (f64::from(*w) * scale).round().clamp(-127.0, 127.0) as i8).collect();
+            let mut rounded = vec![0; weights.len()];
+            round_all(&weights, scale, 127.0, &mut rounded);
+            assert_eq!(rounded, expected);
+        }
+    }
 
     /// A convolution, an average over 2 x 2, and a linear readout.
     fn network(precision: Precision, decay: f32) -> SpikingNetwork {

@@ -119,6 +119,20 @@ named! {
 }
 
 named! {
+    /// Engines by name.
+    #[derive(Default)]
+    EngineName {
+        /// The usual one: so far the dense, and the event engine where there is no libtorch.
+        #[default]
+        Auto = "auto",
+        /// Every synapse at every step, in libtorch.
+        Dense = "dense",
+        /// Only what spikes cause, on the CPU; networks in whole numbers.
+        Event = "event",
+    }
+}
+
+named! {
     /// Surrogates by name.
     SurrogateName {
         /// A triangle around the threshold.

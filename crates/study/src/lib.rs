@@ -2,7 +2,9 @@
 //!
 //! * [`session`]: seed, device, what may be replaced, and who listens.
 //! * `config`, `run`: what a YAML file asks for, and doing it. [`defaults`]: what is done unless told otherwise.
-//! * `training`, `conversion`, `measure`, `spikes`, `timing`: the single stages; [`measured`]: what a measurement leaves in tables.
+//! * `training`, `conversion`, [`measure`], [`spikes`], [`timing`]: the single stages, by the [`engine`] that is chosen; [`measured`]: what
+//!   a measurement leaves in tables.
+//! * [`stream`]: recordings classified one by one as they arrive, and how long that took ([`latency`]).
 //! * [`results`]: the folder that `evaluate --out` and `spikes --out` add to, with the tables of a run folder.
 //! * [`energy`]: energies from a folder's activity. [`folder`], [`place`]: writing, replacing and locking files.
 //! * [`load`]: recordings and networks from files. [`notes`]: what numbers alone do not say.
@@ -13,11 +15,10 @@ pub mod config;
 pub mod conversion;
 pub mod defaults;
 pub mod energy;
-#[cfg(feature = "libtorch")]
 pub mod engine;
 pub mod folder;
+pub mod latency;
 pub mod load;
-#[cfg(feature = "libtorch")]
 pub mod measure;
 pub mod measured;
 pub mod notes;
@@ -26,9 +27,8 @@ pub mod results;
 #[cfg(feature = "libtorch")]
 pub mod run;
 pub mod session;
-#[cfg(feature = "libtorch")]
 pub mod spikes;
-#[cfg(feature = "libtorch")]
+pub mod stream;
 pub mod timing;
 #[cfg(feature = "libtorch")]
 pub mod training;

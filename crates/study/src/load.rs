@@ -10,6 +10,7 @@ use escape_checkpoint::{Checkpoint, CheckpointError, Note as Finding, Selection}
 use escape_data::nerve::{NerveConfig, simulate};
 use escape_data::{Classes, Dataset, Note, Origin, ReadOptions, Recordings, Split};
 use escape_data::{are_recordings, holds_recordings};
+use escape_network::arch::{CONTACTS, SAMPLES};
 use escape_report::rows::Kind;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::integer::Bits;
@@ -17,7 +18,8 @@ use escape_snn_core::network::SpikingNetwork;
 use escape_snn_core::rules::Preset;
 use escape_snn_core::stored::{self, Loaded};
 
-use crate::defaults::{Defaults, Route};
+use crate::defaults::{Defaults, EngineName, Route};
+use crate::engine;
 use crate::place::{existing, existing_data};
 use crate::session::{Session, usage};
 
@@ -154,16 +156,22 @@ fn load(path: &Path, selection: &Selection) -> Result<(Checkpoint, Vec<Finding>)
     }
 }
 
-/// An engine, by name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum EngineName {
-    /// The usual one, so far the dense.
-    #[default]
-    Auto,
-    /// Every synapse at every step, in libtorch.
-    Dense,
-    /// Only what spikes cause, on the CPU; networks in whole numbers.
-    Event,
+/// Contacts and samples of the recordings that a network takes, as far as its checkpoint says; one that says nothing is taken
+/// for the study's, and that is said.
+///
+/// # Errors
+/// The checkpoint keeps a description of its network that is none.
+pub fn input_of(session: &Session, checkpoint: &Checkpoint, path: &Path) -> Result<(usize, usize)> {
+    if let Some(described) = description::stored(checkpoint, path)? {
+        return Ok(described.input().recording());
+    }
+    Ok(KnownInput::of(checkpoint).shape.unwrap_or_else(|| {
+        session.note(format!(
+            "note: {}: does not say what recordings it takes; {CONTACTS} contacts x {SAMPLES} samples are assumed, as in the study",
+            path.display()
+        ));
+        (CONTACTS, SAMPLES)
+    }))
 }
 
 /// What was asked for besides what a checkpoint says; what is not, is as the checkpoint says.
@@ -196,7 +204,7 @@ pub struct Simulation {
 /// Brings together what the checkpoint says and what the command line says.
 ///
 /// # Errors
-/// The checkpoint is none of a spiking network for these recordings, or says no number of timesteps and none was asked for.
+/// As [`simulation_of`].
 pub fn simulation(
     session: &Session,
     checkpoint: &Checkpoint,
@@ -204,8 +212,24 @@ pub fn simulation(
     asked: Asked,
     recordings: &Recordings,
 ) -> Result<Simulation> {
+    simulation_of(session, checkpoint, path, asked, (recordings.contacts, recordings.samples))
+}
+
+/// As [`simulation`], for recordings of so many contacts and samples.
+///
+/// # Errors
+/// The checkpoint is none of a spiking network for such recordings, or says no number of timesteps and none was asked for; no
+/// engine runs it by these rules.
+pub fn simulation_of(
+    session: &Session,
+    checkpoint: &Checkpoint,
+    path: &Path,
+    asked: Asked,
+    (contacts, samples): (usize, usize),
+) -> Result<Simulation> {
     let Loaded { mut network, encoding, timesteps, stored_preset, stored_bits } =
-        stored::load(checkpoint, path, asked.preset, recordings.contacts, recordings.samples)?;
+        stored::load(checkpoint, path, asked.preset, contacts, samples)?;
+    engine::check(asked.engine, &network)?;
     if let (Some(asked), Some(stored)) = (asked.preset, stored_preset)
         && asked != stored
     {

@@ -2,8 +2,11 @@
 
 use anyhow::Result;
 use escape_data::Recordings;
+#[cfg(feature = "libtorch")]
 use escape_model::ann::Ann;
+#[cfg(feature = "libtorch")]
 use escape_model::train;
+#[cfg(feature = "libtorch")]
 use escape_network::metrics::Loss;
 use escape_network::sequential::Sequential;
 use escape_report::rows::Kind;
@@ -18,6 +21,7 @@ use crate::session::Session;
 ///
 /// # Errors
 /// The listener asked to stop, or libtorch fails.
+#[cfg(feature = "libtorch")]
 pub fn ann(
     session: &Session,
     network: &str,
@@ -67,7 +71,7 @@ pub fn snn(
     let mut progress = session.progress(&format!("{network}, T up to {longest}"), recordings.len());
     let labelled = Labelled { x: &recordings.x, y: &recordings.y };
     let found = evaluate(&engine, labelled, &mut encoder, longest, batch_size, &mut |n| progress.part(n))?;
-    let simulated = Simulated { rules, encoding, steps, moments, layers, found };
+    let simulated = Simulated { engine: engine.to_string(), rules, encoding, steps, moments, layers, found };
     Ok(Measured {
         network: network.to_owned(),
         classes,

@@ -45,6 +45,8 @@ pub enum Findings {
 
 /// A spiking network's simulation over all recordings.
 pub struct Simulated {
+    /// The engine that simulated it.
+    pub engine: String,
     /// Its rules.
     pub rules: Rules,
     /// What its input is.

@@ -15,14 +15,13 @@ use serde_json::{Map, Value};
 
 use crate::config::{Config, Convert};
 use crate::conversion::converted;
-use crate::defaults::Defaults;
+use crate::defaults::{Defaults, EngineName};
 use crate::energy;
 use crate::folder::{
     Input, MANIFEST, Manifest, differences, files_of, hold, left_in, now, remove, sha256, write_text,
 };
 use crate::load::{
-    EngineName, Simulation, checkpoint, dataset, network, reading_for, simulated, tell_fewer_steps,
-    tell_remarks,
+    Simulation, checkpoint, dataset, network, reading_for, simulated, tell_fewer_steps, tell_remarks,
 };
 use crate::measure;
 use crate::measured::{Measured, put};

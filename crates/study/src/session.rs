@@ -8,6 +8,18 @@ use std::sync::Once;
 #[cfg(feature = "libtorch")]
 use escape_model::device;
 
+/// Where to compute.
+#[cfg(feature = "libtorch")]
+pub type Device = tch::Device;
+
+/// Where to compute: without libtorch there is the CPU.
+#[cfg(not(feature = "libtorch"))]
+#[derive(Clone, Copy, Debug)]
+pub enum Device {
+    /// The processor.
+    Cpu,
+}
+
 /// Wrong usage or configuration, as opposed to work that failed; the command line exits with 2 for it.
 #[derive(Debug)]
 pub struct Usage(pub String);
@@ -93,16 +105,20 @@ impl Session {
     ///
     /// # Errors
     /// The device that was asked for is not there.
-    #[cfg(feature = "libtorch")]
-    pub fn device(&self) -> anyhow::Result<tch::Device> {
-        static WARNED: Once = Once::new();
-        let device = device::select(self.device)?;
-        WARNED.call_once(|| {
-            if let Some(warning) = device::warning(self.device) {
-                self.note(warning);
-            }
-        });
-        Ok(device)
+    pub fn device(&self) -> anyhow::Result<Device> {
+        #[cfg(feature = "libtorch")]
+        {
+            static WARNED: Once = Once::new();
+            let device = device::select(self.device)?;
+            WARNED.call_once(|| {
+                if let Some(warning) = device::warning(self.device) {
+                    self.note(warning);
+                }
+            });
+            Ok(device)
+        }
+        #[cfg(not(feature = "libtorch"))]
+        Ok(Device::Cpu)
     }
 
     /// The device as manifests name it.
@@ -110,10 +126,7 @@ impl Session {
     /// # Errors
     /// The device that was asked for is not there.
     pub fn device_name(&self) -> anyhow::Result<String> {
-        #[cfg(feature = "libtorch")]
-        return Ok(format!("{:?}", self.device()?));
-        #[cfg(not(feature = "libtorch"))]
-        Ok("Cpu".to_owned())
+        Ok(format!("{:?}", self.device()?))
     }
 
     /// A remark for the reader, not a result.
@@ -129,3 +142,7 @@ impl Session {
 
 /// The libtorch that this program is built with, for manifests.
 pub const LIBTORCH: Option<&str> = if cfg!(feature = "libtorch") { Some("2.11.0") } else { None };
+
+/// What to take where libtorch is needed and this program has none.
+#[cfg(not(feature = "libtorch"))]
+pub const WHOLE_PROGRAM: &str = "the whole program, which is built without --no-default-features";

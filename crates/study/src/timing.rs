@@ -6,14 +6,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use escape_data::Recordings;
+#[cfg(feature = "libtorch")]
 use escape_model::ModelError;
+#[cfg(feature = "libtorch")]
 use escape_model::ann::{Ann, to_tensor};
+#[cfg(feature = "libtorch")]
 use escape_model::device::synchronize;
+#[cfg(feature = "libtorch")]
 use escape_model::optim::Rule;
-use escape_snn_core::engine::{Batch, Engine, Observer, Outcome};
+use escape_snn_core::engine::{Batch, Engine, Observer};
+use escape_snn_core::event::EventError;
+#[cfg(feature = "libtorch")]
 use escape_stdb::finetune::{FineTuner, Options, Schedule};
+#[cfg(feature = "libtorch")]
 use escape_stdb::surrogate::Surrogate;
-use tch::Device;
 
 use crate::engine::AnyEngine;
 use crate::load::Simulation;
@@ -100,31 +106,28 @@ impl Stopwatch {
 pub fn inference(
     session: &Session,
     engine: &AnyEngine,
-    (chosen, device): (&Simulation, Device),
+    chosen: &Simulation,
     recordings: &Recordings,
     plan: Plan,
 ) -> Result<Timing> {
     let network = engine.network();
     let mut encoder = network.rules.encoder(chosen.encoding, session.seed);
-    let pixels = network.input().count();
+    let values = plan.batch_size * network.input().count();
     let mut watch = Stopwatch(vec![Duration::ZERO; network.layers.len()]);
     let mut operations = vec![0u64; network.layers.len()];
-    let mut go = |first: usize, x: &[f32], watch: &mut Stopwatch| -> Result<Outcome> {
-        let found = engine.run(Batch { x, first }, &mut encoder, chosen.steps, watch)?;
-        synchronize(device);
-        Ok(found)
-    };
-    let batches = || recordings.x.chunks(plan.batch_size * pixels).enumerate();
-    let rounds = rounds(session, recordings.len(), plan, |n| {
-        for (b, x) in batches().take(if n.is_none() { 1 } else { usize::MAX }) {
-            let found = go(b * plan.batch_size, x, &mut watch)?;
-            if n.is_none() {
-                watch.0.fill(Duration::ZERO);
-            } else {
-                for (sum, of_layer) in operations.iter_mut().zip(&found.operations) {
-                    *sum += of_layer.iter().sum::<u64>();
-                }
+    let rounds = rounds(session, recordings.len(), plan, |warm_up| {
+        let batches = recordings.x.chunks(values).enumerate();
+        for (b, x) in batches.take(if warm_up { 1 } else { usize::MAX }) {
+            let batch = Batch { x, first: b * plan.batch_size };
+            // It tells of its last layer when that is done, on whatever device.
+            let found = engine.run(batch, &mut encoder, chosen.steps, &mut watch)?;
+            for (sum, of_layer) in operations.iter_mut().zip(&found.operations) {
+                *sum += of_layer.iter().sum::<u64>();
             }
+        }
+        if warm_up {
+            watch.0.fill(Duration::ZERO);
+            operations.fill(0);
         }
         Ok(recordings.len())
     })?;
@@ -138,15 +141,16 @@ pub fn inference(
 ///
 /// # Errors
 /// Libtorch's, or the listener asked to stop.
+#[cfg(feature = "libtorch")]
 pub fn ann(session: &Session, ann: &Ann, recordings: &Recordings, plan: Plan) -> Result<Timing> {
     let network = ann.network();
     let pixels = network.input().count();
     let mut watch = Stopwatch(vec![Duration::ZERO; network.layers().len()]);
     let device = ann.device();
-    let rounds = rounds(session, recordings.len(), plan, |n| {
+    let rounds = rounds(session, recordings.len(), plan, |warm_up| {
         let batches = recordings.x.chunks(plan.batch_size * pixels);
         tch::no_grad(|| -> Result<(), ModelError> {
-            for x in batches.take(if n.is_none() { 1 } else { usize::MAX }) {
+            for x in batches.take(if warm_up { 1 } else { usize::MAX }) {
                 let x = to_tensor(x, &[x.len() / pixels, pixels], device)?;
                 let mut since = Instant::now();
                 let _logits = ann.forward_with(&x, false, |layer, _| {
@@ -159,7 +163,7 @@ pub fn ann(session: &Session, ann: &Ann, recordings: &Recordings, plan: Plan) ->
             }
             Ok(())
         })?;
-        if n.is_none() {
+        if warm_up {
             watch.0.fill(Duration::ZERO);
         }
         Ok(recordings.len())
@@ -174,14 +178,15 @@ pub fn ann(session: &Session, ann: &Ann, recordings: &Recordings, plan: Plan) ->
 ///
 /// # Errors
 /// Libtorch's, or the listener asked to stop.
+#[cfg(feature = "libtorch")]
 pub fn training(
     session: &Session,
     chosen: Simulation,
     recordings: &Recordings,
-    device: Device,
     plan: Plan,
 ) -> Result<Timing> {
     const STEPS: usize = 3;
+    let device = session.device()?;
     let options = Options {
         rule: Rule::adam(1e-5),
         batch_size: plan.batch_size,
@@ -197,8 +202,8 @@ pub fn training(
     };
     let mut tuner = FineTuner::new(chosen.network, options, device)?;
     let batch: Vec<usize> = (0..plan.batch_size.min(recordings.len())).collect();
-    let rounds = rounds(session, STEPS * batch.len(), plan, |n| {
-        for _ in 0..if n.is_none() { 1 } else { STEPS } {
+    let rounds = rounds(session, STEPS * batch.len(), plan, |warm_up| {
+        for _ in 0..if warm_up { 1 } else { STEPS } {
             tuner.step(recordings, &batch, 1.0)?;
         }
         synchronize(device);
@@ -207,22 +212,22 @@ pub fn training(
     Ok(Timing { rounds, layers: Vec::new() })
 }
 
-/// Times rounds of some work, which returns its number of recordings; it is called once before with no number, to warm up.
+/// Times rounds of some work, which returns its number of recordings; it is called once before, to warm up.
 fn rounds(
     session: &Session,
     recordings: usize,
     plan: Plan,
-    mut work: impl FnMut(Option<usize>) -> Result<usize>,
+    mut work: impl FnMut(bool) -> Result<usize>,
 ) -> Result<Vec<f64>> {
     let mut progress = session.progress("timing", recordings * plan.rounds);
-    work(None)?;
+    work(true)?;
     let mut times = Vec::new();
-    for n in 0..plan.rounds {
+    for _ in 0..plan.rounds {
         let start = Instant::now();
-        let count = work(Some(n))?;
+        let count = work(false)?;
         times.push(start.elapsed().as_secs_f64() * 1e3 / count as f64);
         if !progress.tick(count) {
-            return Err(ModelError::Interrupted.into());
+            return Err(EventError::Interrupted.into());
         }
     }
     Ok(times)

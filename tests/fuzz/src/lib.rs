@@ -12,7 +12,8 @@ use escape_checkpoint::identify::Identity;
 use escape_checkpoint::{
     Checkpoint, CheckpointError, Contents, Selection, memory_limit, read, read_bytes, write,
 };
-use escape_data::{BadContacts, ReadOptions};
+use escape_data::frames::{FrameFormat, FrameLayout, Frames, Received};
+use escape_data::{BadContacts, ReadOptions, Rescale};
 
 #[global_allocator]
 static ALLOCATOR: counting::Counting = counting::Counting;
@@ -21,7 +22,7 @@ static ALLOCATOR: counting::Counting = counting::Counting;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     ("pickle", pickle),
     ("written", written),
     ("legacy", legacy),
@@ -30,6 +31,7 @@ pub const TARGETS: [Target; 10] = [
     ("mat", mat),
     ("hdf5", hdf5),
     ("npz", npz),
+    ("frames", frames),
     ("description", description),
     ("keras", keras),
 ];
@@ -168,6 +170,28 @@ pub fn hdf5(data: &[u8]) {
 /// A NumPy archive.
 pub fn npz(data: &[u8]) {
     recordings("fuzz.npz", data);
+}
+
+/// Raw frames, behind a byte each for their format, scaling, contacts and samples: every byte is in a frame, a recording is as
+/// promised, and what is none does not keep the next one from being read.
+pub fn frames(data: &[u8]) {
+    let [format, scaling, contacts, samples, bytes @ ..] = data else { return };
+    let layout = FrameLayout {
+        format: if format % 2 == 0 { FrameFormat::F32 } else { FrameFormat::I16 },
+        scaling: Rescale::ALL[usize::from(*scaling) % 3],
+        contacts: usize::from(contacts % 16) + 1,
+        samples: usize::from(samples % 16) + 1,
+    };
+    let count = bytes.len().div_ceil(layout.bytes());
+    let mut frames = Frames::new(bytes, layout);
+    for _ in 0..count {
+        assert_eq!(frames.receive().ok(), Some(Received::Frame));
+        match frames.recording() {
+            Ok(x) => assert!(x.len() == layout.values() && x.iter().all(|v| v.abs() <= 1.0)),
+            Err(error) => drop(error.to_string()),
+        }
+    }
+    assert_eq!(frames.receive().ok(), Some(Received::End));
 }
 
 /// A whole `.safetensors` file.

@@ -1,4 +1,4 @@
-//! Of the commands that compute with a network, in a program that cannot.
+//! Of the commands that need libtorch, in a program without it.
 
 use std::ffi::OsString;
 use std::str::FromStr;
@@ -16,10 +16,7 @@ pub type DemoArgs = NeedsLibtorch;
 pub type RunArgs = NeedsLibtorch;
 pub type TrainArgs = NeedsLibtorch;
 pub type ConvertArgs = NeedsLibtorch;
-pub type EvaluateArgs = NeedsLibtorch;
 pub type FinetuneArgs = NeedsLibtorch;
-pub type SpikesArgs = NeedsLibtorch;
-pub type BenchArgs = NeedsLibtorch;
 
 /// The device: the CPU.
 #[derive(Clone)]

@@ -1,23 +1,20 @@
-//! Of the commands that compute with a network.
+//! Of the commands that need libtorch.
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
-use escape_checkpoint::Checkpoint;
+use clap::Args;
 use escape_convert::Method;
 use escape_convert::readout::Gain;
-use escape_data::{ReadOptions, Split};
+use escape_data::Split;
 use escape_model::train::Balance;
 use escape_network::arch::Architecture;
-use escape_snn_core::encode::Encoding;
-use escape_snn_core::integer::Bits;
 use escape_snn_core::rules::Preset;
-use escape_snn_core::stored;
 use escape_study::defaults::{OptimizerName, ScheduleName, SurrogateName};
-use escape_study::load::{self, Asked};
-use escape_study::session::usage;
 
-use super::{CommonReading, ReadingArgs, WeightsArgs, named, not_negative, positive, whole, whole_up_to};
+use super::{
+    BitsArgs, ReadingArgs, SimulationArgs, WeightsArgs, WindowedReading, named, not_negative, positive,
+    whole, whole_up_to,
+};
 
 #[derive(Args)]
 pub struct DemoArgs {
@@ -51,23 +48,6 @@ pub struct RunArgs {
     /// Continue an interrupted run; settings and inputs must be the same
     #[arg(long, conflicts_with = "force")]
     pub resume: bool,
-}
-
-/// The same where `--samples` is a number of recordings.
-#[derive(Args)]
-pub struct WindowedReading {
-    #[command(flatten)]
-    common: CommonReading,
-    /// Samples of a recording's window, where a row of the file is a whole recording [default: what `samples` or
-    /// `contacts` in the file say, otherwise 100]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    window: Option<u32>,
-}
-
-impl WindowedReading {
-    pub fn options(&self) -> ReadOptions {
-        self.common.options(self.window)
-    }
 }
 
 #[derive(Args)]
@@ -174,151 +154,6 @@ pub struct ConvertArgs {
     pub readout_gain: Option<Gain>,
 }
 
-/// Which engine simulates.
-#[derive(Clone, Copy, ValueEnum, PartialEq, Eq)]
-pub enum EngineName {
-    /// The usual one, so far the dense
-    Auto,
-    /// Every synapse at every step, in libtorch
-    Dense,
-    /// Only what spikes cause, on the CPU; the default preset's whole numbers, with the same spikes
-    Event,
-}
-
-impl From<EngineName> for load::EngineName {
-    fn from(name: EngineName) -> Self {
-        match name {
-            EngineName::Auto => Self::Auto,
-            EngineName::Dense => Self::Dense,
-            EngineName::Event => Self::Event,
-        }
-    }
-}
-
-/// What every command that simulates a checkpoint shares.
-#[derive(Args)]
-pub struct SimulationArgs {
-    /// Rules to simulate by [default: what the checkpoint names, otherwise default]
-    #[arg(long)]
-    pub preset: Option<Preset>,
-    /// Timesteps [default: what the checkpoint names]
-    #[arg(long, value_name = "T", value_parser = whole_up_to::<u32>(1, 100_000))]
-    pub timesteps: Option<u32>,
-    /// poisson or direct [default: what the checkpoint names, otherwise the preset's]
-    #[arg(long)]
-    pub encoder: Option<Encoding>,
-    #[command(flatten)]
-    pub bits: BitsArgs,
-    /// Which engine simulates
-    #[arg(long, value_enum, default_value = "auto")]
-    pub engine: EngineName,
-}
-
-/// Bits of the default preset's whole numbers.
-#[derive(Args)]
-pub struct BitsArgs {
-    /// Bits a weight (default preset) [default: what the checkpoint names, otherwise 8]
-    #[arg(long, value_name = "B", value_parser = whole_up_to::<u32>(2, 8))]
-    pub bits: Option<u32>,
-    /// Bits of an input value (default preset) [default: what the checkpoint names, otherwise 10]
-    #[arg(long, value_name = "B", value_parser = whole_up_to::<u32>(2, 16))]
-    pub input_bits: Option<u32>,
-}
-
-impl BitsArgs {
-    pub fn asked(&self) -> Bits {
-        Bits { weight: self.bits, input: self.input_bits }
-    }
-
-    /// Those that are others than a checkpoint's own.
-    pub fn other_than(&self, checkpoint: &Checkpoint) -> Bits {
-        let own = stored::bits(checkpoint);
-        Bits {
-            weight: self.bits.filter(|bits| own.weight != Some(*bits)),
-            input: self.input_bits.filter(|bits| own.input != Some(*bits)),
-        }
-    }
-}
-
-impl SimulationArgs {
-    /// Refuses what only a simulation has a use for.
-    pub fn refuse_for_ann(&self) -> anyhow::Result<()> {
-        let given = [
-            (self.encoder.is_some(), "--encoder: an ANN takes the recording as it is"),
-            (self.engine != EngineName::Auto, "--engine: an ANN is not simulated"),
-            (!self.bits.asked().is_empty(), "--bits and --input-bits: an ANN computes in float32"),
-        ];
-        match given.into_iter().find(|option| option.0) {
-            Some((_, why)) => Err(usage(format!("{why}; leave it out"))),
-            None => Ok(()),
-        }
-    }
-
-    pub fn asked(&self) -> Asked {
-        Asked {
-            preset: self.preset,
-            timesteps: self.timesteps.map(|t| t as usize),
-            encoding: self.encoder,
-            bits: self.bits.asked(),
-            engine: self.engine.into(),
-        }
-    }
-}
-
-/// What to call a network in a results folder.
-#[derive(Args)]
-pub struct NameArgs {
-    /// What tables and figures call the network [default: ann, or the checkpoint's name; its folder's, for best.pth]
-    #[arg(long, value_name = "NAME", requires = "out")]
-    pub name: Option<String>,
-}
-
-#[derive(Args)]
-pub struct EvaluateArgs {
-    /// ANN or SNN checkpoint
-    #[arg(long, value_name = "FILE")]
-    pub checkpoint: PathBuf,
-    #[command(flatten)]
-    pub selection: WeightsArgs,
-    /// Judge a checkpoint as an ANN although it holds thresholds, which the study adds to an ANN's file when it
-    /// converts it
-    #[arg(long, conflicts_with_all = ["timesteps", "encoder"])]
-    pub ann: bool,
-    /// Recordings
-    #[arg(long, value_name = "FILE")]
-    pub data: PathBuf,
-    #[command(flatten)]
-    pub reading: ReadingArgs,
-    /// train or test
-    #[arg(long, default_value = "test")]
-    pub split: Split,
-    /// Only the first N recordings
-    #[arg(long, value_name = "N", value_parser = whole::<usize>(1))]
-    pub limit: Option<usize>,
-    /// Recordings simulated together
-    #[arg(long, default_value_t = 32, value_name = "B", value_parser = whole::<u32>(1))]
-    pub batch_size: u32,
-    #[command(flatten)]
-    pub simulation: SimulationArgs,
-    /// Write logits and labels, .npz; those of an earlier evaluation are replaced
-    #[arg(long, value_name = "FILE")]
-    pub logits: Option<PathBuf>,
-    /// Results folder to add to: what `energy --run` and `report` read, of this and of other networks
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    #[command(flatten)]
-    pub name: NameArgs,
-    /// Steps at which accuracy is recorded as well, up to T [default: 1, 2, 4, 8 and so on]
-    #[arg(
-        long,
-        value_name = "T1,T2,..",
-        value_delimiter = ',',
-        requires = "out",
-        value_parser = whole_up_to::<usize>(1, 100_000)
-    )]
-    pub also_at: Option<Vec<usize>>,
-}
-
 #[derive(Args)]
 pub struct FinetuneArgs {
     /// SNN checkpoint
@@ -383,59 +218,4 @@ pub struct FinetuneArgs {
     /// Continue an interrupted fine-tuning; settings must be the same, but for --epochs
     #[arg(long, conflicts_with = "force")]
     pub resume: bool,
-}
-
-#[derive(Args)]
-pub struct SpikesArgs {
-    /// SNN checkpoint
-    #[arg(long, value_name = "FILE")]
-    pub checkpoint: PathBuf,
-    #[command(flatten)]
-    pub selection: WeightsArgs,
-    /// Recordings
-    #[arg(long, value_name = "FILE")]
-    pub data: PathBuf,
-    #[command(flatten)]
-    pub reading: ReadingArgs,
-    /// train or test
-    #[arg(long, default_value = "test")]
-    pub split: Split,
-    /// Index of the recording in the split
-    #[arg(long, default_value_t = 0, value_name = "I", value_parser = whole::<usize>(0))]
-    pub sample: usize,
-    #[command(flatten)]
-    pub simulation: SimulationArgs,
-    /// Results folder to add to: recording.csv, input_spikes.csv and raster.csv, which `report` draws
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
-    #[command(flatten)]
-    pub name: NameArgs,
-}
-
-#[derive(Args)]
-pub struct BenchArgs {
-    /// ANN or SNN checkpoint
-    #[arg(long, value_name = "FILE")]
-    pub checkpoint: PathBuf,
-    #[command(flatten)]
-    pub selection: WeightsArgs,
-    /// Recordings
-    #[arg(long, value_name = "FILE")]
-    pub data: PathBuf,
-    #[command(flatten)]
-    pub reading: WindowedReading,
-    #[command(flatten)]
-    pub simulation: SimulationArgs,
-    /// Recordings simulated together
-    #[arg(long, default_value_t = 16, value_name = "B", value_parser = whole::<u32>(1))]
-    pub batch_size: u32,
-    /// Recordings in all
-    #[arg(long, default_value_t = 64, value_name = "N", value_parser = whole::<usize>(1))]
-    pub samples: usize,
-    /// How often all of them are timed, after one batch to warm up; the median counts
-    #[arg(long, default_value_t = 5, value_name = "R", value_parser = whole::<usize>(1))]
-    pub rounds: usize,
-    /// Time training steps instead of inference, three a round
-    #[arg(long)]
-    pub train: bool,
 }

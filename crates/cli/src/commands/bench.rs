@@ -1,13 +1,21 @@
 //! `escape-snn bench`
 
 use anyhow::Result;
-use escape_data::Split;
+use escape_checkpoint::Checkpoint;
+use escape_data::{Recordings, Split};
+#[cfg(feature = "libtorch")]
 use escape_model::ann::Ann;
 use escape_snn_core::rules::Rules;
+#[cfg(feature = "libtorch")]
+use escape_study::defaults::EngineName;
 use escape_study::engine::AnyEngine;
-use escape_study::load::{EngineName, is_spiking, network, recordings, simulation};
-use escape_study::session::usage;
-use escape_study::timing::{LayerTime, Plan, Timing, ann, inference, training};
+use escape_study::load::{Simulation, is_spiking, network, recordings, simulation};
+#[cfg(not(feature = "libtorch"))]
+use escape_study::session::WHOLE_PROGRAM;
+use escape_study::session::{Session, usage};
+use escape_study::timing::{LayerTime, Plan, Timing, inference};
+#[cfg(feature = "libtorch")]
+use escape_study::timing::{ann, training};
 use serde::Serialize;
 
 use super::{BitsReport, table, thousands};
@@ -56,22 +64,20 @@ pub fn run(context: &Context, args: BenchArgs) -> Result<()> {
     let judged = (&checkpoint, args.checkpoint.as_path());
     let (recordings, _) =
         recordings(session, &args.data, &args.reading.options(), Split::Test, Some(args.samples), judged)?;
-    let device = session.device()?;
     let plan = Plan { batch_size: args.batch_size as usize, rounds: args.rounds };
     let asked = args.simulation.asked();
     let (timing, engine, simulated) = if is_spiking(&checkpoint) || asked.timesteps.is_some() {
         let chosen = simulation(session, &checkpoint, &args.checkpoint, asked, &recordings)?;
         let simulated = Simulated::of(&chosen.network.rules, &chosen.encoding.to_string(), chosen.steps);
-        if args.train {
-            if chosen.engine == EngineName::Event {
-                return Err(usage("--engine event does not train; leave it out"));
+        let (timing, engine) = match args.train {
+            true => (time_training(session, chosen, &recordings, plan)?, "dense".to_owned()),
+            false => {
+                let network = chosen.network.clone();
+                let engine = AnyEngine::new(chosen.engine, network, chosen.encoding, session.device()?)?;
+                (inference(session, &engine, &chosen, &recordings, plan)?, engine.to_string())
             }
-            (training(session, chosen, &recordings, device, plan)?, "dense".to_owned(), Some(simulated))
-        } else {
-            let engine = AnyEngine::new(chosen.engine, chosen.network.clone(), chosen.encoding, device)?;
-            let timing = inference(session, &engine, (&chosen, device), &recordings, plan)?;
-            (timing, engine.to_string(), Some(simulated))
-        }
+        };
+        (timing, engine, Some(simulated))
     } else {
         if args.train {
             return Err(usage(format!(
@@ -80,9 +86,7 @@ pub fn run(context: &Context, args: BenchArgs) -> Result<()> {
             )));
         }
         args.simulation.refuse_for_ann()?;
-        let (contacts, samples) = (recordings.contacts, recordings.samples);
-        let network = Ann::from_checkpoint(&checkpoint, &args.checkpoint, contacts, samples, device)?;
-        (ann(session, &network, &recordings, plan)?, "ann".to_owned(), None)
+        (time_ann(session, &args, &checkpoint, &recordings, plan)?, "ann".to_owned(), None)
     };
     let (least, most) = timing.range();
     let report = Report {
@@ -97,10 +101,46 @@ pub fn run(context: &Context, args: BenchArgs) -> Result<()> {
         simulated,
         batch_size: plan.batch_size,
         samples: recordings.len(),
-        device: format!("{device:?}"),
+        device: session.device_name()?,
         threads: rayon::current_num_threads(),
     };
     context.result(&report, || report.text())
+}
+
+#[cfg(feature = "libtorch")]
+fn time_training(
+    session: &Session,
+    chosen: Simulation,
+    recordings: &Recordings,
+    plan: Plan,
+) -> Result<Timing> {
+    if chosen.engine == EngineName::Event {
+        return Err(usage("--engine event does not train; leave it out"));
+    }
+    training(session, chosen, recordings, plan)
+}
+
+#[cfg(feature = "libtorch")]
+fn time_ann(
+    session: &Session,
+    args: &BenchArgs,
+    checkpoint: &Checkpoint,
+    recordings: &Recordings,
+    plan: Plan,
+) -> Result<Timing> {
+    let (contacts, samples) = (recordings.contacts, recordings.samples);
+    let network = Ann::from_checkpoint(checkpoint, &args.checkpoint, contacts, samples, session.device()?)?;
+    ann(session, &network, recordings, plan)
+}
+
+#[cfg(not(feature = "libtorch"))]
+fn time_training(_: &Session, _: Simulation, _: &Recordings, _: Plan) -> Result<Timing> {
+    Err(usage(format!("--train computes with libtorch; take {WHOLE_PROGRAM}")))
+}
+
+#[cfg(not(feature = "libtorch"))]
+fn time_ann(_: &Session, args: &BenchArgs, _: &Checkpoint, _: &Recordings, _: Plan) -> Result<Timing> {
+    Err(usage(format!("{}: an ANN computes with libtorch; take {WHOLE_PROGRAM}", args.checkpoint.display())))
 }
 
 /// Times of layers, which share what the whole takes.

@@ -5,6 +5,7 @@ mod page;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use escape_data::frames::{FrameFormat, write_frames};
 use escape_data::nerve::NerveConfig;
 use escape_data::{
     Dataset, DatasetSummary, Note, ReadOptions, Rescale, Split, SplitSummary, write_mat, write_npz,
@@ -66,9 +67,12 @@ pub fn run(context: &Context, args: DataArgs) -> Result<()> {
         DataCommand::Convert { from, to, reading } => {
             let inputs = escape_data::files(&existing_data(&from)?, &reading.options())?;
             check_apart(&to, &inputs.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
-            check_extension(session, &to, &["npz", "mat"])?;
+            check_extension(session, &to, &["npz", "mat", "f32", "i16"])?;
             let dataset = dataset(session, &from, &reading.options())?;
-            write(&to, &dataset)?;
+            match FrameFormat::of_name(&to) {
+                Some(format) => frames(session, &to, &dataset, format)?,
+                None => write(&to, &dataset)?,
+            }
             context.result(&dataset.summary(), || describe(&dataset.summary()))
         }
     }
@@ -100,6 +104,25 @@ fn write(path: &Path, dataset: &Dataset) -> Result<()> {
     let written =
         if has_extension(path, "mat") { write_mat(path, dataset) } else { write_npz(path, dataset) };
     Ok(written?)
+}
+
+/// Writes the recordings of one split as raw frames, and says what that leaves out.
+fn frames(session: &Session, path: &Path, dataset: &Dataset, format: FrameFormat) -> Result<()> {
+    let (split, left) = match dataset.test.is_empty() {
+        true => (Split::Train, String::new()),
+        false => (Split::Test, format!(" and {} training recordings", thousands(dataset.train.len() as f64))),
+    };
+    let recordings = dataset.split(split);
+    write_frames(path, recordings, format)?;
+    session.note(format!(
+        "note: {}: {} {split} recordings of {} contacts x {} samples, as raw frames of {format}; labels, classes, sampling \
+         rate{left} have no place there",
+        path.display(),
+        thousands(recordings.len() as f64),
+        recordings.contacts,
+        recordings.samples
+    ));
+    Ok(())
 }
 
 /// What is in a file, and how it was understood.

@@ -9,16 +9,21 @@ use escape_checkpoint::Checkpoint;
 use escape_data::npz::{self, Values};
 use escape_data::{Recordings, Split};
 use escape_files::archive::Archive;
+#[cfg(feature = "libtorch")]
 use escape_model::ann::Ann;
 use escape_network::metrics::Metrics;
 use escape_snn_core::evaluate::Evaluation;
+#[cfg(feature = "libtorch")]
 use escape_snn_core::rules::Preset;
+#[cfg(feature = "libtorch")]
 use escape_study::defaults::Defaults;
 use escape_study::load::{Simulation, is_spiking, kind_of, network, recordings, simulation};
 use escape_study::measure;
 use escape_study::measured::Measured;
 use escape_study::place::{check_apart, check_file};
 use escape_study::results::{EVALUATE, Results, Use};
+#[cfg(not(feature = "libtorch"))]
+use escape_study::session::WHOLE_PROGRAM;
 use escape_study::session::{Session, usage};
 use serde::Serialize;
 
@@ -37,6 +42,8 @@ struct Report {
     largest_class_share: f64,
     loss: f64,
     timesteps: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engine: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     preset: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,6 +89,14 @@ pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
     let checkpoint = network(session, &args.checkpoint, &args.selection.selection())?;
     check_kind(&args, &checkpoint)?;
     let spiking = is_spiking(&checkpoint) || args.simulation.timesteps.is_some();
+    #[cfg(not(feature = "libtorch"))]
+    if !spiking {
+        return Err(usage(format!(
+            "{}: this is an ANN, which computes with libtorch, and this escape-snn is built without it; evaluate a spiking \
+             network, or take {WHOLE_PROGRAM}",
+            args.checkpoint.display()
+        )));
+    }
     let (kind, epoch) = kind_of(&checkpoint, spiking);
     let results = args.out.as_deref().map(|folder| {
         let name = (args.name.name.as_deref(), args.simulation.bits.other_than(&checkpoint));
@@ -106,18 +121,24 @@ pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
         start = Instant::now();
         measure::snn(session, &network, (kind, epoch), chosen, &also_at, &recordings, batch_size)?
     } else {
-        check_ann_options(&args)?;
-        let (contacts, samples) = (recordings.contacts, recordings.samples);
-        let ann = Ann::from_checkpoint(&checkpoint, &args.checkpoint, contacts, samples, session.device()?)?;
-        let loss = Defaults::of(args.simulation.preset.unwrap_or(Preset::Default)).ann_loss;
-        if let Some(results) = &mut results {
-            let used = Use { command: EVALUATE, rules: None, split };
-            results.check_use(used)?;
-            results.check_evaluation(&[None])?;
-            results.begin(used, None)?;
+        #[cfg(feature = "libtorch")]
+        {
+            check_ann_options(&args)?;
+            let (contacts, samples) = (recordings.contacts, recordings.samples);
+            let ann =
+                Ann::from_checkpoint(&checkpoint, &args.checkpoint, contacts, samples, session.device()?)?;
+            let loss = Defaults::of(args.simulation.preset.unwrap_or(Preset::Default)).ann_loss;
+            if let Some(results) = &mut results {
+                let used = Use { command: EVALUATE, rules: None, split };
+                results.check_use(used)?;
+                results.check_evaluation(&[None])?;
+                results.begin(used, None)?;
+            }
+            start = Instant::now();
+            Measured { epoch, ..measure::ann(session, &network, &ann, &recordings, batch_size, loss)? }
         }
-        start = Instant::now();
-        Measured { epoch, ..measure::ann(session, &network, &ann, &recordings, batch_size, loss)? }
+        #[cfg(not(feature = "libtorch"))]
+        unreachable!("refused above")
     };
     measured.notes().iter().for_each(|note| session.note(note));
     let mut report = Report::new(&measured, start.elapsed().as_secs_f64());
@@ -155,6 +176,7 @@ fn check_kind(args: &EvaluateArgs, checkpoint: &Checkpoint) -> Result<()> {
 }
 
 /// Refuses what only a simulation has a use for.
+#[cfg(feature = "libtorch")]
 fn check_ann_options(args: &EvaluateArgs) -> Result<()> {
     match args.also_at {
         Some(_) => Err(usage("--also-at: an ANN has no steps; leave it out")),
@@ -248,6 +270,7 @@ impl Report {
             largest_class_share: metrics.largest_class_share(),
             loss: metrics.loss(),
             timesteps: snn.map(|s| s.steps),
+            engine: snn.map(|s| s.engine.clone()),
             preset: snn.map(|s| s.rules.preset.to_string()),
             encoder: snn.map(|s| s.encoding.to_string()),
             bits: snn.and_then(|s| BitsReport::of(&s.rules)),
@@ -274,11 +297,15 @@ impl Report {
             self.loss,
             self.samples
         );
-        if let (Some(steps), Some(preset), Some(encoder)) = (self.timesteps, &self.preset, &self.encoder) {
-            text.push_str(&format!(", {steps} timesteps, preset {preset}, encoder {encoder}"));
+        if let (Some(steps), Some(preset), Some(encoder), Some(engine)) =
+            (self.timesteps, &self.preset, &self.encoder, &self.engine)
+        {
+            text.push_str(&format!(
+                ", {steps} timesteps, preset {preset}, encoder {encoder}, {engine} engine"
+            ));
         }
-        if let Some(BitsReport { weight_bits, input_bits }) = self.bits {
-            text.push_str(&format!(", {weight_bits} bits a weight, {input_bits} of input"));
+        if let Some(bits) = self.bits {
+            text.push_str(&format!(", {bits}"));
         }
         text.push_str("\n\n");
         let names = self.class_names.iter().cloned();

@@ -1,21 +1,19 @@
 //! One module a command.
 
-#[cfg(feature = "libtorch")]
 pub mod bench;
 pub mod checkpoint;
 #[cfg(feature = "libtorch")]
 pub mod convert;
 pub mod data;
 pub mod energy;
-#[cfg(feature = "libtorch")]
 pub mod evaluate;
 #[cfg(feature = "libtorch")]
 pub mod finetune;
 pub mod report;
 #[cfg(feature = "libtorch")]
 pub mod run;
-#[cfg(feature = "libtorch")]
 pub mod spikes;
+pub mod stream;
 #[cfg(feature = "libtorch")]
 pub mod train;
 
@@ -40,19 +38,23 @@ pub fn table(rows: &[Vec<String>]) -> String {
 }
 
 /// Bits of the default preset's whole numbers, in results.
-#[cfg(feature = "libtorch")]
 #[derive(Clone, Copy, serde::Serialize)]
 pub struct BitsReport {
     weight_bits: u32,
     input_bits: u32,
 }
 
-#[cfg(feature = "libtorch")]
 impl BitsReport {
     /// Of rules that have any.
     pub fn of(rules: &escape_snn_core::rules::Rules) -> Option<Self> {
         let precision = rules.precision()?;
         Some(Self { weight_bits: precision.weight_bits(), input_bits: precision.input_bits() })
+    }
+}
+
+impl std::fmt::Display for BitsReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bits a weight, {} of input", self.weight_bits, self.input_bits)
     }
 }
 

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use escape_model::ModelError;
 use escape_report::rows::{Activity, Energy, Evaluation, Row, read_csv};
 use escape_study::config::Config;
+use escape_study::engine::interrupted;
 use escape_study::folder::{free_folder, latest_folder};
 use escape_study::place::check_folder;
 use escape_study::run;
@@ -61,7 +61,7 @@ fn start(
     config.seed = session.seed;
     session.note(format!("results go to {}", folder.display()));
     let page = match run::run(session, &config, &folder, resume) {
-        Err(error) if matches!(error.downcast_ref(), Some(ModelError::Interrupted)) => {
+        Err(error) if interrupted(&error) => {
             return Err(anyhow::anyhow!(
                 "stopped; the same command with --resume goes on in {}",
                 folder.display()

@@ -88,12 +88,7 @@ impl Event {
     /// [`EventError`] of a network in whole numbers whose sums may be too large, or that pools more neurons than a count of 16
     /// bits holds.
     pub fn new(network: SpikingNetwork, encoding: Encoding) -> Result<Self, EventError> {
-        for layer in &network.layers {
-            let largest = largest_count(layer.shape.pool.as_ref());
-            if largest > i16::MAX as usize {
-                return Err(EventError::Window { layer: layer.shape.name.clone(), neurons: largest });
-            }
-        }
+        Self::check(&network)?;
         let instructions = Instructions::best();
         let machine = match network.rules.arithmetic {
             Arithmetic::Integer(_) => {
@@ -107,6 +102,20 @@ impl Event {
             }
         };
         Ok(Self { network, machine, instructions })
+    }
+
+    /// Makes sure that it can simulate a network, as far as its layers are concerned.
+    ///
+    /// # Errors
+    /// [`EventError::Window`].
+    pub fn check(network: &SpikingNetwork) -> Result<(), EventError> {
+        for layer in &network.layers {
+            let neurons = largest_count(layer.shape.pool.as_ref());
+            if neurons > i16::MAX as usize {
+                return Err(EventError::Window { layer: layer.shape.name.clone(), neurons });
+            }
+        }
+        Ok(())
     }
 
     /// The same with other instructions than the best, where this machine has them.

@@ -20,9 +20,9 @@ use serde_json::json;
 
 use super::{Accuracies, Parts, Teller, best_trained, describe, interrupted, known, known_after, parts};
 use super::{BEST, LAST, begin, epoch_rows, hash_of};
-use crate::defaults::{Defaults, ScheduleName, SurrogateName};
+use crate::defaults::{Defaults, EngineName, ScheduleName, SurrogateName};
 use crate::folder::write_csv;
-use crate::load::{self, EngineName, Simulation, check_classes};
+use crate::load::{self, Simulation, check_classes};
 use crate::measure;
 use crate::notes;
 use crate::session::{Session, usage};
