@@ -236,67 +236,80 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// The weight of output `o` for value `v` of run `r`, among those in PyTorch's order. A run is a row of the kernel if no
-    /// groups are apart, else one tap.
-    fn weight<W: Copy + Default>(&self, weights: &[W], o: usize, r: usize, v: usize) -> W {
-        let inputs = self.channels / self.joined;
-        let of = o / (self.outputs * self.groups / self.joined);
-        let (channel, tap) = match self.groups {
-            1 => (v % self.channels, r * self.kernel.1 + v / self.channels),
-            _ => (of * inputs + v, r),
-        };
-        match channel / inputs == of {
-            true => weights[(o * inputs + channel % inputs) * self.kernel.0 * self.kernel.1 + tap],
-            false => W::default(),
+    /// Blocks of 64 outputs and one of 32, in each runs x values x outputs, whose order within 32 is `order`. Of no groups that
+    /// are apart.
+    pub fn rows<W: Copy + Default>(&self, weights: &[W], order: impl Fn(usize) -> usize) -> Vec<W> {
+        let mut rows = vec![W::default(); self.kernel.0 * self.run * self.filled];
+        let mut rest = &mut rows[..];
+        let mut first = 0;
+        while first < self.filled {
+            let size = if self.filled - first >= 2 * LANES { 2 * LANES } else { LANES };
+            let (block, others) = rest.split_at_mut(self.kernel.0 * self.run * size);
+            let outputs = (0..size).map(|n| first + n / LANES * LANES + order(n % LANES));
+            let of: Vec<Option<usize>> = outputs.map(|o| (o < self.outputs).then_some(o)).collect();
+            // Taps of a channel lie together there, outputs here.
+            self.each_value(|value, channel, tap| {
+                for (to, o) in block[value * size..][..size].iter_mut().zip(&of) {
+                    if let Some(weight) = o.and_then(|o| self.place(o, channel, tap)) {
+                        *to = weights[weight];
+                    }
+                }
+            });
+            (rest, first) = (others, first + size);
         }
+        rows
+    }
+
+    /// Groups x blocks of [`BLOCK`] outputs, in each runs x parts of a run x outputs x the values of a part.
+    pub fn parts<W: From<i8> + Copy>(&self, weights: &[i8], together: usize) -> Vec<W> {
+        let parts = self.run.div_ceil(together);
+        let block = self.runs() * parts * BLOCK * together;
+        let blocks = self.outputs.div_ceil(BLOCK);
+        let mut all = vec![W::from(0); self.groups * blocks * block];
+        for (n, to) in all.chunks_exact_mut(block).enumerate() {
+            let (g, first) = (n / blocks, n % blocks * BLOCK);
+            let outputs = first..(first + BLOCK).min(self.outputs);
+            self.each_value(|value, channel, tap| {
+                let (run, value) = (value / self.run, value % self.run);
+                let part = (run * parts + value / together) * BLOCK * together + value % together;
+                for (n, o) in outputs.clone().enumerate() {
+                    if let Some(weight) = self.place(g * self.outputs + o, channel, tap) {
+                        to[part + n * together] = W::from(weights[weight]);
+                    }
+                }
+            });
+        }
+        all
     }
 
     fn runs(&self) -> usize {
         self.kernel.0 * self.kernel.1 * (self.channels / self.groups) / self.run
     }
 
-    /// Blocks of a group's outputs for dense kernels.
-    fn blocks(&self) -> usize {
-        self.outputs.div_ceil(BLOCK)
-    }
-
-    /// Blocks of 64 outputs and one of 32, in each runs x values x outputs, whose order within 32 is `order`. Of no groups.
-    pub fn rows<W: Copy + Default>(&self, weights: &[W], order: impl Fn(usize) -> usize) -> Vec<W> {
-        let mut rows = Vec::with_capacity(self.runs() * self.run * self.filled);
-        let mut first = 0;
-        while first < self.filled {
-            let size = if self.filled - first >= 2 * LANES { 2 * LANES } else { LANES };
-            for (r, v) in (0..self.runs()).flat_map(|r| (0..self.run).map(move |v| (r, v))) {
-                for n in 0..size {
-                    let o = first + n / LANES * LANES + order(n % LANES);
-                    rows.push(if o < self.outputs { self.weight(weights, o, r, v) } else { W::default() });
-                }
-            }
-            first += size;
-        }
-        rows
-    }
-
-    /// Groups x blocks of [`BLOCK`] outputs, in each runs x parts of a run x outputs x the values of a part.
-    pub fn parts<W: From<i8>>(&self, weights: &[i8], together: usize) -> Vec<W> {
-        let mut all = Vec::new();
-        for (g, block) in (0..self.groups).flat_map(|g| (0..self.blocks()).map(move |block| (g, block))) {
-            for (r, q) in
-                (0..self.runs()).flat_map(|r| (0..self.run.div_ceil(together)).map(move |part| (r, part)))
-            {
-                for (n, v) in (0..BLOCK).flat_map(|n| (q * together..(q + 1) * together).map(move |v| (n, v)))
-                {
-                    let o = block * BLOCK + n;
-                    let there = o < self.outputs && v < self.run;
-                    all.push(W::from(if there {
-                        self.weight(weights, g * self.outputs + o, r, v)
-                    } else {
-                        0
-                    }));
-                }
+    /// Every value under a kernel, run after run, with the channel (of its group, if groups are apart) and the tap that it is of;
+    /// channel by channel.
+    fn each_value(&self, mut look: impl FnMut(usize, usize, usize)) {
+        let channels = self.channels / self.groups;
+        for channel in 0..channels {
+            for tap in 0..self.kernel.0 * self.kernel.1 {
+                // Runs are rows of the kernel, or, if groups are apart, its taps.
+                look(tap * channels + channel, channel, tap);
             }
         }
-        all
+    }
+
+    /// Where the weight of an output for a channel at a tap is in PyTorch's order; nowhere, if they are of two groups that are
+    /// joined here.
+    #[inline(always)]
+    fn place(&self, o: usize, channel: usize, tap: usize) -> Option<usize> {
+        let inputs = self.channels / self.joined;
+        let within = match self.joined == self.groups {
+            true => channel,
+            false => {
+                channel.checked_sub(o / (self.outputs / self.joined) * inputs).filter(|&c| c < inputs)?
+            }
+        };
+        Some((o * inputs + within) * self.kernel.0 * self.kernel.1 + tap)
     }
 }
 
