@@ -10,10 +10,14 @@ use super::number::{Chunk, Neurons, Number};
 use super::packed::{Holds, LANES, Order, Packed, Parts, largest_count};
 use super::plane::{Lists, Values};
 
-/// Weights for lists, see [`Order::rows`], or of groups, for each of them in turn.
+/// Weights of lists.
 #[derive(Debug)]
 pub(super) struct Weights {
+    /// See [`Order::rows`]. Empty if what is listed is scattered.
     rows: Vec<f32>,
+    /// Runs x channels x columns of the kernel, the last one first, x lanes: what one arrival adds to outputs side by side.
+    /// For runs so short that going through them costs more than adding up in memory.
+    scattered: Vec<f32>,
     /// What a count stands for: its share of a mean.
     share: f32,
 }
@@ -25,14 +29,21 @@ pub(super) struct Rule {
     readout: Readout,
 }
 
+/// Values of a run up to which arrivals are scattered.
+const SHORT_RUN: usize = 32;
+
 /// The layers of a network, for input of one kind.
 pub(super) fn pack(network: &SpikingNetwork, encoding: crate::encode::Encoding) -> Vec<Packed<f32>> {
     let layers = network.layers.iter().enumerate().map(|(k, layer)| {
         let below = k.checked_sub(1).map(|k| &network.layers[k].shape);
         let window = below.map_or(1, |below| largest_count(below.pool.as_ref()));
-        let weights = |order: Order, _: Holds| Weights {
-            rows: order.rows(&layer.weights, |n| n),
-            share: 1.0 / window as f32,
+        let weights = |order: Order, _: Holds| {
+            let short = order.run <= SHORT_RUN && order.stride.1 == 1;
+            Weights {
+                rows: if short { Vec::new() } else { order.rows(&layer.weights, |n| n) },
+                scattered: if short { order.scattered(&layer.weights) } else { Vec::new() },
+                share: 1.0 / window as f32,
+            }
         };
         let neuron = layer.neuron;
         Packed::new(&Parts {
@@ -79,6 +90,10 @@ impl Number for f32 {
         }
     }
 
+    fn by_rows(packed: &Packed<Self>, lists: bool) -> bool {
+        lists && (packed.weights.rows.is_empty() || packed.slab(size_of::<f32>()) < packed.runs.len())
+    }
+
     fn sum(
         packed: &Packed<Self>,
         chunk: &Chunk,
@@ -87,7 +102,10 @@ impl Number for f32 {
         sums: &mut [f32],
         with: Instructions,
     ) {
-        if let Some(lists) = lists {
+        let Some(lists) = lists else { return };
+        if packed.weights.rows.is_empty() {
+            scatter(packed, chunk, lists, sums);
+        } else {
             let weights = (&packed.weights.rows[..], 0);
             Listed::each_slab(packed, chunk, lists, weights, |work| with.listed_floats(work, sums));
         }
@@ -109,6 +127,43 @@ impl Number for f32 {
 
     fn logit(_: &Packed<Self>, u: f32) -> f32 {
         u
+    }
+}
+
+/// Adds each arrival to all outputs of a row that it reaches.
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn scatter(packed: &Packed<f32>, chunk: &Chunk, lists: &Lists<f32>, sums: &mut [f32]) {
+    let (lanes, channels, across) = (packed.lanes(), packed.frame.input.2, packed.kernel.1);
+    let (pixels, columns) = (chunk.columns.len(), packed.frame.padded.1);
+    // Sums of a step lie together while arrivals are added.
+    let mut row = vec![0f32; pixels * lanes];
+    for s in 0..chunk.steps {
+        for (row, sums) in row.chunks_exact_mut(lanes).zip(sums.chunks_exact(chunk.steps * lanes)) {
+            row.copy_from_slice(&sums[s * lanes..][..lanes]);
+        }
+        for r in 0..packed.kernel.0 {
+            let line = ((chunk.y * packed.stride.0 + r) * chunk.steps + s) * columns;
+            let listed = lists.starts[line] as usize..lists.starts[line + columns] as usize;
+            for (&place, &value) in lists.rows[listed.clone()].iter().zip(&lists.values[listed]) {
+                let (column, channel) =
+                    (place as usize / LANES / channels, place as usize / LANES % channels);
+                // The outputs whose windows begin up to a kernel's width before it.
+                let first = (column + 1).saturating_sub(across).max(chunk.columns.start);
+                let end = (column + 1).min(chunk.columns.end);
+                if first >= end {
+                    continue;
+                }
+                let tap = across - 1 - (column - first);
+                let weights = &packed.weights.scattered[((r * channels + channel) * across + tap) * lanes..];
+                let to = &mut row[(first - chunk.columns.start) * lanes..(end - chunk.columns.start) * lanes];
+                for (to, weight) in to.iter_mut().zip(weights) {
+                    *to += weight * value;
+                }
+            }
+        }
+        for (row, sums) in row.chunks_exact(lanes).zip(sums.chunks_exact_mut(chunk.steps * lanes)) {
+            sums[s * lanes..][..lanes].copy_from_slice(row);
+        }
     }
 }
 

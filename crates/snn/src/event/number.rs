@@ -33,6 +33,9 @@ pub(super) trait Number: Copy + Default + Debug + Send + Sync + AddAssign + 'sta
         with: Instructions,
     );
 
+    /// Whether sums of a whole row of pixels are best made together, rather than of a few that stay in cache.
+    fn by_rows(packed: &Packed<Self>, lists: bool) -> bool;
+
     /// Adds what arrives to the sums of some pixels, P x S x L.
     fn sum(
         packed: &Packed<Self>,

@@ -127,7 +127,7 @@ impl<N: Number> Packed<N> {
             _ => Holds::Bytes,
         };
         let linear = shape.op == Op::Linear;
-        let order = Order { kernel, groups, joined, channels, outputs, filled, run, linear };
+        let order = Order { kernel, stride, groups, joined, channels, outputs, filled, run, linear };
         // A group's constants, and what fills its lanes.
         let lanes = |of: &dyn Fn(usize) -> N, rest: N| -> Vec<N> {
             let lane = |g: usize, n: usize| if n < outputs { of(g * outputs + n) } else { rest };
@@ -224,6 +224,7 @@ fn bands(rows: usize, pooled: usize, pool: Option<&Pool>) -> Vec<Band> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Order {
     kernel: Size,
+    pub stride: Size,
     /// Groups that are apart, and the convolution's, which may be joined by zeros.
     pub groups: usize,
     joined: usize,
@@ -231,7 +232,7 @@ pub(super) struct Order {
     /// Outputs of a group, and the same filled up.
     outputs: usize,
     filled: usize,
-    run: usize,
+    pub run: usize,
     pub linear: bool,
 }
 
@@ -279,6 +280,21 @@ impl Order {
                 }
             });
         }
+        all
+    }
+
+    /// Rows of the kernel x channels x columns of the kernel, the last one first, x lanes. Of no groups that are apart.
+    pub fn scattered(&self, weights: &[f32]) -> Vec<f32> {
+        let mut all = vec![0.0; self.kernel.0 * self.run * self.filled];
+        self.each_value(|_, channel, tap| {
+            let (row, column) = (tap / self.kernel.1, tap % self.kernel.1);
+            let at = (row * self.channels + channel) * self.kernel.1 + self.kernel.1 - 1 - column;
+            for o in 0..self.outputs {
+                if let Some(weight) = self.place(o, channel, tap) {
+                    all[at * self.filled + o] = weights[weight];
+                }
+            }
+        });
         all
     }
 

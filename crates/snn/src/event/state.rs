@@ -448,9 +448,7 @@ impl<N: Number> Work<'_, N> {
         let steps = self.span.len();
         let (columns, lanes) = (packed.output.1, packed.lanes());
         let held = if packed.fixed { 1 } else { steps };
-        // As many pixels at once as stay in cache; whole rows where weights have to be read in slabs.
-        let slabs = lists.is_some() && packed.slab(size_of::<N::Listed>()) < packed.runs.len();
-        let most = if slabs { columns } else { columns.min(8) };
+        let most = if N::by_rows(packed, lists.is_some()) { columns } else { columns.min(8) };
         grow(&mut scratch.sums, most * held * lanes);
         grow(&mut scratch.spikes, band.rows.len() * columns * steps * lanes);
         if share.u.is_empty() {

@@ -108,6 +108,10 @@ impl Number for i32 {
         }
     }
 
+    fn by_rows(packed: &Packed<Self>, lists: bool) -> bool {
+        lists && packed.slab(size_of::<i8>()) < packed.runs.len()
+    }
+
     fn sum(
         packed: &Packed<Self>,
         chunk: &Chunk,
