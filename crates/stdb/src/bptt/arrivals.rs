@@ -1,9 +1,12 @@
-//! Frames as lists of what is not zero in them, pixel by pixel. Channels come last here: H x W x C.
+//! Frames as lists of what is not zero in them, row by row. Channels come last here: H x W x C.
 
-/// What one channel of a pixel holds.
+use std::ops::Range;
+
+/// Something that is not zero in a row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Arrival {
-    pub channel: u32,
+    /// Where in the row it is, W x C.
+    pub place: u32,
     pub value: f32,
 }
 
@@ -18,7 +21,8 @@ pub(super) struct Frames {
     pub channels: usize,
     /// Where the starts of row y of frame t are, at t H + y.
     rows: Vec<usize>,
-    /// For each row where the blocks of channels of its pixels begin in `all`, and where the last one ends.
+    /// For each row where what its pixels hold begins in `all`, the first block of channels of each pixel, then the second of
+    /// each; and where the last one ends.
     starts: Vec<usize>,
     all: Vec<Arrival>,
 }
@@ -26,23 +30,17 @@ pub(super) struct Frames {
 /// A row of one frame.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row<'a> {
-    blocks: usize,
+    width: usize,
     starts: &'a [usize],
     all: &'a [Arrival],
 }
 
 impl<'a> Row<'a> {
-    /// What a block of a pixel's channels holds.
+    /// What a block of channels holds in some pixels, in order.
     #[inline(always)]
-    pub fn block(&self, x: usize, block: usize) -> &'a [Arrival] {
-        let n = x * self.blocks + block;
-        &self.all[self.starts[n]..self.starts[n + 1]]
-    }
-
-    /// What a pixel holds.
-    #[inline(always)]
-    pub fn at(&self, x: usize) -> &'a [Arrival] {
-        &self.all[self.starts[x * self.blocks]..self.starts[(x + 1) * self.blocks]]
+    pub fn block(&self, block: usize, pixels: Range<usize>) -> &'a [Arrival] {
+        let starts = &self.starts[block * self.width..];
+        &self.all[starts[pixels.start]..starts[pixels.end]]
     }
 }
 
@@ -90,12 +88,13 @@ impl Frames {
         let Self { all, starts, .. } = self;
         let mut end = all.len();
         // Everything is written, and only what counts is kept: which it is cannot be foreseen.
-        all.resize(end + values.len(), Arrival { channel: 0, value: 0.0 });
-        for pixel in values.chunks_exact(self.channels) {
-            for (block, values) in pixel.chunks(BLOCK).enumerate() {
+        all.resize(end + values.len(), Arrival { place: 0, value: 0.0 });
+        for first in (0..self.channels).step_by(BLOCK) {
+            for (x, pixel) in values.chunks_exact(self.channels).enumerate() {
                 starts.push(end);
-                for (channel, &value) in (block * BLOCK..).zip(values) {
-                    all[end] = Arrival { channel: channel as u32, value };
+                let some = &pixel[first..self.channels.min(first + BLOCK)];
+                for (place, &value) in ((x * self.channels + first) as u32..).zip(some) {
+                    all[end] = Arrival { place, value };
                     end += usize::from(value != 0.0);
                 }
             }
@@ -105,14 +104,19 @@ impl Frames {
     }
 
     pub fn row(&self, t: usize, y: usize) -> Row<'_> {
-        let (start, blocks) = (self.rows[t * self.height + y], self.blocks());
-        Row { blocks, starts: &self.starts[start..=start + self.width * blocks], all: &self.all }
+        let start = self.rows[t * self.height + y];
+        let end = start + self.width * self.blocks();
+        Row { width: self.width, starts: &self.starts[start..=end], all: &self.all }
     }
 
-    /// Everything in row `y` of frame `t`, with the pixel where it is.
-    pub fn of_row(&self, t: usize, y: usize) -> impl Iterator<Item = (usize, Arrival)> {
+    /// Everything in row `y` of frame `t`: pixel, channel and value. A channel's pixels are in order.
+    pub fn of_row(&self, t: usize, y: usize) -> impl Iterator<Item = (usize, usize, f32)> {
         let row = self.row(t, y);
-        (0..self.width).flat_map(move |x| row.at(x).iter().map(move |&arrival| (x, arrival)))
+        let pixels = (0..self.blocks()).flat_map(|block| (0..self.width).map(move |x| (block, x)));
+        pixels.flat_map(move |(block, x)| {
+            let first = x * self.channels;
+            row.block(block, x..x + 1).iter().map(move |a| (x, a.place as usize - first, a.value))
+        })
     }
 }
 
@@ -120,6 +124,8 @@ impl Frames {
 #[derive(Debug, Default)]
 pub(super) struct ByChannel {
     starts: Vec<usize>,
+    /// Buffer.
+    next: Vec<usize>,
     /// Pixel and value.
     all: Vec<(u32, f32)>,
 }
@@ -127,27 +133,22 @@ pub(super) struct ByChannel {
 impl ByChannel {
     /// Replaces what it holds by a row of one frame.
     pub fn set(&mut self, frames: &Frames, t: usize, y: usize) {
-        let Self { starts, all } = self;
+        let Self { starts, next, all } = self;
         starts.clear();
         starts.resize(frames.channels + 1, 0);
-        for (_, arrival) in frames.of_row(t, y) {
-            starts[arrival.channel as usize] += 1;
+        for (_, channel, _) in frames.of_row(t, y) {
+            starts[channel + 1] += 1;
         }
-        let mut end = 0;
-        for start in starts.iter_mut() {
-            end += *start;
-            *start = end;
+        for channel in 0..frames.channels {
+            starts[channel + 1] += starts[channel];
         }
         all.clear();
-        all.resize(end, (0, 0.0));
-        // From the last to the first, so that each channel's beginning is found where its end was, and pixels stay in order.
-        let row = frames.row(t, y);
-        for x in (0..frames.width).rev() {
-            for arrival in row.at(x) {
-                let place = &mut starts[arrival.channel as usize];
-                *place -= 1;
-                all[*place] = (x as u32, arrival.value);
-            }
+        all.resize(starts[frames.channels], (0, 0.0));
+        next.clear();
+        next.extend_from_slice(starts);
+        for (x, channel, value) in frames.of_row(t, y) {
+            all[next[channel]] = (x as u32, value);
+            next[channel] += 1;
         }
     }
 
@@ -165,7 +166,7 @@ mod tests {
         // Two frames of 2 channels, 1 x 3.
         let planes = [0.0, 1.0, 2.0, 3.0, 0.0, 4.0, 0.0, 0.0, 0.0, 0.0, 5.0, 0.0];
         let frames = Frames::of_planes(&planes, (1, 3), 2);
-        let listed = |t| frames.of_row(t, 0).map(|(x, a)| (x, a.channel, a.value)).collect::<Vec<_>>();
+        let listed = |t| frames.of_row(t, 0).collect::<Vec<_>>();
         assert_eq!(listed(0), [(0, 1, 3.0), (1, 0, 1.0), (2, 0, 2.0), (2, 1, 4.0)]);
         assert_eq!(listed(1), [(1, 1, 5.0)]);
         let mut by_channel = ByChannel::default();

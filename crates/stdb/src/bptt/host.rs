@@ -421,7 +421,7 @@ impl Layer {
         let nonzero: usize = recordings.par_iter().map(|kept| count_nonzero(&kept.trace)).sum();
         let share = nonzero as f64 / (recordings.len() * self.steps * all) as f64;
         let chunks = found.chunks_exact_mut(self.steps * each_frame).zip(recordings).collect();
-        if share > DENSE && self.geometry.conv.stride == (1, 1) {
+        if share > DENSE || !self.geometry.goes_back() {
             return self.dense_to_frames(chunks).map(|()| found);
         }
         let mut rows = vec![0.0; self.weights.len()];
@@ -442,18 +442,27 @@ impl Layer {
         Ok(found)
     }
 
-    /// [`Layer::to_frames`] of a convolution of stride 1 by libtorch.
+    /// [`Layer::to_frames`] of a convolution by libtorch.
     fn dense_to_frames(&self, recordings: Vec<(&mut [f32], &Kept)>) -> Result<(), ModelError> {
         let weights = to_tensor(&self.weights, &self.geometry.weight_shape(), Device::Cpu)?;
         let Shape { channels, height, width } = self.geometry.output;
         let (input, conv) = (self.geometry.input, &self.geometry.conv);
-        let Padding { top, left, .. } = conv.padding;
+        let Padding { top, bottom, left, right } = conv.padding;
+        let stride = [conv.stride.0, conv.stride.1].map(|n| n as i64);
+        // What no window covers, at the end of the padded input.
+        let over = |padded: usize, outputs: usize, stride: usize, kernel: usize| {
+            (padded - (outputs - 1) * stride - kernel) as i64
+        };
+        let rest = [
+            over(input.height + top + bottom, height, conv.stride.0, conv.kernel.0),
+            over(input.width + left + right, width, conv.stride.1, conv.kernel.1),
+        ];
         for (found, kept) in recordings {
             let d = to_tensor(&kept.trace, &[self.steps, height, width, channels], Device::Cpu)?
                 .f_permute([0, 3, 1, 2])?;
             let none: Option<&Tensor> = None;
             let whole =
-                d.f_conv_transpose2d(&weights, none, [1, 1], [0, 0], [0, 0], conv.groups as i64, [1, 1])?;
+                d.f_conv_transpose2d(&weights, none, stride, [0, 0], rest, conv.groups as i64, [1, 1])?;
             let inside = whole
                 .f_narrow(2, top as i64, input.height as i64)?
                 .f_narrow(3, left as i64, input.width as i64)?

@@ -6,36 +6,71 @@
 //!
 //! Letters: C channels, H rows, W columns. Channels come last here: H x W x C.
 
+use std::ops::Range;
+
 use escape_network::sequential::{Conv2d, Shape};
 use escape_network::stage::{Op, Stage};
 use rayon::prelude::*;
 
-use super::arrivals::{Arrival, BLOCK, ByChannel, Frames, Row};
+use super::arrivals::{BLOCK, ByChannel, Frames, Row};
 
 /// What marks a place beyond the border.
 const NONE: u32 = u32::MAX;
 
-/// Where the taps of a kernel lead along one axis, at tap n + place; [`NONE`] beyond the border.
+/// Where the taps of a kernel lead along one axis.
 #[derive(Clone, Debug)]
 struct Axis {
     taps: usize,
-    /// From an output to the input under the tap.
-    to_input: Vec<u32>,
-    /// From an input to the output whose tap it is under.
+    stride: usize,
+    before: usize,
+    inputs: usize,
+    /// From an input to the output whose tap it is under, at tap n + input; [`NONE`] beyond the border.
     to_output: Vec<u32>,
+    outputs: usize,
 }
 
 impl Axis {
     fn new(taps: usize, stride: usize, before: usize, inputs: usize, outputs: usize) -> Self {
-        let (mut to_input, mut to_output) = (vec![NONE; taps * outputs], vec![NONE; taps * inputs]);
+        let mut to_output = vec![NONE; taps * inputs];
         for (tap, output) in (0..taps).flat_map(|tap| (0..outputs).map(move |o| (tap, o))) {
             let input = (output * stride + tap).wrapping_sub(before);
             if input < inputs {
-                to_input[tap * outputs + output] = input as u32;
                 to_output[tap * inputs + input] = output as u32;
             }
         }
-        Self { taps, to_input, to_output }
+        Self { taps, stride, before, inputs, to_output, outputs }
+    }
+
+    /// Where a target gets something from.
+    fn reach(&self, way: Way) -> Reach {
+        let Self { taps, stride, before, inputs, outputs, .. } = *self;
+        match way {
+            Way::Forward => Reach { taps, stride, before, sources: inputs, targets: outputs },
+            Way::Backward => {
+                Reach { taps, stride: 1, before: taps - 1 - before, sources: outputs, targets: inputs }
+            }
+        }
+    }
+}
+
+/// Where targets along one axis get something from: target n from sources n stride - before .. + taps.
+#[derive(Clone, Copy)]
+struct Reach {
+    taps: usize,
+    stride: usize,
+    before: usize,
+    sources: usize,
+    targets: usize,
+}
+
+impl Reach {
+    /// The first tap that is within the border, and the sources from there on.
+    #[inline(always)]
+    fn of(&self, target: usize) -> (usize, Range<usize>) {
+        let first = target * self.stride;
+        let start = first.saturating_sub(self.before).min(self.sources);
+        let end = (first + self.taps).saturating_sub(self.before).min(self.sources);
+        (self.before.saturating_sub(first), start..end.max(start))
     }
 }
 
@@ -44,7 +79,8 @@ impl Axis {
 pub(super) enum Way {
     /// From inputs to outputs.
     Forward,
-    /// From outputs to inputs.
+    /// From outputs to inputs, of a convolution of stride 1 whose padding is less than its kernel: one with its kernel turned
+    /// around.
     Backward,
 }
 
@@ -94,8 +130,10 @@ impl Geometry {
             Way::Forward => (self.input.channels, outputs),
             Way::Backward => (self.output.channels, inputs),
         };
+        let last = self.taps() - 1;
         // Tap by tap, in squares of outputs and inputs: of a large layer either side alone would be far apart in memory.
-        rows.par_chunks_mut(from * to).enumerate().for_each(|(tap, rows)| {
+        rows.par_chunks_mut(from * to).enumerate().for_each(|(n, rows)| {
+            let tap = if way == Way::Forward { n } else { last - n };
             let outs = (0..self.output.channels).step_by(16);
             for (o, i) in outs.flat_map(|o| (0..inputs).step_by(16).map(move |i| (o, i))) {
                 for o in o..(o + 16).min(self.output.channels) {
@@ -110,6 +148,12 @@ impl Geometry {
                 }
             }
         });
+    }
+
+    /// Whether [`Way::Backward`] is there.
+    pub fn goes_back(&self) -> bool {
+        let Conv2d { kernel, stride, padding, .. } = self.conv;
+        stride == (1, 1) && padding.top < kernel.0 && padding.left < kernel.1
     }
 
     /// PyTorch's shape of the weights of a convolution.
@@ -146,31 +190,17 @@ impl Geometry {
         target: &mut [f32],
     ) {
         let (inputs, outputs) = self.group();
-        let (down, height, across, width, group) = match way {
-            Way::Forward => (
-                &self.rows.to_input,
-                self.output.height,
-                &self.columns.to_input,
-                self.output.width,
-                (inputs, outputs),
-            ),
-            Way::Backward => (
-                &self.rows.to_output,
-                self.input.height,
-                &self.columns.to_output,
-                self.input.width,
-                (outputs, inputs),
-            ),
+        let group = match way {
+            Way::Forward => (inputs, outputs),
+            Way::Backward => (outputs, inputs),
         };
-        let taps = self.columns.taps;
-        let kernel = taps * frames.channels * group.1;
-        let sources = (0..self.rows.taps)
-            .map(|i| (i * kernel, down[i * height + y]))
-            .filter(|&(_, source)| source != NONE)
-            .map(|(start, source)| (start, frames.row(t, source as usize)))
-            .collect();
+        let (down, across) = (self.rows.reach(way), self.columns.reach(way));
         let from = frames.channels;
-        add_row(&Across { weights, sources, places: across, width, taps, from, group }, target);
+        let kernel = across.taps * from * group.1;
+        let (tap, sources) = down.of(y);
+        let sources =
+            (tap..).zip(sources).map(|(i, source)| (&weights[i * kernel..], frames.row(t, source))).collect();
+        add_row(&Across { sources, reach: across, from, group }, target);
     }
 
     /// Adds to a linear layer's currents what comes from a frame, in the order of libtorch's products on the CPU (MKL's: features
@@ -179,18 +209,17 @@ impl Geometry {
         let Shape { channels, height, width } = self.input;
         // Features in PyTorch's order, with the place of their row.
         let mut starts = vec![0usize; channels + 1];
-        let each = |look: &mut dyn FnMut(usize, Arrival)| {
+        let each = |look: &mut dyn FnMut(usize, usize, f32)| {
             for y in 0..height {
-                frames.of_row(t, y).for_each(|(x, arrival)| look(y * width + x, arrival));
+                frames.of_row(t, y).for_each(|(x, channel, value)| look(y * width + x, channel, value));
             }
         };
-        each(&mut |_, arrival| starts[arrival.channel as usize + 1] += 1);
+        each(&mut |_, channel, _| starts[channel + 1] += 1);
         for channel in 0..channels {
             starts[channel + 1] += starts[channel];
         }
         let mut features = vec![(0u32, 0u32, 0f32); starts[channels]];
-        each(&mut |pixel, Arrival { channel, value }| {
-            let channel = channel as usize;
+        each(&mut |pixel, channel, value| {
             let (feature, row) = (channel * height * width + pixel, pixel * channels + channel);
             features[starts[channel]] = ((feature / MKL_BLOCK) as u32, row as u32, value);
             starts[channel] += 1;
@@ -236,33 +265,23 @@ impl Geometry {
 
 /// What reaches a row of targets.
 struct Across<'a> {
-    weights: &'a [f32],
-    /// Rows that it comes from: where the weights of their taps begin, and what is there.
-    sources: Vec<(usize, Row<'a>)>,
-    /// Where each tap leads from a target, tap by tap.
-    places: &'a [u32],
-    width: usize,
-    taps: usize,
+    /// Rows that it comes from: the weights of their taps, and what is there.
+    sources: Vec<(&'a [f32], Row<'a>)>,
+    reach: Reach,
     /// Channels that it comes from; of a group, and those that it goes to.
     from: usize,
     group: (usize, usize),
 }
 
 impl Across<'_> {
-    /// Shows what a block of channels sends to a target, with where its row begins.
+    /// Shows what a block of channels of a source row sends to target `x`: which row of the weights, and the value.
     #[inline(always)]
-    fn each(&self, x: usize, block: usize, mut look: impl FnMut(usize, Arrival)) {
-        for (start, source) in &self.sources {
-            for j in 0..self.taps {
-                let place = self.places[j * self.width + x];
-                if place == NONE {
-                    continue;
-                }
-                let start = start + j * self.from * self.group.1;
-                for &arrival in source.block(place as usize, block) {
-                    look(start + arrival.channel as usize * self.group.1, arrival);
-                }
-            }
+    fn each(&self, source: Row<'_>, x: usize, block: usize, mut look: impl FnMut(usize, f32)) {
+        let (tap, pixels) = self.reach.of(x);
+        // Taps go on as pixels do.
+        let shift = (tap * self.from).wrapping_sub(pixels.start * self.from);
+        for arrival in source.block(block, pixels) {
+            look((arrival.place as usize).wrapping_add(shift), arrival.value);
         }
     }
 
@@ -270,15 +289,17 @@ impl Across<'_> {
     #[inline(always)]
     fn add<const N: usize, const FUSED: bool>(
         &self,
+        (weights, source): (&[f32], Row<'_>),
         (x, block, first): (usize, usize, usize),
         sums: &mut [f32],
     ) {
         let Some(sums) = sums[first..].first_chunk_mut::<N>() else { return };
         let mut own = *sums;
-        self.each(x, block, |start, arrival| {
-            let Some(row) = self.weights[start + first..].first_chunk::<N>() else { return };
+        let weights = &weights[first..];
+        self.each(source, x, block, |row, value| {
+            let Some(row) = weights[row * self.group.1..].first_chunk::<N>() else { return };
             for n in 0..N {
-                own[n] = product::<FUSED>(row[n], arrival.value, own[n]);
+                own[n] = product::<FUSED>(row[n], value, own[n]);
             }
         });
         *sums = own;
@@ -286,15 +307,17 @@ impl Across<'_> {
 
     #[inline(always)]
     fn add_all<const FUSED: bool>(&self, target: &mut [f32]) {
-        let channels = target.len() / self.width;
-        for block in 0..self.from.div_ceil(BLOCK) {
+        let channels = target.len() / self.reach.targets;
+        let blocks =
+            (0..self.from.div_ceil(BLOCK)).flat_map(|block| self.sources.iter().map(move |s| (block, *s)));
+        for (block, (weights, source)) in blocks {
             for (x, sums) in target.chunks_exact_mut(channels).enumerate() {
                 if channels != self.group.1 {
-                    self.each(x, block, |start, arrival| {
-                        let group = arrival.channel as usize / self.group.0 * self.group.1;
-                        let row = &self.weights[start..][..self.group.1];
+                    self.each(source, x, block, |row, value| {
+                        let group = row % self.from / self.group.0 * self.group.1;
+                        let row = &weights[row * self.group.1..][..self.group.1];
                         for (sum, &weight) in sums[group..].iter_mut().zip(row) {
-                            *sum = product::<FUSED>(weight, arrival.value, *sum);
+                            *sum = product::<FUSED>(weight, value, *sum);
                         }
                     });
                     continue;
@@ -302,19 +325,19 @@ impl Across<'_> {
                 // Blocks of a fixed number of channels, whose sums stay in registers.
                 let mut first = 0;
                 while channels - first >= 64 {
-                    self.add::<64, FUSED>((x, block, first), sums);
+                    self.add::<64, FUSED>((weights, source), (x, block, first), sums);
                     first += 64;
                 }
                 while channels - first >= 16 {
-                    self.add::<16, FUSED>((x, block, first), sums);
+                    self.add::<16, FUSED>((weights, source), (x, block, first), sums);
                     first += 16;
                 }
                 while channels - first >= 4 {
-                    self.add::<4, FUSED>((x, block, first), sums);
+                    self.add::<4, FUSED>((weights, source), (x, block, first), sums);
                     first += 4;
                 }
                 while first < channels {
-                    self.add::<1, FUSED>((x, block, first), sums);
+                    self.add::<1, FUSED>((weights, source), (x, block, first), sums);
                     first += 1;
                 }
             }
@@ -367,6 +390,21 @@ fn feature_sums<const FUSED: bool>(rows: &[f32], features: &[(u32, u32, f32)], t
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 fn correlate(
     places: &[u32],
+    sizes: (usize, usize, usize),
+    group: (usize, usize),
+    input: &ByChannel,
+    gradient: &[f32],
+    rows: &mut [f32],
+) {
+    match multiversion::target::target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64")) {
+        true => correlated::<true>(places, sizes, group, input, gradient, rows),
+        false => correlated::<false>(places, sizes, group, input, gradient, rows),
+    }
+}
+
+#[inline(always)]
+fn correlated<const FUSED: bool>(
+    places: &[u32],
     (width, inputs, outputs): (usize, usize, usize),
     group: (usize, usize),
     input: &ByChannel,
@@ -383,19 +421,19 @@ fn correlate(
             let start = channel / group.0 * group.1;
             let mut first = 0;
             while group.1 - first >= 64 {
-                dot::<64>(places, events, gradient, (start + first, outputs), &mut row[first..]);
+                dot::<64, FUSED>(places, events, gradient, (start + first, outputs), &mut row[first..]);
                 first += 64;
             }
             while group.1 - first >= 16 {
-                dot::<16>(places, events, gradient, (start + first, outputs), &mut row[first..]);
+                dot::<16, FUSED>(places, events, gradient, (start + first, outputs), &mut row[first..]);
                 first += 16;
             }
             while group.1 - first >= 4 {
-                dot::<4>(places, events, gradient, (start + first, outputs), &mut row[first..]);
+                dot::<4, FUSED>(places, events, gradient, (start + first, outputs), &mut row[first..]);
                 first += 4;
             }
             while first < group.1 {
-                dot::<1>(places, events, gradient, (start + first, outputs), &mut row[first..]);
+                dot::<1, FUSED>(places, events, gradient, (start + first, outputs), &mut row[first..]);
                 first += 1;
             }
         }
@@ -404,7 +442,7 @@ fn correlate(
 
 /// Adds to a block of a row what one channel's arrivals contribute through the output channels from `first` on.
 #[inline(always)]
-fn dot<const N: usize>(
+fn dot<const N: usize, const FUSED: bool>(
     places: &[u32],
     events: &[(u32, f32)],
     gradient: &[f32],
@@ -420,7 +458,7 @@ fn dot<const N: usize>(
         }
         let Some(each) = gradient[place as usize * outputs + first..].first_chunk::<N>() else { return };
         for n in 0..N {
-            own[n] += each[n] * value;
+            own[n] = product::<FUSED>(each[n], value, own[n]);
         }
     }
     *row = own;
@@ -439,8 +477,8 @@ pub(super) fn linear_gradient(geometry: &Geometry, recordings: &[(&Frames, &[f32
         for (frames, gradient) in recordings {
             for t in 0..gradient.len() / outputs {
                 for y in 0..height {
-                    for (x, arrival) in frames.of_row(t, y) {
-                        look((arrival.channel as usize * height + y) * width + x, frame, arrival.value);
+                    for (x, channel, value) in frames.of_row(t, y) {
+                        look((channel * height + y) * width + x, frame, value);
                     }
                 }
                 frame += 1;
