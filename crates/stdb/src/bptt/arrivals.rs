@@ -109,14 +109,17 @@ impl Frames {
         Row { width: self.width, starts: &self.starts[start..=end], all: &self.all }
     }
 
-    /// Everything in row `y` of frame `t`: pixel, channel and value. A channel's pixels are in order.
-    pub fn of_row(&self, t: usize, y: usize) -> impl Iterator<Item = (usize, usize, f32)> {
+    /// Shows everything in row `y` of frame `t`: pixel, channel and value. A channel's pixels are in order.
+    #[inline(always)]
+    pub fn each_of_row(&self, t: usize, y: usize, mut look: impl FnMut(usize, usize, f32)) {
         let row = self.row(t, y);
-        let pixels = (0..self.blocks()).flat_map(|block| (0..self.width).map(move |x| (block, x)));
-        pixels.flat_map(move |(block, x)| {
-            let first = x * self.channels;
-            row.block(block, x..x + 1).iter().map(move |a| (x, a.place as usize - first, a.value))
-        })
+        for block in 0..self.blocks() {
+            for x in 0..self.width {
+                for arrival in row.block(block, x..x + 1) {
+                    look(x, arrival.place as usize - x * self.channels, arrival.value);
+                }
+            }
+        }
     }
 }
 
@@ -136,9 +139,7 @@ impl ByChannel {
         let Self { starts, next, all } = self;
         starts.clear();
         starts.resize(frames.channels + 1, 0);
-        for (_, channel, _) in frames.of_row(t, y) {
-            starts[channel + 1] += 1;
-        }
+        frames.each_of_row(t, y, |_, channel, _| starts[channel + 1] += 1);
         for channel in 0..frames.channels {
             starts[channel + 1] += starts[channel];
         }
@@ -146,10 +147,10 @@ impl ByChannel {
         all.resize(starts[frames.channels], (0, 0.0));
         next.clear();
         next.extend_from_slice(starts);
-        for (x, channel, value) in frames.of_row(t, y) {
+        frames.each_of_row(t, y, |x, channel, value| {
             all[next[channel]] = (x as u32, value);
             next[channel] += 1;
-        }
+        });
     }
 
     pub fn of(&self, channel: usize) -> &[(u32, f32)] {
@@ -166,7 +167,11 @@ mod tests {
         // Two frames of 2 channels, 1 x 3.
         let planes = [0.0, 1.0, 2.0, 3.0, 0.0, 4.0, 0.0, 0.0, 0.0, 0.0, 5.0, 0.0];
         let frames = Frames::of_planes(&planes, (1, 3), 2);
-        let listed = |t| frames.of_row(t, 0).collect::<Vec<_>>();
+        let listed = |t| {
+            let mut all = Vec::new();
+            frames.each_of_row(t, 0, |x, channel, value| all.push((x, channel, value)));
+            all
+        };
         assert_eq!(listed(0), [(0, 1, 3.0), (1, 0, 1.0), (2, 0, 2.0), (2, 1, 4.0)]);
         assert_eq!(listed(1), [(1, 1, 5.0)]);
         let mut by_channel = ByChannel::default();

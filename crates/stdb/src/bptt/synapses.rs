@@ -211,7 +211,7 @@ impl Geometry {
         let mut starts = vec![0usize; channels + 1];
         let each = |look: &mut dyn FnMut(usize, usize, f32)| {
             for y in 0..height {
-                frames.of_row(t, y).for_each(|(x, channel, value)| look(y * width + x, channel, value));
+                frames.each_of_row(t, y, |x, channel, value| look(y * width + x, channel, value));
             }
         };
         each(&mut |_, channel, _| starts[channel + 1] += 1);
@@ -477,9 +477,9 @@ pub(super) fn linear_gradient(geometry: &Geometry, recordings: &[(&Frames, &[f32
         for (frames, gradient) in recordings {
             for t in 0..gradient.len() / outputs {
                 for y in 0..height {
-                    for (x, channel, value) in frames.of_row(t, y) {
+                    frames.each_of_row(t, y, |x, channel, value| {
                         look((channel * height + y) * width + x, frame, value);
-                    }
+                    });
                 }
                 frame += 1;
             }
