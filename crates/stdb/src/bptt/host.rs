@@ -444,7 +444,6 @@ impl Layer {
 
     /// [`Layer::to_frames`] of a convolution by libtorch.
     fn dense_to_frames(&self, recordings: Vec<(&mut [f32], &Kept)>) -> Result<(), ModelError> {
-        let weights = to_tensor(&self.weights, &self.geometry.weight_shape(), Device::Cpu)?;
         let Shape { channels, height, width } = self.geometry.output;
         let (input, conv) = (self.geometry.input, &self.geometry.conv);
         let Padding { top, bottom, left, right } = conv.padding;
@@ -457,7 +456,8 @@ impl Layer {
             over(input.height + top + bottom, height, conv.stride.0, conv.kernel.0),
             over(input.width + left + right, width, conv.stride.1, conv.kernel.1),
         ];
-        for (found, kept) in recordings {
+        let one = |found: &mut [f32], kept: &Kept| -> Result<(), ModelError> {
+            let weights = to_tensor(&self.weights, &self.geometry.weight_shape(), Device::Cpu)?;
             let d = to_tensor(&kept.trace, &[self.steps, height, width, channels], Device::Cpu)?
                 .f_permute([0, 3, 1, 2])?;
             let none: Option<&Tensor> = None;
@@ -469,8 +469,16 @@ impl Layer {
                 .f_permute([0, 2, 3, 1])?
                 .f_contiguous()?;
             found.copy_from_slice(slice(&inside)?);
-        }
-        Ok(())
+            Ok(())
+        };
+        // Each recording on one thread: libtorch's own threads would wait for one another at every operation.
+        let threads = tch::get_num_threads();
+        let done = each(recordings, |(found, kept), _| {
+            tch::set_num_threads(1);
+            tch::no_grad(|| one(found, kept))
+        });
+        tch::set_num_threads(threads);
+        done.into_iter().collect()
     }
 }
 
