@@ -361,4 +361,58 @@ mod tests {
             }
         }
     }
+
+    /// Strides, groups, windows that overlap and padding, of which some go back through libtorch.
+    const STRIDES: &str = "
+input: [2, 11, 13]
+layers:
+  - {type: conv2d, name: a, out: 4, kernel: 3, padding: 1}
+  - {type: relu}
+  - {type: avg_pool2d, kernel: 2, stride: 1}
+  - {type: conv2d, name: b, out: 6, kernel: [2, 3], stride: [2, 1], padding: 1, groups: 2}
+  - {type: relu}
+  - {type: conv2d, name: c, out: 5, kernel: 2, padding: 2}
+  - {type: relu}
+  - {type: max_pool2d, kernel: 2}
+  - {type: flatten}
+  - {type: linear, name: y, out: 9}
+  - {type: relu}
+  - {type: linear, name: z, out: 3}
+";
+
+    #[test]
+    fn strides_and_groups_go_back_as_they_came() {
+        let network = escape_checkpoint::description::parse("strides", STRIDES).unwrap();
+        let mut random = escape_network::rng::Stream::new(3, 0);
+        // In steps of a power of two: sums are exact.
+        let mut values = |n: usize| -> Vec<f32> {
+            (0..n).map(|_| ((random.normal() * 20.0).round() / 64.0) as f32).collect()
+        };
+        let layers: Vec<SpikingLayer> = network
+            .stages()
+            .unwrap()
+            .into_iter()
+            .map(|shape| {
+                let (weights, bias) = (values(shape.weights()), values(shape.output.channels));
+                SpikingLayer { shape, weights, bias, neuron: Neuron::new(1.0, 1.0).unwrap() }
+            })
+            .collect();
+        let x = values(3 * 286);
+        let rules = Rules { arithmetic: Arithmetic::Float32, ..Preset::Default.rules() };
+        let mut net =
+            Trainable::new(SpikingNetwork { rules, network, layers }, Surrogate::DEFAULT, true, Device::Cpu)
+                .unwrap();
+        let run =
+            |net: &Trainable| net.gradients(&x, &[0, 2, 1], &[0, 1, 2], &mut Encoder::Direct, 5).unwrap();
+        let host = run(&net);
+        net.tensor_neurons = true;
+        let tensors = run(&net);
+        assert_eq!(host.readout, tensors.readout);
+        for (k, (a, b)) in host.weights.iter().zip(&tensors.weights).enumerate() {
+            let [a, b] = [a, b].map(|g| to_vec(g).unwrap());
+            let largest = b.iter().fold(0f32, |m, v| m.max(v.abs()));
+            let apart = a.iter().zip(&b).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+            assert!(largest > 0.0 && apart < 1e-5 * largest, "{k}: {apart:e} of {largest:e}");
+        }
+    }
 }

@@ -532,3 +532,154 @@ fn feature_rows(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use escape_network::rng::Stream;
+    use escape_network::sequential::Padding;
+
+    /// A random layer: its stage, what it gets, and whether it is a linear one.
+    fn random(r: &mut Stream) -> (Stage, Shape) {
+        let mut draw = |low: usize, high: usize| low + (r.uniform() * (high - low + 1) as f64) as usize;
+        let groups = draw(1, 2);
+        let input = Shape::new(groups * draw(1, 9), draw(4, 9), draw(4, 9));
+        let out = groups * [1, 3, 4, 17, 70][draw(0, 4)];
+        let padding = Padding { top: draw(0, 2), bottom: draw(0, 2), left: draw(0, 2), right: draw(0, 2) };
+        let (kernel, stride) = ((draw(1, 4), draw(1, 4)), (draw(1, 2), draw(1, 2)));
+        let conv = Conv2d { out, kernel, stride, padding, groups, bias: false };
+        let linear = draw(0, 3) == 0;
+        let (height, width) = (
+            (input.height + padding.top + padding.bottom - kernel.0) / stride.0 + 1,
+            (input.width + padding.left + padding.right - kernel.1) / stride.1 + 1,
+        );
+        let (op, output) = match linear {
+            true => (Op::Linear, Shape::features(out)),
+            false => (Op::Conv(conv), Shape::new(out, height, width)),
+        };
+        let stage = Stage {
+            name: "a".into(),
+            key: "a".into(),
+            op,
+            input: if linear { Shape::features(input.count()) } else { input },
+            output,
+            bias: false,
+            pool: None,
+            pooled: output,
+            weights_at: 0,
+            norm_at: None,
+            activations_at: 0,
+        };
+        (stage, input)
+    }
+
+    /// Every synapse of a layer: output, input and weight, by their places in C x H x W and PyTorch's order.
+    fn synapses(geometry: &Geometry) -> Vec<(usize, usize, usize)> {
+        let (input, output) = (geometry.input, geometry.output);
+        let (conv, (inputs, outputs)) = (geometry.conv, geometry.group());
+        let mut all = Vec::new();
+        for (o, y, x) in (0..output.count())
+            .map(|n| (n / (output.height * output.width), n / output.width % output.height, n % output.width))
+        {
+            for (i, a, b) in (0..inputs * geometry.taps())
+                .map(|n| (n / geometry.taps(), n / conv.kernel.1 % conv.kernel.0, n % conv.kernel.1))
+            {
+                let row = (y * conv.stride.0 + a).wrapping_sub(conv.padding.top);
+                let column = (x * conv.stride.1 + b).wrapping_sub(conv.padding.left);
+                if row < input.height && column < input.width {
+                    let channel = o / outputs * inputs + i;
+                    all.push((
+                        (o * output.height + y) * output.width + x,
+                        (channel * input.height + row) * input.width + column,
+                        ((o * inputs + i) * conv.kernel.0 + a) * conv.kernel.1 + b,
+                    ));
+                }
+            }
+        }
+        all
+    }
+
+    /// Of H x W x C the order C x H x W.
+    fn planes(values: &[f32], shape: Shape) -> Vec<f32> {
+        let pixels = shape.height * shape.width;
+        (0..values.len()).map(|n| values[n % pixels * shape.channels + n / pixels]).collect()
+    }
+
+    fn close(got: &[f32], want: &[f32], what: &str) {
+        assert_eq!(got.len(), want.len(), "{what}");
+        for (n, (got, want)) in got.iter().zip(want).enumerate() {
+            assert!((got - want).abs() < 1e-4 * (1.0 + want.abs()), "{what} {n}: {got} against {want}");
+        }
+    }
+
+    #[test]
+    fn every_way_is_that_of_a_loop_over_all_synapses() {
+        let mut r = Stream::new(7, 0);
+        let mut backward = 0;
+        for case in 0..200 {
+            let (stage, below) = random(&mut r);
+            let geometry = Geometry::new(&stage, below);
+            let (input, output) = (geometry.input, geometry.output);
+            let mut sparse = |n: usize, share: f64| -> Vec<f32> {
+                (0..n).map(|_| if r.uniform() < share { r.normal() as f32 } else { 0.0 }).collect()
+            };
+            let (x, d) = (sparse(input.count(), 0.4), sparse(output.count(), 0.4));
+            let weights = sparse(stage.weights(), 1.0);
+            let all = synapses(&geometry);
+            let what = format!("{case}: {stage:?}");
+
+            let frames = Frames::of_planes(&x, (input.height, input.width), input.channels);
+            let active = Frames::of_planes(&d, (output.height, output.width), output.channels);
+            let mut rows = vec![0.0; weights.len()];
+            geometry.in_rows(&weights, Way::Forward, &mut rows);
+            assert_eq!(geometry.from_rows(&rows), weights, "{what}");
+
+            let mut currents = vec![0.0; output.count()];
+            for (y, row) in currents.chunks_exact_mut(output.width * output.channels).enumerate() {
+                geometry.gather(Way::Forward, &rows, (&frames, 0), y, row);
+            }
+            let mut want = vec![0.0; output.count()];
+            all.iter().for_each(|&(o, i, w)| want[o] += x[i] * weights[w]);
+            close(&planes(&currents, output), &want, &what);
+            if geometry.linear {
+                currents.fill(0.0);
+                geometry.gather_features(&rows, (&frames, 0), &mut currents);
+                close(&currents, &want, &what);
+            }
+
+            let mut want = vec![0.0; input.count()];
+            all.iter().for_each(|&(o, i, w)| want[i] += d[o] * weights[w]);
+            if geometry.goes_back() && !geometry.linear {
+                backward += 1;
+                let mut turned = vec![0.0; weights.len()];
+                geometry.in_rows(&weights, Way::Backward, &mut turned);
+                let mut found = vec![0.0; input.count()];
+                for (y, row) in found.chunks_exact_mut(input.width * input.channels).enumerate() {
+                    geometry.gather(Way::Backward, &turned, (&active, 0), y, row);
+                }
+                close(&planes(&found, input), &want, &what);
+            }
+
+            let mut want = vec![0.0; weights.len()];
+            all.iter().for_each(|&(o, i, w)| want[w] += d[o] * x[i]);
+            let pixels = output.height * output.width;
+            let last: Vec<f32> =
+                (0..d.len()).map(|n| d[n % output.channels * pixels + n / output.channels]).collect();
+            let mut gradient = vec![0.0; weights.len()];
+            // In bands of two rows.
+            let row = output.width * output.channels;
+            for (n, band) in last.chunks(2 * row).enumerate() {
+                let by_channel = &mut ByChannel::default();
+                geometry.weights_gradient((&frames, 0), (2 * n, band), by_channel, &mut gradient);
+            }
+            close(&geometry.from_rows(&gradient), &want, &what);
+            if geometry.linear {
+                let mut found = vec![0.0; weights.len()];
+                linear_gradient(&geometry, &[(&frames, &last), (&frames, &last)], &mut found);
+                let twice: Vec<f32> = want.iter().map(|w| 2.0 * w).collect();
+                close(&found, &twice, &what);
+            }
+        }
+        assert!(backward > 10);
+    }
+}
