@@ -401,7 +401,8 @@ impl Layer {
             rows.iter_mut().zip(more).for_each(|(a, b)| *a += b);
             bias.iter_mut().zip(more_bias).for_each(|(a, b)| *a += b);
         }
-        let weights = to_tensor(&self.geometry.from_rows(&rows), &self.geometry.weight_shape(), Device::Cpu)?;
+        let weights =
+            to_tensor(&self.geometry.out_of_rows(&rows), &self.geometry.weight_shape(), Device::Cpu)?;
         let bias = (!bias.is_empty()).then(|| to_tensor(&bias, &[bias.len()], Device::Cpu)).transpose()?;
         Ok(bias.into_iter().chain([weights]).collect())
     }

@@ -1,8 +1,9 @@
 //! Loss and gradients of a whole spiking network, backpropagated through all timesteps.
 //!
 //! The forward pass runs each layer through all steps of a part of the batch and stores m over its synaptic currents,
-//! unless those are constant (see [`crate::scan`]); the backward pass overwrites m with dL/dI. The gradients of weights and of incoming frames come from
-//! libtorch, one layer at a time. Parts of the batch are taken one after the other, sized to a memory
+//! unless those are quickly made again (see [`crate::scan`]); the backward pass overwrites m with dL/dI. On the host both follow
+//! what is there (`host.rs`): spikes that arrived, and dL/dI that is not zero; on a GPU libtorch computes every synapse, one
+//! layer at a time (`tensors.rs`). Parts of the batch are taken one after the other, sized to a memory
 //! budget: the mean loss is a sum over samples, so memory does not grow with the batch.
 //!
 //! Letters: B batch, T timesteps, C channels, H rows, W columns, K classes. Frames are in the order B x T.
@@ -197,7 +198,12 @@ impl Trainable {
         let values: usize = (0..self.network.layers.len())
             .map(|k| {
                 let (channels, plane) = self.network.planes(k);
-                let times = if k == 0 && constant_input { 1 } else { steps };
+                let times = match (k, self.tensor_neurons) {
+                    // On the host the first layer's are made again.
+                    (0, false) => 0,
+                    (0, true) if constant_input => 1,
+                    _ => steps,
+                };
                 // Currents, outgoing frames and the gradient of either of them.
                 channels * (times * plane.neurons() + 2 * steps * plane.padded_len())
             })

@@ -163,7 +163,7 @@ impl Geometry {
     }
 
     /// Gradients in PyTorch's order, from rows of the way forward.
-    pub fn from_rows(&self, rows: &[f32]) -> Vec<f32> {
+    pub fn out_of_rows(&self, rows: &[f32]) -> Vec<f32> {
         let ((inputs, outputs), taps) = (self.group(), self.taps());
         let mut weights = vec![0.0; rows.len()];
         for (o, each) in weights.chunks_exact_mut(inputs * taps).enumerate() {
@@ -632,7 +632,7 @@ mod tests {
             let active = Frames::of_planes(&d, (output.height, output.width), output.channels);
             let mut rows = vec![0.0; weights.len()];
             geometry.in_rows(&weights, Way::Forward, &mut rows);
-            assert_eq!(geometry.from_rows(&rows), weights, "{what}");
+            assert_eq!(geometry.out_of_rows(&rows), weights, "{what}");
 
             let mut currents = vec![0.0; output.count()];
             for (y, row) in currents.chunks_exact_mut(output.width * output.channels).enumerate() {
@@ -672,7 +672,7 @@ mod tests {
                 let by_channel = &mut ByChannel::default();
                 geometry.weights_gradient((&frames, 0), (2 * n, band), by_channel, &mut gradient);
             }
-            close(&geometry.from_rows(&gradient), &want, &what);
+            close(&geometry.out_of_rows(&gradient), &want, &what);
             if geometry.linear {
                 let mut found = vec![0.0; weights.len()];
                 linear_gradient(&geometry, &[(&frames, &last), (&frames, &last)], &mut found);
