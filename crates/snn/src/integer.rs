@@ -17,6 +17,7 @@ use std::fmt;
 
 use escape_network::sequential::{Pooling, Sequential};
 use escape_network::stage::Stage;
+use rayon::prelude::*;
 
 use crate::encode::Encoding;
 use crate::network::SpikingNetwork;
@@ -294,9 +295,12 @@ impl IntegerNetwork {
         let mut unit_in = of_input(self.precision, self.encoding).unit;
         for (layer, made) in network.layers.iter_mut().zip(&self.layers) {
             let row = made.row();
-            for (i, (weight, &whole)) in layer.weights.iter_mut().zip(&made.weights).enumerate() {
-                *weight = (f64::from(whole) * made.units[i / row] / unit_in) as f32;
-            }
+            let rows = layer.weights.par_chunks_mut(row).zip(made.weights.par_chunks(row)).zip(&made.units);
+            rows.for_each(|((weights, whole), unit)| {
+                for (weight, &whole) in weights.iter_mut().zip(whole) {
+                    *weight = (f64::from(whole) * unit / unit_in) as f32;
+                }
+            });
             for ((bias, &whole), unit) in layer.bias.iter_mut().zip(&made.bias).zip(&made.units) {
                 *bias = (f64::from(whole) * unit) as f32;
             }
@@ -357,7 +361,7 @@ impl Rows<'_> {
             of_weights.max(bias.abs() / LARGEST_CONSTANT)
         };
         let of_rows: Vec<f64> =
-            self.weights.chunks(row).enumerate().map(|(o, weights)| least(weights, bias(o))).collect();
+            self.weights.par_chunks(row).enumerate().map(|(o, weights)| least(weights, bias(o))).collect();
         let common = match of_rows.iter().copied().fold(0.0, f64::max) {
             // Nothing but zeros.
             0.0 => 1.0,
@@ -377,9 +381,8 @@ impl Rows<'_> {
             }
         }
         let mut weights = vec![0; self.weights.len()];
-        for ((rounded, values), unit) in weights.chunks_mut(row).zip(self.weights.chunks(row)).zip(&units) {
-            round_all(values, signal.unit / unit, most, rounded);
-        }
+        let rows = weights.par_chunks_mut(row).zip(self.weights.par_chunks(row)).zip(&units);
+        rows.for_each(|((whole, values), unit)| round_all(values, signal.unit / unit, most, whole));
         let whole = |(b, unit): (&f32, &f64)| (f64::from(*b) / unit).round() as i64;
         let bias = self.bias.iter().zip(&units).map(whole).collect();
         Ok(Rounded { weights, bias, thresholds, units, signal })
@@ -403,12 +406,12 @@ impl Rounded {
     fn in_layer(self, shape: Stage) -> Result<IntegerLayer, IntegerError> {
         let Self { weights, bias, thresholds, units, signal } = self;
         let row = (weights.len() / units.len().max(1)).max(1);
-        let mut bound = 0i64;
-        for (o, weights) in weights.chunks(row).enumerate() {
+        let of_row = |(o, weights): (usize, &[i8])| {
             let sum: i64 = weights.iter().map(|w| i64::from(w.unsigned_abs())).sum();
             let constant = bias.get(o).map_or(0, |b| b.saturating_abs());
-            bound = bound.max(sum.saturating_mul(signal.largest.into()).saturating_add(constant));
-        }
+            sum.saturating_mul(signal.largest.into()).saturating_add(constant)
+        };
+        let bound = weights.par_chunks(row).enumerate().map(of_row).max().unwrap_or(0);
         let Ok(largest_current) = i32::try_from(bound) else {
             return Err(IntegerError::Current { layer: shape.name, bound });
         };

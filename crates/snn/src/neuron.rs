@@ -48,11 +48,13 @@ impl Neuron {
     }
 
     /// Potential above which it fires.
+    #[inline]
     pub fn threshold(self) -> f32 {
         self.threshold
     }
 
     /// Fraction of the potential that survives a step.
+    #[inline]
     pub fn decay(self) -> f32 {
         self.decay
     }

@@ -1,166 +1,489 @@
-//! Neurons on the CPU, plane by plane, so that a plane's potentials stay in cache for all its timesteps.
+//! The pass on the CPU, by what is there: currents from what arrives, gradients of weights from what arrived, and of what arrived
+//! from what is not zero of dL/dI. Neurons are run band by band, so that a band's potentials stay in cache for all its timesteps.
+//!
+//! Letters: B batch, T timesteps, C channels, H rows, W columns. Channels come last here: H x W x C.
 
 use escape_dense::{slice, slice_mut};
 use escape_model::ModelError;
-use escape_snn_core::neuron::{Plane, step_all, step_all_traced};
+use escape_model::ann::to_tensor;
+use escape_network::sequential::{Padding, Shape};
+use escape_snn_core::network::SpikingNetwork;
+use escape_snn_core::neuron::{Dynamics, step_all_traced};
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
-use super::{Kernels, Neurons};
-use crate::scan::{NeuronGradients, Scratch};
+use super::arrivals::{ByChannel, Frames};
+use super::pooling::{Band, Maxima, Sending};
+use super::synapses::{Geometry, Way, linear_gradient};
+use super::{Gradients, Part, Pass, Trainable};
+use crate::scan::{Backward, NeuronGradients, Scratch};
 
-/// See the module.
-pub(super) struct Host;
+/// A network made ready for one batch.
+pub(super) struct Host<'a> {
+    net: &'a Trainable,
+    layers: Vec<Layer>,
+}
 
-impl Kernels for Host {
-    fn forward(&self, neurons: &Neurons, current: &Tensor) -> Result<Tensor, ModelError> {
-        let &Neurons { dynamics, start, channels, plane, batch, steps, constant_current, .. } = neurons;
-        let (size, padded) = (plane.neurons(), plane.padded_len());
-        let all = channels * size;
-        let (rows, columns) = plane.padded();
-        let shape = [batch * steps, channels, rows, columns].map(|n| n as i64);
-        let mut frames = Tensor::f_zeros(shape, (Kind::Float, Device::Cpu))?;
-        let mut trace = current.f_detach()?;
-        let per_recording = if constant_current { all } else { all * steps };
-        slice_mut(&mut trace)?
-            .par_chunks_mut(per_recording)
-            .zip(slice_mut(&mut frames)?.par_chunks_mut(channels * padded * steps))
-            .for_each(|(trace, frames)| {
-                let (mut u, mut spikes) = (vec![0f32; size], vec![0f32; size]);
-                let mut fired = vec![0f32; if plane.counts() { size } else { 0 }];
-                for c in 0..channels {
-                    u.fill(start);
-                    fired.fill(0.0);
-                    for t in 0..steps {
-                        if constant_current {
-                            step_all(dynamics, &mut u, &trace[c * size..][..size], &mut spikes);
-                        } else {
-                            step_all_traced(
-                                dynamics,
-                                &mut u,
-                                &mut trace[t * all + c * size..][..size],
-                                &mut spikes,
-                            );
-                        }
-                        plane.pool_into(
-                            &spikes,
-                            &mut fired,
-                            &mut frames[(t * channels + c) * padded..][..padded],
-                        );
-                    }
-                }
+/// One of its layers.
+struct Layer {
+    geometry: Geometry,
+    sending: Sending,
+    bands: Vec<Band>,
+    /// Weights in PyTorch's order, and in rows for the way forward.
+    weights: Vec<f32>,
+    rows: Vec<f32>,
+    bias: Vec<f32>,
+    dynamics: Dynamics,
+    start: f32,
+    backward: Backward,
+    steps: usize,
+    /// The input is the recording itself, the same at every step.
+    constant: bool,
+}
+
+/// What arrived at a layer from one recording, and what it made of it.
+struct Kept {
+    frames: Frames,
+    /// m at every step, T x H x W x C, later dL/dI. Of the first layer it is made again, so that it need not be kept.
+    trace: Vec<f32>,
+}
+
+/// A thread's buffers.
+#[derive(Default)]
+struct Buffers {
+    u: Vec<f32>,
+    spikes: Vec<f32>,
+    fired: Vec<f32>,
+    constant: Vec<f32>,
+    pooled: Vec<f32>,
+    trace: Vec<f32>,
+    maxima: Maxima,
+    scratch: Scratch,
+    by_channel: ByChannel,
+}
+
+/// Above this share of dL/dI that is not zero, libtorch finds the gradient of what arrived sooner.
+const DENSE: f64 = 0.5;
+
+/// Gives each thread a share of some things, in order.
+fn shares<T: Send, R: Send>(items: Vec<T>, work: impl Fn(Vec<T>, &mut Buffers) -> R + Sync) -> Vec<R> {
+    let share = items.len().div_ceil(rayon::current_num_threads()).max(1);
+    let mut items = items.into_iter();
+    let shares = std::iter::from_fn(|| Some(items.by_ref().take(share).collect::<Vec<_>>()));
+    let shares: Vec<Vec<T>> = shares.take_while(|share| !share.is_empty()).collect();
+    shares.into_par_iter().map(|share| work(share, &mut Buffers::default())).collect()
+}
+
+/// The same one by one.
+fn each<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T, &mut Buffers) -> R + Sync) -> Vec<R> {
+    let found = shares(items, |share, buffers| -> Vec<R> {
+        share.into_iter().map(|item| work(item, buffers)).collect()
+    });
+    found.into_iter().flatten().collect()
+}
+
+impl<'a> Host<'a> {
+    /// For the network with the weights that count, as `net` is trained.
+    pub fn new(
+        net: &'a Trainable,
+        network: SpikingNetwork,
+        steps: usize,
+        constant: bool,
+    ) -> Result<Self, ModelError> {
+        // What a layer sends are planes, although a linear one takes them in a row.
+        let mut below = network.input();
+        let mut layers = Vec::new();
+        for (k, layer) in network.layers.into_iter().enumerate() {
+            let shape = &layer.shape;
+            let geometry = Geometry::new(shape, below);
+            below = shape.pooled;
+            let sending = Sending {
+                neurons: shape.output,
+                pool: shape.pool,
+                pooled: shape.pooled,
+                share: net.network.planes(k).1.share,
+            };
+            let dynamics = net.network.dynamics(k);
+            let fraction = net.network.rules.start;
+            let mut rows = vec![0.0; layer.weights.len()];
+            geometry.in_rows(&layer.weights, Way::Forward, &mut rows);
+            layers.push(Layer {
+                rows,
+                geometry,
+                bands: sending.bands(),
+                sending,
+                weights: layer.weights,
+                bias: layer.bias,
+                dynamics,
+                start: net.network.initial_potential(k),
+                backward: Backward::new(dynamics, fraction, net.surrogate, net.neuron_parameters, steps),
+                steps,
+                constant: constant && k == 0,
             });
-        Ok(frames)
+        }
+        Ok(Self { net, layers })
+    }
+}
+
+impl Pass for Host<'_> {
+    fn part(&self, part: &Part<'_>) -> Result<Gradients, ModelError> {
+        let batch = part.labels.len();
+        let last = self.layers.len() - 1;
+        let Shape { channels, height, width } = self.layers[0].geometry.input;
+        let recordings: Vec<&[f32]> = part.input.chunks_exact(part.input.len() / batch).collect();
+        let mut frames = each(recordings, |x, _| Frames::of_planes(x, (height, width), channels));
+        let mut kept = Vec::new();
+        for (k, layer) in self.layers[..last].iter().enumerate() {
+            let found = each(frames, |frames, buffers| layer.forward(frames, k > 0, buffers));
+            let (these, next): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+            kept.push(these);
+            frames = next;
+        }
+        let readout = &self.layers[last];
+        let currents = each(frames.iter().collect(), |frames, _| readout.all_currents(frames));
+        let found = self.net.read_out(&currents.concat(), part.labels, part.whole, readout.steps)?;
+        let traces = found.current_gradient.chunks_exact(found.current_gradient.len() / batch);
+        let mut above: Vec<Kept> =
+            frames.into_iter().zip(traces).map(|(frames, d)| Kept { frames, trace: d.to_vec() }).collect();
+        let mut weights = readout.gradients(&above)?;
+        let mut neuron_parameters = vec![found.neuron];
+        for k in (0..last).rev() {
+            let to_frames = self.layers[k + 1].to_frames(&above)?;
+            drop(above);
+            let layer = &self.layers[k];
+            let sent = to_frames.chunks_exact(to_frames.len() / batch);
+            let recordings: Vec<(Kept, &[f32])> = kept.pop().into_iter().flatten().zip(sent).collect();
+            let mut sum = NeuronGradients::default();
+            if k == 0 && !layer.geometry.linear {
+                let found = shares(recordings, |recordings, buffers| layer.first(recordings, buffers));
+                let (found, neurons): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+                neurons.into_iter().for_each(|n| sum += n);
+                weights.extend(layer.tensors(found)?);
+                neuron_parameters.push(sum);
+                break;
+            }
+            let found = each(recordings, |(kept, sent), buffers| layer.back(kept, sent, buffers));
+            let (these, neurons): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+            neurons.into_iter().for_each(|n| sum += n);
+            neuron_parameters.push(sum);
+            weights.extend(layer.gradients(&these)?);
+            above = these;
+        }
+        weights.reverse();
+        neuron_parameters.reverse();
+        Ok(Gradients { loss: found.loss, readout: found.values, weights, neuron_parameters })
+    }
+}
+
+impl Layer {
+    /// Neurons of a row, and of the whole.
+    fn sizes(&self) -> (usize, usize) {
+        let Shape { channels, height, width } = self.geometry.output;
+        (width * channels, height * width * channels)
     }
 
-    fn backward(
-        &self,
-        neurons: &Neurons,
-        current: &Tensor,
-        to_frames: &Tensor,
-    ) -> Result<(Tensor, NeuronGradients), ModelError> {
-        let &Neurons { dynamics, start, channels, plane, steps, constant_current, .. } = neurons;
-        let (size, padded) = (plane.neurons(), plane.padded_len());
-        let all = channels * size;
-        let rule = neurons.backward();
-        let to_frames = to_frames.f_contiguous()?;
-        let mut trace = current.f_detach()?;
-        let per_recording = if constant_current { all } else { all * steps };
-        let found: Vec<NeuronGradients> = slice_mut(&mut trace)?
-            .par_chunks_mut(per_recording)
-            .zip(slice(&to_frames)?.par_chunks(channels * padded * steps))
-            .map(|(trace, to_frames)| {
-                let mut scratch = Scratch::default();
-                let mut sum = NeuronGradients::default();
-                let (mut u, mut spikes, mut again) = (Vec::new(), Vec::new(), Vec::new());
-                let mut maxima = Maxima::default();
-                for c in 0..channels {
-                    let of_step = |t: usize| &to_frames[(t * channels + c) * padded..][..padded];
-                    if plane.counts() && !constant_current {
-                        maxima.begin(&plane, steps, |t| &trace[t * all + c * size..][..size]);
-                    }
-                    if !constant_current {
-                        let gradient = |t: usize, out: &mut [f32]| match plane.counts() {
-                            true => maxima.back(&plane, t, of_step(t), out),
-                            false => plane.unpool_from(of_step(t), out),
-                        };
-                        sum += rule.plane(trace, (c * size, all, size), steps, &mut scratch, gradient);
-                        continue;
-                    }
-                    // m was not kept: one plane of it is quickly made again.
-                    let current = &mut trace[c * size..][..size];
-                    again.clear();
-                    u.clear();
-                    u.resize(size, start);
-                    spikes.resize(size, 0.0);
-                    for t in 0..steps {
-                        again.extend_from_slice(current);
-                        step_all_traced(dynamics, &mut u, &mut again[t * size..], &mut spikes);
-                    }
-                    if plane.counts() {
-                        maxima.begin(&plane, steps, |t| &again[t * size..][..size]);
-                    }
-                    let gradient = |t: usize, out: &mut [f32]| match plane.counts() {
-                        true => maxima.back(&plane, t, of_step(t), out),
-                        false => plane.unpool_from(of_step(t), out),
-                    };
-                    sum += rule.plane(&mut again, (0, size, size), steps, &mut scratch, gradient);
-                    current.fill(0.0);
-                    for each in again.chunks_exact(size) {
-                        current.iter_mut().zip(each).for_each(|(a, b)| *a += b);
-                    }
+    /// A band's neurons: the first, and how many.
+    fn neurons(&self, band: &Band) -> (usize, usize) {
+        let (row, _) = self.sizes();
+        (band.rows.start * row, band.rows.len() * row)
+    }
+
+    /// Currents of a band's neurons from frame `t`.
+    fn current(&self, (frames, t): (&Frames, usize), band: &Band, out: &mut [f32]) {
+        for (y, row) in band.rows.clone().zip(out.chunks_exact_mut(self.sizes().0)) {
+            match self.bias.is_empty() {
+                true => row.fill(0.0),
+                false => {
+                    row.chunks_exact_mut(self.bias.len()).for_each(|pixel| pixel.copy_from_slice(&self.bias));
                 }
+            }
+            match self.geometry.linear {
+                true => self.geometry.gather_features(&self.rows, (frames, t), row),
+                false => self.geometry.gather(Way::Forward, &self.rows, (frames, t), y, row),
+            }
+        }
+    }
+
+    /// Runs a band through all steps: leaves its m in `trace`, step t at t `stride`, and shows `look` each step's spikes.
+    #[allow(clippy::too_many_arguments)]
+    fn run(
+        &self,
+        frames: &Frames,
+        band: &Band,
+        (trace, stride): (&mut [f32], usize),
+        (u, spikes, constant): (&mut Vec<f32>, &mut Vec<f32>, &mut Vec<f32>),
+        mut look: impl FnMut(usize, &[f32]),
+    ) {
+        let (_, size) = self.neurons(band);
+        u.clear();
+        u.resize(size, self.start);
+        spikes.resize(size, 0.0);
+        if self.constant {
+            constant.resize(size, 0.0);
+            self.current((frames, 0), band, constant);
+        }
+        for t in 0..self.steps {
+            let m = &mut trace[t * stride..][..size];
+            match self.constant {
+                true => m.copy_from_slice(constant),
+                false => self.current((frames, t), band, m),
+            }
+            step_all_traced(self.dynamics, u, m, spikes);
+            look(t, spikes);
+        }
+    }
+
+    /// Runs a recording through all steps; returns what is kept of it, and what it sends.
+    fn forward(&self, frames: Frames, keeps: bool, buffers: &mut Buffers) -> (Kept, Frames) {
+        let (_, all) = self.sizes();
+        let Shape { channels, height, width } = self.sending.pooled;
+        let mut sent = Frames::new(self.steps, (height, width), channels);
+        let mut kept = vec![0.0; if keeps { self.steps * all } else { 0 }];
+        let Buffers { u, spikes, fired, constant, pooled, trace, .. } = buffers;
+        for band in &self.bands {
+            let (first, size) = self.neurons(band);
+            fired.clear();
+            fired.resize(if self.sending.counts() { size } else { 0 }, 0.0);
+            pooled.resize(band.pooled.len() * width * channels, 0.0);
+            // Where m is not kept, every step may overwrite the one before.
+            trace.resize(size, 0.0);
+            let (trace, stride) = if keeps { (&mut kept[first..], all) } else { (&mut trace[..], 0) };
+            self.run(&frames, band, (trace, stride), (u, spikes, constant), |t, spikes| {
+                self.sending.pool(band, spikes, fired, pooled);
+                for (y, row) in band.pooled.clone().zip(pooled.chunks_exact(width * channels)) {
+                    sent.push(t, y, row);
+                }
+            });
+        }
+        (Kept { frames, trace: kept }, sent)
+    }
+
+    /// Currents at every step, T x C x H x W.
+    fn all_currents(&self, frames: &Frames) -> Vec<f32> {
+        let (_, all) = self.sizes();
+        let whole = Band { rows: 0..self.geometry.output.height, pooled: 0..0 };
+        let mut currents = vec![0.0; self.steps * all];
+        for (t, current) in currents.chunks_exact_mut(all).enumerate() {
+            self.current((frames, if self.constant { 0 } else { t }), &whole, current);
+        }
+        currents
+    }
+
+    /// The way back through a band: overwrites its m, step t at t `stride` + `first`, with dL/dI; `sent` is dL of the frames that the
+    /// layer sent.
+    fn back_band(
+        &self,
+        band: &Band,
+        trace: &mut [f32],
+        (first, stride): (usize, usize),
+        sent: &[f32],
+        (maxima, scratch): (&mut Maxima, &mut Scratch),
+    ) -> NeuronGradients {
+        let (_, size) = self.neurons(band);
+        let Shape { channels, height, width } = self.sending.pooled;
+        let of_step = |t: usize| {
+            let row = width * channels;
+            &sent[(t * height + band.pooled.start) * row..][..band.pooled.len() * row]
+        };
+        if self.sending.counts() {
+            maxima.begin(&self.sending, band, self.steps, |t| &trace[t * stride + first..][..size]);
+        }
+        self.backward.plane(trace, (first, stride, size), self.steps, scratch, |t, out| {
+            match self.sending.counts() {
+                true => maxima.back(t, of_step(t), out),
+                false => self.sending.unpool(band, of_step(t), out),
+            }
+        })
+    }
+
+    /// The way back through a recording's neurons: what is kept of it, with dL/dI in its trace, summed over the steps where the input
+    /// is constant.
+    fn back(&self, kept: Kept, sent: &[f32], buffers: &mut Buffers) -> (Kept, NeuronGradients) {
+        let (_, all) = self.sizes();
+        let Kept { frames, mut trace } = kept;
+        let Buffers { u, spikes, constant, maxima, scratch, .. } = buffers;
+        let mut sum = NeuronGradients::default();
+        let kept = !trace.is_empty();
+        trace.resize(self.steps * all, 0.0);
+        for band in &self.bands {
+            let (first, _) = self.neurons(band);
+            if !kept {
+                self.run(&frames, band, (&mut trace[first..], all), (u, spikes, constant), |_, _| ());
+            }
+            sum += self.back_band(band, &mut trace, (first, all), sent, (maxima, scratch));
+        }
+        (Kept { frames, trace }, sum)
+    }
+
+    /// The way back through a first layer that is a convolution, whose dL/dI is used up band by band.
+    fn first(
+        &self,
+        recordings: Vec<(Kept, &[f32])>,
+        buffers: &mut Buffers,
+    ) -> ((Vec<f32>, Vec<f32>), NeuronGradients) {
+        let Buffers { u, spikes, constant, trace, maxima, scratch, by_channel, .. } = buffers;
+        let mut found = (vec![0.0; self.rows.len()], vec![0.0; self.bias.len()]);
+        let mut sum = NeuronGradients::default();
+        for (Kept { frames, .. }, sent) in recordings {
+            for band in &self.bands {
+                let (_, size) = self.neurons(band);
+                trace.resize(self.steps * size, 0.0);
+                self.run(&frames, band, (trace, size), (u, spikes, constant), |_, _| ());
+                sum += self.back_band(band, trace, (0, size), sent, (maxima, scratch));
+                if self.constant {
+                    let (once, more) = trace.split_at_mut(size);
+                    more.chunks_exact(size).for_each(|d| once.iter_mut().zip(d).for_each(|(a, b)| *a += b));
+                    trace.truncate(size);
+                }
+                for (t, d) in trace.chunks_exact(size).enumerate() {
+                    let d = (band.rows.start, d);
+                    self.geometry.weights_gradient((&frames, t), d, by_channel, &mut found.0);
+                    self.bias_gradient(d.1, &mut found.1);
+                }
+            }
+        }
+        (found, sum)
+    }
+
+    /// Adds dL/dI, pixel by pixel, to the gradient of the biases, if there are any.
+    fn bias_gradient(&self, d: &[f32], bias: &mut [f32]) {
+        if !bias.is_empty() {
+            for pixel in d.chunks_exact(bias.len()) {
+                bias.iter_mut().zip(pixel).for_each(|(sum, d)| *sum += d);
+            }
+        }
+    }
+
+    /// Gradients of the biases, if there are any, and of the weights, from what arrived and dL/dI, T x H x W x C.
+    fn gradients(&self, recordings: &[Kept]) -> Result<Vec<Tensor>, ModelError> {
+        let (_, all) = self.sizes();
+        let once: Vec<Vec<f32>> = recordings
+            .iter()
+            .filter(|_| self.constant)
+            .map(|kept| {
+                let mut sum = vec![0.0; all];
+                kept.trace.chunks_exact(all).for_each(|d| sum.iter_mut().zip(d).for_each(|(a, b)| *a += b));
                 sum
             })
             .collect();
-        let mut total = NeuronGradients::default();
-        found.into_iter().for_each(|f| total += f);
-        Ok((trace, total))
-    }
-}
-
-/// The way back through a pooling over maxima. What a window has sent by step t is M\[t\], the largest count of its neurons,
-/// so that it sends M\[t\] - M\[t - 1\] at t; the gradient of a maximum is that of its leader. With g\[t\] the gradient of
-/// what is sent, a neuron's spike at t counts in every M\[t'\], t' >= t, that it leads: dL/ds\[t\] is the sum over them of
-/// g\[t'\] - g\[t' + 1\].
-#[derive(Default)]
-struct Maxima {
-    /// The leader of each window after each step, T x windows.
-    leaders: Vec<u32>,
-    /// What each neuron's spike counts from the step on that was last gone back through.
-    sum: Vec<f32>,
-    /// g of the step after, of each window.
-    later: Vec<f32>,
-    fired: Vec<f32>,
-}
-
-impl Maxima {
-    /// For a plane whose m at a step `m` gives.
-    fn begin<'a>(&mut self, plane: &Plane, steps: usize, m: impl Fn(usize) -> &'a [f32]) {
-        let (size, windows) = (plane.neurons(), plane.pooled.0 * plane.pooled.1);
-        self.leaders.clear();
-        for (buffer, length) in [(&mut self.sum, size), (&mut self.fired, size), (&mut self.later, windows)] {
-            buffer.clear();
-            buffer.resize(length, 0.0);
+        let gradient = |b: usize| once.get(b).unwrap_or(&recordings[b].trace);
+        if self.geometry.linear {
+            let each: Vec<(&Frames, &[f32])> =
+                recordings.iter().enumerate().map(|(b, kept)| (&kept.frames, &gradient(b)[..])).collect();
+            let (inputs, outputs) = (self.geometry.input.count() as i64, all as i64);
+            let mut weights = Tensor::f_empty([outputs, inputs], (Kind::Float, Device::Cpu))?;
+            linear_gradient(&self.geometry, &each, slice_mut(&mut weights)?);
+            let mut bias = vec![0.0; self.bias.len()];
+            each.iter().for_each(|(_, d)| self.bias_gradient(d, &mut bias));
+            let bias =
+                (!bias.is_empty()).then(|| to_tensor(&bias, &[bias.len()], Device::Cpu)).transpose()?;
+            return Ok(bias.into_iter().chain([weights]).collect());
         }
-        for t in 0..steps {
-            self.fired.iter_mut().zip(m(t)).for_each(|(fired, m)| *fired += f32::from(u8::from(*m > 0.0)));
-            plane.leaders(&self.fired, &mut self.leaders);
-        }
-    }
-
-    /// One step back, from the last one downwards: dL/ds from the padded gradient of what is sent.
-    fn back(&mut self, plane: &Plane, t: usize, to_frame: &[f32], out: &mut [f32]) {
-        let columns = plane.pooled.1;
-        let leaders = &self.leaders[t * self.later.len()..][..self.later.len()];
-        for r in 0..plane.pooled.0 {
-            let sent = to_frame[plane.row(r)].iter();
-            let windows = r * columns..(r + 1) * columns;
-            for ((g, later), leader) in sent.zip(&mut self.later[windows.clone()]).zip(&leaders[windows]) {
-                self.sum[*leader as usize] += g - *later;
-                *later = *g;
+        let found = shares((0..recordings.len()).collect(), |share, buffers| {
+            let mut found = (vec![0.0; self.weights.len()], vec![0.0; self.bias.len()]);
+            for b in share {
+                let frames = &recordings[b].frames;
+                for (t, d) in gradient(b).chunks_exact(all).enumerate() {
+                    let by_channel = &mut buffers.by_channel;
+                    self.geometry.weights_gradient((frames, t), (0, d), by_channel, &mut found.0);
+                    self.bias_gradient(d, &mut found.1);
+                }
             }
-        }
-        out.copy_from_slice(&self.sum);
+            found
+        });
+        self.tensors(found)
     }
+
+    /// Sums of what threads found, as [`Layer::gradients`].
+    fn tensors(&self, found: Vec<(Vec<f32>, Vec<f32>)>) -> Result<Vec<Tensor>, ModelError> {
+        let (mut rows, mut bias) = (vec![0.0; self.weights.len()], vec![0.0; self.bias.len()]);
+        for (more, more_bias) in &found {
+            rows.iter_mut().zip(more).for_each(|(a, b)| *a += b);
+            bias.iter_mut().zip(more_bias).for_each(|(a, b)| *a += b);
+        }
+        let weights =
+            to_tensor(&self.geometry.out_of_rows(&rows), &self.geometry.weight_shape(), Device::Cpu)?;
+        let bias = (!bias.is_empty()).then(|| to_tensor(&bias, &[bias.len()], Device::Cpu)).transpose()?;
+        Ok(bias.into_iter().chain([weights]).collect())
+    }
+
+    /// dL of the frames that arrived, B x T x H x W x C, from dL/dI.
+    fn to_frames(&self, recordings: &[Kept]) -> Result<Vec<f32>, ModelError> {
+        let (_, all) = self.sizes();
+        let input = self.geometry.input;
+        let each_frame = input.count();
+        if self.geometry.linear {
+            let d: Vec<f32> = recordings.iter().flat_map(|kept| &kept.trace).copied().collect();
+            let d = to_tensor(&d, &[d.len() / all, all], Device::Cpu)?;
+            let rows = to_tensor(&self.rows, &[each_frame, all], Device::Cpu)?;
+            return Ok(slice(&d.f_matmul(&rows.f_tr()?)?.f_contiguous()?)?.to_vec());
+        }
+        let mut found = vec![0.0; recordings.len() * self.steps * each_frame];
+        let nonzero: usize = recordings.par_iter().map(|kept| count_nonzero(&kept.trace)).sum();
+        let share = nonzero as f64 / (recordings.len() * self.steps * all) as f64;
+        let chunks = found.chunks_exact_mut(self.steps * each_frame).zip(recordings).collect();
+        if share > DENSE || !self.geometry.goes_back() {
+            return self.dense_to_frames(chunks).map(|()| found);
+        }
+        let mut rows = vec![0.0; self.weights.len()];
+        self.geometry.in_rows(&self.weights, Way::Backward, &mut rows);
+        let output = self.geometry.output;
+        each(chunks, |(found, kept): (&mut [f32], &Kept), _| {
+            let frames = found.chunks_exact_mut(each_frame).zip(kept.trace.chunks_exact(all));
+            for (found, d) in frames {
+                let mut active = Frames::new(1, (output.height, output.width), output.channels);
+                for (y, row) in d.chunks_exact(self.sizes().0).enumerate() {
+                    active.push(0, y, row);
+                }
+                for (y, row) in found.chunks_exact_mut(input.width * input.channels).enumerate() {
+                    self.geometry.gather(Way::Backward, &rows, (&active, 0), y, row);
+                }
+            }
+        });
+        Ok(found)
+    }
+
+    /// [`Layer::to_frames`] of a convolution by libtorch.
+    fn dense_to_frames(&self, recordings: Vec<(&mut [f32], &Kept)>) -> Result<(), ModelError> {
+        let Shape { channels, height, width } = self.geometry.output;
+        let (input, conv) = (self.geometry.input, &self.geometry.conv);
+        let Padding { top, bottom, left, right } = conv.padding;
+        let stride = [conv.stride.0, conv.stride.1].map(|n| n as i64);
+        // What no window covers, at the end of the padded input.
+        let over = |padded: usize, outputs: usize, stride: usize, kernel: usize| {
+            (padded - (outputs - 1) * stride - kernel) as i64
+        };
+        let rest = [
+            over(input.height + top + bottom, height, conv.stride.0, conv.kernel.0),
+            over(input.width + left + right, width, conv.stride.1, conv.kernel.1),
+        ];
+        let one = |found: &mut [f32], kept: &Kept| -> Result<(), ModelError> {
+            let weights = to_tensor(&self.weights, &self.geometry.weight_shape(), Device::Cpu)?;
+            let d = to_tensor(&kept.trace, &[self.steps, height, width, channels], Device::Cpu)?
+                .f_permute([0, 3, 1, 2])?;
+            let none: Option<&Tensor> = None;
+            let whole =
+                d.f_conv_transpose2d(&weights, none, stride, [0, 0], rest, conv.groups as i64, [1, 1])?;
+            let inside = whole
+                .f_narrow(2, top as i64, input.height as i64)?
+                .f_narrow(3, left as i64, input.width as i64)?
+                .f_permute([0, 2, 3, 1])?
+                .f_contiguous()?;
+            found.copy_from_slice(slice(&inside)?);
+            Ok(())
+        };
+        // Each recording on one thread: libtorch's own threads would wait for one another at every operation.
+        let threads = tch::get_num_threads();
+        let done = each(recordings, |(found, kept), _| {
+            tch::set_num_threads(1);
+            tch::no_grad(|| one(found, kept))
+        });
+        tch::set_num_threads(threads);
+        done.into_iter().collect()
+    }
+}
+
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn count_nonzero(values: &[f32]) -> usize {
+    values.chunks(4096).map(|some| some.iter().map(|&v| u32::from(v != 0.0)).sum::<u32>() as usize).sum()
 }

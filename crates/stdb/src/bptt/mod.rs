@@ -1,27 +1,33 @@
 //! Loss and gradients of a whole spiking network, backpropagated through all timesteps.
 //!
 //! The forward pass runs each layer through all steps of a part of the batch and stores m over its synaptic currents,
-//! unless those are constant (see [`crate::scan`]); the backward pass overwrites m with dL/dI. The gradients of weights and of incoming frames come from
-//! libtorch, one layer at a time. Parts of the batch are taken one after the other, sized to a memory
+//! unless those are quickly made again (see [`crate::scan`]); the backward pass overwrites m with dL/dI. On the host both follow
+//! what is there (`host.rs`): spikes that arrived, and dL/dI that is not zero; on a GPU libtorch computes every synapse, one
+//! layer at a time (`tensors.rs`). Parts of the batch are taken one after the other, sized to a memory
 //! budget: the mean loss is a sum over samples, so memory does not grow with the batch.
 //!
 //! Letters: B batch, T timesteps, C channels, H rows, W columns, K classes. Frames are in the order B x T.
 
+mod arrivals;
 mod host;
+mod order;
+mod pooling;
 mod readout;
+mod synapses;
 mod tensors;
 
 use escape_dense::Synapses;
 use escape_model::ModelError;
-use escape_model::ann::{to_tensor, to_vec};
+use escape_model::ann::to_vec;
 use escape_snn_core::encode::{Encoder, Encoding};
 use escape_snn_core::integer::IntegerNetwork;
 use escape_snn_core::network::SpikingNetwork;
-use escape_snn_core::neuron::{Dynamics, Plane};
 use escape_snn_core::rules::Arithmetic;
 use tch::{Device, Tensor};
 
-use crate::scan::{Backward, NeuronGradients};
+pub use order::sums_as_libtorch;
+
+use crate::scan::NeuronGradients;
 use crate::surrogate::Surrogate;
 
 /// A spiking network whose weights, thresholds and decays can change.
@@ -41,7 +47,8 @@ pub struct Trainable {
     pub class_weights: Option<Vec<f32>>,
     /// Bytes that a part of the batch may take.
     pub budget: usize,
-    /// Computes neurons by tensor operations on the CPU too; they are what a CUDA device uses.
+    /// Computes by libtorch's operations on the CPU too, not by what is there; they are what a CUDA device uses, and rules in
+    /// float32 where libtorch adds up in another order than the host, see [`sums_as_libtorch`].
     pub tensor_neurons: bool,
 }
 
@@ -61,52 +68,21 @@ pub struct Gradients {
 /// Bytes that a part of a batch takes unless told otherwise.
 pub const DEFAULT_BUDGET: usize = 512 << 20;
 
-/// One layer between its forward and its backward pass.
-struct Kept {
-    /// Input frames, if they depend on the layers below.
-    frames: Option<Tensor>,
-    /// Currents with their graph; their storage holds m, later dL/dI.
-    current: Tensor,
-}
-
-/// One layer's neurons over all timesteps of a part of the batch.
-struct Neurons {
-    dynamics: Dynamics,
-    /// Potential at the start, and that as a fraction of the threshold.
-    start: f32,
-    fraction: f32,
-    surrogate: Surrogate,
-    /// Whether gradients of threshold and decay are wanted.
-    parameters: bool,
-    channels: usize,
-    plane: Plane,
-    batch: usize,
+/// A part of a batch.
+struct Part<'a> {
+    /// Frames in the order B x T, each C x H x W; of a constant input one for each recording.
+    input: &'a [f32],
+    constant: bool,
+    labels: &'a [i64],
+    /// The classes of the whole batch.
+    whole: &'a [i64],
     steps: usize,
-    /// The current is the same at every step, B frames instead of B x T.
-    constant_current: bool,
 }
 
-impl Neurons {
-    /// The way back through their steps.
-    fn backward(&self) -> Backward {
-        Backward::new(self.dynamics, self.fraction, self.surrogate, self.parameters, self.steps)
-    }
-}
-
-/// How neurons are computed: plane by plane on the host, or by tensor operations.
-trait Kernels {
-    /// Runs the neurons through all steps: overwrites the storage of `current` with m (unless it is constant) and returns
-    /// the next layer's input frames.
-    fn forward(&self, neurons: &Neurons, current: &Tensor) -> Result<Tensor, ModelError>;
-
-    /// Runs them back: from dL/dframes of their outgoing frames to dL/dI (summed over the steps if the current is
-    /// constant), and dL of their constants.
-    fn backward(
-        &self,
-        neurons: &Neurons,
-        current: &Tensor,
-        to_frames: &Tensor,
-    ) -> Result<(Tensor, NeuronGradients), ModelError>;
+/// The way through the network and back: by what is there on the host, or by tensor operations.
+trait Pass {
+    /// Loss and gradients of a part of a batch.
+    fn part(&self, part: &Part<'_>) -> Result<Gradients, ModelError>;
 }
 
 impl Trainable {
@@ -121,6 +97,7 @@ impl Trainable {
         device: Device,
     ) -> Result<Self, ModelError> {
         let synapses = learned(&network, device)?;
+        let in_float32 = network.rules.arithmetic == Arithmetic::Float32;
         Ok(Self {
             network,
             synapses,
@@ -128,7 +105,8 @@ impl Trainable {
             neuron_parameters,
             class_weights: None,
             budget: DEFAULT_BUDGET,
-            tensor_neurons: device.is_cuda(),
+            // In float32 spikes are PyTorch's, whose sums libtorch makes.
+            tensor_neurons: device.is_cuda() || in_float32 && !sums_as_libtorch(),
         })
     }
 
@@ -155,8 +133,8 @@ impl Trainable {
         Ok(network)
     }
 
-    /// The synapses as whole numbers stand for them, where the rules ask for those.
-    fn rounded(&self, encoder: &Encoder) -> Result<Option<Vec<Synapses>>, ModelError> {
+    /// The network as whole numbers stand for it, where the rules ask for those.
+    fn rounded(&self, encoder: &Encoder) -> Result<Option<SpikingNetwork>, ModelError> {
         if self.network.rules.arithmetic == Arithmetic::Float32 {
             return Ok(None);
         }
@@ -165,7 +143,17 @@ impl Trainable {
         let whole =
             IntegerNetwork::new(&network, encoding).map_err(|why| ModelError::Data(why.to_string()))?;
         whole.write_back(&mut network);
-        learned(&network, self.device()).map(Some)
+        Ok(Some(network))
+    }
+
+    /// The way through the network, made ready for one batch.
+    fn pass(&self, encoder: &Encoder, steps: usize) -> Result<Box<dyn Pass + '_>, ModelError> {
+        let rounded = self.rounded(encoder)?;
+        if self.tensor_neurons {
+            return Ok(Box::new(tensors::Tensors::new(self, rounded)?));
+        }
+        let network = rounded.map_or_else(|| self.snapshot(), Ok)?;
+        Ok(Box::new(host::Host::new(self, network, steps, encoder.is_direct())?))
     }
 
     /// Loss and gradients of a batch of recordings `x` (B x H x W) with classes `labels`, over `steps`
@@ -183,8 +171,7 @@ impl Trainable {
     ) -> Result<Gradients, ModelError> {
         let shape = self.network.input();
         let pixels = shape.count();
-        let rounded = self.rounded(encoder)?;
-        let synapses = rounded.as_ref().unwrap_or(&self.synapses);
+        let pass = self.pass(encoder, steps)?;
         // Drawn for the whole batch at once: the published generator runs over it step by step.
         let direct = encoder.is_direct();
         let input = match encoder {
@@ -199,14 +186,11 @@ impl Trainable {
             Arithmetic::Integer(precision) if direct => precision.rounded(&input),
             _ => input,
         };
-        let frames_each = if direct { 1 } else { steps };
         let mut total: Option<Gradients> = None;
-        let part = self.part_size(steps, direct);
-        for (input, part_labels) in input.chunks(part * per_recording).zip(labels.chunks(part)) {
-            let batch = part_labels.len();
-            let frames = [batch * frames_each, shape.channels, shape.height, shape.width];
-            let frames = to_tensor(input, &frames, self.device())?;
-            let found = self.part(synapses, &frames, direct, (part_labels, labels), steps)?;
+        let size = self.part_size(steps, direct);
+        for (input, part_labels) in input.chunks(size * per_recording).zip(labels.chunks(size)) {
+            let found =
+                pass.part(&Part { input, constant: direct, labels: part_labels, whole: labels, steps })?;
             total = Some(match total {
                 None => found,
                 Some(sum) => sum.plus(found)?,
@@ -220,95 +204,17 @@ impl Trainable {
         let values: usize = (0..self.network.layers.len())
             .map(|k| {
                 let (channels, plane) = self.network.planes(k);
-                let times = if k == 0 && constant_input { 1 } else { steps };
+                let times = match (k, self.tensor_neurons) {
+                    // On the host the first layer's are made again.
+                    (0, false) => 0,
+                    (0, true) if constant_input => 1,
+                    _ => steps,
+                };
                 // Currents, outgoing frames and the gradient of either of them.
                 channels * (times * plane.neurons() + 2 * steps * plane.padded_len())
             })
             .sum();
         (self.budget / (values * size_of::<f32>())).max(rayon::current_num_threads())
-    }
-
-    /// Loss and gradients of a part of the batch whose classes are `whole`.
-    fn part(
-        &self,
-        synapses: &[Synapses],
-        input: &Tensor,
-        constant_input: bool,
-        (labels, whole): (&[i64], &[i64]),
-        steps: usize,
-    ) -> Result<Gradients, ModelError> {
-        let last = self.network.layers.len() - 1;
-        let batch = labels.len();
-        let mut kept = Vec::new();
-        let mut frames: Option<Tensor> = None;
-        for (k, layer) in synapses.iter().enumerate().take(last) {
-            let source = frames.as_ref().unwrap_or(input);
-            let padded = k > 0 && !self.tensor_neurons;
-            let current = layer.current(source, padded)?.f_contiguous()?;
-            let next = self.kernels().forward(&self.neurons(k, batch, steps, constant_input), &current)?;
-            kept.push(Kept { frames, current });
-            frames = Some(next.set_requires_grad(true));
-        }
-        let source = frames.as_ref().unwrap_or(input);
-        let mut current = synapses[last].current(source, false)?;
-        if last == 0 && constant_input {
-            // The recording itself is the readout's input, at every step.
-            current = current.f_repeat_interleave_self_int(steps as i64, 0, None)?;
-        }
-        let readout = self.read_out(&to_vec(&current)?, labels, whole, steps)?;
-        let mut gradient =
-            to_tensor(&readout.current_gradient, &[batch * steps, self.network.classes()], current.device())?;
-        kept.push(Kept { frames, current });
-
-        let mut weights = Vec::new();
-        let mut neuron_parameters = vec![readout.neuron];
-        let mut k = last;
-        while let Some(Kept { frames, current }) = kept.pop() {
-            let Synapses { weight, bias, .. } = &synapses[k];
-            let mut inputs = vec![weight];
-            inputs.extend(bias);
-            inputs.extend(frames.as_ref());
-            // The product's value means nothing (the currents' storage holds m or dL/dI by now); its
-            // gradient with respect to the currents is dL/dI, and from there libtorch goes on.
-            let product = current.f_flatten(0, -1)?.f_dot(&gradient.f_flatten(0, -1)?)?;
-            let mut found = Tensor::f_run_backward(&[product], &inputs, false, false)?;
-            drop(current);
-            let to_frames = frames.is_some().then(|| found.pop()).flatten();
-            found.reverse();
-            weights.extend(found);
-            drop(frames);
-            if let (Some(to_frames), Some(below)) = (to_frames, kept.last()) {
-                k -= 1;
-                let neurons = self.neurons(k, batch, steps, constant_input);
-                let (current_gradient, found) =
-                    self.kernels().backward(&neurons, &below.current, &to_frames)?;
-                gradient = current_gradient;
-                neuron_parameters.push(found);
-            }
-        }
-        weights.reverse();
-        neuron_parameters.reverse();
-        Ok(Gradients { loss: readout.loss, readout: readout.values, weights, neuron_parameters })
-    }
-
-    fn kernels(&self) -> &'static dyn Kernels {
-        if self.tensor_neurons { &tensors::Tensors } else { &host::Host }
-    }
-
-    fn neurons(&self, k: usize, batch: usize, steps: usize, constant_input: bool) -> Neurons {
-        let (channels, plane) = self.network.planes(k);
-        Neurons {
-            dynamics: self.network.dynamics(k),
-            start: self.network.initial_potential(k),
-            fraction: self.network.rules.start,
-            surrogate: self.surrogate,
-            parameters: self.neuron_parameters,
-            channels,
-            plane,
-            batch,
-            steps,
-            constant_current: constant_input && k == 0,
-        }
     }
 }
 
@@ -429,5 +335,96 @@ mod tests {
         // Cut into parts it is the same.
         let parts = run(&net, 0..3);
         assert!((parts.loss - whole.loss).abs() < 1e-6);
+    }
+
+    /// Where sums are exact, whatever their order, every spike is the same, so that only gradients are rounded.
+    #[test]
+    fn what_is_there_gives_what_every_synapse_gives() {
+        for (preset, encoding, steps) in [
+            (Preset::Default, Encoding::Direct, 4),
+            (Preset::Default, Encoding::Poisson, 5),
+            (Preset::Published, Encoding::Poisson, 5),
+        ] {
+            let mut net = trainable(preset);
+            net.neuron_parameters = true;
+            let x: Vec<f32> =
+                (0..2 * 5600).map(|i| ((i as f32 * 0.37).sin() * 256.0).round() / 256.0).collect();
+            let run = |net: &Trainable| {
+                let mut encoder = preset.rules().encoder(encoding, 1);
+                net.gradients(&x, &[2, 0], &[0, 1], &mut encoder, steps).unwrap()
+            };
+            let host = run(&net);
+            net.tensor_neurons = true;
+            let tensors = run(&net);
+            assert_eq!(host.readout, tensors.readout, "{preset} {encoding}");
+            for (k, (a, b)) in host.weights.iter().zip(&tensors.weights).enumerate() {
+                let [a, b] = [a, b].map(|g| to_vec(g).unwrap());
+                let largest = b.iter().fold(0f32, |m, v| m.max(v.abs()));
+                let apart = a.iter().zip(&b).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+                assert!(
+                    largest > 0.0 && apart < 1e-5 * largest,
+                    "{preset} {encoding} {k}: {apart:e} {largest:e}"
+                );
+            }
+            for (a, b) in host.neuron_parameters.iter().zip(&tensors.neuron_parameters) {
+                for (a, b) in [(a.threshold, b.threshold), (a.decay, b.decay)] {
+                    assert!((a - b).abs() <= 1e-4 * b.abs() + 1e-7, "{preset} {encoding}: {a} against {b}");
+                }
+            }
+        }
+    }
+
+    /// Strides, groups, windows that overlap and padding, of which some go back through libtorch.
+    const STRIDES: &str = "
+input: [2, 11, 13]
+layers:
+  - {type: conv2d, name: a, out: 4, kernel: 3, padding: 1}
+  - {type: relu}
+  - {type: avg_pool2d, kernel: 2, stride: 1}
+  - {type: conv2d, name: b, out: 6, kernel: [2, 3], stride: [2, 1], padding: 1, groups: 2}
+  - {type: relu}
+  - {type: conv2d, name: c, out: 5, kernel: 2, padding: 2}
+  - {type: relu}
+  - {type: max_pool2d, kernel: 2}
+  - {type: flatten}
+  - {type: linear, name: y, out: 9}
+  - {type: relu}
+  - {type: linear, name: z, out: 3}
+";
+
+    #[test]
+    fn strides_and_groups_go_back_as_they_came() {
+        let network = escape_checkpoint::description::parse("strides", STRIDES).unwrap();
+        let mut random = escape_network::rng::Stream::new(3, 0);
+        // In steps of a power of two: sums are exact.
+        let mut values = |n: usize| -> Vec<f32> {
+            (0..n).map(|_| ((random.normal() * 20.0).round() / 64.0) as f32).collect()
+        };
+        let layers: Vec<SpikingLayer> = network
+            .stages()
+            .unwrap()
+            .into_iter()
+            .map(|shape| {
+                let (weights, bias) = (values(shape.weights()), values(shape.output.channels));
+                SpikingLayer { shape, weights, bias, neuron: Neuron::new(1.0, 1.0).unwrap() }
+            })
+            .collect();
+        let x = values(3 * 286);
+        let rules = Rules { arithmetic: Arithmetic::Float32, ..Preset::Default.rules() };
+        let mut net =
+            Trainable::new(SpikingNetwork { rules, network, layers }, Surrogate::DEFAULT, true, Device::Cpu)
+                .unwrap();
+        let run =
+            |net: &Trainable| net.gradients(&x, &[0, 2, 1], &[0, 1, 2], &mut Encoder::Direct, 5).unwrap();
+        let host = run(&net);
+        net.tensor_neurons = true;
+        let tensors = run(&net);
+        assert_eq!(host.readout, tensors.readout);
+        for (k, (a, b)) in host.weights.iter().zip(&tensors.weights).enumerate() {
+            let [a, b] = [a, b].map(|g| to_vec(g).unwrap());
+            let largest = b.iter().fold(0f32, |m, v| m.max(v.abs()));
+            let apart = a.iter().zip(&b).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+            assert!(largest > 0.0 && apart < 1e-5 * largest, "{k}: {apart:e} of {largest:e}");
+        }
     }
 }

@@ -1,97 +1,218 @@
 //! Neurons by tensor operations, for CUDA: the same arithmetic as on the host.
 
-use escape_dense::tensors;
+use escape_dense::{Synapses, tensors};
 use escape_model::ModelError;
+use escape_model::ann::{to_tensor, to_vec};
+use escape_snn_core::network::SpikingNetwork;
 use escape_snn_core::neuron::{Dynamics, Firing, Plane};
 use tch::{Kind, Tensor};
 
-use super::{Kernels, Neurons};
+use super::{Gradients, Part, Pass, Trainable, learned};
 use crate::scan::NeuronGradients;
 use crate::surrogate::Surrogate;
 
-/// See the module.
-pub(super) struct Tensors;
+/// A network made ready for one batch.
+pub(super) struct Tensors<'a> {
+    net: &'a Trainable,
+    /// Where whole numbers stand for the weights.
+    rounded: Option<Vec<Synapses>>,
+}
 
-impl Kernels for Tensors {
-    fn forward(&self, neurons: &Neurons, current: &Tensor) -> Result<Tensor, ModelError> {
-        let &Neurons { channels, plane, batch, steps, constant_current, .. } = neurons;
-        tch::no_grad(|| {
-            let m = potentials(neurons, current)?;
-            let spikes = m.f_gt(0.0)?.f_to_kind(Kind::Float)?;
-            if !constant_current {
-                current.f_detach()?.f_view_as(&m)?.f_copy_(&m)?;
-            }
-            let shape = [batch, steps, channels, plane.height, plane.width].map(|n| n as i64);
-            tensors::pooled(&plane, &spikes.f_view(shape)?, &mut None)
-        })
+/// One layer between its forward and its backward pass.
+struct Kept {
+    /// Input frames, if they depend on the layers below.
+    frames: Option<Tensor>,
+    /// Currents with their graph; their storage holds m, later dL/dI.
+    current: Tensor,
+}
+
+/// One layer's neurons over all timesteps of a part of the batch.
+struct Neurons {
+    dynamics: Dynamics,
+    /// Potential at the start, and that as a fraction of the threshold.
+    start: f32,
+    fraction: f32,
+    surrogate: Surrogate,
+    /// Whether gradients of threshold and decay are wanted.
+    parameters: bool,
+    channels: usize,
+    plane: Plane,
+    batch: usize,
+    steps: usize,
+    /// The current is the same at every step, B frames instead of B x T.
+    constant_current: bool,
+}
+
+impl<'a> Tensors<'a> {
+    /// For a network as it is, or as `rounded`.
+    pub fn new(net: &'a Trainable, rounded: Option<SpikingNetwork>) -> Result<Self, ModelError> {
+        let rounded = rounded.map(|network| learned(&network, net.device())).transpose()?;
+        Ok(Self { net, rounded })
     }
 
-    fn backward(
-        &self,
-        neurons: &Neurons,
-        current: &Tensor,
-        to_frames: &Tensor,
-    ) -> Result<(Tensor, NeuronGradients), ModelError> {
-        let &Neurons {
-            channels, plane, batch, steps, constant_current, fraction, surrogate, parameters, ..
-        } = neurons;
-        let Dynamics { neuron, firing } = neurons.dynamics;
-        let (theta, kept) = (f64::from(neuron.threshold()), f64::from(neuron.decay()));
-        tch::no_grad(|| {
-            let shape = [batch, steps, channels, plane.height, plane.width].map(|n| n as i64);
-            let m = if constant_current {
-                potentials(neurons, current)?
-            } else {
-                current.f_detach()?.f_view(shape)?
-            };
-            let spikes = m.f_gt(0.0)?.f_to_kind(Kind::Float)?;
-            let spike_gradient = unpool(to_frames, &plane, &spikes)?;
-            let shape = surrogate_values(surrogate, &m, &spikes, steps)?;
-            let through = spike_gradient.f_mul_scalar(f64::from(surrogate.height()))?.f_mul(&shape)?;
-            let mut later = m.f_select(1, 0)?.f_zeros_like()?;
-            let mut trains = Vec::new();
-            let mut found = NeuronGradients::default();
-            let sum =
-                |t: &Tensor| -> Result<f64, ModelError> { Ok(t.f_sum(Kind::Double)?.f_double_value(&[])?) };
-            for t in (0..steps as i64).rev() {
-                let e = through.f_select(1, t)?.f_div_scalar(theta)?.f_add(&later.f_mul_scalar(kept)?)?;
-                if parameters {
-                    let (m, s) = (m.f_select(1, t)?, spikes.f_select(1, t)?);
-                    let potential = m.f_add_scalar(1.0)?;
-                    let (reset, left) = match firing {
-                        Firing::BeforeInput => (1.0, potential.shallow_clone()),
-                        Firing::AfterInput => (kept, potential.f_sub(&s)?),
-                    };
-                    found.threshold -= sum(&through.f_select(1, t)?.f_mul(&potential)?)? / theta;
-                    found.threshold -= reset * sum(&later.f_mul(&s)?)?;
-                    found.decay += theta * sum(&later.f_mul(&left)?)?;
-                }
-                trains.push(match firing {
-                    Firing::BeforeInput => later.shallow_clone(),
-                    Firing::AfterInput => e.shallow_clone(),
-                });
-                later = e;
+    fn synapses(&self) -> &[Synapses] {
+        self.rounded.as_ref().unwrap_or(&self.net.synapses)
+    }
+
+    fn neurons(&self, k: usize, batch: usize, steps: usize, constant_input: bool) -> Neurons {
+        let (channels, plane) = self.net.network.planes(k);
+        Neurons {
+            dynamics: self.net.network.dynamics(k),
+            start: self.net.network.initial_potential(k),
+            fraction: self.net.network.rules.start,
+            surrogate: self.net.surrogate,
+            parameters: self.net.neuron_parameters,
+            channels,
+            plane,
+            batch,
+            steps,
+            constant_current: constant_input && k == 0,
+        }
+    }
+}
+
+impl Pass for Tensors<'_> {
+    fn part(&self, part: &Part<'_>) -> Result<Gradients, ModelError> {
+        let last = self.net.network.layers.len() - 1;
+        let (synapses, constant_input, steps) = (self.synapses(), part.constant, part.steps);
+        let batch = part.labels.len();
+        let shape = self.net.network.input();
+        let frames = part.input.len() / shape.count();
+        let input =
+            &to_tensor(part.input, &[frames, shape.channels, shape.height, shape.width], self.net.device())?;
+        let mut kept = Vec::new();
+        let mut frames: Option<Tensor> = None;
+        for (k, layer) in synapses.iter().enumerate().take(last) {
+            let source = frames.as_ref().unwrap_or(input);
+            let current = layer.current(source, false)?.f_contiguous()?;
+            let next = forward(&self.neurons(k, batch, steps, constant_input), &current)?;
+            kept.push(Kept { frames, current });
+            frames = Some(next.set_requires_grad(true));
+        }
+        let source = frames.as_ref().unwrap_or(input);
+        let mut current = synapses[last].current(source, false)?;
+        if last == 0 && constant_input {
+            // The recording itself is the readout's input, at every step.
+            current = current.f_repeat_interleave_self_int(steps as i64, 0, None)?;
+        }
+        let readout = self.net.read_out(&to_vec(&current)?, part.labels, part.whole, steps)?;
+        let mut gradient = to_tensor(
+            &readout.current_gradient,
+            &[batch * steps, self.net.network.classes()],
+            current.device(),
+        )?;
+        kept.push(Kept { frames, current });
+
+        let mut weights = Vec::new();
+        let mut neuron_parameters = vec![readout.neuron];
+        let mut k = last;
+        while let Some(Kept { frames, current }) = kept.pop() {
+            let Synapses { weight, bias, .. } = &synapses[k];
+            let mut inputs = vec![weight];
+            inputs.extend(bias);
+            inputs.extend(frames.as_ref());
+            // The product's value means nothing (the currents' storage holds m or dL/dI by now); its
+            // gradient with respect to the currents is dL/dI, and from there libtorch goes on.
+            let product = current.f_flatten(0, -1)?.f_dot(&gradient.f_flatten(0, -1)?)?;
+            let mut found = Tensor::f_run_backward(&[product], &inputs, false, false)?;
+            drop(current);
+            let to_frames = frames.is_some().then(|| found.pop()).flatten();
+            found.reverse();
+            weights.extend(found);
+            drop(frames);
+            if let (Some(to_frames), Some(below)) = (to_frames, kept.last()) {
+                k -= 1;
+                let neurons = self.neurons(k, batch, steps, constant_input);
+                let (current_gradient, found) = backward(&neurons, &below.current, &to_frames)?;
+                gradient = current_gradient;
+                neuron_parameters.push(found);
             }
+        }
+        weights.reverse();
+        neuron_parameters.reverse();
+        Ok(Gradients { loss: readout.loss, readout: readout.values, weights, neuron_parameters })
+    }
+}
+
+/// Runs the neurons through all steps: overwrites the storage of `current` with m (unless it is constant) and returns
+/// the next layer's input frames.
+fn forward(neurons: &Neurons, current: &Tensor) -> Result<Tensor, ModelError> {
+    let &Neurons { channels, plane, batch, steps, constant_current, .. } = neurons;
+    tch::no_grad(|| {
+        let m = potentials(neurons, current)?;
+        let spikes = m.f_gt(0.0)?.f_to_kind(Kind::Float)?;
+        if !constant_current {
+            current.f_detach()?.f_view_as(&m)?.f_copy_(&m)?;
+        }
+        let shape = [batch, steps, channels, plane.height, plane.width].map(|n| n as i64);
+        tensors::pooled(&plane, &spikes.f_view(shape)?, &mut None)
+    })
+}
+
+/// Runs them back: from dL/dframes of their outgoing frames to dL/dI (summed over the steps if the current is
+/// constant), and dL of their constants.
+fn backward(
+    neurons: &Neurons,
+    current: &Tensor,
+    to_frames: &Tensor,
+) -> Result<(Tensor, NeuronGradients), ModelError> {
+    let &Neurons { channels, plane, batch, steps, constant_current, fraction, surrogate, parameters, .. } =
+        neurons;
+    let Dynamics { neuron, firing } = neurons.dynamics;
+    let (theta, kept) = (f64::from(neuron.threshold()), f64::from(neuron.decay()));
+    tch::no_grad(|| {
+        let shape = [batch, steps, channels, plane.height, plane.width].map(|n| n as i64);
+        let m = if constant_current {
+            potentials(neurons, current)?
+        } else {
+            current.f_detach()?.f_view(shape)?
+        };
+        let spikes = m.f_gt(0.0)?.f_to_kind(Kind::Float)?;
+        let spike_gradient = unpool(to_frames, &plane, &spikes)?;
+        let shape = surrogate_values(surrogate, &m, &spikes, steps)?;
+        let through = spike_gradient.f_mul_scalar(f64::from(surrogate.height()))?.f_mul(&shape)?;
+        let mut later = m.f_select(1, 0)?.f_zeros_like()?;
+        let mut trains = Vec::new();
+        let mut found = NeuronGradients::default();
+        let sum = |t: &Tensor| -> Result<f64, ModelError> { Ok(t.f_sum(Kind::Double)?.f_double_value(&[])?) };
+        for t in (0..steps as i64).rev() {
+            let e = through.f_select(1, t)?.f_div_scalar(theta)?.f_add(&later.f_mul_scalar(kept)?)?;
             if parameters {
-                let fraction = f64::from(fraction);
-                let first = sum(&later)?;
-                let (to_start, through_decay) = match firing {
-                    Firing::BeforeInput => (1.0, 0.0),
-                    Firing::AfterInput => (kept, 1.0),
+                let (m, s) = (m.f_select(1, t)?, spikes.f_select(1, t)?);
+                let potential = m.f_add_scalar(1.0)?;
+                let (reset, left) = match firing {
+                    Firing::BeforeInput => (1.0, potential.shallow_clone()),
+                    Firing::AfterInput => (kept, potential.f_sub(&s)?),
                 };
-                found.threshold += fraction * to_start * first;
-                found.decay += through_decay * fraction * theta * first;
+                found.threshold -= sum(&through.f_select(1, t)?.f_mul(&potential)?)? / theta;
+                found.threshold -= reset * sum(&later.f_mul(&s)?)?;
+                found.decay += theta * sum(&later.f_mul(&left)?)?;
             }
-            trains.reverse();
-            let gradient = Tensor::f_stack(&trains, 1)?;
-            let gradient = if constant_current {
-                gradient.f_sum_dim_intlist([1].as_slice(), false, Kind::Float)?
-            } else {
-                gradient
+            trains.push(match firing {
+                Firing::BeforeInput => later.shallow_clone(),
+                Firing::AfterInput => e.shallow_clone(),
+            });
+            later = e;
+        }
+        if parameters {
+            let fraction = f64::from(fraction);
+            let first = sum(&later)?;
+            let (to_start, through_decay) = match firing {
+                Firing::BeforeInput => (1.0, 0.0),
+                Firing::AfterInput => (kept, 1.0),
             };
-            Ok((gradient.f_reshape(current.size())?, found))
-        })
-    }
+            found.threshold += fraction * to_start * first;
+            found.decay += through_decay * fraction * theta * first;
+        }
+        trains.reverse();
+        let gradient = Tensor::f_stack(&trains, 1)?;
+        let gradient = if constant_current {
+            gradient.f_sum_dim_intlist([1].as_slice(), false, Kind::Float)?
+        } else {
+            gradient
+        };
+        Ok((gradient.f_reshape(current.size())?, found))
+    })
 }
 
 /// m for all steps, B x T x C x H x W, from currents.

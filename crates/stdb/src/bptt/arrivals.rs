@@ -1,0 +1,185 @@
+//! Frames as lists of what is not zero in them, row by row. Channels come last here: H x W x C.
+
+use std::ops::Range;
+
+/// Something that is not zero in a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Arrival {
+    /// Where in the row it is, W x C.
+    pub place: u32,
+    pub value: f32,
+}
+
+/// Channels that are listed together: those whose products libtorch adds up before the next tap.
+pub(super) const BLOCK: usize = 8;
+
+/// Frames of H x W x C. Their rows come in any order.
+#[derive(Debug)]
+pub(super) struct Frames {
+    pub height: usize,
+    pub width: usize,
+    pub channels: usize,
+    /// Where the starts of row y of frame t are, at t H + y.
+    rows: Vec<usize>,
+    /// For each row where what its pixels hold begins in `all`, the first block of channels of each pixel, then the second of
+    /// each; and where the last one ends.
+    starts: Vec<usize>,
+    all: Vec<Arrival>,
+}
+
+/// A row of one frame.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Row<'a> {
+    width: usize,
+    starts: &'a [usize],
+    all: &'a [Arrival],
+}
+
+impl<'a> Row<'a> {
+    /// What a block of channels holds in some pixels, in order.
+    #[inline(always)]
+    pub fn block(&self, block: usize, pixels: Range<usize>) -> &'a [Arrival] {
+        let starts = &self.starts[block * self.width..];
+        &self.all[starts[pixels.start]..starts[pixels.end]]
+    }
+}
+
+impl Frames {
+    /// For so many frames, whose rows are to come.
+    pub fn new(count: usize, (height, width): (usize, usize), channels: usize) -> Self {
+        let mut frames = Self {
+            height,
+            width,
+            channels,
+            rows: vec![usize::MAX; count * height],
+            starts: Vec::new(),
+            all: Vec::new(),
+        };
+        frames.starts.reserve(count * height * (width * frames.blocks() + 1));
+        frames
+    }
+
+    /// Blocks of channels.
+    pub fn blocks(&self) -> usize {
+        self.channels.div_ceil(BLOCK)
+    }
+
+    /// Frames C x H x W, as recordings are.
+    pub fn of_planes(values: &[f32], size: (usize, usize), channels: usize) -> Self {
+        let (height, width) = size;
+        let plane = height * width;
+        let count = values.len() / (channels * plane);
+        let mut frames = Self::new(count, size, channels);
+        let mut row = vec![0.0; width * channels];
+        for (t, frame) in values.chunks_exact(channels * plane).enumerate() {
+            for y in 0..height {
+                for (x, pixel) in row.chunks_exact_mut(channels).enumerate() {
+                    pixel.iter_mut().enumerate().for_each(|(c, v)| *v = frame[c * plane + y * width + x]);
+                }
+                frames.push(t, y, &row);
+            }
+        }
+        frames
+    }
+
+    /// Row `y` of frame `t`, W x C.
+    pub fn push(&mut self, t: usize, y: usize, values: &[f32]) {
+        self.rows[t * self.height + y] = self.starts.len();
+        let Self { all, starts, .. } = self;
+        let mut end = all.len();
+        // Everything is written, and only what counts is kept: which it is cannot be foreseen.
+        all.resize(end + values.len(), Arrival { place: 0, value: 0.0 });
+        for first in (0..self.channels).step_by(BLOCK) {
+            for (x, pixel) in values.chunks_exact(self.channels).enumerate() {
+                starts.push(end);
+                let some = &pixel[first..self.channels.min(first + BLOCK)];
+                for (place, &value) in ((x * self.channels + first) as u32..).zip(some) {
+                    all[end] = Arrival { place, value };
+                    end += usize::from(value != 0.0);
+                }
+            }
+        }
+        starts.push(end);
+        all.truncate(end);
+    }
+
+    pub fn row(&self, t: usize, y: usize) -> Row<'_> {
+        let start = self.rows[t * self.height + y];
+        let end = start + self.width * self.blocks();
+        Row { width: self.width, starts: &self.starts[start..=end], all: &self.all }
+    }
+
+    /// Shows everything in row `y` of frame `t`: pixel, channel and value. A channel's pixels are in order.
+    #[inline(always)]
+    pub fn each_of_row(&self, t: usize, y: usize, mut look: impl FnMut(usize, usize, f32)) {
+        let row = self.row(t, y);
+        for block in 0..self.blocks() {
+            for x in 0..self.width {
+                for arrival in row.block(block, x..x + 1) {
+                    look(x, arrival.place as usize - x * self.channels, arrival.value);
+                }
+            }
+        }
+    }
+}
+
+/// What is in one row, channel by channel.
+#[derive(Debug, Default)]
+pub(super) struct ByChannel {
+    starts: Vec<usize>,
+    /// Buffer.
+    next: Vec<usize>,
+    /// Pixel and value.
+    all: Vec<(u32, f32)>,
+}
+
+impl ByChannel {
+    /// Replaces what it holds by a row of one frame.
+    pub fn set(&mut self, frames: &Frames, t: usize, y: usize) {
+        let Self { starts, next, all } = self;
+        starts.clear();
+        starts.resize(frames.channels + 1, 0);
+        frames.each_of_row(t, y, |_, channel, _| starts[channel + 1] += 1);
+        for channel in 0..frames.channels {
+            starts[channel + 1] += starts[channel];
+        }
+        all.clear();
+        all.resize(starts[frames.channels], (0, 0.0));
+        next.clear();
+        next.extend_from_slice(starts);
+        frames.each_of_row(t, y, |x, channel, value| {
+            all[next[channel]] = (x as u32, value);
+            next[channel] += 1;
+        });
+    }
+
+    pub fn of(&self, channel: usize) -> &[(u32, f32)] {
+        &self.all[self.starts[channel]..self.starts[channel + 1]]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_listed_is_what_is_not_zero() {
+        // Two frames of 2 channels, 1 x 3.
+        let planes = [0.0, 1.0, 2.0, 3.0, 0.0, 4.0, 0.0, 0.0, 0.0, 0.0, 5.0, 0.0];
+        let frames = Frames::of_planes(&planes, (1, 3), 2);
+        let listed = |t| {
+            let mut all = Vec::new();
+            frames.each_of_row(t, 0, |x, channel, value| all.push((x, channel, value)));
+            all
+        };
+        assert_eq!(listed(0), [(0, 1, 3.0), (1, 0, 1.0), (2, 0, 2.0), (2, 1, 4.0)]);
+        assert_eq!(listed(1), [(1, 1, 5.0)]);
+        let mut by_channel = ByChannel::default();
+        by_channel.set(&frames, 0, 0);
+        assert_eq!(by_channel.of(0), [(1, 1.0), (2, 2.0)]);
+        assert_eq!(by_channel.of(1), [(0, 3.0), (2, 4.0)]);
+        by_channel.set(&frames, 1, 0);
+        assert!(by_channel.of(0).is_empty());
+        assert_eq!(by_channel.of(1), [(1, 5.0)]);
+    }
+}
