@@ -118,7 +118,7 @@ fn spiking_networks_are_evaluated_by_the_event_engine() {
     let x = array(&data, "test_x");
     let outcome = engine.run(Batch { x: &x, first: 0 }, &mut encoder, 4, &mut ()).unwrap();
     assert_eq!(array(&logits, "logits"), outcome.logits(4));
-    assert!(outcome.spikes.iter().take(4).flatten().sum::<u64>() > 0);
+    assert!(outcome.spikes.iter().take(4).all(|layer| layer.iter().sum::<u64>() > 0));
     assert_eq!(evaluate(&["--limit", "2"])["samples"], 2);
     // Its spikes go to the same folder, and into its page.
     text(&["spikes", "--checkpoint", &snn, "--data", &data, "--out", &out, "--engine", "event"]);
@@ -152,13 +152,20 @@ fn published_rules_are_simulated_and_networks_timed() {
     let files = Files::new();
     files.save("published.pth", |checkpoint| checkpoint.extra[0].1 = "published".into());
     let (published, data) = (files.at("published.pth"), files.at("data.npz"));
-    let on = ["--checkpoint", &published, "--data", &data, "--engine", "event"];
+    let on = ["--checkpoint", &published, "--data", &data];
     let json = |command: &[&str]| -> serde_json::Value {
         serde_json::from_str(&text(&[&["--json"][..], command, &on].concat())).unwrap()
     };
-    let found = json(&["evaluate"]);
+    let found = json(&["evaluate", "--engine", "event"]);
     assert_eq!((&found["preset"], &found["engine"]), (&"published".into(), &"event".into()));
-    let bench = json(&["bench", "--samples", "4", "--rounds", "2"]);
+    #[cfg(feature = "libtorch")]
+    {
+        let dense = json(&["evaluate", "--engine", "dense"]);
+        for key in ["confusion", "layers"] {
+            assert_eq!(found[key], dense[key]);
+        }
+    }
+    let bench = json(&["bench", "--engine", "event", "--samples", "4", "--rounds", "2"]);
     assert_eq!((&bench["engine"], &bench["rounds"]), (&"event".into(), &2.into()));
     assert!(bench["ms_per_sample"].as_f64().unwrap() > 0.0);
 }

@@ -92,6 +92,11 @@ impl Dense {
         }
     }
 
+    /// Where it computes.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
     /// The kind of input it was prepared for.
     pub fn encoding(&self) -> Encoding {
         self.encoding

@@ -66,6 +66,14 @@ impl Stage {
         self.weights() / self.output.channels * self.neurons()
     }
 
+    /// The most spikes of one step that one value of what it sends can stand for: those of a mean's window.
+    pub fn largest_count(&self) -> usize {
+        match self.pool {
+            Some(Pool { pooling: Pooling::Average { .. }, kernel, .. }) => kernel.0 * kernel.1,
+            _ => 1,
+        }
+    }
+
     /// Zeros around its input.
     pub fn padding(&self) -> Padding {
         match self.op {

@@ -45,7 +45,7 @@ pub trait Observer {
         false
     }
 
-    /// Spikes of the batch's first recording, of one layer and in the order of the steps.
+    /// More spikes of the batch's first recording, in any order.
     fn spikes(&mut self, _spikes: &[Spike]) {}
 
     /// Whether it is wanted how long each layer took.
@@ -53,8 +53,8 @@ pub trait Observer {
         false
     }
 
-    /// How long a layer took for the batch, or a block of its steps, summed up over threads: what arrives at it, its neurons,
-    /// and what these send.
+    /// How long a layer took for the batch, or a block of its steps, summed up over recordings that are simulated side by side:
+    /// what arrives at it, its neurons, and what these send.
     fn spent(&mut self, _layer: usize, _time: Duration) {}
 
     /// So many more timesteps of the batch are done. [`ControlFlow::Break`] stops the run.

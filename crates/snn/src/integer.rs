@@ -15,7 +15,7 @@
 
 use std::fmt;
 
-use escape_network::sequential::{Pooling, Sequential};
+use escape_network::sequential::Sequential;
 use escape_network::stage::Stage;
 use rayon::prelude::*;
 
@@ -320,10 +320,7 @@ fn of_input(precision: Precision, encoding: Encoding) -> Signal {
 
 /// What the neurons of a stage send to the next one.
 fn sent(shape: &Stage) -> Signal {
-    let window = match shape.pool {
-        Some(pool) if matches!(pool.pooling, Pooling::Average { .. }) => pool.kernel.0 * pool.kernel.1,
-        _ => 1,
-    };
+    let window = shape.largest_count();
     Signal { largest: i32::try_from(window).unwrap_or(i32::MAX), unit: 1.0 / window as f64 }
 }
 
@@ -474,7 +471,7 @@ mod tests {
     use crate::network::SpikingLayer;
     use crate::neuron::Neuron;
     use escape_network::rng::Stream;
-    use escape_network::sequential::{Conv2d, Layer, Named, Pool, Shape};
+    use escape_network::sequential::{Conv2d, Layer, Named, Pool, Pooling, Shape};
 
     #[test]
     fn weights_are_rounded_as_round_does() {

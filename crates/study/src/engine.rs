@@ -15,9 +15,9 @@ use escape_snn_core::network::SpikingNetwork;
 use escape_snn_core::rules::Arithmetic;
 
 use crate::defaults::EngineName;
-use crate::session::Device;
 #[cfg(not(feature = "libtorch"))]
-use crate::session::{WHOLE_PROGRAM, usage};
+use crate::session::WHOLE_PROGRAM;
+use crate::session::{Device, usage};
 
 /// One of the engines, made ready for a network.
 #[derive(Debug)]
@@ -68,7 +68,11 @@ fn kind(name: EngineName, _: &SpikingNetwork, _: Device) -> Result<Kind> {
 /// # Errors
 /// There is none: [`Usage`](crate::session::Usage), in words.
 pub fn check(name: EngineName, network: &SpikingNetwork) -> Result<()> {
-    kind(name, network, Device::Cpu).map(drop)
+    match kind(name, network, Device::Cpu)? {
+        Kind::Event => Event::check(network).map_err(|why| usage(why.to_string())),
+        #[cfg(feature = "libtorch")]
+        Kind::Dense => Ok(()),
+    }
 }
 
 /// Whether work ended because its listener asked to stop.
@@ -96,6 +100,17 @@ impl AnyEngine {
             #[cfg(feature = "libtorch")]
             Kind::Dense => Self::Dense(Dense::new(network, encoding, device)?),
         })
+    }
+}
+
+impl AnyEngine {
+    /// Where it computes.
+    pub fn device(&self) -> Device {
+        match self {
+            #[cfg(feature = "libtorch")]
+            Self::Dense(engine) => engine.device(),
+            Self::Event(_) => Device::Cpu,
+        }
     }
 }
 
@@ -140,7 +155,6 @@ impl Engine for AnyEngine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::usage;
     #[cfg(feature = "libtorch")]
     use escape_snn_core::{network::SpikingLayer, neuron::Neuron, rules::Rules};
 
@@ -176,9 +190,7 @@ mod tests {
                 assert_eq!(kind(name, &network, device).unwrap(), want);
             }
         }
-        let refused =
-            AnyEngine::new(EngineName::Event, network(Rules::DEFAULT, 40_000), Encoding::Direct, cpu);
-        let why = refused.unwrap_err().to_string();
+        let why = check(EngineName::Event, &network(Rules::DEFAULT, 40_000)).unwrap_err().to_string();
         assert!(why.contains("40000 neurons") && why.contains("dense"), "{why}");
     }
 

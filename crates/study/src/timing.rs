@@ -7,8 +7,6 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use escape_data::Recordings;
 #[cfg(feature = "libtorch")]
-use escape_model::ModelError;
-#[cfg(feature = "libtorch")]
 use escape_model::ann::{Ann, to_tensor};
 #[cfg(feature = "libtorch")]
 use escape_model::device::synchronize;
@@ -115,7 +113,7 @@ pub fn inference(
     let values = plan.batch_size * network.input().count();
     let mut watch = Stopwatch(vec![Duration::ZERO; network.layers.len()]);
     let mut operations = vec![0u64; network.layers.len()];
-    let rounds = rounds(session, recordings.len(), plan, |warm_up| {
+    let rounds = rounds(session, recordings.len(), plan, |warm_up, done| {
         let batches = recordings.x.chunks(values).enumerate();
         for (b, x) in batches.take(if warm_up { 1 } else { usize::MAX }) {
             let batch = Batch { x, first: b * plan.batch_size };
@@ -124,12 +122,13 @@ pub fn inference(
             for (sum, of_layer) in operations.iter_mut().zip(&found.operations) {
                 *sum += of_layer.iter().sum::<u64>();
             }
+            done(x.len() * plan.batch_size / values)?;
         }
         if warm_up {
             watch.0.fill(Duration::ZERO);
             operations.fill(0);
         }
-        Ok(recordings.len())
+        Ok(())
     })?;
     let simulated = (recordings.len() * plan.rounds) as f64;
     let known = network.layers.iter().zip(&operations);
@@ -147,11 +146,12 @@ pub fn ann(session: &Session, ann: &Ann, recordings: &Recordings, plan: Plan) ->
     let pixels = network.input().count();
     let mut watch = Stopwatch(vec![Duration::ZERO; network.layers().len()]);
     let device = ann.device();
-    let rounds = rounds(session, recordings.len(), plan, |warm_up| {
+    let rounds = rounds(session, recordings.len(), plan, |warm_up, done| {
         let batches = recordings.x.chunks(plan.batch_size * pixels);
-        tch::no_grad(|| -> Result<(), ModelError> {
+        tch::no_grad(|| -> Result<()> {
             for x in batches.take(if warm_up { 1 } else { usize::MAX }) {
-                let x = to_tensor(x, &[x.len() / pixels, pixels], device)?;
+                let count = x.len() / pixels;
+                let x = to_tensor(x, &[count, pixels], device)?;
                 let mut since = Instant::now();
                 let _logits = ann.forward_with(&x, false, |layer, _| {
                     synchronize(device);
@@ -160,13 +160,14 @@ pub fn ann(session: &Session, ann: &Ann, recordings: &Recordings, plan: Plan) ->
                     since = now;
                     Ok(())
                 })?;
+                done(count)?;
             }
             Ok(())
         })?;
         if warm_up {
             watch.0.fill(Duration::ZERO);
         }
-        Ok(recordings.len())
+        Ok(())
     })?;
     let known = network.layers().iter().enumerate();
     let known = known.map(|(i, named)| (named.layer.called(&named.name), network.macs(i) as f64));
@@ -202,33 +203,35 @@ pub fn training(
     };
     let mut tuner = FineTuner::new(chosen.network, options, device)?;
     let batch: Vec<usize> = (0..plan.batch_size.min(recordings.len())).collect();
-    let rounds = rounds(session, STEPS * batch.len(), plan, |warm_up| {
+    let rounds = rounds(session, STEPS * batch.len(), plan, |warm_up, done| {
         for _ in 0..if warm_up { 1 } else { STEPS } {
             tuner.step(recordings, &batch, 1.0)?;
+            synchronize(device);
+            done(batch.len())?;
         }
-        synchronize(device);
-        Ok(STEPS * batch.len())
+        Ok(())
     })?;
     Ok(Timing { rounds, layers: Vec::new() })
 }
 
-/// Times rounds of some work, which returns its number of recordings; it is called once before, to warm up.
+/// Times rounds of some work on so many recordings, which tells of those that are done; it is called once before, to warm up.
 fn rounds(
     session: &Session,
     recordings: usize,
     plan: Plan,
-    mut work: impl FnMut(bool) -> Result<usize>,
+    mut work: impl FnMut(bool, &mut dyn FnMut(usize) -> Result<()>) -> Result<()>,
 ) -> Result<Vec<f64>> {
     let mut progress = session.progress("timing", recordings * plan.rounds);
-    work(true)?;
+    let mut tick = |count: usize| match progress.tick(count) {
+        true => Ok(()),
+        false => Err(EventError::Interrupted.into()),
+    };
+    work(true, &mut |_| tick(0))?;
     let mut times = Vec::new();
     for _ in 0..plan.rounds {
         let start = Instant::now();
-        let count = work(false)?;
-        times.push(start.elapsed().as_secs_f64() * 1e3 / count as f64);
-        if !progress.tick(count) {
-            return Err(EventError::Interrupted.into());
-        }
+        work(false, &mut tick)?;
+        times.push(start.elapsed().as_secs_f64() * 1e3 / recordings as f64);
     }
     Ok(times)
 }

@@ -31,7 +31,7 @@ struct Report {
     ms_per_sample_most: f64,
     rounds: usize,
     layers: Vec<LayerReport>,
-    peak_rss_mb: f64,
+    peak_rss_mb: Option<f64>,
     #[serde(flatten)]
     simulated: Option<Simulated>,
     batch_size: usize,
@@ -66,6 +66,7 @@ pub fn run(context: &Context, args: BenchArgs) -> Result<()> {
         recordings(session, &args.data, &args.reading.options(), Split::Test, Some(args.samples), judged)?;
     let plan = Plan { batch_size: args.batch_size as usize, rounds: args.rounds };
     let asked = args.simulation.asked();
+    let mut device = session.device_name()?;
     let (timing, engine, simulated) = if is_spiking(&checkpoint) || asked.timesteps.is_some() {
         let chosen = simulation(session, &checkpoint, &args.checkpoint, asked, &recordings)?;
         let simulated = Simulated::of(&chosen.network.rules, &chosen.encoding.to_string(), chosen.steps);
@@ -74,6 +75,7 @@ pub fn run(context: &Context, args: BenchArgs) -> Result<()> {
             false => {
                 let network = chosen.network.clone();
                 let engine = AnyEngine::new(chosen.engine, network, chosen.encoding, session.device()?)?;
+                device = format!("{:?}", engine.device());
                 (inference(session, &engine, &chosen, &recordings, plan)?, engine.to_string())
             }
         };
@@ -86,6 +88,9 @@ pub fn run(context: &Context, args: BenchArgs) -> Result<()> {
             )));
         }
         args.simulation.refuse_for_ann()?;
+        if args.simulation.preset.is_some() {
+            return Err(usage("--preset: an ANN has no rules of a spiking network; leave it out"));
+        }
         (time_ann(session, &args, &checkpoint, &recordings, plan)?, "ann".to_owned(), None)
     };
     let (least, most) = timing.range();
@@ -101,7 +106,7 @@ pub fn run(context: &Context, args: BenchArgs) -> Result<()> {
         simulated,
         batch_size: plan.batch_size,
         samples: recordings.len(),
-        device: session.device_name()?,
+        device,
         threads: rayon::current_num_threads(),
     };
     context.result(&report, || report.text())
@@ -168,8 +173,7 @@ impl Simulated {
 impl Report {
     fn text(&self) -> String {
         let mut text = format!(
-            "{} {}: {:.2} ms a recording, {:.2} to {:.2} over {} rounds of {} recordings, {:.0} MB at most (batch {}, {}, {} \
-             threads",
+            "{} {}: {:.2} ms a recording, {:.2} to {:.2} over {} rounds of {} recordings{} (batch {}, {}, {} threads",
             self.engine,
             self.mode,
             self.ms_per_sample,
@@ -177,7 +181,7 @@ impl Report {
             self.ms_per_sample_most,
             self.rounds,
             self.samples,
-            self.peak_rss_mb,
+            self.peak_rss_mb.map(|mb| format!(", {mb:.0} MB at most")).unwrap_or_default(),
             self.batch_size,
             self.device,
             self.threads,
@@ -208,10 +212,10 @@ impl Report {
     }
 }
 
-/// The process's largest resident size so far, MB of 2^20 bytes; NaN where the system does not tell.
-fn peak_rss_mb() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-    line.and_then(|l| l.trim().trim_end_matches(" kB").trim().parse::<f64>().ok())
-        .map_or(f64::NAN, |kb| kb / 1024.0)
+/// The process's largest resident size so far, MB of 2^20 bytes, where the system tells.
+fn peak_rss_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let kilobytes: f64 = line.trim().trim_end_matches(" kB").trim().parse().ok()?;
+    Some(kilobytes / 1024.0)
 }

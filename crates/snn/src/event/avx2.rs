@@ -3,8 +3,8 @@
 //! Bytes: `vpmaddubsw` multiplies 32 unsigned counts by 32 weights and adds them up by pairs, in 16 bits. Words: `vpmaddwd`
 //! multiplies 16 by 16, pairs in 32 bits. Sums of 16 bits are added to those of 32 before they may overflow.
 //!
-//! Every function here is unsafe for one reason: the machine must have AVX2 (and popcnt). What they read and write is checked
-//! against the slices before each loop.
+//! Unsafe is here what needs AVX2 (and popcnt), which `Instructions` has asked for, and what reads or writes by pointer. Whoever
+//! comes in from `kernels.rs` checks first, against the slices, all that its loops will read and write.
 
 use std::arch::x86_64::*;
 
@@ -202,7 +202,10 @@ impl<const N: usize> Accumulator for Sums<N> {
 
     #[inline(always)]
     fn add(&mut self, weights: &[i8], value: usize, rows: &[u32], counts: &[u8]) {
-        debug_assert!(rows.iter().all(|&row| (row as usize - value) * N < weights.len()));
+        // Rows of a run ascend, so that its first and its last tell of all.
+        if let (Some(&first), Some(&last)) = (rows.first(), rows.last()) {
+            assert!(first as usize >= value && (last as usize - value + LANES) * N <= weights.len());
+        }
         // SAFETY: as above.
         unsafe { add_rows(weights, value, rows, counts, &mut self.0) };
     }
@@ -226,8 +229,7 @@ unsafe fn add_rows<const N: usize>(
 ) {
     let add = |own: &mut [[__m256i; 2]; N], a: u32, b: u32, two: i16| {
         let two = _mm256_set1_epi16(two);
-        // SAFETY: lists only hold values of the frame, and those between the run's first pixel and its last are within its
-        // weights.
+        // SAFETY: `Sums::add` has checked the first row and the last, and rows ascend.
         unsafe {
             let a = weights.as_ptr().add((a as usize - value) * N);
             let b = weights.as_ptr().add((b as usize - value) * N);

@@ -1,13 +1,15 @@
 //! Layers in float32, for rules that are not those of whole numbers. What a sum is rounded to depends on its order, which is not
 //! PyTorch's: a potential within rounding of its threshold may fire here and not there.
 
+use escape_network::stage::Stage;
+
 use crate::network::SpikingNetwork;
 use crate::neuron::{Dynamics, Firing, published_readout_step};
 use crate::rules::Readout;
 
 use super::kernels::{Instructions, Listed};
 use super::number::{Chunk, Neurons, Number};
-use super::packed::{Holds, LANES, Order, Packed, Parts, largest_count};
+use super::packed::{Holds, LANES, Order, Packed, Parts};
 use super::plane::{Lists, Values};
 
 /// Weights of lists.
@@ -36,7 +38,7 @@ const SHORT_RUN: usize = 32;
 pub(super) fn pack(network: &SpikingNetwork, encoding: crate::encode::Encoding) -> Vec<Packed<f32>> {
     let layers = network.layers.iter().enumerate().map(|(k, layer)| {
         let below = k.checked_sub(1).map(|k| &network.layers[k].shape);
-        let window = below.map_or(1, |below| largest_count(below.pool.as_ref()));
+        let window = below.map_or(1, Stage::largest_count);
         let weights = |order: Order, _: Holds| {
             let short = order.run <= SHORT_RUN && order.stride.1 == 1;
             Weights {

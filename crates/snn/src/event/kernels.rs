@@ -89,9 +89,11 @@ pub(super) struct Listed<'a, V, W> {
     pub run: usize,
     /// Pixels under a run.
     pub across: usize,
-    /// Where the lists of the first window's first pixel begin, and its first value in its row; how many further the next window begins.
+    /// Where the lists of the first window's first pixel begin.
     pub pixel: usize,
+    /// The place of that pixel's first value in its row.
     pub value: usize,
+    /// Pixels from one window to the next.
     pub per_pixel: usize,
     /// Channels of a pixel.
     pub channels: usize,
@@ -101,7 +103,7 @@ pub(super) struct Listed<'a, V, W> {
     pub pixels: usize,
     pub steps: usize,
     /// The sum of bytes that 16 bits hold, whatever their weights.
-    pub mass: u32,
+    pub mass: u64,
     pub lanes: usize,
 }
 
@@ -117,7 +119,7 @@ impl Instructions {
     pub(super) fn narrow(self, work: &Dense<'_, u8, i8>, sums: &mut [i32]) {
         match self {
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: this variant is only made where the instructions are there (`Event::with`).
+            // SAFETY: an engine only keeps instructions that this machine has, see `Event::new` and `Event::with`.
             Self::Avx2 => unsafe { avx2::narrow(work, sums) },
             _ => planes(work, sums),
         }
@@ -315,7 +317,7 @@ pub(super) trait Accumulator {
     fn new() -> Self;
 
     /// Adds listed rows of a run's weights, each times its count. `value` is the value of its row of the frame with which the
-    /// run begins, in units of [`LANES`] as rows are.
+    /// run begins, times [`LANES`] as rows are.
     fn add(&mut self, weights: &[i8], value: usize, rows: &[u32], counts: &[u8]);
 
     /// Adds what there is to sums of 32 bits, and begins anew.
@@ -398,7 +400,7 @@ impl<'a, V, W> Listed<'a, V, W> {
         packed: &Packed<N>,
         chunk: &Chunk,
         lists: &'a Lists<V>,
-        (weights, mass): (&'a [W], u32),
+        (weights, mass): (&'a [W], u64),
         mut each: impl FnMut(&Self),
     ) {
         let columns = packed.frame.padded.1;
@@ -528,7 +530,6 @@ mod tests {
     #[test]
     fn sums_of_planes_are_those_of_a_loop() {
         let mut random = Stream::new(1, 0);
-        let mut seen = [0; 2];
         for case in 0..30 {
             let mut size = |most| whole(&mut random, 1, most + 1) as usize;
             let (runs, parts, pixels, steps) = (size(3), size(9), size(9), size(3));
@@ -561,7 +562,7 @@ mod tests {
                     first: 2,
                     per_pixel,
                     per_step,
-                    budget: 32767 / (2 * most as usize * 127),
+                    budget: if heavy { 1 } else { 5 },
                     lanes: group + BLOCK,
                     lane,
                     group,
@@ -591,9 +592,7 @@ mod tests {
                 with.wide(&work, &mut sums);
                 assert_eq!(sums, naive(&work, of_words), "case {case}, {with:?}");
             }
-            seen[usize::from(heavy)] += 1;
         }
-        assert!(seen.iter().all(|n| *n > 5));
     }
 
     #[test]
@@ -603,7 +602,7 @@ mod tests {
             let mut size = |most| whole(&mut random, 1, most + 1) as usize;
             let (channels, across, all_runs) = ([1, 3, 64, 70, 130][case % 5], size(3), size(3));
             let (pixels, steps, lanes) = (size(4), size(3), [32, 64, 96, 160][case % 4]);
-            let input = (all_runs + 1, across + pixels, channels);
+            let input = (all_runs + 1, across + pixels + 1, channels);
             let frame = Frame::new(input, Padding { left: 1, ..Padding::default() }, (0, 0));
             let most = if case % 3 == 0 { 128 } else { 5 };
             let mut bytes = vec![0u8; frame.len() + SLACK];
@@ -617,13 +616,13 @@ mod tests {
                 0 => vec![127; all_runs * run * lanes],
                 _ => weights(&mut random, all_runs * run * lanes),
             };
-            let row = usize::from(frame.input.0 > all_runs);
+            let (row, column) = (1, case % 2);
             for with in Instructions::available() {
                 let mut lists = Lists::default();
                 with.list(&mut lists, &frame, &bytes, steps);
                 let listed = *lists.starts.last().unwrap() as usize;
                 assert_eq!(listed, bytes.iter().filter(|v| **v != 0).count());
-                let total: u32 = bytes.iter().map(|v| u32::from(*v)).sum();
+                let total: u64 = bytes.iter().map(|v| u64::from(*v)).sum();
                 assert_eq!(*lists.mass.last().unwrap(), total);
                 let work = Listed {
                     lists: &lists,
@@ -632,8 +631,8 @@ mod tests {
                     runs: (0, all_runs),
                     run,
                     across,
-                    pixel: row * frame.padded.1 * steps,
-                    value: 0,
+                    pixel: row * frame.padded.1 * steps + column,
+                    value: column * channels,
                     per_pixel: 1,
                     channels,
                     row: frame.padded.1 * steps,
@@ -651,7 +650,8 @@ mod tests {
                 work.each_block(|first, size, weights| {
                     for (p, s) in (0..pixels).flat_map(|p| (0..steps).map(move |s| (p, s))) {
                         for (r, v) in (0..all_runs).flat_map(|r| (0..run).map(move |v| (r, v))) {
-                            let value = bytes[s * frame.step() + (row + r) * frame.row() + p * channels + v];
+                            let value = bytes
+                                [s * frame.step() + (row + r) * frame.row() + (p + column) * channels + v];
                             for n in 0..size {
                                 let o = first + n / LANES * LANES + ORDER[n % LANES];
                                 want[(p * steps + s) * lanes + o] +=

@@ -25,17 +25,18 @@ mod whole;
 
 use std::sync::{Mutex, PoisonError};
 
+use escape_network::sequential::{Padding, Shape};
 use rayon::prelude::*;
 
 use crate::encode::{Encoder, Encoding};
 use crate::engine::{Batch, Engine, Observer, Outcome};
 use crate::integer::{IntegerError, IntegerNetwork};
-use crate::network::SpikingNetwork;
+use crate::network::{SpikingLayer, SpikingNetwork};
 use crate::rules::Arithmetic;
 
 pub use kernels::Instructions;
 use number::Number;
-use packed::{Packed, largest_count};
+use packed::{LANES, Packed};
 use state::{Found, How, Input, State};
 
 /// Why a run gave nothing.
@@ -54,6 +55,26 @@ pub enum EventError {
         /// Neurons of a window.
         neurons: usize,
     },
+    /// An input of more values than places in lists.
+    #[error(
+        "{layer}: its input has {values} values, the event engine takes at most {most}; give --engine dense"
+    )]
+    Size {
+        /// The layer.
+        layer: String,
+        /// Values of its input, padding included.
+        values: usize,
+        /// The most that there may be.
+        most: usize,
+    },
+    /// An encoder of another kind than the engine was prepared for.
+    #[error(
+        "the engine was prepared for {expected} input and is run with an encoder of another kind; prepare another"
+    )]
+    Encoder {
+        /// What it was prepared for.
+        expected: Encoding,
+    },
     /// The observer stopped the run.
     #[error("interrupted")]
     Interrupted,
@@ -63,6 +84,7 @@ pub enum EventError {
 #[derive(Debug)]
 pub struct Event {
     network: SpikingNetwork,
+    encoding: Encoding,
     machine: Machine,
     instructions: Instructions,
 }
@@ -101,18 +123,27 @@ impl Event {
                 Machine::Real(Layers { layers, idle: Mutex::default() })
             }
         };
-        Ok(Self { network, machine, instructions })
+        Ok(Self { network, encoding, machine, instructions })
     }
 
-    /// Makes sure that it can simulate a network, as far as its layers are concerned.
+    /// Makes sure that it can simulate a network, as far as the sizes of its layers are concerned.
     ///
     /// # Errors
-    /// [`EventError::Window`].
+    /// [`EventError::Window`] or [`EventError::Size`].
     pub fn check(network: &SpikingNetwork) -> Result<(), EventError> {
-        for layer in &network.layers {
-            let neurons = largest_count(layer.shape.pool.as_ref());
+        for SpikingLayer { shape, .. } in &network.layers {
+            let (layer, neurons) = (shape.name.clone(), shape.largest_count());
             if neurons > i16::MAX as usize {
-                return Err(EventError::Window { layer: layer.shape.name.clone(), neurons });
+                return Err(EventError::Window { layer, neurons });
+            }
+            let Shape { channels, height, width } = shape.input;
+            let Padding { top, bottom, left, right } = shape.padding();
+            let row = (width + left + right) * channels;
+            let values = (height + top + bottom) * row;
+            // Places in lists are numbers of 32 bits.
+            let most = u32::MAX as usize / LANES;
+            if values > most {
+                return Err(EventError::Size { layer, values, most });
             }
         }
         Ok(())
@@ -163,6 +194,9 @@ impl Engine for Event {
         if let Some(integer) = self.integer() {
             integer.check_steps(steps)?;
         }
+        if encoder.is_direct() != (self.encoding == Encoding::Direct) {
+            return Err(EventError::Encoder { expected: self.encoding });
+        }
         let layers = self.network.layers.len();
         let pixels = self.network.input().count();
         let mut outcome = Outcome::empty(layers, steps);
@@ -183,12 +217,11 @@ impl Engine for Event {
             record: observer.wants_spikes(),
             with: self.instructions,
         };
-        let mut found = match &self.machine {
-            Machine::Whole(integer, layers) => layers.run(&run, &recordings, |x, direct| {
-                // Only a constant recording has to be made whole.
-                if direct { integer.precision.round_recording(x) } else { Vec::new() }
-            }),
-            Machine::Real(layers) => layers.run(&run, &recordings, |_, _| Vec::new()),
+        let found = match &self.machine {
+            Machine::Whole(integer, layers) => {
+                layers.run(&run, &recordings, |x| Some(integer.precision.round_recording(x)))
+            }
+            Machine::Real(layers) => layers.run(&run, &recordings, |_| None),
         };
         let classes = self.network.classes();
         for t in 0..steps {
@@ -208,7 +241,7 @@ impl Engine for Event {
                 observer.spent(k, found.iter().map(|one| one.spent[k]).sum());
             }
         }
-        if let Some(first) = found.first_mut().filter(|_| run.record) {
+        if let Some(first) = found.first().filter(|_| run.record) {
             observer.spikes(&first.recorded);
         }
         match observer.advanced(steps).is_break() {
@@ -237,14 +270,13 @@ impl<N: Number> Layers<N> {
         &self,
         run: &Run<'_>,
         recordings: &[&[f32]],
-        whole: impl Fn(&[f32], bool) -> Vec<i32> + Sync,
+        whole: impl Fn(&[f32]) -> Option<Vec<i32>> + Sync,
     ) -> Vec<Found> {
         let shares = (rayon::current_num_threads() / recordings.len()).max(1);
         let one = |borrowed: &mut Borrowed<'_, N>, b: usize, x: &[f32]| {
-            let rounded = whole(x, run.encoder.is_direct());
+            let rounded = if run.encoder.is_direct() { whole(x) } else { None };
             let input = match run.encoder {
-                Encoder::Direct if rounded.is_empty() => Input::Real(x),
-                Encoder::Direct => Input::Whole(&rounded),
+                Encoder::Direct => rounded.as_deref().map_or(Input::Real(x), Input::Whole),
                 Encoder::Poisson { .. } => Input::Keyed(x, run.encoder, run.first + b),
                 Encoder::PublishedPoisson(_) => {
                     let size = run.steps * x.len();
@@ -260,7 +292,7 @@ impl<N: Number> Layers<N> {
 
     /// Buffers for a run, those of an earlier one if they fit.
     fn borrow(&self, steps: usize, shares: usize) -> Borrowed<'_, N> {
-        // Whoever panicked with the lock in hand left buffers that any run sets anew.
+        // Whoever panicked left buffers that any run sets anew.
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = idle.iter().position(|state| (state.steps, state.shares) == (steps, shares));
         let state = match fits {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use escape_network::sequential::{Conv2d, Padding, Pool, Pooling, Size};
+use escape_network::sequential::{Conv2d, Padding, Pool, Size};
 use escape_network::stage::{Op, Stage};
 
 use crate::encode::Encoding;
@@ -122,7 +122,7 @@ impl<N: Number> Packed<N> {
         let outputs = out / groups;
         let filled = outputs.next_multiple_of(LANES);
         let holds = match (below, encoding) {
-            (Some(below), _) if largest_count(below.pool.as_ref()) > LARGEST_BYTE => Holds::Words,
+            (Some(below), _) if below.largest_count() > LARGEST_BYTE => Holds::Words,
             (None, Encoding::Direct) => Holds::Recordings,
             _ => Holds::Bytes,
         };
@@ -184,14 +184,6 @@ impl<N: Number> Packed<N> {
     pub fn slab(&self, bytes: usize) -> usize {
         const CACHE: usize = 16 << 10;
         (CACHE / (self.run * 64 * bytes)).clamp(1, self.runs.len())
-    }
-}
-
-/// The largest count that leaves a pooling.
-pub(super) fn largest_count(pool: Option<&Pool>) -> usize {
-    match pool {
-        Some(pool) if matches!(pool.pooling, Pooling::Average { .. }) => pool.kernel.0 * pool.kernel.1,
-        _ => 1,
     }
 }
 
@@ -332,6 +324,7 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use escape_network::sequential::Pooling;
 
     #[test]
     fn bands_are_apart_or_one() {

@@ -71,8 +71,8 @@ pub(super) struct Lists<V> {
     /// Where those of each pixel of the padded frame begin, (padded H) x S x (padded W) and the end.
     pub starts: Vec<u32>,
     /// The sum of all bytes before each pixel, likewise.
-    pub mass: Vec<u32>,
-    /// Column x C + channel of each, in units of [`LANES`].
+    pub mass: Vec<u64>,
+    /// Of each, column x C + channel, times [`LANES`].
     pub rows: Vec<u32>,
     pub values: Vec<V>,
 }
@@ -103,7 +103,7 @@ impl<V: Copy + Default> Lists<V> {
             self.rows.resize(most, 0);
             self.values.resize(most, V::default());
         }
-        let (mut n, mut mass) = (0usize, 0u32);
+        let (mut n, mut mass) = (0usize, 0u64);
         for row in bytes[..frame.len()].chunks_exact(frame.step()).enumerate() {
             let (line, values) = row;
             if line % BLOCK_STEPS >= steps {
@@ -116,7 +116,7 @@ impl<V: Copy + Default> Lists<V> {
                 let mut add = |c: u32, byte: u8| {
                     self.rows[n] = (first + c) * LANES as u32;
                     self.values[n] = value(byte);
-                    mass += u32::from(byte);
+                    mass += u64::from(byte);
                     n += 1;
                 };
                 let (blocks, rest) = values.as_chunks::<64>();

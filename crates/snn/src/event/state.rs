@@ -70,7 +70,7 @@ struct LayerState<N> {
 }
 
 /// Buffers that bands need, and what they found.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Scratch<N> {
     /// P x S x L.
     sums: Vec<N>,
@@ -134,7 +134,7 @@ impl<N: Number> State<N> {
             shares,
             layers: layers.iter().map(of).collect(),
             lists: Lists::default(),
-            scratch: (0..shares).map(|_| Scratch::new()).collect(),
+            scratch: (0..shares).map(|_| Scratch::default()).collect(),
             constant: vec![N::default(); constant],
             drawn: vec![0; if first.fixed { 0 } else { height * width * channels }],
             classes: (vec![N::default(); classes], vec![N::default(); classes], vec![0.0; classes]),
@@ -294,22 +294,6 @@ impl<N: Number> State<N> {
     }
 }
 
-impl<N: Number> Scratch<N> {
-    fn new() -> Self {
-        Self {
-            sums: Vec::new(),
-            u: Vec::new(),
-            spikes: Vec::new(),
-            pixels: Vec::new(),
-            window: Vec::new(),
-            fired: Vec::new(),
-            operations: Vec::new(),
-            arrivals: 0,
-            recorded: Vec::new(),
-        }
-    }
-}
-
 /// Sets a recording, C x H x W, into a frame.
 fn place<N: Number, V: Copy, T>(packed: &Packed<N>, x: &[V], to: &mut [T], value: impl Fn(V) -> T) {
     let (rows, columns, channels) = packed.frame.input;
@@ -428,6 +412,8 @@ impl<N: Number> Work<'_, N> {
     /// Steps the neurons of some bands, and sends their spikes.
     fn share(&self, mut share: Share<'_, N>, scratch: &mut Scratch<N>, next: &Packed<N>) {
         let steps = self.span.len();
+        // Whatever a run that panicked may have left.
+        scratch.recorded.clear();
         scratch.arrivals = 0;
         for counts in [&mut scratch.fired, &mut scratch.operations] {
             counts.clear();
@@ -537,7 +523,7 @@ impl<N: Number> Work<'_, N> {
         found: &mut Found,
     ) {
         let packed = self.packed;
-        let (rows, columns, channels) = packed.output;
+        let (rows, columns, _) = packed.output;
         let lanes = packed.lanes();
         let held = if packed.fixed { 1 } else { self.span.len() };
         let row = columns * held * lanes;
@@ -552,7 +538,6 @@ impl<N: Number> Work<'_, N> {
         for (s, t) in self.span.clone().enumerate() {
             for (n, current) in current.iter_mut().enumerate() {
                 let (channel, pixel) = (n / (rows * columns), n % (rows * columns));
-                debug_assert!(channel < channels);
                 *current = sums[(pixel * held + s.min(held - 1)) * lanes + packed.lane(channel)];
             }
             N::read(packed, u, current, spikes);

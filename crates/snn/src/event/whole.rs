@@ -1,5 +1,7 @@
 //! Layers in whole numbers: weights of 8 bits, sums of 16 and 32.
 
+use escape_network::stage::Stage;
+
 use crate::integer::IntegerNetwork;
 
 use super::kernels::{Dense, Fire, Instructions, Listed};
@@ -17,7 +19,7 @@ pub(super) enum Weights {
         /// For planes, see [`Order::parts`]. Empty for linear layers that have lists.
         planes: Vec<i8>,
         /// The sum of bytes that 16 bits hold, whatever their weights.
-        mass: u32,
+        mass: u64,
         /// So many parts of four of the largest bytes that 16 bits hold.
         budget: usize,
     },
@@ -51,14 +53,14 @@ pub(super) fn pack(network: &IntegerNetwork, with: Instructions) -> Vec<Packed<i
             Holds::Recordings | Holds::Words => Weights::Wide(order.parts(&layer.weights, words)),
             Holds::Bytes => {
                 let listed = order.groups == 1 && !poisson;
-                let byte = if poisson { 2 } else { LARGEST_BYTE.min(below.map_or(1, largest)) };
+                let byte = if poisson { 2 } else { LARGEST_BYTE.min(below.map_or(1, Stage::largest_count)) };
                 Weights::Narrow {
                     rows: if listed { order.rows(&layer.weights, |n| ORDER[n]) } else { Vec::new() },
                     planes: match listed && order.linear {
                         true => Vec::new(),
                         false => order.parts(&layer.weights, bytes),
                     },
-                    mass: i16::MAX as u32 / u32::from(largest_weight),
+                    mass: i16::MAX as u64 / u64::from(largest_weight),
                     budget: i16::MAX as usize / (2 * byte * usize::from(largest_weight)),
                 }
             }
@@ -76,11 +78,6 @@ pub(super) fn pack(network: &IntegerNetwork, with: Instructions) -> Vec<Packed<i
         })
     });
     layers.collect()
-}
-
-/// The largest count that neurons of a stage send.
-fn largest(below: &escape_network::stage::Stage) -> usize {
-    super::packed::largest_count(below.pool.as_ref())
 }
 
 impl Number for i32 {
