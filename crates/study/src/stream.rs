@@ -10,7 +10,7 @@ use escape_snn_core::encode::Encoder;
 use escape_snn_core::engine::{Batch, Engine};
 use serde::Serialize;
 
-use crate::engine::AnyEngine;
+use crate::engine::{AnyEngine, interrupted};
 use crate::latency::Latencies;
 use crate::load::Simulation;
 use crate::session::Session;
@@ -190,7 +190,14 @@ impl Stream {
             let found = match frames.recording() {
                 Ok(x) => {
                     let batch = Batch { x, first: index as usize };
-                    outcome = self.engine.run(batch, &mut self.encoder, self.steps, &mut ())?;
+                    let mut go_on = |_: usize| !stop();
+                    outcome = match self.engine.run(batch, &mut self.encoder, self.steps, &mut go_on) {
+                        Err(why) if interrupted(&why) => {
+                            self.frames -= 1;
+                            return Ok(Ended::Stopped);
+                        }
+                        outcome => outcome?,
+                    };
                     let scores = outcome.logits(self.steps);
                     let class = predicted(scores);
                     Ok(Found { class, name: &self.classes[class], scores })
@@ -198,6 +205,7 @@ impl Stream {
                 Err(why) => Err(why),
             };
             let answered = found.is_ok();
+            self.errors += u64::from(!answered);
             match answer(&Answer { index, received, found }) {
                 Err(why) if why.kind() == ErrorKind::BrokenPipe => return Ok(Ended::Reader),
                 written => {
@@ -206,7 +214,6 @@ impl Stream {
             }
             event += 1;
             if !answered {
-                self.errors += 1;
                 continue;
             }
             let now = Instant::now();

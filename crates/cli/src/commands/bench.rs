@@ -104,7 +104,7 @@ pub fn run(context: &Context, args: BenchArgs) -> Result<()> {
         layers: layers(&timing),
         peak_rss_mb: peak_rss_mb(),
         simulated,
-        batch_size: plan.batch_size,
+        batch_size: plan.batch_size.min(recordings.len()),
         samples: recordings.len(),
         device,
         threads: rayon::current_num_threads(),

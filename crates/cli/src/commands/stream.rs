@@ -77,7 +77,7 @@ pub fn run(context: &Context, args: StreamArgs) -> Result<()> {
         let _ = writeln!(io::stderr(), "{}", text(&summary));
     }
     match (served?, first_error) {
-        (Ended::Source, Some(first)) if summary.frames == summary.errors => {
+        (_, Some(first)) if summary.frames == summary.errors => {
             Err(anyhow!("none of {} frames was a recording; the first: {first}", summary.frames))
         }
         _ => Ok(()),
@@ -137,8 +137,11 @@ fn serve(
 /// Writes whole lines to standard output, at once.
 fn write_out(lines: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(lines)?;
-    out.flush()
+    let named = |why: io::Error| match why.kind() {
+        ErrorKind::BrokenPipe => why,
+        kind => io::Error::new(kind, format!("standard output: {why}")),
+    };
+    out.write_all(lines).and_then(|()| out.flush()).map_err(named)
 }
 
 /// Where frames come from.
@@ -184,6 +187,13 @@ fn check(path: &Path) -> Result<()> {
         return Err(usage(format!("{name}: no such file; check the path")));
     }
     let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
+    if path.is_file()
+        && let Some(what) = of_other_kind(path)
+    {
+        return Err(usage(format!(
+            "{name}: this is {what}, and stream takes raw frames, which `escape-snn data convert` makes of recordings"
+        )));
+    }
     let recordings = match &ending[..] {
         // Numbers may look like anything.
         "f32" | "i16" => None,
@@ -198,6 +208,17 @@ fn check(path: &Path) -> Result<()> {
              frames.f32`"
         ))),
         None => Ok(()),
+    }
+}
+
+/// What a file is by its first bytes, if that is something else than recordings that [`check`] knows and than numbers.
+fn of_other_kind(path: &Path) -> Option<&'static str> {
+    let mut first = [0; 4];
+    File::open(path).and_then(|mut file| file.read_exact(&mut first)).ok()?;
+    match first {
+        [b'P', b'K', 3, 4] if recordings_format(path).is_none() => Some("a zip archive, a checkpoint say"),
+        [0x1f, 0x8b, 8, _] => Some("compressed (gzip)"),
+        _ => None,
     }
 }
 

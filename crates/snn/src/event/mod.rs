@@ -217,12 +217,15 @@ impl Engine for Event {
             record: observer.wants_spikes(),
             with: self.instructions,
         };
+        let mut stop = || observer.advanced(0).is_break();
         let found = match &self.machine {
             Machine::Whole(integer, layers) => {
-                layers.run(&run, &recordings, |x| Some(integer.precision.round_recording(x)))
+                let whole = |x: &[f32]| Some(integer.precision.round_recording(x));
+                layers.run(&run, &recordings, whole, &mut stop)
             }
-            Machine::Real(layers) => layers.run(&run, &recordings, |_| None),
+            Machine::Real(layers) => layers.run(&run, &recordings, |_| None, &mut stop),
         };
+        let found = found.ok_or(EventError::Interrupted)?;
         let classes = self.network.classes();
         for t in 0..steps {
             for one in &found {
@@ -265,29 +268,46 @@ struct Run<'a> {
 }
 
 impl<N: Number> Layers<N> {
-    /// Simulates recordings side by side; what is left of the threads shares the layers of each.
+    /// Simulates recordings side by side; what is left of the threads shares the layers of each. Nothing, if it is to stop.
     fn run(
         &self,
         run: &Run<'_>,
         recordings: &[&[f32]],
         whole: impl Fn(&[f32]) -> Option<Vec<i32>> + Sync,
-    ) -> Vec<Found> {
+        stop: &mut dyn FnMut() -> bool,
+    ) -> Option<Vec<Found>> {
         let shares = (rayon::current_num_threads() / recordings.len()).max(1);
-        let one = |borrowed: &mut Borrowed<'_, N>, b: usize, x: &[f32]| {
-            let rounded = if run.encoder.is_direct() { whole(x) } else { None };
-            let input = match run.encoder {
-                Encoder::Direct => rounded.as_deref().map_or(Input::Real(x), Input::Whole),
-                Encoder::Poisson { .. } => Input::Keyed(x, run.encoder, run.first + b),
-                Encoder::PublishedPoisson(_) => {
-                    let size = run.steps * x.len();
-                    Input::Drawn(&run.drawn[b * size..][..size])
-                }
+        let one =
+            |borrowed: &mut Borrowed<'_, N>, (b, x): (usize, &[f32]), stop: &mut dyn FnMut() -> bool| {
+                let rounded = if run.encoder.is_direct() { whole(x) } else { None };
+                let input = match run.encoder {
+                    Encoder::Direct => rounded.as_deref().map_or(Input::Real(x), Input::Whole),
+                    Encoder::Poisson { .. } => Input::Keyed(x, run.encoder, run.first + b),
+                    Encoder::PublishedPoisson(_) => {
+                        let size = run.steps * x.len();
+                        Input::Drawn(&run.drawn[b * size..][..size])
+                    }
+                };
+                let how = How { with: run.with, shares, record: run.record && b == 0 };
+                borrowed.state.simulate(&self.layers, input, how, stop)
             };
-            let how = How { with: run.with, shares, record: run.record && b == 0 };
-            borrowed.state.simulate(&self.layers, input, how)
-        };
-        let all = recordings.par_iter().enumerate();
-        all.map_init(|| self.borrow(run.steps, shares), |borrowed, (b, x)| one(borrowed, b, x)).collect()
+        if let [x] = recordings {
+            return one(&mut self.borrow(run.steps, shares), (0, x), stop).map(|found| vec![found]);
+        }
+        // A few for each thread at a time, so that it is soon noticed when the run is to stop.
+        let few = 4 * rayon::current_num_threads();
+        let mut found = Vec::with_capacity(recordings.len());
+        for (n, some) in recordings.chunks(few).enumerate() {
+            if stop() {
+                return None;
+            }
+            let all = some.par_iter().enumerate().map_init(
+                || self.borrow(run.steps, shares),
+                |borrowed, (b, x)| one(borrowed, (n * few + b, x), &mut || false),
+            );
+            found.extend(all.flatten().collect::<Vec<_>>());
+        }
+        Some(found)
     }
 
     /// Buffers for a run, those of an earlier one if they fit.

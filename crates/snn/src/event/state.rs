@@ -141,8 +141,14 @@ impl<N: Number> State<N> {
         }
     }
 
-    /// Simulates all timesteps of a recording.
-    pub fn simulate(&mut self, layers: &[Packed<N>], input: Input<'_>, how: How) -> Found {
+    /// Simulates all timesteps of a recording, unless it is to stop before, about which it asks before each block.
+    pub fn simulate(
+        &mut self,
+        layers: &[Packed<N>],
+        input: Input<'_>,
+        how: How,
+        stop: &mut dyn FnMut() -> bool,
+    ) -> Option<Found> {
         let steps = self.steps;
         let mut found = Found {
             readout: Vec::with_capacity(steps * self.classes.0.len()),
@@ -165,6 +171,9 @@ impl<N: Number> State<N> {
         let mut begin = 0;
         let blocks = steps.div_ceil(BLOCK_STEPS);
         for block in 0..blocks {
+            if stop() {
+                return None;
+            }
             let span = begin..steps * (block + 1) / blocks;
             self.take_spikes(&layers[0], input, &span, &mut found);
             for k in 0..layers.len() {
@@ -175,7 +184,7 @@ impl<N: Number> State<N> {
             }
             begin = span.end;
         }
-        found
+        Some(found)
     }
 
     /// Takes a recording that is the same at every step.

@@ -134,7 +134,7 @@ impl Trainable {
     }
 
     /// The network as whole numbers stand for it, where the rules ask for those.
-    fn rounded(&self, encoder: &Encoder) -> Result<Option<SpikingNetwork>, ModelError> {
+    fn rounded(&self, encoder: &Encoder, steps: usize) -> Result<Option<SpikingNetwork>, ModelError> {
         if self.network.rules.arithmetic == Arithmetic::Float32 {
             return Ok(None);
         }
@@ -142,13 +142,14 @@ impl Trainable {
         let encoding = if encoder.is_direct() { Encoding::Direct } else { Encoding::Poisson };
         let whole =
             IntegerNetwork::new(&network, encoding).map_err(|why| ModelError::Data(why.to_string()))?;
+        whole.check_steps(steps).map_err(|why| ModelError::Data(why.to_string()))?;
         whole.write_back(&mut network);
         Ok(Some(network))
     }
 
     /// The way through the network, made ready for one batch.
     fn pass(&self, encoder: &Encoder, steps: usize) -> Result<Box<dyn Pass + '_>, ModelError> {
-        let rounded = self.rounded(encoder)?;
+        let rounded = self.rounded(encoder, steps)?;
         if self.tensor_neurons {
             return Ok(Box::new(tensors::Tensors::new(self, rounded)?));
         }
