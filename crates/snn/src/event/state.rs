@@ -281,12 +281,16 @@ impl<N: Number> State<N> {
                     work.share(rest, scratch, next);
                 }
             }
-            count => rayon::scope(|scope| {
+            // This thread takes a share itself: to wait for others to wake up costs as much as a small one.
+            count => rayon::in_place_scope(|scope| {
                 for (n, scratch) in (0..count).zip(shares) {
                     let bands = packed.bands.len() * (n + 1) / count - packed.bands.len() * n / count;
                     let share = rest.split_off(bands, packed, next);
                     let work = &work;
-                    scope.spawn(move |_| work.share(share, scratch, next));
+                    match n + 1 < count {
+                        true => scope.spawn(move |_| work.share(share, scratch, next)),
+                        false => work.share(share, scratch, next),
+                    }
                 }
             }),
         }
