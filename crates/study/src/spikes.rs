@@ -1,19 +1,43 @@
 //! One recording, followed through a network spike by spike.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use anyhow::Result;
 use escape_data::Recordings;
 use escape_report::rows::{InputSpike, Raster, Recording, Row, read_csv};
 use escape_snn_core::encode::Encoding;
-use escape_snn_core::engine::{Batch, Engine, Outcome, Spike, SpikeRecorder};
+use escape_snn_core::engine::{Batch, Engine, Observer, Outcome, Spike, SpikeRecorder};
 use escape_snn_core::rules::Rules;
 
 use crate::engine::AnyEngine;
 use crate::folder::write_csv;
 use crate::load::Simulation;
 use crate::place::make_folder;
-use crate::session::{Session, usage};
+use crate::session::{Progress, Session, usage};
+
+/// Keeps every spike, and tells how far the run is.
+struct Followed {
+    recorder: SpikeRecorder,
+    progress: Box<dyn Progress>,
+}
+
+impl Observer for Followed {
+    fn wants_spikes(&self) -> bool {
+        self.recorder.wants_spikes()
+    }
+
+    fn spikes(&mut self, spikes: &[Spike]) {
+        self.recorder.spikes(spikes);
+    }
+
+    fn advanced(&mut self, steps: usize) -> ControlFlow<()> {
+        match self.progress.tick(steps) {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
+    }
+}
 
 /// One recording, followed through a network.
 pub struct Recorded {
@@ -45,9 +69,10 @@ pub fn record(
     let engine = AnyEngine::new(engine, description, encoding, session.device()?)?;
     let x = recordings.get(sample);
     let mut encoder = rules.encoder(encoding, session.seed);
-    let mut recorder = SpikeRecorder::default();
+    let progress = session.progress(network, steps);
+    let mut recorder = Followed { recorder: SpikeRecorder::default(), progress };
     let outcome = engine.run(Batch { x, first: sample }, &mut encoder, steps, &mut recorder)?;
-    let fired = recorder.into_spikes();
+    let fired = recorder.recorder.into_spikes();
 
     // With a constant input there are no input spikes to record; shown are those that Poisson coding, which
     // the study uses, would send.
