@@ -119,7 +119,8 @@ pub struct EvaluateArgs {
     /// Only the first N recordings
     #[arg(long, value_name = "N", value_parser = whole::<usize>(1))]
     pub limit: Option<usize>,
-    /// Recordings simulated together
+    /// Recordings simulated together; the random numbers of the published preset go over all of them, step by step, as the
+    /// study's do, so that its results depend on this
     #[arg(long, default_value_t = 32, value_name = "B", value_parser = whole::<u32>(1))]
     pub batch_size: u32,
     #[command(flatten)]
