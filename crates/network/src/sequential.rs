@@ -5,6 +5,7 @@
 //! Letters: C channels, H rows (contacts of a cuff), W columns (samples in time), k kernel.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use crate::error::NetworkError;
 
@@ -97,6 +98,17 @@ impl Pool {
     /// Windows side by side, no padding.
     pub const fn new(pooling: Pooling, kernel: Size) -> Self {
         Self { pooling, kernel, stride: kernel, padding: Padding::symmetric((0, 0)), ceil: false }
+    }
+
+    /// Rows and columns of window (r, c) that lie within a plane of so many rows and columns.
+    #[inline(always)]
+    pub fn window(&self, (r, c): (usize, usize), (height, width): Size) -> (Range<usize>, Range<usize>) {
+        let along = |i: usize, stride: usize, before: usize, kernel: usize, length: usize| {
+            let start = (i * stride).saturating_sub(before);
+            start..(i * stride + kernel).saturating_sub(before).min(length)
+        };
+        let Self { kernel, stride, padding, .. } = self;
+        (along(r, stride.0, padding.top, kernel.0, height), along(c, stride.1, padding.left, kernel.1, width))
     }
 }
 

@@ -71,31 +71,29 @@ impl Encoder {
         if self.is_direct() {
             return x.to_vec();
         }
-        let mut out = vec![0f32; x.len() * steps];
-        let to_floats = |spikes: &[i8], frame: &mut [f32]| {
-            frame.iter_mut().zip(spikes).for_each(|(f, s)| *f = f32::from(*s));
-        };
+        self.draw_all(x, pixels, first, step, steps).into_iter().map(f32::from).collect()
+    }
+
+    /// The spikes of [`Encoder::encode`] as small numbers.
+    pub fn draw_all(&mut self, x: &[f32], pixels: usize, first: usize, step: usize, steps: usize) -> Vec<i8> {
+        let mut all = vec![0; x.len() * steps];
         if let Self::Poisson { .. } = self {
-            let frames = out.par_chunks_mut(pixels).enumerate();
-            frames.for_each_init(
-                || (self.clone(), vec![0; pixels]),
-                |(encoder, spikes), (n, frame)| {
+            all.par_chunks_mut(pixels).enumerate().for_each_init(
+                || self.clone(),
+                |encoder, (n, spikes)| {
                     let (b, t) = (n / steps, n % steps);
                     encoder.draw(&x[b * pixels..][..pixels], first + b, step + t, spikes);
-                    to_floats(spikes, frame);
                 },
             );
-            return out;
+            return all;
         }
         // Over the whole batch, step by step.
-        let mut spikes = vec![0; pixels];
         for t in 0..steps {
             for (b, recording) in x.chunks_exact(pixels).enumerate() {
-                self.draw(recording, first + b, step + t, &mut spikes);
-                to_floats(&spikes, &mut out[(b * steps + t) * pixels..][..pixels]);
+                self.draw(recording, first + b, step + t, &mut all[(b * steps + t) * pixels..][..pixels]);
             }
         }
-        out
+        all
     }
 
     /// The spikes of one recording at one step, -1, 0 or 1 for each of its pixels. `index` is the recording's in its file, by

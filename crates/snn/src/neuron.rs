@@ -270,15 +270,8 @@ impl Plane {
     }
 
     /// Rows and columns of a window that lie within the plane.
-    fn window(&self, pool: &Pool, (r, c): (usize, usize)) -> (Range<usize>, Range<usize>) {
-        let along = |i: usize, stride: usize, before: usize, kernel: usize, length: usize| {
-            let start = (i * stride).saturating_sub(before);
-            start..(i * stride + kernel).saturating_sub(before).min(length)
-        };
-        (
-            along(r, pool.stride.0, pool.padding.top, pool.kernel.0, self.height),
-            along(c, pool.stride.1, pool.padding.left, pool.kernel.1, self.width),
-        )
+    fn window(&self, pool: &Pool, at: (usize, usize)) -> (Range<usize>, Range<usize>) {
+        pool.window(at, (self.height, self.width))
     }
 
     /// The way back from [`Plane::pool_into`] of an average: each neuron's share of the gradient of a padded result, 0

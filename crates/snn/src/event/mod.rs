@@ -161,11 +161,6 @@ impl Event {
         self
     }
 
-    /// The instructions that it uses.
-    pub fn instructions(&self) -> Instructions {
-        self.instructions
-    }
-
     /// The network in whole numbers, if it computes in them.
     pub fn integer(&self) -> Option<&IntegerNetwork> {
         match &self.machine {
@@ -206,7 +201,7 @@ impl Engine for Event {
         let recordings: Vec<&[f32]> = batch.x.chunks_exact(pixels).collect();
         // Draws of a generator that goes over the whole batch come before all else; others are made where they are needed.
         let drawn = match &mut *encoder {
-            Encoder::PublishedPoisson(_) => draw_all(encoder, &recordings, batch.first, steps),
+            Encoder::PublishedPoisson(_) => encoder.draw_all(batch.x, pixels, batch.first, 0, steps),
             Encoder::Direct | Encoder::Poisson { .. } => Vec::new(),
         };
         let run = Run {
@@ -337,17 +332,4 @@ impl<N: Number> Drop for Borrowed<'_, N> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.push(std::mem::take(&mut self.state));
     }
-}
-
-/// Input spikes of recordings, B x T x P.
-fn draw_all(encoder: &mut Encoder, recordings: &[&[f32]], first: usize, steps: usize) -> Vec<i8> {
-    let pixels = recordings.first().map_or(0, |x| x.len());
-    let size = steps * pixels;
-    let mut all = vec![0; recordings.len() * size];
-    for t in 0..steps {
-        for (b, x) in recordings.iter().enumerate() {
-            encoder.draw(x, first + b, t, &mut all[b * size + t * pixels..][..pixels]);
-        }
-    }
-    all
 }

@@ -23,17 +23,10 @@ pub(super) struct Windows<'a, N: Number> {
 
 impl<N: Number> Windows<'_, N> {
     /// The pixels of a window that lie within the plane.
-    fn each_pixel(&self, (r, c): (usize, usize), mut look: impl FnMut(usize, usize)) {
-        let Pool { kernel, stride, padding, .. } = self.pool;
-        let (rows, columns, _) = self.packed.output;
-        for i in 0..kernel.0 {
-            let row = (r * stride.0 + i).wrapping_sub(padding.top);
-            for j in 0..kernel.1 {
-                let column = (c * stride.1 + j).wrapping_sub(padding.left);
-                if row < rows && column < columns {
-                    look(row, column);
-                }
-            }
+    fn each_pixel(&self, at: (usize, usize), mut look: impl FnMut(usize, usize)) {
+        let (rows, columns) = self.pool.window(at, (self.packed.output.0, self.packed.output.1));
+        for row in rows {
+            columns.clone().for_each(|column| look(row, column));
         }
     }
 }

@@ -19,7 +19,7 @@ use super::plane::{BLOCK_STEPS, Lists, SLACK, Values};
 use super::pooling::{Windows, lead};
 
 /// What a recording gave.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Found {
     /// The readout after each step, T x K.
     pub readout: Vec<f32>,

@@ -8,7 +8,7 @@ use escape_model::ModelError;
 use escape_model::ann::to_tensor;
 use escape_network::sequential::{Padding, Shape};
 use escape_snn_core::network::SpikingNetwork;
-use escape_snn_core::neuron::{Dynamics, step_all_traced};
+use escape_snn_core::neuron::{Dynamics, count_nonzero, step_all_traced};
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
@@ -419,7 +419,7 @@ impl Layer {
             return Ok(slice(&d.f_matmul(&rows.f_tr()?)?.f_contiguous()?)?.to_vec());
         }
         let mut found = vec![0.0; recordings.len() * self.steps * each_frame];
-        let nonzero: usize = recordings.par_iter().map(|kept| count_nonzero(&kept.trace)).sum();
+        let nonzero: u64 = recordings.par_iter().map(|kept| u64::from(count_nonzero(&kept.trace))).sum();
         let share = nonzero as f64 / (recordings.len() * self.steps * all) as f64;
         let chunks = found.chunks_exact_mut(self.steps * each_frame).zip(recordings).collect();
         if share > DENSE || !self.geometry.goes_back() {
@@ -481,9 +481,4 @@ impl Layer {
         tch::set_num_threads(threads);
         done.into_iter().collect()
     }
-}
-
-#[multiversion::multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn count_nonzero(values: &[f32]) -> usize {
-    values.chunks(4096).map(|some| some.iter().map(|&v| u32::from(v != 0.0)).sum::<u32>() as usize).sum()
 }

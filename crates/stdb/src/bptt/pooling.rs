@@ -46,19 +46,9 @@ impl Sending {
 
     /// The pixels of a window, counted from the band's first.
     #[inline(always)]
-    fn window(
-        &self,
-        pool: &Pool,
-        band: &Band,
-        (r, c): (usize, usize),
-    ) -> impl Iterator<Item = usize> + use<> {
-        let along = |i: usize, stride: usize, before: usize, kernel: usize, length: usize| {
-            let start = (i * stride).saturating_sub(before);
-            start..(i * stride + kernel).saturating_sub(before).min(length)
-        };
+    fn window(&self, pool: &Pool, band: &Band, at: (usize, usize)) -> impl Iterator<Item = usize> + use<> {
         let (first, width) = (band.rows.start, self.neurons.width);
-        let rows = along(r, pool.stride.0, pool.padding.top, pool.kernel.0, self.neurons.height);
-        let columns = along(c, pool.stride.1, pool.padding.left, pool.kernel.1, width);
+        let (rows, columns) = pool.window(at, (self.neurons.height, width));
         rows.flat_map(move |row| columns.clone().map(move |column| (row - first) * width + column))
     }
 
