@@ -27,6 +27,8 @@ mod resume;
 mod published;
 // A whole run, and what it leaves in its folder.
 mod run;
+// Whole studies: many runs, killed, grown, failing.
+mod study;
 
 // What scripts/libtorch chooses and installs, with stand-ins for libtorch and pip.
 mod scripts;

@@ -144,8 +144,10 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
 pub enum Command {
     /// The whole job on the shipped checkpoint and simulated recordings; takes minutes on two cores
     Demo(DemoArgs),
-    /// The pipeline that a YAML file describes
+    /// The pipeline that a YAML file describes, or a whole study
     Run(RunArgs),
+    /// A study of many runs: how far it is, its tables and its page
+    Study(StudyArgs),
     /// Make, look at and translate recordings
     Data(DataArgs),
     /// Train an ANN

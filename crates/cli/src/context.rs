@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use escape_study::session::{Listener, Progress, Session};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use escape_study::session::{Listener, Progress, Session, Silence};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::args::Global;
@@ -24,7 +24,9 @@ pub struct Context {
     /// What its work shares.
     pub session: Session,
     /// The seed came from the command line.
-    seed_given: bool,
+    pub seed_given: bool,
+    /// Threads that the command line asks for.
+    pub threads: Option<usize>,
     pub json: bool,
     pub quiet: bool,
 }
@@ -74,9 +76,18 @@ impl Context {
             command: std::env::args().collect(),
             #[cfg(feature = "libtorch")]
             device: global.device,
-            listener: Arc::new(Terminal { quiet: global.quiet }),
+            listener: Arc::new(Terminal {
+                quiet: global.quiet,
+                bars: std::io::stderr().is_terminal().then(MultiProgress::new),
+            }),
         };
-        Ok(Self { session, seed_given: global.seed.is_some(), json: global.json, quiet: global.quiet })
+        Ok(Self {
+            session,
+            seed_given: global.seed.is_some(),
+            threads: global.threads.map(|n| n as usize),
+            json: global.json,
+            quiet: global.quiet,
+        })
     }
 
     /// What work shares, with a configuration's seed unless the command line gave one.
@@ -100,12 +111,27 @@ impl Context {
 /// Notes and progress on standard error: a bar with the time left on a terminal, now and then a line elsewhere.
 struct Terminal {
     quiet: bool,
+    /// The bars, one under the other, of a terminal.
+    bars: Option<MultiProgress>,
 }
 
 impl Listener for Terminal {
     fn note(&self, text: &str) {
-        if !self.quiet {
-            let _ = writeln!(std::io::stderr(), "{text}");
+        if self.quiet {
+            return;
+        }
+        let line = || writeln!(std::io::stderr(), "{text}");
+        let _ = match &self.bars {
+            Some(bars) => bars.suspend(line),
+            None => line(),
+        };
+    }
+
+    fn one_of_several(&self, what: &str, total: usize) -> Box<dyn Progress> {
+        // Elsewhere than on a terminal the lines of all would run into each other.
+        match self.bars.as_ref().filter(|_| !self.quiet) {
+            Some(_) => self.progress(what, total),
+            None => Silence.progress(what, total),
         }
     }
 
@@ -114,8 +140,8 @@ impl Listener for Terminal {
         if self.quiet {
             return Box::new(Shown { state: Arc::new(Mutex::new(state)), bar: None, end: None });
         }
-        if std::io::stderr().is_terminal() {
-            let bar = ProgressBar::with_draw_target(Some(BAR), ProgressDrawTarget::stderr());
+        if let Some(bars) = &self.bars {
+            let bar = bars.add(ProgressBar::new(BAR));
             let template = "{msg:24} {bar:32} {prefix}  {elapsed} gone, {eta} left";
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);

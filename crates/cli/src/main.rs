@@ -85,6 +85,7 @@ fn compute(context: &Context, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Demo(a) => commands::run::demo(context, a),
         Command::Run(a) => commands::run::run(context, a),
+        Command::Study(a) => commands::study::run(context, a),
         Command::Train(a) => commands::train::run(context, a),
         Command::Convert(a) => commands::convert::run(context, a),
         Command::Finetune(a) => commands::finetune::run(context, a),

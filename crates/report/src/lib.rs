@@ -8,19 +8,21 @@
 //! Nothing is printed from here.
 
 mod error;
+mod export;
 mod figures;
 mod nerve;
 mod output;
 mod page;
 mod plot;
+mod published;
 mod recordings;
 mod render;
 mod routes;
 pub mod rows;
 mod run;
 mod scene;
+mod seeds;
 mod standing;
-mod study;
 mod tables;
 mod tally;
 mod text;
@@ -32,6 +34,7 @@ pub use error::ReportError;
 pub use nerve::{recordings_page, recordings_page_files};
 pub use recordings::{Image, Images, NervePart, Part, RecordingsPage, Spectrum};
 pub use rows::append_csv;
+pub use seeds::Spread;
 pub use tables::{Column, Table, Tables};
 
 use run::Run;
@@ -88,6 +91,7 @@ pub fn build(run: &Path) -> Result<ReportSummary, ReportError> {
     let page = run.folder.join("report").join("index.html");
     output::write(&page, page::html(&run, &gallery.figures, &tables, &left_out).as_bytes())?;
     let mut written = gallery.written;
+    written.extend(export::write(&run.folder, &tables)?);
     written.push(page.clone());
     Ok(ReportSummary { page, written, left_out })
 }
@@ -104,7 +108,11 @@ pub fn check(run: &Path) -> Result<(), ReportError> {
     if nerve::is_recordings_page(&page) {
         return Err(ReportError::OtherPage { path: page });
     }
-    let there = rows::FILES.into_iter().chain(["manifest.json"]).any(|file| run.join(file).exists());
+    let there = rows::FILES
+        .into_iter()
+        .chain(rows::STUDY_FILES)
+        .chain(["manifest.json"])
+        .any(|file| run.join(file).exists());
     if there { Ok(()) } else { Err(ReportError::Nothing { path: run.to_owned() }) }
 }
 

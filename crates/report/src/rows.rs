@@ -373,6 +373,97 @@ table! {
     }
 }
 
+table! {
+    /// One network of a study, for one seed and T.
+    Outcome in "outcomes.csv" => {
+        /// The entry of the study's file.
+        network: String,
+        /// How it came to be.
+        kind: Kind,
+        /// The entry of the ANN that it comes from, itself for an ANN.
+        ann: String,
+        /// As in [`Evaluation`].
+        preset: String,
+        /// As in [`Evaluation`].
+        encoder: String,
+        /// T; empty for an ANN.
+        timesteps: Option<u32>,
+        /// The seed; empty where none reaches it.
+        seed: Option<u64>,
+        /// Samples classified.
+        samples: u64,
+        /// Share of them classified correctly.
+        accuracy: f64,
+        /// Mean cross-entropy.
+        loss: f64,
+        /// Epoch that was kept, of a fine-tuned network.
+        epoch: Option<u32>,
+        /// Accuracy of the converted network that fine-tuning began with, at the same T.
+        before: Option<f64>,
+        /// Mean F1 over the classes.
+        macro_f1: Option<f64>,
+        /// Whether this is the T that tables show which have room for one.
+        shown: bool,
+        /// What the epoch was chosen by, `test` or `held-out`.
+        judged_on: Option<String>,
+    } check self {
+        check::named("network", &self.network);
+        check::share("accuracy", self.accuracy);
+        check::share("before", self.before.unwrap_or_default());
+        check::share("macro_f1", self.macro_f1.unwrap_or_default());
+    }
+}
+
+table! {
+    /// Energy of one network of a study, for one seed and T.
+    OutcomeEnergy in "outcome_energy.csv" => {
+        /// As in [`Outcome`].
+        network: String,
+        /// T.
+        timesteps: u32,
+        /// The seed; empty where none reaches it.
+        seed: Option<u64>,
+        /// As in [`Energy`].
+        model: String,
+        /// Of a recording.
+        picojoules: f64,
+        /// Of the ANN in full precision, by the same model.
+        ann_picojoules: f64,
+    } check self {
+        check::named("network", &self.network);
+        check::amount("picojoules", self.picojoules);
+        check::amount("ann_picojoules", self.ann_picojoules);
+    }
+}
+
+table! {
+    /// How long one network of a study takes for a recording.
+    Latency in "latency.csv" => {
+        /// As in [`Outcome`].
+        network: String,
+        /// T; empty for an ANN.
+        timesteps: Option<u32>,
+        /// What ran it: `event`, `dense`, `ann`.
+        engine: String,
+        /// CPU threads.
+        threads: u32,
+        /// Recordings that were timed, one after the other.
+        samples: u64,
+        /// The median of the rounds.
+        milliseconds: f64,
+        /// The fastest round.
+        fastest: f64,
+        /// The slowest.
+        slowest: f64,
+    } check self {
+        check::named("network", &self.network);
+        check::amount("milliseconds", self.milliseconds);
+    }
+}
+
+/// The files of the tables that a study's folder has besides those of a run.
+pub const STUDY_FILES: [&str; 3] = [Outcome::FILE, OutcomeEnergy::FILE, Latency::FILE];
+
 /// The files of all tables of a run folder.
 pub const FILES: [&str; 11] = [
     Training::FILE,

@@ -29,6 +29,9 @@ pub(crate) struct Run {
     pub steps: Option<Vec<rows::Step>>,
     pub energy: Option<Vec<rows::Energy>>,
     pub energy_steps: Option<Vec<rows::EnergyStep>>,
+    pub outcomes: Option<Vec<rows::Outcome>>,
+    pub outcome_energy: Option<Vec<rows::OutcomeEnergy>>,
+    pub latency: Option<Vec<rows::Latency>>,
 }
 
 impl Run {
@@ -56,6 +59,11 @@ impl Run {
                 (r.model.clone(), r.network.clone(), r.layer.clone(), r.component.clone())
             })?,
             energy_steps: table(folder, |r: &rows::EnergyStep| (r.model.clone(), r.network.clone(), r.step))?,
+            outcomes: table(folder, |r: &rows::Outcome| (r.network.clone(), r.timesteps, r.seed))?,
+            outcome_energy: table(folder, |r: &rows::OutcomeEnergy| {
+                (r.network.clone(), r.timesteps, r.seed, r.model.clone())
+            })?,
+            latency: table(folder, |r: &rows::Latency| (r.network.clone(), r.timesteps))?,
         };
         run.check_neurons()?;
         Ok(run)

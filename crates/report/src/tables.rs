@@ -2,20 +2,21 @@
 
 use std::fmt;
 
+use crate::published as study;
 use crate::routes::routes;
 use crate::rows::{Energy, Evaluation, Kind, Row};
 use crate::run::{Run, distinct};
 use crate::scene::escape;
+use crate::seeds;
 use crate::standing::{
     Worthless, balanced, chance, classes, has_energy, is_of_study, largest_class, reference_ann,
     representatives, standard_error, worthless, worthless_network,
 };
-use crate::study;
 use crate::tally::{ANN, PUBLISHED, Tally, is_ann, model_name, network_name, quantised};
 use crate::text;
 
 /// For a value that is not known or has no meaning.
-const NONE: &str = "-";
+pub(crate) const NONE: &str = "-";
 
 /// A column of a [`Table`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub struct Table {
     /// Footnotes.
     pub notes: Vec<String>,
     /// Those about the published study, until it is known whether it has to do with the run's networks.
-    study_notes: Vec<String>,
+    pub(crate) study_notes: Vec<String>,
 }
 
 /// The tables a run has data for.
@@ -60,8 +61,15 @@ pub struct Tables {
     pub energy: Option<Table>,
 }
 
+impl Tables {
+    /// Those that there are, in the order of the page.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Table> {
+        [&self.table1, &self.table2, &self.table3, &self.energy, &self.activity].into_iter().flatten()
+    }
+}
+
 impl Table {
-    fn new(id: &'static str, title: &str, columns: &[(&str, bool)]) -> Self {
+    pub(crate) fn new(id: &'static str, title: &str, columns: &[(&str, bool)]) -> Self {
         let column =
             |&(head, numeric): &(&str, bool)| Column { head: head.to_owned(), numeric, study: false };
         Self {
@@ -90,10 +98,11 @@ impl Table {
         self
     }
 
-    fn numeric(&mut self, head: String) {
+    pub(crate) fn numeric(&mut self, head: String) {
         self.columns.push(Column { head, numeric: true, study: false });
     }
-    fn study(&mut self, head: &str) {
+
+    pub(crate) fn study(&mut self, head: &str) {
         self.columns.push(Column { head: head.to_owned(), numeric: true, study: true });
     }
 
@@ -179,9 +188,9 @@ pub(crate) fn all(run: &Run) -> Tables {
     let filled =
         |table: Option<Table>| table.filter(|t| !t.rows.is_empty()).map(|table| table.finished(of_study));
     Tables {
-        table1: filled(table1(run)),
-        table2: filled(table2(run)),
-        table3: filled(table3(run)),
+        table1: filled(seeds::table1(run).or_else(|| table1(run))),
+        table2: filled(seeds::table2(run).or_else(|| table2(run))),
+        table3: filled(seeds::table3(run).or_else(|| table3(run))),
         activity: filled(activity(run)),
         energy: filled(energy(run)),
     }

@@ -42,7 +42,8 @@ pub struct Config {
     pub seed: u64,
     /// Recordings.
     pub data: Data,
-    /// The ANN.
+    /// The ANN; needed where a network is converted from it.
+    #[serde(default)]
     pub ann: Ann,
     /// Routes from the ANN to spiking networks.
     #[serde(default)]
@@ -143,7 +144,7 @@ impl Data {
 }
 
 /// Where the ANN comes from: a checkpoint, or training.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ann {
     /// A checkpoint to load.
@@ -167,6 +168,11 @@ pub struct Ann {
 }
 
 impl Ann {
+    /// Whether there is one.
+    pub fn is_there(&self) -> bool {
+        self.checkpoint.is_some() || self.train.is_some()
+    }
+
     /// The description of the network, if there is one.
     ///
     /// # Errors
@@ -268,6 +274,9 @@ pub struct Convert {
     /// The rules.
     #[serde(with = "text", default = "default_preset")]
     pub preset: Preset,
+    /// A spiking network of this preset that is there already, taken as it is instead of converting the ANN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<PathBuf>,
     /// Calibration recordings.
     #[serde(default = "calibration")]
     pub samples: usize,
@@ -432,11 +441,14 @@ pub struct Evaluate {
     pub samples: Option<usize>,
     /// Recordings at once.
     pub batch_size: usize,
+    /// Networks to judge, `ann` among them, if not all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub only: Option<Vec<String>>,
 }
 
 impl Default for Evaluate {
     fn default() -> Self {
-        Self { samples: None, batch_size: batch() }
+        Self { samples: None, batch_size: batch(), only: None }
     }
 }
 
@@ -459,17 +471,7 @@ impl Config {
     /// All of exit code 2: the file is no YAML, a key is unknown or of the wrong type, or settings do not fit
     /// each other; the message gives YAML paths.
     pub fn read(path: &Path, set: &[String]) -> Result<Self> {
-        let size = std::fs::metadata(path).map_or(0, |m| m.len());
-        if size > LARGEST {
-            return Err(usage(format!(
-                "{}: expected a configuration of at most {LARGEST} bytes, got {size}; name the YAML file of a run",
-                path.display()
-            )));
-        }
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("{}: the configuration cannot be read", path.display()))?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        Self::parse(&path.display().to_string(), &text, folder, set)
+        Self::of(&path.display().to_string(), settings_of(path, set)?)
     }
 
     /// As [`Config::read`], from text that `source` names and whose paths are relative to `folder`.
@@ -477,22 +479,15 @@ impl Config {
     /// # Errors
     /// As [`Config::read`], but that there is a text already.
     pub fn parse(source: &str, text: &str, folder: &Path, set: &[String]) -> Result<Self> {
-        if too_deep(text) {
-            return Err(usage(format!(
-                "{source}: nested more than {DEEPEST} levels deep; no configuration is"
-            )));
-        }
-        let mut value: Value =
-            serde_yaml::from_str(text).map_err(|e| usage(format!("{source}: no valid YAML: {e}")))?;
-        for (section, key) in [("data", "file"), ("ann", "checkpoint"), ("ann", "network")] {
-            if let Some(Value::String(path)) = value.get_mut(section).and_then(|s| s.get_mut(key)) {
-                *path = folder.join(&*path).display().to_string();
-            }
-        }
-        for setting in set {
-            replace(&mut value, setting).map_err(|why| usage(format!("--set {setting}: {why}")))?;
-        }
-        let mut config: Self = serde_path_to_error::deserialize(value)
+        Self::of(source, document(source, text, folder, set)?)
+    }
+
+    /// As [`Config::parse`], from settings whose paths are relative to the current folder.
+    ///
+    /// # Errors
+    /// A key is unknown or of the wrong type, or settings do not fit each other.
+    pub fn of(source: &str, settings: Value) -> Result<Self> {
+        let mut config: Self = serde_path_to_error::deserialize(settings)
             .map_err(|e| usage(format!("{source}: at {}: {}", e.path(), e.inner())))?;
         let problems = config.problems();
         if problems.is_empty() {
@@ -505,7 +500,9 @@ impl Config {
     /// Fills in what follows from other settings, so that the file in the run folder says what is done, and makes
     /// paths independent of the current folder.
     fn resolve(&mut self) -> Result<()> {
-        for path in self.data.file.iter_mut().chain(&mut self.ann.checkpoint).chain(&mut self.ann.network) {
+        let of_ann = self.ann.checkpoint.iter_mut().chain(&mut self.ann.network);
+        let given = self.convert.iter_mut().filter_map(|route| route.checkpoint.as_mut());
+        for path in self.data.file.iter_mut().chain(of_ann).chain(given) {
             *path = path.canonicalize().or_else(|_| std::path::absolute(&*path))?;
         }
         if let Some(simulate) = &mut self.data.simulate {
@@ -523,7 +520,7 @@ impl Config {
             train.patience = recipe.patience;
             train.validation.get_or_insert(recipe.held_out());
         }
-        for convert in &mut self.convert {
+        for convert in self.convert.iter_mut().filter(|route| route.checkpoint.is_none()) {
             let conversion = convert.conversion()?;
             convert.encoder.get_or_insert(convert.preset.rules().encoding);
             convert.method.get_or_insert(conversion.method);
@@ -555,6 +552,11 @@ impl Config {
         converted.chain(self.finetune.iter().map(|job| job.name.as_str()))
     }
 
+    /// Whether a network is to be judged, by the name that tables have for it.
+    pub fn judges(&self, network: &str) -> bool {
+        self.evaluate.only.as_ref().is_none_or(|names| names.iter().any(|name| name == network))
+    }
+
     /// The settings by which two runs are compared. Where their inputs lie is none of them: they are known by hash.
     ///
     /// # Errors
@@ -564,6 +566,9 @@ impl Config {
         same.data.file = same.data.file.map(|_| PathBuf::from("a file"));
         same.ann.checkpoint = same.ann.checkpoint.map(|_| PathBuf::from("a file"));
         same.ann.network = same.ann.network.map(|_| PathBuf::from("a file"));
+        for route in &mut same.convert {
+            route.checkpoint = route.checkpoint.as_ref().map(|_| PathBuf::from("a file"));
+        }
         Ok(serde_json::to_value(same)?)
     }
 
@@ -594,7 +599,12 @@ impl Config {
             }
         }
         let sources = [self.ann.checkpoint.is_some(), self.ann.train.is_some()];
-        check(sources[0] != sources[1], "ann", "expected either checkpoint or train");
+        let needed = self.convert.is_empty() || self.convert.iter().any(|route| route.checkpoint.is_none());
+        check(
+            sources[0] != sources[1] || !sources[0] && !needed,
+            "ann",
+            "expected either checkpoint or train",
+        );
         check(
             self.ann.checkpoint.is_some()
                 || self.ann.weights.is_none() && self.ann.rename.is_empty() && self.ann.ignore.is_empty(),
@@ -636,6 +646,19 @@ impl Config {
             check(balanced, &at("balance_timesteps"), "the published preset's; leave it out");
             check(c.scale > 0.0 && c.scale.is_finite(), &at("scale"), "expected a positive number");
             check(c.test_samples != Some(0), &at("test_samples"), "expected at least 1");
+            let made = c.balance_timesteps.is_some()
+                || c.method.is_some()
+                || c.scale != 1.0
+                || c.readout_gain.is_some()
+                || c.bits.is_some()
+                || c.input_bits.is_some()
+                || c.encoder.is_some();
+            check(
+                c.checkpoint.is_none() || !made,
+                &at("checkpoint"),
+                "a network that is there already is taken as it is; leave out how it is converted (balance_timesteps, method, \
+                 scale, readout_gain, bits, input_bits, encoder)",
+            );
             let plain = c.readout_gain.is_none() || c.preset.rules().readout == Readout::Spiking;
             check(plain, &at("readout_gain"), "the published preset's; leave it out");
             names.push(&c.name);
@@ -669,6 +692,10 @@ impl Config {
         }
         check(self.evaluate.samples != Some(0), "evaluate.samples", "expected at least 1");
         check(self.evaluate.batch_size > 0, "evaluate.batch_size", "expected at least 1");
+        for name in self.evaluate.only.iter().flatten() {
+            let there = names.contains(&name.as_str()) && (name != "ann" || self.ann.is_there());
+            check(there, "evaluate.only", &format!("no network is called '{name}'"));
+        }
         if let Some(spikes) = &self.spikes {
             let known = spikes.network != "ann" && names.contains(&spikes.network.as_str());
             check(known, "spikes.network", &format!("no spiking network is called '{}'", spikes.network));
@@ -679,9 +706,56 @@ impl Config {
 
 /// Seed of the simulated nerve unless told otherwise: that of the standard set, which the shipped checkpoints were
 /// trained on. A run's own seed is another, so that repeats of it judge networks on one animal.
-const STANDARD_NERVE: u64 = 1;
+pub(crate) const STANDARD_NERVE: u64 = 1;
 /// Bytes of the largest configuration. The parser takes time that grows with their square.
 const LARGEST: u64 = 1 << 20;
+
+/// The settings of a configuration file, of a run or of a study, as [`Config::read`] takes them.
+///
+/// # Errors
+/// The file cannot be read, is larger than any configuration or no YAML, or a replacement has no place in it.
+pub fn settings_of(path: &Path, set: &[String]) -> Result<Value> {
+    let size = std::fs::metadata(path).map_or(0, |m| m.len());
+    if size > LARGEST {
+        return Err(usage(format!(
+            "{}: expected a configuration of at most {LARGEST} bytes, got {size}; name the YAML file of a run",
+            path.display()
+        )));
+    }
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("{}: the configuration cannot be read", path.display()))?;
+    document(&path.display().to_string(), &text, path.parent().unwrap_or(Path::new("")), set)
+}
+
+/// The settings of a configuration's text, whose paths are relative to `folder`, some of them replaced.
+///
+/// # Errors
+/// The text is no YAML, or there is nothing to replace.
+fn document(source: &str, text: &str, folder: &Path, set: &[String]) -> Result<Value> {
+    if too_deep(text) {
+        return Err(usage(format!("{source}: nested more than {DEEPEST} levels deep; no configuration is")));
+    }
+    let mut value: Value =
+        serde_yaml::from_str(text).map_err(|e| usage(format!("{source}: no valid YAML: {e}")))?;
+    for (section, key) in
+        [("data", "file"), ("ann", "checkpoint"), ("ann", "network"), ("convert", "checkpoint")]
+    {
+        // A run has one ANN, a study may have several.
+        let entries: Vec<&mut Value> = match value.get_mut(section) {
+            Some(Value::Sequence(entries)) => entries.iter_mut().collect(),
+            entry => entry.into_iter().collect(),
+        };
+        for entry in entries {
+            if let Some(Value::String(path)) = entry.get_mut(key) {
+                *path = folder.join(&*path).display().to_string();
+            }
+        }
+    }
+    for setting in set {
+        replace(&mut value, setting).map_err(|why| usage(format!("--set {setting}: {why}")))?;
+    }
+    Ok(value)
+}
 
 /// Replaces the value at `path.to.key=value`; list entries go by number. The last key may be new.
 fn replace(root: &mut Value, setting: &str) -> std::result::Result<(), String> {

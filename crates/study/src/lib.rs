@@ -2,6 +2,7 @@
 //!
 //! * [`session`]: seed, device, what may be replaced, and who listens.
 //! * `config`, `run`: what a YAML file asks for, and doing it. [`defaults`]: what is done unless told otherwise.
+//! * `cells`: a study, many runs over seeds, routes and numbers of timesteps.
 //! * `training`, `conversion`, [`measure`], [`spikes`], [`timing`]: the single stages, by the [`engine`] that is chosen; [`measured`]: what
 //!   a measurement leaves in tables.
 //! * [`stream`]: recordings classified one by one as they arrive, and how long that took ([`latency`]).
@@ -9,6 +10,8 @@
 //! * [`energy`]: energies from a folder's activity. [`folder`], [`place`]: writing, replacing and locking files.
 //! * [`load`]: recordings and networks from files. [`notes`]: what numbers alone do not say.
 
+#[cfg(feature = "libtorch")]
+pub mod cells;
 #[cfg(feature = "libtorch")]
 pub mod config;
 #[cfg(feature = "libtorch")]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use escape_checkpoint::input::KnownInput;
-use escape_checkpoint::{Checkpoint, Selection};
+use escape_checkpoint::{Checkpoint, Selection, Value as Text};
 use escape_data::{Dataset, Recordings};
 use escape_model::ann::Ann;
 use escape_network::metrics::Loss;
@@ -13,12 +13,12 @@ use escape_report::rows::{Activity, Evaluation, Finetune, Kind, Raster, Row, Tra
 use escape_snn_core::stored;
 use serde_json::{Map, Value};
 
-use crate::config::{Config, Convert};
+use crate::config::{Config, Convert, Train};
 use crate::conversion::converted;
 use crate::defaults::{Defaults, EngineName};
 use crate::energy;
 use crate::folder::{
-    Input, MANIFEST, Manifest, differences, files_of, hold, left_in, now, remove, sha256, write_text,
+    Held, Input, MANIFEST, Manifest, differences, files_of, hold, left_in, now, remove, sha256, write_text,
 };
 use crate::load::{
     Simulation, checkpoint, dataset, network, reading_for, simulated, tell_fewer_steps, tell_remarks,
@@ -45,9 +45,8 @@ struct Run<'a> {
     data: Dataset,
     /// The test recordings that networks are judged by.
     test: Recordings,
-    ann: Ann,
-    /// What the ANN was read from.
-    ann_checkpoint: Checkpoint,
+    /// The ANN, and what it was read from; none where spiking networks are given.
+    ann: Option<(Ann, Checkpoint)>,
 }
 
 /// Runs everything that the configuration asks for; returns the page, if there is to be one.
@@ -56,6 +55,20 @@ struct Run<'a> {
 /// Input that is missing or does not fit, settings that an interrupted run did not have, a folder that holds another run or
 /// another process at work; `ModelError::Interrupted` where the listener asked to stop.
 pub fn run(session: &Session, config: &Config, folder: &Path, resume: bool) -> Result<Option<PathBuf>> {
+    run_in(session, config, folder, resume, None)
+}
+
+/// As [`run`], in a folder that this process may hold already.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_in(
+    session: &Session,
+    config: &Config,
+    folder: &Path,
+    resume: bool,
+    held: Option<Held>,
+) -> Result<Option<PathBuf>> {
     // Everything that can be wrong with the input is found before the folder is made.
     let inputs = inputs(config)?;
     if resume {
@@ -94,7 +107,7 @@ pub fn run(session: &Session, config: &Config, folder: &Path, resume: bool) -> R
     let given = given.transpose()?;
 
     make_folder(folder)?;
-    let _held = hold(folder)?;
+    let _held = held.map_or_else(|| hold(folder), Ok)?;
     remove(&replaced)?;
     let text = serde_yaml::to_string(config).context("the configuration cannot be written as YAML")?;
     // A resumed run keeps what it was started with.
@@ -104,11 +117,11 @@ pub fn run(session: &Session, config: &Config, folder: &Path, resume: bool) -> R
     if !folder.join(MANIFEST).exists() {
         manifest(session, config, folder, &text, inputs)?;
     }
-    let (ann, ann_checkpoint) = match given {
-        Some(given) => given,
-        None => load(&train_ann(session, config, folder, &data)?, &Selection::default())?,
-    };
-    let run = Run { session, config, folder, data, test, ann, ann_checkpoint };
+    let trained = config.ann.train.as_ref().map(|train| -> Result<_> {
+        load(&train_ann(session, config, train, folder, &data)?, &Selection::default())
+    });
+    let ann = given.or(trained.transpose()?);
+    let run = Run { session, config, folder, data, test, ann };
     run.measure_ann()?;
     for route in &config.convert {
         run.convert(route)?;
@@ -135,6 +148,7 @@ fn inputs(config: &Config) -> Result<Vec<Input>> {
     }
     files.extend(config.ann.checkpoint.clone());
     files.extend(config.ann.network.clone());
+    files.extend(config.convert.iter().filter_map(|route| route.checkpoint.clone()));
     files.iter().map(|p| Input::of(&existing(p)?)).collect()
 }
 
@@ -178,14 +192,16 @@ fn check_same(session: &Session, config: &Config, folder: &Path, inputs: &[Input
     if let Ok(text) = std::fs::read_to_string(folder.join(MANIFEST)) {
         let manifest: Value = serde_json::from_str(&text)
             .with_context(|| format!("{}: expected JSON", folder.join(MANIFEST).display()))?;
-        // The ANN's checkpoint comes after the recordings' files.
+        // Networks come after the recordings' files.
         let of_ann = [("ann.checkpoint", &config.ann.checkpoint), ("ann.network", &config.ann.network)];
-        let of_ann: Vec<&str> =
-            of_ann.iter().filter(|(_, path)| path.is_some()).map(|(key, _)| *key).collect();
-        let recordings = inputs.len() - of_ann.len();
+        let of_ann = of_ann.iter().filter(|(_, path)| path.is_some()).map(|(key, _)| (*key).to_owned());
+        let given = config.convert.iter().enumerate().filter(|(_, route)| route.checkpoint.is_some());
+        let networks: Vec<String> =
+            of_ann.chain(given.map(|(i, _)| format!("convert[{i}].checkpoint"))).collect();
+        let recordings = inputs.len() - networks.len();
         let setting = |i: usize| match i < recordings {
             true => format!("data.file ({})", i + 1),
-            false => of_ann[i - recordings].to_owned(),
+            false => networks[i - recordings].clone(),
         };
         let named = |hashes: Vec<Value>| -> Value {
             hashes.into_iter().enumerate().map(|(i, hash)| (setting(i), hash)).collect::<Map<_, _>>().into()
@@ -246,9 +262,13 @@ fn recordings(session: &Session, config: &Config) -> Result<Dataset> {
 }
 
 /// Trains the ANN; returns its checkpoint.
-fn train_ann(session: &Session, config: &Config, folder: &Path, data: &Dataset) -> Result<PathBuf> {
-    let wanted =
-        config.ann.train.as_ref().ok_or_else(|| usage("ann: expected either checkpoint or train"))?;
+fn train_ann(
+    session: &Session,
+    config: &Config,
+    wanted: &Train,
+    folder: &Path,
+    data: &Dataset,
+) -> Result<PathBuf> {
     let recipe = Recipe { described: config.ann.described()?, ..wanted.recipe()? };
     let into = folder.join("ann");
     let (_, trained) = train(session, &recipe, data, &into, None, true)?;
@@ -278,11 +298,12 @@ impl Run<'_> {
     }
 
     fn measure_ann(&self) -> Result<()> {
+        let Some((ann, _)) = self.ann.as_ref().filter(|_| self.config.judges("ann")) else { return Ok(()) };
         if self.is_measured("ann")? {
             return Ok(());
         }
         let batch = self.config.evaluate.batch_size;
-        self.keep(&measure::ann(self.session, "ann", &self.ann, &self.test, batch, Loss::CrossEntropy)?)
+        self.keep(&measure::ann(self.session, "ann", ann, &self.test, batch, Loss::CrossEntropy)?)
     }
 
     fn keep(&self, measured: &Measured) -> Result<()> {
@@ -293,24 +314,50 @@ impl Run<'_> {
 
     fn convert(&self, route: &Convert) -> Result<()> {
         let path = self.checkpoint_of(&route.name);
-        let encoding = route.encoder.unwrap_or(route.preset.rules().encoding);
-        if !path.exists() {
-            let conversion = route.conversion()?;
-            let calibration = self.data.train.head(route.samples);
-            if let Some(note) = notes::on_calibration(route.samples, calibration.len()) {
-                self.session.note(format!("{}: {note}", route.name));
-            }
-            let made = conversion.convert(self.session, &self.ann, &calibration)?;
-            made.notes.iter().for_each(|note| self.session.note(format!("{}: {note}", route.name)));
-            let ann = &self.ann_checkpoint;
-            let input = KnownInput::of(ann).converted_with(&self.data.origin().known_input(&calibration));
-            converted(ann, &made, encoding, route.timesteps, &input).save(&path)?;
-            let thresholds: Vec<String> =
-                made.network.layers.iter().map(|l| format!("{:.4}", l.neuron.threshold())).collect();
-            self.session.note(format!("{}: thresholds {}", route.name, thresholds.join(", ")));
+        match (&route.checkpoint, &self.ann) {
+            _ if path.exists() => {}
+            (Some(given), _) => self.take(route, given, &path)?,
+            (None, None) => return Err(usage("ann: expected either checkpoint or train")),
+            (None, Some((ann, ann_checkpoint))) => self.make(route, ann, ann_checkpoint, &path)?,
         }
         let test = self.test(route.test_samples);
         self.measure(&route.name, (Kind::Converted, None), route.timesteps, &route.also_at, &test)
+    }
+
+    /// Takes a spiking network that is there already.
+    fn take(&self, route: &Convert, given: &Path, path: &Path) -> Result<()> {
+        let mut found = checkpoint(given)?;
+        let loaded = stored::load(&found, given, Some(route.preset), self.test.contacts, self.test.samples)?;
+        match loaded.stored_preset {
+            Some(stored) if stored != route.preset => Err(usage(format!(
+                "{}: expected a network of the {} preset, as {} says, got one of the {stored} preset",
+                given.display(),
+                route.preset,
+                route.name
+            )))?,
+            Some(_) => {}
+            None => found.extra.push((stored::PRESET_KEY.into(), Text::Str(route.preset.to_string()))),
+        }
+        Ok(found.save(path)?)
+    }
+
+    /// Converts the ANN.
+    fn make(&self, route: &Convert, ann: &Ann, ann_checkpoint: &Checkpoint, path: &Path) -> Result<()> {
+        let encoding = route.encoder.unwrap_or(route.preset.rules().encoding);
+        let conversion = route.conversion()?;
+        let calibration = self.data.train.head(route.samples);
+        if let Some(note) = notes::on_calibration(route.samples, calibration.len()) {
+            self.session.note(format!("{}: {note}", route.name));
+        }
+        let made = conversion.convert(self.session, ann, &calibration)?;
+        made.notes.iter().for_each(|note| self.session.note(format!("{}: {note}", route.name)));
+        let input =
+            KnownInput::of(ann_checkpoint).converted_with(&self.data.origin().known_input(&calibration));
+        converted(ann_checkpoint, &made, encoding, route.timesteps, &input).save(path)?;
+        let thresholds: Vec<String> =
+            made.network.layers.iter().map(|l| format!("{:.4}", l.neuron.threshold())).collect();
+        self.session.note(format!("{}: thresholds {}", route.name, thresholds.join(", ")));
+        Ok(())
     }
 
     fn finetune(&self, index: usize) -> Result<()> {
@@ -365,7 +412,7 @@ impl Run<'_> {
         also_at: &[usize],
         test: &Recordings,
     ) -> Result<()> {
-        if self.is_measured(name)? {
+        if !self.config.judges(name) || self.is_measured(name)? {
             return Ok(());
         }
         let chosen = self.simulation(&self.checkpoint_of(name), steps)?;

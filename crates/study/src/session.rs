@@ -44,6 +44,9 @@ pub trait Listener: Send + Sync {
 
     /// Work begins that is called `what` and has `total` units.
     fn progress(&self, what: &str, total: usize) -> Box<dyn Progress>;
+
+    /// As [`Listener::progress`], of one of several works that go on beside each other.
+    fn one_of_several(&self, what: &str, total: usize) -> Box<dyn Progress>;
 }
 
 /// Hears how far some work has come. Dropped when it ends.
@@ -67,6 +70,10 @@ impl Listener for Silence {
     fn note(&self, _text: &str) {}
 
     fn progress(&self, _what: &str, _total: usize) -> Box<dyn Progress> {
+        Box::new(Self)
+    }
+
+    fn one_of_several(&self, _what: &str, _total: usize) -> Box<dyn Progress> {
         Box::new(Self)
     }
 }

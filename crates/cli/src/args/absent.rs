@@ -14,6 +14,7 @@ pub struct NeedsLibtorch {
 
 pub type DemoArgs = NeedsLibtorch;
 pub type RunArgs = NeedsLibtorch;
+pub type StudyArgs = NeedsLibtorch;
 pub type TrainArgs = NeedsLibtorch;
 pub type ConvertArgs = NeedsLibtorch;
 pub type FinetuneArgs = NeedsLibtorch;

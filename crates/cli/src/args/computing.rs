@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use escape_convert::Method;
 use escape_convert::readout::Gain;
 use escape_data::Split;
@@ -34,7 +34,7 @@ pub struct DemoArgs {
 
 #[derive(Args)]
 pub struct RunArgs {
-    /// YAML file; configs/demo.yaml explains every key
+    /// YAML file of a run (configs/demo.yaml explains every key) or of a study (configs/study.yaml)
     pub config: PathBuf,
     /// Change one of its settings, `evaluate.samples=100` say
     #[arg(long, value_name = "PATH=VALUE")]
@@ -45,9 +45,67 @@ pub struct RunArgs {
     /// Folder for the results [default: runs/NAME, or the next free number; with --resume the last that is there]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Continue an interrupted run; settings and inputs must be the same
+    /// Continue an interrupted run, whose settings and inputs must be the same, or a study, which may have grown
     #[arg(long, conflicts_with = "force")]
     pub resume: bool,
+    /// Cells of a study at once [default: as many as cores and memory allow]
+    #[arg(long, value_name = "N", value_parser = whole_up_to::<usize>(1, 4096))]
+    pub jobs: Option<usize>,
+    #[command(flatten)]
+    pub slurm: SlurmArgs,
+}
+
+/// What a cluster is asked for.
+#[derive(Args)]
+pub struct SlurmArgs {
+    /// Submit a study to Slurm: job arrays, one task a cell, and a job for the report
+    #[arg(long)]
+    pub slurm: bool,
+    /// Partition
+    #[arg(long, value_name = "NAME", requires = "slurm")]
+    pub partition: Option<String>,
+    /// Time limit of a cell
+    #[arg(long, value_name = "TIME", requires = "slurm")]
+    pub time: Option<String>,
+    /// Memory of a cell, 8G say [default: what it is expected to take]
+    #[arg(long, value_name = "SIZE", requires = "slurm")]
+    pub memory: Option<String>,
+    /// GPUs of a cell
+    #[arg(long, value_name = "N", requires = "slurm", value_parser = whole_up_to::<u32>(1, 64))]
+    pub gpus: Option<u32>,
+    /// Any other option of sbatch, `--sbatch=--account=lab` say; may be given several times
+    #[arg(long, value_name = "OPTION", requires = "slurm", allow_hyphen_values = true)]
+    pub sbatch: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct StudyArgs {
+    #[command(subcommand)]
+    pub command: StudyCommand,
+}
+
+#[derive(Subcommand)]
+pub enum StudyCommand {
+    /// How far each cell is
+    Status {
+        /// The study's folder
+        folder: PathBuf,
+    },
+    /// Do one cell, as the tasks of a cluster do
+    Cell {
+        /// The study's folder
+        folder: PathBuf,
+        /// The cell, as `status` calls it
+        cell: String,
+        /// End when standard input does, which a process that started this one holds open
+        #[arg(long, hide = true)]
+        with_parent: bool,
+    },
+    /// Tables, figures and page from the cells that are done; times networks that were not timed
+    Report {
+        /// The study's folder
+        folder: PathBuf,
+    },
 }
 
 #[derive(Args)]

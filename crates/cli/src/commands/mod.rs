@@ -15,6 +15,8 @@ pub mod run;
 pub mod spikes;
 pub mod stream;
 #[cfg(feature = "libtorch")]
+pub mod study;
+#[cfg(feature = "libtorch")]
 pub mod train;
 
 /// Columns aligned for a terminal: the first to the left, the others to the right.

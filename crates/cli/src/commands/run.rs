@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use escape_report::rows::{Activity, Energy, Evaluation, Row, read_csv};
-use escape_study::config::Config;
+use escape_study::cells::plan::is_study;
+use escape_study::config::{Config, settings_of};
 use escape_study::engine::interrupted;
 use escape_study::folder::{free_folder, latest_folder};
 use escape_study::place::check_folder;
@@ -13,6 +14,7 @@ use escape_study::session::usage;
 use serde_json::json;
 
 use super::report::first_table;
+use super::study;
 use crate::args::{DemoArgs, RunArgs};
 use crate::context::Context;
 
@@ -22,7 +24,17 @@ const DEMO: &str = include_str!("../../../../configs/demo.yaml");
 const DEMO_FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs");
 
 pub fn run(context: &Context, args: RunArgs) -> Result<()> {
-    let config = Config::read(&args.config, &args.set)?;
+    let settings = settings_of(&args.config, &args.set)?;
+    if is_study(&settings) {
+        return study::start(context, args);
+    }
+    if args.jobs.is_some() || args.slurm.slurm {
+        return Err(usage(format!(
+            "{}: --jobs and --slurm are for a study, of several seeds; this is a run",
+            args.config.display()
+        )));
+    }
+    let config = Config::of(&args.config.display().to_string(), settings)?;
     start(context, config, args.out, args.data_seed, args.resume)
 }
 

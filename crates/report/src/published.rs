@@ -13,11 +13,15 @@ const FINETUNED: f64 = 0.699;
 /// Table 1: energy of the fine-tuned network, relative to the ANN's.
 pub(crate) const ENERGY: f64 = 0.0194;
 
+/// Table 1's accuracy of an ANN.
+pub(crate) fn ann_accuracy(network: &str) -> f64 {
+    if network.contains("original") { ORIGINAL_ANN } else { MODIFIED_ANN }
+}
+
 /// Table 1's accuracy for a network of this kind, with its T in words.
 pub(crate) fn accuracy(kind: Kind, network: &str) -> String {
     match kind {
-        Kind::Ann if network.contains("original") => format!("{ORIGINAL_ANN:.3}"),
-        Kind::Ann => format!("{MODIFIED_ANN:.3}"),
+        Kind::Ann => format!("{:.3}", ann_accuracy(network)),
         Kind::Converted => format!("{CONVERTED:.3} (T = 300)"),
         Kind::Finetuned => format!("{FINETUNED:.3} (T = 28)"),
     }

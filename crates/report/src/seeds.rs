@@ -1,0 +1,395 @@
+//! What a study found over its seeds: Tables 1 to 3 with means and standard deviations, beside the published study's
+//! numbers.
+//!
+//! Letters: n seeds, N recordings, T timesteps.
+
+use std::fmt;
+
+use crate::published;
+use crate::rows::{Kind, Latency, Outcome, OutcomeEnergy};
+use crate::run::{Run, distinct};
+use crate::tables::{NONE, Table};
+use crate::text;
+
+/// Recordings that the published study tested with.
+const STUDY_RECORDINGS: f64 = 7835.0;
+/// Standard errors by which a number has to leave another to be called different.
+const CLEARLY: f64 = 2.0;
+
+/// A quantity over the seeds that reach it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spread {
+    /// Mean.
+    pub mean: f64,
+    /// Standard deviation of a single seed, by n - 1; of one seed none.
+    pub deviation: Option<f64>,
+    /// n.
+    pub seeds: usize,
+}
+
+impl Spread {
+    /// Of these values; none of no values.
+    pub fn of(values: &[f64]) -> Option<Self> {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+        let deviation = (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt());
+        (!values.is_empty()).then_some(Self { mean, deviation, seeds: values.len() })
+    }
+
+    /// The standard error of an accuracy's mean, of N recordings: those are the same for all seeds, so that more seeds do not
+    /// make their share smaller.
+    pub fn standard_error(&self, recordings: f64) -> f64 {
+        let of_seeds = self.deviation.map_or(0.0, |sd| sd * sd / self.seeds as f64);
+        (of_seeds + binomial(self.mean, recordings)).sqrt()
+    }
+}
+
+/// The variance of a share of N recordings.
+fn binomial(share: f64, recordings: f64) -> f64 {
+    share * (1.0 - share) / recordings.max(1.0)
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.deviation {
+            Some(deviation) => write!(f, "{:.3} \u{b1} {deviation:.3}", self.mean),
+            None => write!(f, "{:.3}", self.mean),
+        }
+    }
+}
+
+/// In words, where an accuracy differs from a published one by more than two standard errors; else nothing.
+fn difference(found: &Spread, recordings: u64, published: f64) -> Option<String> {
+    let error =
+        (found.standard_error(recordings as f64).powi(2) + binomial(published, STUDY_RECORDINGS)).sqrt();
+    let points = 100.0 * (found.mean - published);
+    let direction = if points > 0.0 { "above" } else { "below" };
+    (points.abs() > CLEARLY * 100.0 * error).then(|| format!("{:.1} points {direction}", points.abs()))
+}
+
+/// Outcomes of one network at one T, over the seeds.
+struct Group<'a> {
+    first: &'a Outcome,
+    all: Vec<&'a Outcome>,
+}
+
+impl Group<'_> {
+    fn spread(&self, value: impl Fn(&Outcome) -> Option<f64>) -> Option<Spread> {
+        let values: Option<Vec<f64>> = self.all.iter().map(|o| value(o)).collect();
+        values.and_then(|values| Spread::of(&values))
+    }
+
+    fn accuracy(&self) -> Spread {
+        let values: Vec<f64> = self.all.iter().map(|o| o.accuracy).collect();
+        Spread::of(&values).unwrap_or(Spread { mean: f64::NAN, deviation: None, seeds: 0 })
+    }
+
+    fn route(&self) -> String {
+        let settings = [self.first.preset.as_str(), self.first.encoder.as_str()];
+        let settings: Vec<&str> = settings.into_iter().filter(|s| !s.is_empty()).collect();
+        match &settings[..] {
+            [] => self.first.kind.words().to_owned(),
+            _ => format!("{} ({})", self.first.kind.words(), settings.join(", ")),
+        }
+    }
+
+    fn differs(&self, published: Option<f64>) -> String {
+        let words = published.map(|p| difference(&self.accuracy(), self.first.samples, p));
+        match words {
+            None => NONE.to_owned(),
+            Some(words) => words.unwrap_or_else(|| "no".to_owned()),
+        }
+    }
+}
+
+/// Groups in the order of their first rows.
+fn groups(outcomes: &[Outcome]) -> Vec<Group<'_>> {
+    let mut found: Vec<Group<'_>> = Vec::new();
+    for outcome in outcomes {
+        let same = |g: &&mut Group<'_>| {
+            (&g.first.network, g.first.timesteps) == (&outcome.network, outcome.timesteps)
+        };
+        match found.iter_mut().find(same) {
+            Some(group) => group.all.push(outcome),
+            None => found.push(Group { first: outcome, all: vec![outcome] }),
+        }
+    }
+    found
+}
+
+/// The published accuracy of such a network at this T, where the study has one.
+fn published_accuracy(kind: Kind, network: &str, timesteps: Option<u32>) -> Option<f64> {
+    match (kind, timesteps) {
+        (Kind::Ann, _) => Some(published::ann_accuracy(network)),
+        (Kind::Converted, Some(t)) => {
+            let of_table2 = published::CONVERTED_AT.iter().find(|(at, _)| *at == t).map(|(_, a)| *a);
+            of_table2.or_else(|| published::FINETUNED_AT.iter().find(|row| row.0 == t).map(|row| row.1))
+        }
+        (Kind::Finetuned, Some(t)) => published::FINETUNED_AT.iter().find(|row| row.0 == t).map(|row| row.2),
+        _ => None,
+    }
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or_else(|| NONE.to_owned(), |v| format!("{v:.3}"))
+}
+
+fn spread_text(spread: Option<Spread>) -> String {
+    spread.map_or_else(|| NONE.to_owned(), |s| s.to_string())
+}
+
+fn steps_text(timesteps: Option<u32>) -> String {
+    timesteps.map_or_else(|| NONE.to_owned(), |t| t.to_string())
+}
+
+/// Table 1 of a study.
+pub(crate) fn table1(run: &Run) -> Option<Table> {
+    let outcomes = run.outcomes.as_deref()?;
+    let energies = run.outcome_energy.as_deref().unwrap_or_default();
+    let mut table = Table::new(
+        "table1",
+        "Table 1. Networks compared: mean and standard deviation over the seeds",
+        &[
+            ("network", false),
+            ("route", false),
+            ("T", true),
+            ("seeds", true),
+            ("recordings", true),
+            ("accuracy", true),
+            ("macro F1", true),
+        ],
+    );
+    let models = distinct(energies.iter().map(|e| e.model.as_str()));
+    models.iter().for_each(|model| table.numeric(format!("saving, {model}")));
+    table.numeric("ms a recording".to_owned());
+    table.study("study: accuracy");
+    table.study("differs");
+    let all = groups(outcomes);
+    for group in all.iter().filter(|g| g.all.iter().any(|o| o.shown)) {
+        let first = group.first;
+        let mut row = vec![
+            first.network.clone(),
+            group.route(),
+            steps_text(first.timesteps),
+            group.all.len().to_string(),
+            text::grouped(first.samples),
+            group.accuracy().to_string(),
+            spread_text(group.spread(|o| o.macro_f1)),
+        ];
+        for model in &models {
+            row.push(saving(energies, first, model).map_or_else(|| NONE.to_owned(), savings_text));
+        }
+        let timed = run.latency.iter().flatten();
+        let timed =
+            timed.filter(|l| (&l.network, l.timesteps) == (&first.network, first.timesteps)).next_back();
+        row.push(timed.map_or_else(|| NONE.to_owned(), |l| text::significant(l.milliseconds, 2)));
+        let published = published_accuracy(first.kind, &first.network, first.timesteps);
+        row.push(number(published));
+        row.push(group.differs(published));
+        table.rows.push(row);
+    }
+    table.notes.push(
+        "Over n seeds: mean \u{b1} standard deviation of a single seed. A network that no seed reaches has one value. Latency in \
+         steps is T; a saving is the ANN's energy divided by the network's."
+            .to_owned(),
+    );
+    table.notes.extend(timing_note(run.latency.as_deref().unwrap_or_default()));
+    table.study_notes.push(differs_note());
+    Some(table)
+}
+
+fn differs_note() -> String {
+    "The study's numbers are of its own recordings, 7,835 for testing. \u{2018}Differs\u{2019} says by how much the mean leaves them \
+     where that is more than two standard errors of the difference (seeds and recordings of both)."
+        .to_owned()
+}
+
+/// How networks were timed.
+fn timing_note(latency: &[Latency]) -> Option<String> {
+    let first = latency.first()?;
+    Some(format!(
+        "Times are medians of {} recordings one after the other on {} thread{}, nothing else at work.",
+        first.samples,
+        first.threads,
+        if first.threads == 1 { "" } else { "s" }
+    ))
+}
+
+fn saving(energies: &[OutcomeEnergy], of: &Outcome, model: &str) -> Option<Spread> {
+    let theirs = energies.iter().filter(|e| {
+        e.network == of.network && Some(e.timesteps) == of.timesteps && e.model == model && e.picojoules > 0.0
+    });
+    let ratios: Vec<f64> = theirs.map(|e| e.ann_picojoules / e.picojoules).collect();
+    Spread::of(&ratios)
+}
+
+fn savings_text(spread: Spread) -> String {
+    match spread.deviation {
+        // More digits than the seeds agree on say nothing.
+        Some(deviation) => {
+            format!("{} \u{b1} {}", text::ratio(spread.mean), text::significant(deviation, 1))
+        }
+        None => text::ratio(spread.mean),
+    }
+}
+
+/// Table 2 of a study.
+pub(crate) fn table2(run: &Run) -> Option<Table> {
+    let outcomes = run.outcomes.as_deref()?;
+    let all = groups(outcomes);
+    let converted = || all.iter().filter(|g| g.first.kind == Kind::Converted);
+    let names = distinct(converted().map(|g| g.first.network.as_str()));
+    let mut steps: Vec<u32> = converted().filter_map(|g| g.first.timesteps).collect();
+    steps.sort_unstable();
+    steps.dedup();
+    let mut table =
+        Table::new("table2", "Table 2. Converted only: accuracy by number of timesteps", &[("T", true)]);
+    names.iter().for_each(|name| table.numeric(name.clone()));
+    table.study("study");
+    let mut counts = Vec::new();
+    for t in steps {
+        let mut row = vec![t.to_string()];
+        for name in &names {
+            let group = converted().find(|g| g.first.timesteps == Some(t) && g.first.network == *name);
+            counts.extend(group.map(|g| g.all.len()));
+            row.push(group.map_or_else(|| NONE.to_owned(), |g| g.accuracy().to_string()));
+        }
+        let study = published_accuracy(Kind::Converted, "", Some(t));
+        row.push(number(study));
+        table.rows.push(row);
+    }
+    let range = (counts.iter().min().copied()?, counts.iter().max().copied()?);
+    let seeds = if range.0 == range.1 { range.0.to_string() } else { format!("{} to {}", range.0, range.1) };
+    table.notes.push(format!("Mean \u{b1} standard deviation over the seeds ({seeds})."));
+    Some(table)
+}
+
+/// Table 3 of a study.
+pub(crate) fn table3(run: &Run) -> Option<Table> {
+    let outcomes = run.outcomes.as_deref()?;
+    let mut table = Table::new(
+        "table3",
+        "Table 3. Fine-tuning: accuracy before and after",
+        &[
+            ("network", false),
+            ("route", false),
+            ("T", true),
+            ("seeds", true),
+            ("recordings", true),
+            ("converted only", true),
+            ("fine-tuned", true),
+            ("points gained", true),
+            ("best epochs", true),
+        ],
+    );
+    table.study("study: converted");
+    table.study("study: fine-tuned (epoch)");
+    table.study("differs");
+    let mut all = groups(outcomes);
+    all.retain(|g| g.first.kind == Kind::Finetuned);
+    let order = distinct(all.iter().map(|g| g.first.network.as_str()));
+    all.sort_by_key(|g| (order.iter().position(|name| *name == g.first.network), g.first.timesteps));
+    for group in &all {
+        let first = group.first;
+        let before = group.spread(|o| o.before);
+        let gained = group.spread(|o| o.before.map(|before| 100.0 * (o.accuracy - before)));
+        let epochs: Option<Vec<String>> =
+            group.all.iter().map(|o| o.epoch.map(|epoch| epoch.to_string())).collect();
+        let study = published::FINETUNED_AT.iter().find(|row| Some(row.0) == first.timesteps);
+        table.rows.push(vec![
+            first.network.clone(),
+            group.route(),
+            steps_text(first.timesteps),
+            group.all.len().to_string(),
+            text::grouped(first.samples),
+            spread_text(before),
+            group.accuracy().to_string(),
+            gained.map_or_else(|| NONE.to_owned(), |g| format!("{:+.1}", g.mean)),
+            epochs.map_or_else(|| NONE.to_owned(), |epochs| epochs.join(", ")),
+            study.map_or_else(|| NONE.to_owned(), |s| format!("{:.3}", s.1)),
+            study.map_or_else(|| NONE.to_owned(), |s| format!("{:.3} ({})", s.2, s.3)),
+            group.differs(study.map(|s| s.2)),
+        ]);
+    }
+    let judges = distinct(all.iter().filter_map(|g| g.first.judged_on.as_deref()));
+    table.notes.extend((!judges.is_empty()).then(|| {
+        let words = |judge: &String| {
+            if judge == "test" {
+                "the test recordings, as in the study"
+            } else {
+                "held-out training recordings"
+            }
+        };
+        format!(
+            "The best epoch is chosen by {}.",
+            judges.iter().map(words).collect::<Vec<_>>().join("; for some networks by ")
+        )
+    }));
+    table.study_notes.push(differs_note());
+    Some(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spreads_are_of_a_sample() {
+        let spread = Spread::of(&[0.6, 0.7, 0.8]).unwrap();
+        assert!((spread.mean - 0.7).abs() < 1e-12 && (spread.deviation.unwrap() - 0.1).abs() < 1e-12);
+        assert_eq!(spread.to_string(), "0.700 \u{b1} 0.100");
+        assert_eq!(Spread::of(&[0.5]).unwrap().to_string(), "0.500");
+        assert!(Spread::of(&[]).is_none());
+        // 0.21 / 100 of the recordings, 0.01 / 3 of the seeds.
+        assert!((spread.standard_error(100.0) - (0.0021f64 + 0.01 / 3.0).sqrt()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn differences_are_told_where_they_are_clear() {
+        let spread = Spread::of(&[0.72, 0.72]).unwrap();
+        assert_eq!(difference(&spread, 7835, 0.721), None);
+        assert_eq!(difference(&spread, 7835, 0.700).unwrap(), "2.0 points above");
+        assert_eq!(difference(&spread, 7835, 0.740).unwrap(), "2.0 points below");
+        // The same distance on few recordings is none.
+        assert_eq!(difference(&spread, 200, 0.700), None);
+    }
+
+    fn outcome(network: &str, timesteps: Option<u32>, seed: Option<u64>, accuracy: f64) -> Outcome {
+        let kind = if timesteps.is_some() { Kind::Converted } else { Kind::Ann };
+        Outcome {
+            network: network.to_owned(),
+            kind,
+            ann: "modified".to_owned(),
+            preset: String::new(),
+            encoder: String::new(),
+            timesteps,
+            seed,
+            samples: 100,
+            accuracy,
+            loss: 1.0,
+            epoch: None,
+            before: None,
+            macro_f1: None,
+            shown: true,
+            judged_on: None,
+        }
+    }
+
+    #[test]
+    fn outcomes_are_grouped_over_seeds() {
+        let rows = [
+            outcome("modified", None, None, 0.7),
+            outcome("a", Some(4), Some(1), 0.5),
+            outcome("a", Some(8), Some(1), 0.6),
+            outcome("a", Some(4), Some(2), 0.7),
+        ];
+        let found = groups(&rows);
+        let told: Vec<(usize, f64)> = found.iter().map(|g| (g.all.len(), g.accuracy().mean)).collect();
+        assert_eq!(told, [(1, 0.7), (2, 0.6), (1, 0.6)]);
+        assert_eq!(published_accuracy(Kind::Converted, "a", Some(300)), Some(0.713));
+        assert_eq!(published_accuracy(Kind::Converted, "a", Some(28)), Some(0.283));
+        assert_eq!(published_accuracy(Kind::Finetuned, "a", Some(28)), Some(0.699));
+        assert_eq!(published_accuracy(Kind::Finetuned, "a", Some(29)), None);
+    }
+}

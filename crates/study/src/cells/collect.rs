@@ -1,0 +1,263 @@
+//! From the tables of a study's cells to those of the study, whose folder is then one that reports are drawn from like
+//! a run's: the tables of the first seed's networks, and what all seeds found.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use escape_data::Recordings;
+use escape_model::ann::Ann;
+use escape_report::rows::{
+    Activity, Confusion, Energy, Evaluation, Finetune, Kind, Latency, Outcome, OutcomeEnergy, Raster, Row,
+    Step, Training, read_csv,
+};
+use escape_snn_core::stored;
+
+use super::{Cell, CellKind, Index};
+use crate::config::Config;
+use crate::defaults::EngineName;
+use crate::energy;
+use crate::engine::AnyEngine;
+use crate::folder::{BEST, write_csv};
+use crate::load::{Simulation, checkpoint, dataset, network};
+use crate::measured::put;
+use crate::session::Session;
+use crate::spikes;
+use crate::timing::{self, Plan};
+
+/// A table of a cell; none is an empty one.
+fn table<R: Row>(folder: &Path) -> Result<Vec<R>> {
+    Ok(read_csv(&folder.join(R::FILE))?.unwrap_or_default())
+}
+
+/// Writes the tables of a study from those of its cells that are done; returns how many are.
+///
+/// # Errors
+/// A table cannot be read or written.
+pub fn collect(study: &Path, index: &Index) -> Result<usize> {
+    let done: Vec<&Cell> = index.cells.iter().filter(|cell| cell.is_done(study)).collect();
+    let outcomes = outcomes(study, index, &done)?;
+    write_csv(&study.join(Outcome::FILE), &outcomes)?;
+    write_csv(&study.join(OutcomeEnergy::FILE), &energies(study, &done)?)?;
+    let of_first = |seed: Option<u64>| seed.is_none_or(|seed| Some(&seed) == index.seeds.first());
+    let evaluations: Vec<Evaluation> = outcomes.iter().filter(|o| of_first(o.seed)).map(evaluation).collect();
+    write_csv(&study.join(Evaluation::FILE), &evaluations)?;
+    let shown: Vec<&Cell> =
+        done.iter().filter(|cell| of_first(cell.seed) && is_shown(index, cell)).copied().collect();
+    merge(study, &shown, |row: &mut Activity| &mut row.network)?;
+    merge(study, &shown, |row: &mut Step| &mut row.network)?;
+    merge(study, &shown, |row: &mut Confusion| &mut row.network)?;
+    merge(study, &shown, |row: &mut Training| &mut row.network)?;
+    merge(study, &shown, |row: &mut Finetune| &mut row.network)?;
+    if study.join(Activity::FILE).exists() {
+        energy::write(study)?;
+    }
+    Ok(done.len())
+}
+
+/// Takes a table over from all cells; their own networks are called as their entries.
+fn merge<R: Row>(study: &Path, cells: &[&Cell], network: impl Fn(&mut R) -> &mut String) -> Result<()> {
+    let mut all: Vec<R> = Vec::new();
+    for cell in cells {
+        for mut row in table::<R>(&cell.path(study))? {
+            let name = network(&mut row);
+            if cell.network() == name {
+                name.clone_from(&cell.entry);
+            }
+            all.push(row);
+        }
+    }
+    let path = study.join(R::FILE);
+    if all.is_empty() && !path.exists() { Ok(()) } else { write_csv(&path, &all) }
+}
+
+/// Whether this is the T of its entry that is shown where there is room for one: the first in the file.
+fn is_shown(index: &Index, cell: &Cell) -> bool {
+    let first = index.cells.iter().find(|other| other.entry == cell.entry);
+    first.is_some_and(|first| first.timesteps == cell.timesteps)
+}
+
+fn evaluation(outcome: &Outcome) -> Evaluation {
+    Evaluation {
+        network: outcome.network.clone(),
+        kind: outcome.kind,
+        preset: outcome.preset.clone(),
+        encoder: outcome.encoder.clone(),
+        timesteps: outcome.timesteps,
+        samples: outcome.samples,
+        accuracy: outcome.accuracy,
+        loss: outcome.loss,
+        epoch: outcome.epoch,
+        balanced_accuracy: None,
+        macro_f1: outcome.macro_f1,
+    }
+}
+
+fn outcomes(study: &Path, index: &Index, done: &[&Cell]) -> Result<Vec<Outcome>> {
+    let mut found: Vec<(bool, Outcome)> = Vec::new();
+    for cell in done {
+        let folder = cell.path(study);
+        let judged: Vec<Finetune> = table(&folder)?;
+        let judged_on = judged.iter().find_map(|row| row.judged_on.clone());
+        let evaluations: Vec<Evaluation> = table(&folder)?;
+        for e in evaluations.into_iter().filter(|e| e.network == cell.network()) {
+            let own = cell.timesteps.is_none_or(|t| e.timesteps == Some(t as u32));
+            let outcome = Outcome {
+                network: cell.entry.clone(),
+                kind: e.kind,
+                ann: cell.ann.clone(),
+                preset: e.preset,
+                encoder: e.encoder,
+                timesteps: e.timesteps,
+                seed: cell.seed,
+                samples: e.samples,
+                accuracy: e.accuracy,
+                loss: e.loss,
+                epoch: e.epoch,
+                before: None,
+                macro_f1: e.macro_f1,
+                shown: own && is_shown(index, cell),
+                judged_on: judged_on.clone().filter(|_| e.kind == Kind::Finetuned),
+            };
+            let same = |o: &Outcome| {
+                (&o.network, o.timesteps, o.seed) == (&outcome.network, outcome.timesteps, outcome.seed)
+            };
+            // A network that was converted for a T counts there, not one that was run as long by the way.
+            match found.iter_mut().find(|(_, o)| same(o)) {
+                Some(there) if own && !there.0 => *there = (own, outcome),
+                Some(_) => {}
+                None => found.push((own, outcome)),
+            }
+        }
+    }
+    let all: Vec<Outcome> = found.into_iter().map(|(_, outcome)| outcome).collect();
+    let with_before = all.iter().map(|o| {
+        let from = index
+            .cells
+            .iter()
+            .find(|c| c.kind == CellKind::Finetune && c.entry == o.network)
+            .and_then(|c| c.settings["convert"][0]["name"].as_str());
+        let before = all.iter().find(|b| {
+            Some(b.network.as_str()) == from
+                && b.timesteps == o.timesteps
+                && (b.seed.is_none() || b.seed == o.seed)
+        });
+        Outcome { before: before.map(|b| b.accuracy), ..o.clone() }
+    });
+    Ok(with_before.collect())
+}
+
+/// The baseline of every energy table, a full-precision ANN.
+const ANN: &str = "ann";
+
+fn energies(study: &Path, done: &[&Cell]) -> Result<Vec<OutcomeEnergy>> {
+    let mut found = Vec::new();
+    for cell in done {
+        let Some(timesteps) = cell.timesteps else { continue };
+        let rows: Vec<Energy> = table(&cell.path(study))?;
+        let mut models: Vec<&str> = Vec::new();
+        rows.iter().for_each(|row| {
+            if !models.contains(&row.model.as_str()) {
+                models.push(&row.model);
+            }
+        });
+        for model in models {
+            let total = |network: &str| -> f64 {
+                let theirs = rows.iter().filter(|row| row.model == model && row.network == network);
+                theirs.map(|row| row.picojoules).sum()
+            };
+            found.push(OutcomeEnergy {
+                network: cell.entry.clone(),
+                timesteps: timesteps as u32,
+                seed: cell.seed,
+                model: model.to_owned(),
+                picojoules: total(cell.network()),
+                ann_picojoules: total(ANN),
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// What is done once all cells are: networks are timed, one after the other and alone on the machine, and one recording is
+/// followed spike by spike. What is there already is not done again.
+///
+/// # Errors
+/// The listener asked to stop; a checkpoint or the recordings cannot be read.
+pub fn finish(session: &Session, study: &Path, index: &Index) -> Result<()> {
+    if let Some(shown) = &index.spikes {
+        let cell = index.cell(&shown.cell)?;
+        if cell.is_done(study) && !study.join(Raster::FILE).exists() {
+            let (test, chosen) = network_of(session, study, cell)?;
+            spikes::record(session, &cell.entry, chosen, &test, shown.sample)?.write(study)?;
+        }
+    }
+    if !index.timing {
+        return Ok(());
+    }
+    let known: Vec<Latency> = table(study)?;
+    let first = |cell: &&Cell| {
+        cell.seed.is_none_or(|seed| Some(&seed) == index.seeds.first())
+            && cell.kind != CellKind::Data
+            && is_shown(index, cell)
+            && cell.is_done(study)
+    };
+    for cell in index.cells.iter().filter(first) {
+        if known.iter().any(|row| row.network == cell.entry) {
+            continue;
+        }
+        let row = latency(session, study, cell)?;
+        put(study, &[row], |old: &Latency| old.network == cell.entry)?;
+    }
+    Ok(())
+}
+
+/// Recordings that a network is timed with, and the rounds.
+const TIMED: (usize, Plan) = (16, Plan { batch_size: 1, rounds: 3 });
+
+fn latency(session: &Session, study: &Path, cell: &Cell) -> Result<Latency> {
+    session.note(format!("timing {}", cell.entry));
+    let (samples, plan) = TIMED;
+    let (engine, timing, timed) = if cell.kind == CellKind::Ann {
+        let config = cell.config()?;
+        let test = test_of(session, &config)?.head(samples);
+        let trained = cell.path(study).join("ann").join(BEST);
+        let path = config.ann.checkpoint.clone().unwrap_or(trained);
+        let found = network(session, &path, &config.ann.selection()?)?;
+        let ann = Ann::from_checkpoint(&found, &path, test.contacts, test.samples, session.device()?)?;
+        ("ann".to_owned(), timing::ann(session, &ann, &test, plan)?, test.len())
+    } else {
+        let (test, chosen) = network_of(session, study, cell)?;
+        let test = test.head(samples);
+        let engine =
+            AnyEngine::new(chosen.engine, chosen.network.clone(), chosen.encoding, session.device()?)?;
+        (engine.to_string(), timing::inference(session, &engine, &chosen, &test, plan)?, test.len())
+    };
+    let (fastest, slowest) = timing.range();
+    Ok(Latency {
+        network: cell.entry.clone(),
+        timesteps: cell.timesteps.map(|t| t as u32),
+        engine,
+        threads: rayon::current_num_threads() as u32,
+        samples: timed as u64,
+        milliseconds: timing.median(),
+        fastest,
+        slowest,
+    })
+}
+
+fn test_of(session: &Session, config: &Config) -> Result<Recordings> {
+    let file = config.data.file.as_ref().context("a cell's recordings come from a file")?;
+    let test = dataset(session, file, &config.data.reading())?.test;
+    Ok(test.head(config.evaluate.samples.unwrap_or(usize::MAX)))
+}
+
+/// The test recordings and the spiking network of a cell.
+fn network_of(session: &Session, study: &Path, cell: &Cell) -> Result<(Recordings, Simulation)> {
+    let test = test_of(session, &cell.config()?)?;
+    let path = cell.path(study).join(format!("{}.pth", cell.entry));
+    let loaded = stored::load(&checkpoint(&path)?, &path, None, test.contacts, test.samples)?;
+    let steps = cell.timesteps.unwrap_or(1);
+    let chosen =
+        Simulation { network: loaded.network, encoding: loaded.encoding, steps, engine: EngineName::Auto };
+    Ok((test, chosen))
+}

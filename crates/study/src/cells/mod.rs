@@ -1,0 +1,240 @@
+//! A study: the same networks over several seeds, routes and numbers of timesteps, from one YAML file.
+//!
+//! A study is an index over ordinary run folders, one a cell. A cell's folder is named by the hash of the settings that
+//! reach it, those of the cells that it stands on included: nothing is computed twice, and a study that grows keeps what it
+//! has. Cells meet only through the study's folder:
+//!
+//! * [`plan`]: from the YAML file to cells. [`work`]: doing one. [`schedule`]: doing all of them on this machine, each in a
+//!   process of its own. [`slurm`]: having a cluster do them.
+//! * [`standing`]: how far each is. [`collect`]: from the tables of the cells to those of the study.
+
+pub mod collect;
+pub mod plan;
+pub mod schedule;
+pub mod slurm;
+pub mod standing;
+pub mod work;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::config::Config;
+use crate::folder::{MANIFEST, Manifest, now, sha256, write_text};
+use crate::place::{check_results, make_folder};
+use crate::run::RESOLVED;
+use crate::session::{LIBTORCH, Session, usage};
+
+/// The index of a study, in its folder; written first when it begins.
+pub const INDEX: &str = "study.json";
+/// The folder of the cells' run folders.
+pub const CELLS: &str = "cells";
+/// What says that a cell is done, in its folder; written last.
+pub const FINISHED: &str = "finished.json";
+/// What a cell that is worked on says of how far it is.
+pub const PROGRESS: &str = "progress.json";
+/// What a cell's process said.
+pub const LOG: &str = "log.txt";
+
+/// Begins a study in a folder, or goes on with one that was begun there; the study may have grown since. Its settings, its
+/// manifest and its index are written before any of its work.
+///
+/// # Errors
+/// The folder holds another study or a run, and is not to go on; a file cannot be written.
+pub fn begin(
+    session: &Session,
+    study: &plan::Study,
+    source: &str,
+    folder: &Path,
+    resume: bool,
+) -> Result<Index> {
+    let index = study.plan(source, folder)?;
+    let otherwise = "continue it with `run --resume`, ";
+    if !resume {
+        check_results(session, folder, &[INDEX], "a study", otherwise)?;
+        check_results(session, folder, &[MANIFEST, RESOLVED], "a run", "")?;
+    } else if !folder.join(INDEX).exists() {
+        check_results(session, folder, &[MANIFEST, RESOLVED], "a run", "")?;
+        session.note(format!("{}: nothing to resume yet, the study starts", folder.display()));
+    } else {
+        let before = Index::read(folder)?;
+        let gone = before.cells.iter().filter(|cell| index.cell(&cell.folder).is_err()).count();
+        if gone > 0 {
+            session.note(format!(
+                "note: {gone} cells of before are no part of the study any more; they stay in {}",
+                folder.join(CELLS).display()
+            ));
+        }
+    }
+    make_folder(folder)?;
+    // What tells a study from a run comes first.
+    index.write(folder)?;
+    let text = serde_yaml::to_string(study).context("the study cannot be written as YAML")?;
+    write_text(&folder.join(RESOLVED), &text)?;
+    let manifest = Manifest {
+        name: study.name.clone(),
+        created: now(),
+        command: session.command.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        libtorch: LIBTORCH,
+        device: session.device_name()?,
+        threads: index.threads,
+        seed: index.seeds.first().copied().unwrap_or_default(),
+        config_sha256: sha256(&text),
+        inputs: Vec::new(),
+    };
+    if !folder.join(MANIFEST).exists() {
+        write_text(&folder.join(MANIFEST), &(serde_json::to_string_pretty(&manifest)? + "\n"))?;
+    }
+    Ok(index)
+}
+
+/// The cells of a study.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Index {
+    /// Its name.
+    pub name: String,
+    /// Its seeds.
+    pub seeds: Vec<u64>,
+    /// CPU threads of a cell.
+    pub threads: usize,
+    /// Whether networks are timed once all cells are done.
+    pub timing: bool,
+    /// The network whose spikes are shown, if one's are.
+    pub spikes: Option<Shown>,
+    /// In the order of the file; each after those that it needs.
+    pub cells: Vec<Cell>,
+}
+
+/// A recording that is followed through a cell's network, spike by spike.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Shown {
+    /// The cell's folder.
+    pub cell: String,
+    /// Index among the test recordings.
+    pub sample: usize,
+}
+
+/// What a cell makes.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CellKind {
+    /// Simulated recordings.
+    Data,
+    /// An ANN.
+    Ann,
+    /// A spiking network by a route from the ANN.
+    Convert,
+    /// A fine-tuned one.
+    Finetune,
+}
+
+/// One of a study's runs.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Cell {
+    /// Its folder among [`CELLS`]: a name for people, and the beginning of the hash.
+    pub folder: String,
+    /// What it makes.
+    pub kind: CellKind,
+    /// The entry of the study's file that it belongs to.
+    pub entry: String,
+    /// The ANN's entry that it comes from.
+    pub ann: String,
+    /// The seed, where one reaches it.
+    pub seed: Option<u64>,
+    /// T, of a spiking network.
+    pub timesteps: Option<usize>,
+    /// Folders of the cells that must be done before.
+    pub needs: Vec<String>,
+    /// How long it takes, as seconds of one core of some machine: only ratios count.
+    pub work: f64,
+    /// Bytes of memory that it takes at most, roughly.
+    pub memory: u64,
+    /// Settings of its run; of [`CellKind::Data`] the nerve's.
+    pub settings: Value,
+}
+
+impl Index {
+    /// Reads the index of a study's folder.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(INDEX);
+        let text = std::fs::read_to_string(&path).map_err(|e| {
+            usage(format!(
+                "{}: {e}; expected the folder of a study, which `escape-snn run STUDY.yaml` makes",
+                path.display()
+            ))
+        })?;
+        serde_json::from_str(&text).map_err(|e| {
+            usage(format!("{}: no index of a study: {e}; run the study again with --resume", path.display()))
+        })
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self).context("the index cannot be written as JSON")?;
+        write_text(&folder.join(INDEX), &(text + "\n"))
+    }
+
+    /// The cell of this folder's name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn cell(&self, name: &str) -> Result<&Cell> {
+        self.cells.iter().find(|cell| cell.folder == name).ok_or_else(|| {
+            usage(format!("{name}: no cell of the study; `escape-snn study status FOLDER` lists them"))
+        })
+    }
+
+    /// Cells that need nothing, cells that need only those, and so on.
+    pub fn levels(&self) -> Vec<Vec<&Cell>> {
+        let mut levels: Vec<Vec<&Cell>> = Vec::new();
+        for cell in &self.cells {
+            let needed = |level: &Vec<&Cell>| level.iter().any(|other| cell.needs.contains(&other.folder));
+            let level = levels.iter().rposition(needed).map_or(0, |highest| highest + 1);
+            if level == levels.len() {
+                levels.push(Vec::new());
+            }
+            levels[level].push(cell);
+        }
+        levels
+    }
+}
+
+impl Cell {
+    /// Its run folder.
+    pub fn path(&self, study: &Path) -> PathBuf {
+        study.join(CELLS).join(&self.folder)
+    }
+
+    /// Whether it is done.
+    pub fn is_done(&self, study: &Path) -> bool {
+        self.path(study).join(FINISHED).exists()
+    }
+
+    /// Whether all that it needs is done.
+    pub fn is_ready(&self, study: &Path) -> bool {
+        self.needs.iter().all(|name| study.join(CELLS).join(name).join(FINISHED).exists())
+    }
+
+    /// The configuration of its run.
+    ///
+    /// # Errors
+    /// The index was changed by hand to what no run can be.
+    pub fn config(&self) -> Result<Config> {
+        let settings = serde_yaml::to_value(&self.settings).context("the cell's settings are no YAML")?;
+        Config::of(&self.folder, settings)
+    }
+
+    /// The name of its network in its own tables.
+    pub fn network(&self) -> &str {
+        if self.kind == CellKind::Ann { "ann" } else { &self.entry }
+    }
+}
