@@ -341,6 +341,13 @@ pub struct EnergyArgs {
 pub struct ReportArgs {
     /// Folder that `run` made, or that `evaluate --out` and `spikes --out` filled
     pub run: PathBuf,
+    /// YAML file of how figures look: width, language, fonts, colours; configs/style.yaml lists every key with its default
+    #[arg(long, value_name = "FILE")]
+    pub style: Option<PathBuf>,
+    /// Write nothing: draw every figure again from the CSV beside it, in the style it was drawn in unless --style names another, and
+    /// say which differ from the SVG that is there; exit code 1 if any does
+    #[arg(long)]
+    pub check: bool,
 }
 
 #[derive(Args)]

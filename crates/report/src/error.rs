@@ -94,6 +94,24 @@ pub enum ReportError {
         /// What is in it.
         got: String,
     },
+    /// A style is not one.
+    #[error("{path}: key `{key}`: {what}; configs/style.yaml lists every key with its default")]
+    Style {
+        /// The file.
+        path: PathBuf,
+        /// The key, with dots; a dot alone is the whole file.
+        key: String,
+        /// Expected and got.
+        what: String,
+    },
+    /// There is no figure to check.
+    #[error(
+        "{path}: no figure with its table is there (figures/NAME.csv); make them with `escape-snn report DIR`"
+    )]
+    NoFigure {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A figure could not be drawn; not the user's doing.
     #[error("could not draw {path}: {what}; please report this")]
     Draw {

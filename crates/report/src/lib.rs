@@ -1,18 +1,24 @@
 //! Tidy tables to figures and one self-contained page.
 //!
 //! A run leaves its results in a folder as CSV files ([`rows`] has one type for each); [`build`] turns them into
-//! `figures/*.{csv,svg,png}` and `report/index.html`, and [`tables`] into text for a terminal. No model is ever
+//! `figures/*.{csv,svg,pdf,png}` and `report/index.html`, and [`tables`] into text for a terminal. No model is ever
 //! loaded: whatever the page shows is in a file of the folder, and every figure is drawn from the tidy CSV that lies
 //! beside it. What the folder lacks is left out, and the page says which file it would need.
 //!
 //! Nothing is printed from here.
 
+// Tests of figures make the same run as those of the whole crate.
+#[cfg(test)]
+extern crate self as escape_report;
+
 mod error;
 mod export;
 mod figures;
+pub mod interval;
 mod nerve;
 mod output;
 mod page;
+mod pdf;
 mod plot;
 mod published;
 mod recordings;
@@ -23,9 +29,11 @@ mod run;
 mod scene;
 mod seeds;
 mod standing;
+mod style;
 mod tables;
 mod tally;
 mod text;
+mod words;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -34,7 +42,7 @@ pub use error::ReportError;
 pub use nerve::{recordings_page, recordings_page_files};
 pub use recordings::{Image, Images, NervePart, Part, RecordingsPage, Spectrum};
 pub use rows::append_csv;
-pub use seeds::Spread;
+pub use style::{Colour, Font, Language, Lines, Palette, RouteColours, Style};
 pub use tables::{Column, Table, Tables};
 
 use run::Run;
@@ -78,22 +86,52 @@ pub struct ReportSummary {
     pub left_out: Vec<LeftOut>,
 }
 
-/// Draw all figures of a run and write its page. Files are replaced whole; those of the run itself are only read.
+/// What [`verify`] found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Checked {
+    /// Figures that are what their tables draw.
+    pub same: Vec<PathBuf>,
+    /// Figures that are not, or are missing beside their tables.
+    pub differing: Vec<PathBuf>,
+}
+
+/// Draw all figures of a run in the default style and write its page. Files are replaced whole; those of the run itself are only
+/// read.
 ///
 /// # Errors
 /// There is no such folder, one of its files is malformed, or a file cannot be written.
 pub fn build(run: &Path) -> Result<ReportSummary, ReportError> {
+    build_in(run, &Style::default())
+}
+
+/// As [`build`], in a style, which is written beside the figures (`figures/style.yaml`).
+///
+/// # Errors
+/// As [`build`].
+pub fn build_in(run: &Path, style: &Style) -> Result<ReportSummary, ReportError> {
     let run = Run::load(run)?;
-    let gallery = figures::all(&run)?;
+    let gallery = figures::all(&run, style)?;
     let tables = tables::all(&run);
     let mut left_out = missing_tables(&run, &tables);
     left_out.extend(gallery.left_out);
     let page = run.folder.join("report").join("index.html");
-    output::write(&page, page::html(&run, &gallery.figures, &tables, &left_out).as_bytes())?;
+    output::write(&page, page::html(&run, style, &gallery.figures, &tables, &left_out).as_bytes())?;
     let mut written = gallery.written;
     written.extend(export::write(&run.folder, &tables)?);
     written.push(page.clone());
     Ok(ReportSummary { page, written, left_out })
+}
+
+/// Draw every figure of a folder again from the table beside it, and compare with the SVG that is there. The style is the one given,
+/// else `figures/style.yaml`. Nothing is written.
+///
+/// # Errors
+/// There is no figure, one of its tables is malformed, or the style is.
+pub fn verify(folder: &Path, style: Option<&Style>) -> Result<Checked, ReportError> {
+    if !folder.is_dir() {
+        return Err(ReportError::NoRun { path: folder.to_owned() });
+    }
+    figures::check(folder, style)
 }
 
 /// Make sure that [`build`] would have something to show, and would not replace a page about recordings.
@@ -129,8 +167,8 @@ pub struct Shown<'a> {
     pub values: &'a [f32],
 }
 
-/// Draw recordings side by side on one colour scale, as PNG and SVG, from the CSV that is written beside them: `path`
-/// with the extensions `.csv`, `.svg` and `.png`. Returns the three.
+/// Draw recordings side by side on one colour scale, as SVG, PDF and PNG, from the CSV that is written beside them: `path`
+/// with the extensions `.csv`, `.svg`, `.pdf` and `.png`. Returns the four.
 ///
 /// # Errors
 /// A file cannot be written, or the figure would be too large to draw.

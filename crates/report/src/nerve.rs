@@ -6,6 +6,7 @@ use crate::error::ReportError;
 use crate::figures::{self, Chapter};
 use crate::recordings::RecordingsPage;
 use crate::scene::escape;
+use crate::style::Style;
 use crate::{ReportSummary, output, page};
 
 /// What stands over the title of such a page; it also tells one from a run's.
@@ -28,26 +29,27 @@ pub(crate) fn is_recordings_page(page: &Path) -> bool {
 /// The files that [`recordings_page`] writes into a folder.
 pub fn recordings_page_files(folder: &Path) -> Vec<PathBuf> {
     let figures = ["nerve_section", "traces", "means", "spectra"].iter().flat_map(|stem| {
-        ["csv", "svg", "png"].map(|extension| folder.join("figures").join(format!("{stem}.{extension}")))
+        figures::EXTENSIONS.map(|extension| folder.join("figures").join(format!("{stem}.{extension}")))
     });
-    figures.chain([folder.join("report").join("index.html")]).collect()
+    let style = folder.join("figures").join(figures::STYLE);
+    figures.chain([style, folder.join("report").join("index.html")]).collect()
 }
 
-/// Draw recordings and the nerve that they come from: `figures/*.{csv,svg,png}` and `report/index.html` in a folder.
+/// Draw recordings and the nerve that they come from: `figures/*.{csv,svg,pdf,png}` and `report/index.html` in a folder.
 ///
 /// # Errors
 /// A file cannot be written.
 pub fn recordings_page(folder: &Path, shown: &RecordingsPage<'_>) -> Result<ReportSummary, ReportError> {
-    let gallery = figures::of_recordings(folder, shown)?;
-    let of = |chapter: Chapter| {
-        gallery.figures.iter().filter(|f| f.chapter == chapter).map(page::figure).collect::<String>()
-    };
+    let style = Style::wide();
+    let gallery = figures::of_recordings(folder, shown, &style)?;
+    let of = |chapter: Chapter| page::figures(gallery.figures.iter().filter(|f| f.chapter == chapter));
     let chapters = [
         ("nerve", "The nerve", of(Chapter::Nerve)),
         ("recordings", "The recordings", of(Chapter::Recordings)),
         ("settings", "Settings", page::manifest(&shown.settings)),
     ];
     let html = page::document(
+        &style,
         &shown.title,
         KICKER,
         &shown.title,

@@ -5,21 +5,29 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::LeftOut;
-use crate::figures::{Chapter, Figure};
+use crate::figures::{Chapter, EXTENSIONS, Figure};
 use crate::rows::Evaluation;
 use crate::run::Run;
 use crate::scene::{escape, variables};
 use crate::standing::{
     Worthless, best_spiking, chance, has_energy, largest_class, reference_ann, standard_error, worthless,
 };
+use crate::style::Style;
 use crate::tables::{Table, Tables};
 use crate::tally::{ANN, PUBLISHED, Tally, quantised};
 use crate::text;
 
 /// The page of a run.
-pub(crate) fn html(run: &Run, figures: &[Figure], tables: &Tables, left_out: &[LeftOut]) -> String {
+pub(crate) fn html(
+    run: &Run,
+    style: &Style,
+    figures: &[Figure],
+    tables: &Tables,
+    left_out: &[LeftOut],
+) -> String {
     let name = run_name(run);
     document(
+        style,
         &format!("{name}: from ESCAPE-NET to a spiking network"),
         "ESCAPE-NET, from artificial to spiking neurons",
         &name,
@@ -30,6 +38,7 @@ pub(crate) fn html(run: &Run, figures: &[Figure], tables: &Tables, left_out: &[L
 
 /// A whole page. All but `lead` and the chapters' bodies, which are HTML, is plain text.
 pub(crate) fn document(
+    style: &Style,
     title: &str,
     kicker: &str,
     heading: &str,
@@ -44,8 +53,8 @@ pub(crate) fn document(
     html += &format!(
         "<style>\n:root{{{}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{}}}.map{{filter:invert(1) \
          hue-rotate(180deg)}}}}\n{CSS}</style>\n</head>\n<body>\n",
-        variables(false),
-        variables(true)
+        variables(style, false),
+        variables(style, true)
     );
     html += &format!(
         "<header>\n{}\n<h1>{}</h1>\n<p class=\"lead\">{lead}</p>\n",
@@ -74,25 +83,18 @@ pub(crate) type ChapterText = (&'static str, &'static str, String);
 
 /// Chapters with content: anchor, title, HTML.
 fn chapters(run: &Run, figures: &[Figure], tables: &Tables, left_out: &[LeftOut]) -> Vec<ChapterText> {
-    let of =
-        |chapter: Chapter| figures.iter().filter(|f| f.chapter == chapter).map(figure).collect::<String>();
+    let of = |chapter: Chapter| self::figures(figures.iter().filter(|f| f.chapter == chapter));
     let table = |table: &Option<Table>| table.as_ref().map(Table::html).unwrap_or_default();
-    let lone = |stem: &str| figures.iter().filter(|f| f.stem == stem).map(figure).collect::<String>();
-    let accuracy = format!(
-        "{}{}{}{}{}",
-        table(&tables.table1),
-        lone("accuracy_timesteps"),
-        table(&tables.table2),
-        table(&tables.table3),
-        lone("confusion")
-    );
-    let energy = format!("{}{}{}", table(&tables.energy), of(Chapter::Energy), table(&tables.activity));
+    let accuracy =
+        [table(&tables.table1), of(Chapter::Accuracy), table(&tables.table2), table(&tables.table3)];
+    let energy = [of(Chapter::Energy), table(&tables.energy), table(&tables.activity)];
+    // Figures 1 to 8 in their order.
     let all = [
-        ("accuracy", "Accuracy", accuracy),
-        ("energy", "Energy and activity", energy),
+        ("accuracy", "Accuracy", accuracy.concat()),
         ("input", "What goes in", of(Chapter::Input)),
         ("training", "Training", of(Chapter::Training)),
         ("spikes", "Spikes, layer by layer", of(Chapter::Spikes)),
+        ("energy", "Energy and activity", energy.concat()),
         ("run", "How this run was made", run.manifest.as_ref().map(manifest).unwrap_or_default()),
         ("left-out", "Not shown", missing(left_out)),
     ];
@@ -222,16 +224,25 @@ fn times(saving: f64) -> String {
     }
 }
 
-pub(crate) fn figure(figure: &Figure) -> String {
+/// Figures beside each other, where the screen is wide enough.
+pub(crate) fn figures<'f>(figures: impl Iterator<Item = &'f Figure>) -> String {
+    let figures: String = figures.map(figure).collect();
+    if figures.is_empty() { figures } else { format!("<div class=\"figures\">\n{figures}</div>\n") }
+}
+
+fn figure(figure: &Figure) -> String {
     let stem = &figure.stem;
-    let links = ["csv", "svg", "png"]
-        .map(|e| format!("<a href=\"../figures/{stem}.{e}\">{}</a>", e.to_uppercase()))
-        .join(" ");
+    let links =
+        EXTENSIONS.map(|e| format!("<a href=\"../figures/{stem}.{e}\">{}</a>", e.to_uppercase())).join(" ");
+    let (class, svg) = if figure.wide {
+        (" class=\"whole\"", format!("<div class=\"wide\">{}</div>", figure.svg))
+    } else {
+        ("", figure.svg.clone())
+    };
     format!(
-        "<figure id=\"{stem}\">\n<div class=\"wide\">{}</div>\n<figcaption><b>{}.</b> {} <span class=\"files\">{links}\
+        "<figure id=\"{stem}\"{class}>\n{svg}<figcaption><b>{}.</b> {} <span class=\"files\">{links}\
          </span></figcaption>\n</figure>\n",
-        figure.svg,
-        escape(&figure.label),
+        escape(figure.label.as_str()),
         escape(&figure.caption)
     )
 }
@@ -299,7 +310,11 @@ h2{font-size:1.3rem;margin:3.5rem 0 1.25rem;padding-top:.9rem;border-top:2px sol
 .lead{font-size:1.09rem;margin:0 0 1.25rem;max-width:44rem}
 a{color:var(--c-0)}
 nav ul{list-style:none;display:flex;flex-wrap:wrap;gap:.3rem 1.25rem;margin:0;padding:0;font-size:.9rem}
-.wide{overflow-x:auto;max-width:100%}
+.wide{overflow-x:auto;max-width:100%;background:linear-gradient(to right,var(--c-paper) 40%,transparent) 0 0/2.5rem 100% no-repeat local,
+linear-gradient(to left,var(--c-paper) 40%,transparent) 100% 0/2.5rem 100% no-repeat local,
+linear-gradient(to right,var(--c-axis),transparent) 0 0/.9rem 100% no-repeat scroll,
+linear-gradient(to left,var(--c-axis),transparent) 100% 0/.9rem 100% no-repeat scroll}
+.hint{display:none}
 table{border-collapse:collapse;font-size:.84rem;line-height:1.35;font-variant-numeric:tabular-nums;min-width:min(100%,36rem)}
 caption{text-align:left;font-weight:600;font-size:.95rem;padding:0 0 .5rem}
 th,td{padding:.36rem .8rem .36rem 0;text-align:left;vertical-align:baseline}
@@ -317,14 +332,18 @@ td:first-child{white-space:nowrap;max-width:none}#table1 td:nth-child(2){min-wid
 .note+.note{margin-top:-1.7rem}
 .facts th{font-weight:500;color:var(--c-muted);white-space:nowrap}
 .facts td:not(.n){max-width:none;white-space:normal;overflow-wrap:anywhere}
-figure{margin:0 0 2.6rem;max-width:50rem}
-figure svg{display:block;width:100%;height:auto;min-width:560px}
+.figures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,25rem),1fr));gap:0 2.5rem;align-items:start}
+figure{margin:0 0 2.6rem;max-width:32rem;min-width:0}
+figure.whole{grid-column:1/-1;max-width:50rem}
+figure svg{display:block;width:100%;height:auto}
+.whole svg{min-width:560px}
 figcaption{font-size:.875rem;color:var(--c-muted);margin-top:.35rem;max-width:44rem}
 figcaption b{color:var(--c-text)}
 .files{font-size:.78rem;white-space:nowrap}
 li{margin:.2rem 0}
-@media (max-width:40rem){body{padding:1.25rem .9rem 3rem}h1{font-size:1.6rem}h2{margin-top:2.5rem}}
+@media (max-width:40rem){body{padding:1.25rem .9rem 3rem}h1{font-size:1.6rem}h2{margin-top:2.5rem}
+.hint{display:block;font-size:.8rem;color:var(--c-muted);margin:0 0 .4rem}}
 @media print{body{max-width:none;padding:0;font-size:10.5pt}nav,.files{display:none}a{color:inherit}
-figure,table{break-inside:avoid}h2{break-after:avoid}.wide{overflow:visible}figure svg{min-width:0}
+figure,table{break-inside:avoid}h2{break-after:avoid}.wide{overflow:visible;background:none}.hint{display:none}.whole svg{min-width:0}
 table{font-size:8pt}td{white-space:normal}}
 ";

@@ -1,6 +1,6 @@
 //! Axes, legends and colour maps: the parts figures share.
 
-use crate::scene::{Area, Dash, Ink, Scene, Type};
+use crate::scene::{Area, Dash, Ink, Scene};
 use crate::text;
 
 /// Values along one side of a plot.
@@ -110,17 +110,24 @@ pub(crate) struct Plot {
 }
 
 impl Plot {
-    /// Draw grid, axes, ticks and labels. The y label stands above the axis, the x label below; leave 20 pixels
-    /// above, 36 below and 44 left of the area.
-    pub(crate) fn new(scene: &mut Scene, area: Area, x: Axis, y: Axis) -> Self {
+    /// Draw grid, axes, ticks and labels. The y label stands above the axis, the x label below; leave 20 units
+    /// above, 36 below and 44 left of the area. Ticks that would collide have no name.
+    pub(crate) fn new(scene: &mut Scene<'_>, area: Area, x: Axis, y: Axis) -> Self {
+        let label = scene.style.label();
+        let mut free = f64::INFINITY;
         for (value, name) in &y.ticks {
             let at = area.bottom() - y.at(*value) * area.h;
             scene.line(vec![(area.x, at), (area.right(), at)], Ink::Grid, 1.0, Dash::Solid);
-            scene.text(area.x - 6.0, at + Type::LABEL.drop(), name, Type::LABEL.end());
+            if at <= free {
+                free = at - 1.25 * label.size;
+                scene.text(area.x - 6.0, at + label.drop(), name, label.end());
+            }
         }
         x_axis(scene, area, &x);
         if !y.label.is_empty() {
-            scene.text(area.x - 44.0, area.y - 11.0, &y.label, Type::LABEL);
+            let left = (area.x - 44.0).max(12.0);
+            let shown = text::fit(&y.label, scene.width - left - 4.0, label.size, false);
+            scene.text(left, area.y - 11.0, &shown, label);
         }
         Self { area, x, y }
     }
@@ -130,50 +137,87 @@ impl Plot {
     pub(crate) fn py(&self, value: f64) -> f64 {
         self.area.bottom() - self.y.at(value) * self.area.h
     }
-    /// A line through points in values, broken where a value is missing, with a mark at each.
+    /// A line through points in values, broken where a value is missing, with a mark at each, or where they are many at some of
+    /// them; those of different marks are not at the same places.
     pub(crate) fn series(
         &self,
-        scene: &mut Scene,
+        scene: &mut Scene<'_>,
         points: &[(f64, f64)],
         ink: Ink,
         dash: Dash,
         mark: Option<usize>,
     ) {
+        const APART: f64 = 26.0;
+        let width = scene.style.curve();
         for run in points.split(|p| !p.1.is_finite()) {
             let line = run.iter().map(|p| (self.px(p.0), self.py(p.1))).collect();
-            scene.line(line, ink, 2.0, dash);
+            scene.line(line, ink, width, dash);
         }
-        if let Some(mark) = mark {
-            for p in points.iter().filter(|p| p.1.is_finite()) {
+        let Some(mark) = mark else { return };
+        let all = points.len() <= 16;
+        let mut next = self.area.x + (mark % 3) as f64 * APART / 3.0;
+        for p in points.iter().filter(|p| p.1.is_finite()) {
+            if all || self.px(p.0) >= next {
                 scene.mark(mark, self.px(p.0), self.py(p.1), ink);
+                next = self.px(p.0) + APART;
             }
         }
     }
+    /// What lies between the ends of intervals (x, low, high): a band, or at a lone point a line with ends.
+    pub(crate) fn band(&self, scene: &mut Scene<'_>, intervals: &[(f64, f64, f64)], ink: Ink) {
+        let (lo, hi) = (self.y.lo, self.y.hi);
+        let at = |x: f64, y: f64| (self.px(x), self.py(y.clamp(lo, hi)));
+        if let [(x, low, high)] = intervals {
+            let ((x, bottom), (_, top)) = (at(*x, *low), at(*x, *high));
+            scene.line(vec![(x, bottom), (x, top)], ink, 1.0, Dash::Solid);
+            for end in [bottom, top] {
+                scene.line(vec![(x - 3.0, end), (x + 3.0, end)], ink, 1.0, Dash::Solid);
+            }
+            return;
+        }
+        let upper = intervals.iter().map(|(x, _, high)| at(*x, *high));
+        let lower = intervals.iter().rev().map(|(x, low, _)| at(*x, *low));
+        scene.polygon(upper.chain(lower).collect(), ink, scene.style.lines.band_opacity);
+    }
     /// A horizontal line over the whole width.
-    pub(crate) fn level(&self, scene: &mut Scene, value: f64, ink: Ink, dash: Dash) {
+    pub(crate) fn level(&self, scene: &mut Scene<'_>, value: f64, ink: Ink, dash: Dash) {
         let y = self.py(value);
-        scene.line(vec![(self.area.x, y), (self.area.right(), y)], ink, 1.8, dash);
+        scene.line(vec![(self.area.x, y), (self.area.right(), y)], ink, 1.2, dash);
     }
 }
 
 /// The x axis of an area: base line, ticks (those that would collide are left out) and label.
-pub(crate) fn x_axis(scene: &mut Scene, area: Area, x: &Axis) {
+pub(crate) fn x_axis(scene: &mut Scene<'_>, area: Area, x: &Axis) {
     let bottom = area.bottom();
+    let label = scene.style.label();
     scene.line(vec![(area.x, bottom), (area.right(), bottom)], Ink::Axis, 1.0, Dash::Solid);
     let mut free = f64::NEG_INFINITY;
-    for (value, name) in &x.ticks {
+    for (value, name) in x.ticks.iter().step_by(stride(x, area.w, |name| label.width(name))) {
         let at = area.x + x.at(*value) * area.w;
-        let half = Type::LABEL.width(name) / 2.0;
+        let half = label.width(name) / 2.0;
         if at - half < free {
             continue;
         }
         free = at + half + 6.0;
         scene.line(vec![(at, bottom), (at, bottom + 4.0)], Ink::Axis, 1.0, Dash::Solid);
-        scene.text(at, bottom + 16.0, name, Type::LABEL.middle());
+        // The last one's name must not leave the figure.
+        scene.text(at.min(scene.width - half - 2.0), bottom + 16.0, name, label.middle());
     }
     if !x.label.is_empty() {
-        scene.text(area.x + area.w / 2.0, bottom + 32.0, &x.label, Type::LABEL.middle());
+        let shown = text::fit(&x.label, area.w + 40.0, label.size, false);
+        scene.text(area.x + area.w / 2.0, bottom + 32.0, &shown, label.middle());
     }
+}
+
+/// Every how many of an axis' ticks there is room for, if they are evenly spaced: then those that are named are too.
+fn stride(x: &Axis, width: f64, text_width: impl Fn(&str) -> f64) -> usize {
+    let at: Vec<f64> = x.ticks.iter().map(|(value, _)| x.at(*value) * width).collect();
+    let apart = at.get(1).zip(at.first()).map_or(0.0, |(b, a)| b - a);
+    if apart <= 0.0 || at.windows(2).any(|pair| (pair[1] - pair[0] - apart).abs() > 0.5) {
+        return 1;
+    }
+    let widest = x.ticks.iter().map(|(_, name)| text_width(name)).fold(0.0, f64::max);
+    ((widest + 6.0) / apart).ceil().max(1.0) as usize
 }
 
 /// How an entry looks in a legend.
@@ -181,18 +225,21 @@ pub(crate) fn x_axis(scene: &mut Scene, area: Area, x: &Axis) {
 pub(crate) enum Swatch {
     /// A line, with the mark of a series.
     Line(Ink, Dash, Option<usize>),
-    /// A filled box.
-    Box(Ink),
+    /// A mark alone.
+    Mark(Ink, usize),
+    /// A filled box, and how much it covers.
+    Box(Ink, f64),
 }
 
 /// A legend in as many lines as it needs, from y downwards; returns its height.
-pub(crate) fn legend(scene: &mut Scene, x: f64, y: f64, width: f64, entries: &[(Swatch, String)]) -> f64 {
+pub(crate) fn legend(scene: &mut Scene<'_>, x: f64, y: f64, width: f64, entries: &[(Swatch, String)]) -> f64 {
     const LINE: f64 = 18.0;
+    let value = scene.style.value();
     let (mut at, mut top) = (x, y);
     for (swatch, name) in entries {
-        let name = text::fit(name, width - 40.0, Type::VALUE.size, false);
+        let name = text::fit(name, width - 40.0, value.size, false);
         let sample = if matches!(swatch, Swatch::Line(..)) { 26.0 } else { 12.0 };
-        let room = sample + 6.0 + Type::VALUE.width(&name);
+        let room = sample + 6.0 + value.width(&name);
         if at > x && at + room > x + width {
             at = x;
             top += LINE;
@@ -200,15 +247,20 @@ pub(crate) fn legend(scene: &mut Scene, x: f64, y: f64, width: f64, entries: &[(
         let middle = top + LINE / 2.0;
         match swatch {
             Swatch::Line(ink, dash, mark) => {
-                scene.line(vec![(at, middle), (at + sample, middle)], *ink, 2.0, *dash);
+                scene.line(vec![(at, middle), (at + sample, middle)], *ink, scene.style.curve(), *dash);
                 if let Some(mark) = mark {
                     scene.mark(*mark, at + sample / 2.0, middle, *ink);
                 }
             }
-            Swatch::Box(ink) => scene.rect(at, middle - 5.5, sample, 11.0, *ink),
+            Swatch::Mark(ink, mark) => scene.mark(*mark, at + sample / 2.0, middle, *ink),
+            Swatch::Box(ink, opacity) => {
+                let (right, top, bottom) = (at + sample, middle - 5.0, middle + 5.0);
+                let corners = vec![(at, top), (right, top), (right, bottom), (at, bottom)];
+                scene.polygon(corners, *ink, *opacity);
+            }
         }
-        scene.text(at + sample + 6.0, middle + Type::VALUE.drop(), &name, Type::VALUE);
-        at += room + 18.0;
+        scene.text(at + sample + 6.0, middle + value.drop(), &name, value);
+        at += room + 14.0;
     }
     top + LINE - y
 }
@@ -218,6 +270,8 @@ pub(crate) fn legend(scene: &mut Scene, x: f64, y: f64, width: f64, entries: &[(
 pub(crate) enum Colours {
     /// 0 to 1: white to dark blue.
     Sequential,
+    /// 0 to 1: white to a layer's colour.
+    Tint([u8; 3]),
     /// -1 to 1: blue over white to red.
     Diverging,
 }
@@ -239,8 +293,13 @@ impl Colours {
         if !value.is_finite() {
             return [225, 225, 225];
         }
+        let tints;
         let (stops, at) = match self {
             Self::Sequential => (&BLUES[..], value),
+            Self::Tint(rgb) => {
+                tints = [[255; 3], rgb];
+                (&tints[..], value)
+            }
             Self::Diverging => (&BLUE_RED[..], (value + 1.0) / 2.0),
         };
         let at = at.clamp(0.0, 1.0) * (stops.len() - 1) as f64;
@@ -260,7 +319,8 @@ impl Colours {
     }
 
     /// A vertical bar with the ends' names, 12 wide, ticks to its right.
-    pub(crate) fn bar(self, scene: &mut Scene, area: Area, axis: &Axis) {
+    pub(crate) fn bar(self, scene: &mut Scene<'_>, area: Area, axis: &Axis) {
+        let label = scene.style.label();
         const CELLS: usize = 128;
         let colours = (0..CELLS).map(|i| {
             let share = 1.0 - (i as f64 + 0.5) / CELLS as f64;
@@ -272,14 +332,17 @@ impl Colours {
         for (value, name) in &axis.ticks {
             let y = area.bottom() - axis.at(*value) * area.h;
             scene.line(vec![(area.right(), y), (area.right() + 4.0, y)], Ink::Axis, 1.0, Dash::Solid);
-            scene.text(area.right() + 7.0, y + Type::LABEL.drop(), name, Type::LABEL);
+            // What is too long for the margin is shortened.
+            let short = text::short(*value);
+            let name = if label.width(name) > 32.0 { &short } else { name };
+            scene.text(area.right() + 7.0, y + label.drop(), name, label);
         }
-        scene.text(area.right() + 34.0, area.y - 9.0, &axis.label, Type::LABEL.end());
+        scene.text(area.right() + 34.0, area.y - 9.0, &axis.label, label.end());
     }
 }
 
 /// A thin frame around an image.
-pub(crate) fn outline(scene: &mut Scene, area: Area) {
+pub(crate) fn outline(scene: &mut Scene<'_>, area: Area) {
     let (l, t, r, b) = (area.x, area.y, area.right(), area.bottom());
     scene.line(vec![(l, t), (r, t), (r, b), (l, b), (l, t)], Ink::Axis, 1.0, Dash::Solid);
 }
@@ -287,6 +350,7 @@ pub(crate) fn outline(scene: &mut Scene, area: Area) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::style::Style;
 
     fn names(axis: &Axis) -> Vec<&str> {
         axis.ticks.iter().map(|(_, name)| name.as_str()).collect()
@@ -326,5 +390,30 @@ mod tests {
         assert_eq!(Colours::Diverging.of(0.0), BLUE_RED[3]);
         assert_eq!(Colours::Diverging.of(-1.0), BLUE_RED[0]);
         assert_eq!(Colours::Diverging.of(f64::NAN), [225; 3]);
+        assert_eq!(
+            [0.0, 0.5, 1.0].map(|v| Colours::Tint([55, 155, 255]).of(v)),
+            [[255; 3], [155, 205, 255], [55, 155, 255]]
+        );
+    }
+
+    #[test]
+    fn a_band_goes_around_its_points_and_a_lone_point_has_whiskers() {
+        let style = Style::default();
+        let mut scene = Scene::new(&style, 200.0, "");
+        let area = Area::new(50.0, 20.0, 100.0, 100.0);
+        let plot = Plot::new(&mut scene, area, Axis::linear(0.0, 10.0, 5, ""), Axis::linear(0.0, 1.0, 5, ""));
+        scene.items.clear();
+        plot.band(&mut scene, &[(0.0, 0.2, 0.4), (10.0, 0.5, 2.0)], Ink::Text);
+        let crate::scene::Item::Polygon { points, opacity, .. } = &scene.items[0] else {
+            panic!("{:?}", scene.items)
+        };
+        assert_eq!(*opacity, style.lines.band_opacity);
+        let rounded: Vec<(i64, i64)> =
+            points.iter().map(|p| (p.0.round() as i64, p.1.round() as i64)).collect();
+        // Up to the axis' end and no farther.
+        assert_eq!(rounded, [(50, 80), (150, 20), (150, 70), (50, 100)]);
+        scene.items.clear();
+        plot.band(&mut scene, &[(5.0, 0.2, 0.4)], Ink::Text);
+        assert_eq!(scene.items.len(), 3);
     }
 }

@@ -1,7 +1,7 @@
 //! Scenes drawn with plotters, as SVG and as pixels.
 //!
 //! Its backends take whole coordinates only, so a unit of the scene is [`SCALE`] of theirs. An SVG's view box turns
-//! them back; pixels are drawn at twice the size of the file and averaged, which smooths every edge.
+//! them back; pixels are drawn at twice the size of the file and averaged, which smooths every edge. [`crate::pdf`] writes a PDF.
 
 use std::io::Cursor;
 use std::sync::Once;
@@ -16,17 +16,18 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color as _, FontStyle, IntoFont as _, RGBColor, ShapeStyle, TextStyle, register_font};
 
 use crate::scene::{Anchor, Ink, Item, Scene, Type, escape, with_variables};
+use crate::style::Style;
 use crate::text;
 
-/// Units of a backend per unit of a scene.
+/// Units of an SVG per unit of a scene.
 const SCALE: f64 = 4.0;
 /// Units of a backend per pixel of a PNG.
 const REDUCED: u32 = 2;
 /// Pixels while drawing, some 800 MB.
 const MOST_PIXELS: u64 = 1 << 28;
 
-/// Fonts of a reader's system that are about as wide as the embedded one, which has this whole list as its name.
-const FAMILY: &str = "Helvetica Neue, Arial, Liberation Sans, DejaVu Sans Condensed, sans-serif";
+/// The embedded font's name for plotters.
+const FAMILY: &str = "embedded";
 
 /// What a backend makes of lines and texts.
 #[derive(Clone, Copy, PartialEq)]
@@ -39,40 +40,46 @@ enum Surface {
 fn render<DB: DrawingBackend>(
     items: &[Item],
     area: &DrawingArea<DB, Shift>,
-    surface: Surface,
+    pen: Pen<'_>,
 ) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
+    let at = |x: f64, y: f64| pen.at(x, y);
     for item in items {
         match item {
             Item::Rect { x, y, w, h, ink } => {
                 let (from, to) = (at(*x, *y), at(x + w, y + h));
                 // At least one unit wide and high.
                 let to = (to.0.max(from.0 + 1), to.1.max(from.1 + 1));
-                area.draw(&Rectangle::new([from, to], colour(*ink).filled()))?;
+                area.draw(&Rectangle::new([from, to], pen.colour(*ink).filled()))?;
             }
             Item::Line { points, ink, width, dash } => {
                 let points: Vec<_> = points.iter().map(|(x, y)| at(*x, *y)).collect();
-                let (width, colour) = (units(*width).unsigned_abs(), colour(*ink));
-                let stroke = match surface {
+                let (width, colour) = (pen.units(*width).unsigned_abs().max(1), pen.colour(*ink));
+                let stroke = match pen.surface {
                     Surface::Vector => colour.stroke_width(width),
                     // The rasteriser fills the pixels of both edges, one more than the width.
                     Surface::Pixels => colour.stroke_width(width.max(2) - 1),
                 };
-                match (dash.pattern(), surface) {
+                match (dash.pattern(), pen.surface) {
                     (Some([on, off]), _) => {
-                        area.draw(&DashedPathElement::new(points, units(on), units(off), stroke))?;
+                        area.draw(&DashedPathElement::new(
+                            points,
+                            pen.units(on).max(1),
+                            pen.units(off).max(1),
+                            stroke,
+                        ))?;
                     }
                     (None, Surface::Vector) => area.draw(&PathElement::new(points, stroke))?,
                     (None, Surface::Pixels) => solid(area, &points, stroke, width as i32 / 2)?,
                 }
             }
-            Item::Polygon { points, ink } => {
+            Item::Polygon { points, ink, opacity } => {
                 let points: Vec<_> = points.iter().map(|(x, y)| at(*x, *y)).collect();
-                area.draw(&Polygon::new(points, colour(*ink)))?;
+                area.draw(&Polygon::new(points, pen.colour(*ink).mix(*opacity)))?;
             }
             Item::Circle { x, y, r, ink } => {
-                area.draw(&Circle::new(at(*x, *y), units(*r), colour(*ink).filled()))?;
+                area.draw(&Circle::new(at(*x, *y), pen.units(*r), pen.colour(*ink).filled()))?;
             }
-            Item::Text { x, y, string, style } => words(area, surface, (*x, *y), string, *style)?,
+            Item::Text { x, y, string, style } => words(area, pen, (*x, *y), string, *style)?,
             Item::Image { area: over, columns, rows, pixels } => {
                 let (from, to) = (at(over.x, over.y), at(over.right(), over.bottom()));
                 let size = ((to.0 - from.0).unsigned_abs(), (to.1 - from.1).unsigned_abs());
@@ -113,21 +120,21 @@ fn solid<DB: DrawingBackend>(
 /// A text on its baseline. Control characters, which XML forbids, become blanks.
 fn words<DB: DrawingBackend>(
     area: &DrawingArea<DB, Shift>,
-    surface: Surface,
+    pen: Pen<'_>,
     (x, y): (f64, f64),
     string: &str,
     style: Type,
 ) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
     let string = string.replace(char::is_control, " ");
-    if surface == Surface::Vector {
+    if pen.surface == Surface::Vector {
         // plotters' size of a font is 1.24 em, and the top of a text 0.76 em over its baseline.
-        let face = face(style, 1.24 * style.size, style.anchor);
-        return area.draw(&Text::new(string, at(x, y - 0.76 * style.size), face));
+        let face = face(pen, style, 1.24 * style.size, style.anchor);
+        return area.draw(&Text::new(string, pen.at(x, y - 0.76 * style.size), face));
     }
     // One by one: in a whole text each letter would stand at the left edge of its room, unevenly spaced. The size
     // is the font's height, half of which is over the baseline.
     let height = text::height(style.size, style.bold);
-    let face = face(style, height, Anchor::Start);
+    let face = face(pen, style, height, Anchor::Start);
     let left = x - style.width(&string)
         * match style.anchor {
             Anchor::Start => 0.0,
@@ -135,25 +142,34 @@ fn words<DB: DrawingBackend>(
             Anchor::End => 1.0,
         };
     for (letter, shift) in text::letters(&string, style.size, style.bold) {
-        area.draw(&Text::new(letter.to_string(), at(left + shift, y - height / 2.0), face.clone()))?;
+        area.draw(&Text::new(letter.to_string(), pen.at(left + shift, y - height / 2.0), face.clone()))?;
     }
     Ok(())
 }
 
-fn units(length: f64) -> i32 {
-    (length * SCALE).round() as i32
+/// How a scene's units become those of a backend.
+#[derive(Clone, Copy)]
+struct Pen<'s> {
+    surface: Surface,
+    /// Units of the backend per unit of the scene.
+    scale: f64,
+    style: &'s Style,
 }
 
-fn at(x: f64, y: f64) -> (i32, i32) {
-    (units(x), units(y))
+impl Pen<'_> {
+    fn units(self, length: f64) -> i32 {
+        (length * self.scale).round() as i32
+    }
+    fn at(self, x: f64, y: f64) -> (i32, i32) {
+        (self.units(x), self.units(y))
+    }
+    fn colour(self, ink: Ink) -> RGBColor {
+        let [r, g, b] = self.style.rgb(ink);
+        RGBColor(r, g, b)
+    }
 }
 
-fn colour(ink: Ink) -> RGBColor {
-    let [r, g, b] = ink.rgb();
-    RGBColor(r, g, b)
-}
-
-fn face(style: Type, size: f64, anchor: Anchor) -> TextStyle<'static> {
+fn face(pen: Pen<'_>, style: Type, size: f64, anchor: Anchor) -> TextStyle<'static> {
     static REGISTERED: Once = Once::new();
     REGISTERED.call_once(|| {
         for (weight, file) in [FontStyle::Normal, FontStyle::Bold].into_iter().zip(text::FILES) {
@@ -167,8 +183,8 @@ fn face(style: Type, size: f64, anchor: Anchor) -> TextStyle<'static> {
         Anchor::Middle => HPos::Center,
         Anchor::End => HPos::Right,
     };
-    let font = (FAMILY, size * SCALE, weight).into_font();
-    TextStyle { font, color: colour(style.ink).to_backend_color(), pos: Pos::new(side, VPos::Top) }
+    let font = (FAMILY, size * pen.scale, weight).into_font();
+    TextStyle { font, color: pen.colour(style.ink).to_backend_color(), pos: Pos::new(side, VPos::Top) }
 }
 
 /// Cells stretched over an image: enlarged ones keep their edges, shrunken ones are averaged. RGB, row by row.
@@ -196,8 +212,9 @@ fn stretched(cells: &[[u8; 3]], from: (usize, usize), to: (usize, usize)) -> Vec
 }
 
 /// What is inside the `<svg>` of a scene, with fixed colours.
-pub(crate) fn drawing(scene: &Scene) -> Result<String, String> {
-    let size = (units(scene.width).unsigned_abs(), units(scene.height).unsigned_abs());
+pub(crate) fn drawing(scene: &Scene<'_>) -> Result<String, String> {
+    let pen = Pen { surface: Surface::Vector, scale: SCALE, style: scene.style };
+    let size = (pen.units(scene.width).unsigned_abs(), pen.units(scene.height).unsigned_abs());
     let marker = |item: &Item| matches!(item, Item::MapStart | Item::MapEnd);
     let mut body = String::new();
     for part in scene.items.chunk_by(|a, b| !marker(a) && !marker(b)) {
@@ -207,7 +224,7 @@ pub(crate) fn drawing(scene: &Scene) -> Result<String, String> {
             items => {
                 let mut svg = String::new();
                 let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
-                render(items, &area, Surface::Vector).map_err(|e| e.to_string())?;
+                render(items, &area, pen).map_err(|e| e.to_string())?;
                 drop(area);
                 let inside = svg.split_once('\n').and_then(|(_, rest)| rest.strip_suffix("</svg>\n"));
                 body.push_str(inside.ok_or("plotters' SVG has another form than expected")?);
@@ -221,45 +238,65 @@ pub(crate) fn drawing(scene: &Scene) -> Result<String, String> {
         .replace("data:png;", "data:image/png;"))
 }
 
-/// The scene as a file of its own, on white.
-pub(crate) fn file(scene: &Scene, drawing: &str) -> String {
+/// The scene as a file of its own, on white, in the size that it has on paper.
+pub(crate) fn file(scene: &Scene<'_>, drawing: &str) -> String {
     let title = escape(&scene.title);
     let ground = "<rect width=\"100%\" height=\"100%\" fill=\"#FFFFFF\"/>";
-    format!("{}<title>{title}</title>{ground}\n{drawing}</svg>\n", opening(scene, 0.0))
+    let mm = |units: f64| format!("{:.2}mm", scene.style.mm(units));
+    let opening = opening(scene, 0.0, &mm(scene.width), &mm(scene.height));
+    format!("{opening}<title>{title}</title>{ground}\n{drawing}</svg>\n")
 }
 
 /// The scene as part of the page: coloured by its variables, its title in line with the text around it.
-pub(crate) fn fragment(scene: &Scene, drawing: &str) -> String {
-    with_variables(format!("{}\n{drawing}</svg>\n", opening(scene, 12.0)))
+pub(crate) fn fragment(scene: &Scene<'_>, drawing: &str) -> String {
+    let left = 12.0;
+    let (width, height) = (scene.width - left, scene.height);
+    let opening = opening(scene, left, &format!("{width:.0}"), &format!("{height:.0}"));
+    with_variables(format!("{opening}\n{drawing}</svg>\n"), scene.style)
 }
 
-fn opening(scene: &Scene, left: f64) -> String {
-    let (width, height) = (scene.width - left, scene.height);
-    let view = [left, 0.0, width, height].map(|length| units(length).to_string()).join(" ");
-    let label = escape(&scene.title);
+fn opening(scene: &Scene<'_>, left: f64, width: &str, height: &str) -> String {
+    let view = [left, 0.0, scene.width - left, scene.height];
+    let view = view.map(|length| format!("{:.0}", length * SCALE)).join(" ");
+    let (label, family) = (escape(&scene.title), escape(&scene.style.font.family));
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"{view}\" width=\"{width}\" height=\"{height}\" \
-         role=\"img\" aria-label=\"{label}\" font-family=\"{FAMILY}\" stroke-linejoin=\"round\">"
+         role=\"img\" aria-label=\"{label}\" font-family=\"{family}\" stroke-linejoin=\"round\">"
     )
 }
 
-/// The scene as a PNG file on white, twice its size.
-pub(crate) fn png(scene: &Scene) -> Result<Vec<u8>, String> {
-    let even = |length: f64| ((length * SCALE).ceil() as u32).next_multiple_of(REDUCED);
+/// The scene as a PNG file on white, which says how many pixels an inch has.
+pub(crate) fn png(scene: &Scene<'_>) -> Result<Vec<u8>, String> {
+    let dpi = f64::from(scene.style.png_dpi);
+    let scale = f64::from(REDUCED) * dpi / 72.0 * scene.style.unit_pt();
+    let pen = Pen { surface: Surface::Pixels, scale, style: scene.style };
+    let even = |length: f64| ((length * scale).ceil() as u32).next_multiple_of(REDUCED);
     let (width, height) = (even(scene.width), even(scene.height));
     if u64::from(width) * u64::from(height) > MOST_PIXELS {
-        return Err(format!("a figure of {} x {} does not fit in memory", scene.width, scene.height));
+        return Err(format!("a figure of {width} x {height} pixels does not fit in memory"));
     }
     let mut large = RgbImage::from_pixel(width, height, image::Rgb([255; 3]));
     let area = BitMapBackend::with_buffer(&mut large, (width, height)).into_drawing_area();
-    render(&scene.items, &area, Surface::Pixels).map_err(|e| e.to_string())?;
+    render(&scene.items, &area, pen).map_err(|e| e.to_string())?;
     drop(area);
     let small = image::imageops::thumbnail(&large, width / REDUCED, height / REDUCED);
     let mut file = Vec::new();
     let encoder =
         PngEncoder::new_with_quality(Cursor::new(&mut file), CompressionType::Default, FilterType::Adaptive);
     small.write_with_encoder(encoder).map_err(|e| e.to_string())?;
-    Ok(file)
+    Ok(with_resolution(file, dpi))
+}
+
+/// A PNG with a chunk `pHYs`, which the encoder does not write: right after the header, which has a fixed size.
+fn with_resolution(mut png: Vec<u8>, dpi: f64) -> Vec<u8> {
+    const HEADER: usize = 8 + 25;
+    let per_metre = ((dpi / 0.0254).round() as u32).to_be_bytes();
+    let content = [&b"pHYs"[..], &per_metre, &per_metre, &[1]].concat();
+    let mut sum = flate2::Crc::new();
+    sum.update(&content);
+    let chunk = [&9_u32.to_be_bytes()[..], &content, &sum.sum().to_be_bytes()].concat();
+    png.splice(HEADER..HEADER, chunk);
+    png
 }
 
 #[cfg(test)]
@@ -267,17 +304,31 @@ mod tests {
     use super::*;
     use crate::scene::{Area, Dash};
 
-    fn decoded(scene: &Scene) -> RgbImage {
+    /// A style whose PNG has two pixels a unit.
+    fn two() -> Style {
+        let mut style = Style::default();
+        style.font.text_pt = 11.5;
+        style.font.title_pt = 14.5;
+        style.png_dpi = 144;
+        style
+    }
+
+    fn small<'s>(style: &'s Style, title: &str) -> Scene<'s> {
+        Scene { width: 80.0, ..Scene::new(style, 40.0, title) }
+    }
+
+    fn decoded(scene: &Scene<'_>) -> RgbImage {
         image::load_from_memory(&png(scene).unwrap()).unwrap().to_rgb8()
     }
 
     #[test]
     fn what_is_drawn_can_be_seen() {
-        let image = decoded(&Scene::new(80.0, 40.0, "Title"));
+        let style = two();
+        let image = decoded(&small(&style, "Title"));
         assert_eq!(image.dimensions(), (160, 80));
         let ink: Vec<_> = image.enumerate_pixels().filter(|(.., p)| p.0[0] < 60).collect();
         // From 12 to the text's width, between the baseline at 21 and the height of a capital.
-        let end = 12.0 + Type::TITLE.width("Title");
+        let end = 12.0 + style.title().width("Title");
         assert!(!ink.is_empty());
         for (x, y, _) in ink {
             assert!((24..=(2.0 * end) as u32).contains(&x) && (19..=42).contains(&y), "{x}, {y}");
@@ -286,7 +337,8 @@ mod tests {
 
     #[test]
     fn lines_have_their_width() {
-        let mut scene = Scene::new(40.0, 40.0, "");
+        let style = two();
+        let mut scene = small(&style, "");
         scene.line(vec![(5.0, 10.0), (35.0, 10.0)], Ink::Rgb([0; 3]), 2.0, Dash::Solid);
         scene.line(vec![(5.0, 30.0), (35.0, 30.0)], Ink::Rgb([0; 3]), 2.0, Dash::Dashed);
         let image = decoded(&scene);
@@ -299,8 +351,9 @@ mod tests {
 
     #[test]
     fn cells_keep_their_colours() {
+        let style = two();
         let cells = [[1, 2, 3], [250, 0, 9], [10, 20, 30], [20, 40, 50]];
-        let mut scene = Scene::new(40.0, 40.0, "");
+        let mut scene = small(&style, "");
         scene.map(|scene| scene.image(Area::new(10.0, 10.0, 20.0, 20.0), 2, 2, cells.to_vec()));
         let image = decoded(&scene);
         let found = [(22, 22), (58, 22), (22, 58), (58, 58)].map(|(x, y)| image.get_pixel(x, y).0);
@@ -313,23 +366,36 @@ mod tests {
 
     #[test]
     fn an_svg_stands_alone_or_takes_the_pages_colours() {
-        let scene = Scene::new(720.0, 40.0, "Spikes & \u{7}<more>");
+        let style = Style::default();
+        let mut scene = Scene::new(&style, 40.0, "Spikes & \u{7}<more>");
+        scene.polygon(vec![(0.0, 0.0), (9.0, 0.0), (9.0, 9.0)], Ink::Layer(0), 0.25);
         let drawing = drawing(&scene).unwrap();
         let file = file(&scene, &drawing);
-        assert!(file.contains("viewBox=\"0 0 2880 160\" width=\"720\" height=\"40\""), "{file}");
+        assert!(file.contains("width=\"85.00mm\" height=\"8.59mm\""), "{file}");
         assert!(
             file.contains("<title>Spikes &amp;  &lt;more&gt;</title>") && file.contains("fill=\"#1B1F24\"")
         );
-        assert!(file.contains("font-size=\"58\"") && file.contains("font-weight=\"bold\""), "{file}");
+        assert!(file.contains("<text ") && file.contains("font-weight=\"bold\""), "{file}");
+        assert!(file.contains("opacity=\"0.25\" fill=\"#332288\""), "{file}");
         let fragment = fragment(&scene, &drawing);
-        assert!(
-            fragment.contains("viewBox=\"48 0 2832 160\"") && fragment.contains("fill=\"var(--c-text)\"")
-        );
+        assert!(fragment.contains("viewBox=\"48 0 ") && fragment.contains("fill=\"var(--c-text)\""));
         assert!(!fragment.contains('#'), "{fragment}");
     }
 
     #[test]
+    fn a_png_says_its_resolution() {
+        let style = Style::default();
+        let file = png(&Scene::new(&style, 40.0, "Title")).unwrap();
+        // 300 pixels an inch are 11811 a metre.
+        let chunk =
+            [&[0, 0, 0, 9][..], b"pHYs", &11_811_u32.to_be_bytes(), &11_811_u32.to_be_bytes(), &[1]].concat();
+        assert_eq!(file[33..33 + chunk.len()], chunk);
+        let image = image::load_from_memory(&file).unwrap();
+        assert_eq!(image.width(), 1004, "85 mm");
+    }
+
+    #[test]
     fn a_huge_figure_is_refused() {
-        assert!(png(&Scene::new(720.0, 1e6, "")).unwrap_err().contains("does not fit"));
+        assert!(png(&Scene::new(&Style::default(), 1e6, "")).unwrap_err().contains("does not fit"));
     }
 }

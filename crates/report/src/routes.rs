@@ -2,7 +2,56 @@
 
 use std::collections::{HashMap, HashSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::rows::{Evaluation, Kind};
+use crate::run::Run;
+use crate::tally::is_ann;
+
+/// A route from ANN to spiking network, as figures colour it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Route {
+    Ann,
+    ConvertedDefault,
+    FinetunedDefault,
+    ConvertedPublished,
+    FinetunedPublished,
+    /// Of another preset, or unknown.
+    Other,
+}
+
+impl Route {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Ann,
+        Self::ConvertedDefault,
+        Self::FinetunedDefault,
+        Self::ConvertedPublished,
+        Self::FinetunedPublished,
+        Self::Other,
+    ];
+
+    pub(crate) fn of(kind: Kind, preset: &str) -> Self {
+        match (kind, preset) {
+            (Kind::Ann, _) => Self::Ann,
+            (Kind::Converted, "default") => Self::ConvertedDefault,
+            (Kind::Finetuned, "default") => Self::FinetunedDefault,
+            (Kind::Converted, "published") => Self::ConvertedPublished,
+            (Kind::Finetuned, "published") => Self::FinetunedPublished,
+            _ => Self::Other,
+        }
+    }
+
+    /// Of a network as the tables name it: by its last evaluation.
+    pub(crate) fn of_network(run: &Run, network: &str) -> Self {
+        let evaluated = run.evaluations.iter().flatten().rev().find(|e| e.network == network);
+        match evaluated {
+            Some(e) => Self::of(e.kind, &e.preset),
+            None if is_ann(network) => Self::Ann,
+            None => Self::Other,
+        }
+    }
+}
 
 /// The name of a route: how the network came to be, its preset and its encoder.
 fn route(e: &Evaluation) -> String {

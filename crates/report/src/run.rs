@@ -151,6 +151,28 @@ impl Run {
         };
         files.iter().copied().filter(|file| !there(file)).collect()
     }
+
+    /// Whether the spikes of a network were followed.
+    pub(crate) fn has_raster(&self, network: &str) -> bool {
+        self.raster.iter().flatten().any(|row| row.network == network)
+    }
+
+    /// Where a layer stands among all of the run's, from 0: its colour in every figure.
+    pub(crate) fn layer_order(&self, layer: &str) -> usize {
+        let of_activity = self.activity.iter().flatten().map(|row| row.layer.as_str());
+        let mut layers =
+            distinct(of_activity.chain(self.steps.iter().flatten().map(|row| row.layer.as_str())));
+        layers.sort_by_key(|layer| layer_rank(layer));
+        layers.iter().position(|known| known == layer).unwrap_or(layers.len())
+    }
+
+    /// Contacts of a ring of the cuff, where the rows of a recording go ring by ring: as the manifest says
+    /// (`contacts_per_ring`), else 8 where there are the 56 contacts of the study's cuff.
+    pub(crate) fn contacts_per_ring(&self, contacts: usize) -> Option<usize> {
+        let said = self.manifest.as_ref().and_then(|m| m.get("contacts_per_ring"));
+        let said = said.and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
+        said.or((contacts == 56).then_some(8)).filter(|&n| n > 1 && contacts.is_multiple_of(n))
+    }
 }
 
 /// Where a layer stands, whatever the order of the rows: convolutions before linear layers, by their numbers.

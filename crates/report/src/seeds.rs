@@ -3,8 +3,7 @@
 //!
 //! Letters: n seeds, N recordings, T timesteps.
 
-use std::fmt;
-
+use crate::interval::{Spread, binomial};
 use crate::published;
 use crate::rows::{Kind, Latency, Outcome, OutcomeEnergy};
 use crate::run::{Run, distinct};
@@ -15,49 +14,6 @@ use crate::text;
 const STUDY_RECORDINGS: f64 = 7835.0;
 /// Standard errors by which a number has to leave another to be called different.
 const CLEARLY: f64 = 2.0;
-
-/// A quantity over the seeds that reach it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Spread {
-    /// Mean.
-    pub mean: f64,
-    /// Standard deviation of a single seed, by n - 1; of one seed none.
-    pub deviation: Option<f64>,
-    /// n.
-    pub seeds: usize,
-}
-
-impl Spread {
-    /// Of these values; none of no values.
-    pub fn of(values: &[f64]) -> Option<Self> {
-        let n = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / n;
-        let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
-        let deviation = (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt());
-        (!values.is_empty()).then_some(Self { mean, deviation, seeds: values.len() })
-    }
-
-    /// The standard error of an accuracy's mean, of N recordings: those are the same for all seeds, so that more seeds do not
-    /// make their share smaller.
-    pub fn standard_error(&self, recordings: f64) -> f64 {
-        let of_seeds = self.deviation.map_or(0.0, |sd| sd * sd / self.seeds as f64);
-        (of_seeds + binomial(self.mean, recordings)).sqrt()
-    }
-}
-
-/// The variance of a share of N recordings.
-fn binomial(share: f64, recordings: f64) -> f64 {
-    share * (1.0 - share) / recordings.max(1.0)
-}
-
-impl fmt::Display for Spread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.deviation {
-            Some(deviation) => write!(f, "{:.3} \u{b1} {deviation:.3}", self.mean),
-            None => write!(f, "{:.3}", self.mean),
-        }
-    }
-}
 
 /// In words, where an accuracy differs from a published one by more than two standard errors; else nothing.
 fn difference(found: &Spread, recordings: u64, published: f64) -> Option<String> {
@@ -143,6 +99,11 @@ fn steps_text(timesteps: Option<u32>) -> String {
     timesteps.map_or_else(|| NONE.to_owned(), |t| t.to_string())
 }
 
+/// Networks at one T each, with what all seeds found; the first seed's outcome has all that they have in common.
+pub(crate) fn means(outcomes: &[Outcome]) -> Vec<(&Outcome, Spread)> {
+    groups(outcomes).iter().map(|group| (group.first, group.accuracy())).collect()
+}
+
 /// Table 1 of a study.
 pub(crate) fn table1(run: &Run) -> Option<Table> {
     let outcomes = run.outcomes.as_deref()?;
@@ -180,9 +141,8 @@ pub(crate) fn table1(run: &Run) -> Option<Table> {
         for model in &models {
             row.push(saving(energies, first, model).map_or_else(|| NONE.to_owned(), savings_text));
         }
-        let timed = run.latency.iter().flatten();
-        let timed =
-            timed.filter(|l| (&l.network, l.timesteps) == (&first.network, first.timesteps)).next_back();
+        let same = |l: &&Latency| (&l.network, l.timesteps) == (&first.network, first.timesteps);
+        let timed = run.latency.as_deref().unwrap_or_default().iter().find(same);
         row.push(timed.map_or_else(|| NONE.to_owned(), |l| text::significant(l.milliseconds, 2)));
         let published = published_accuracy(first.kind, &first.network, first.timesteps);
         row.push(number(published));
@@ -333,17 +293,6 @@ pub(crate) fn table3(run: &Run) -> Option<Table> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn spreads_are_of_a_sample() {
-        let spread = Spread::of(&[0.6, 0.7, 0.8]).unwrap();
-        assert!((spread.mean - 0.7).abs() < 1e-12 && (spread.deviation.unwrap() - 0.1).abs() < 1e-12);
-        assert_eq!(spread.to_string(), "0.700 \u{b1} 0.100");
-        assert_eq!(Spread::of(&[0.5]).unwrap().to_string(), "0.500");
-        assert!(Spread::of(&[]).is_none());
-        // 0.21 / 100 of the recordings, 0.01 / 3 of the seeds.
-        assert!((spread.standard_error(100.0) - (0.0021f64 + 0.01 / 3.0).sqrt()).abs() < 1e-12);
-    }
 
     #[test]
     fn differences_are_told_where_they_are_clear() {

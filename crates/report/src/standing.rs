@@ -1,6 +1,7 @@
 //! How the networks of a run stand: which row of the evaluations stands for each, how sure its accuracy is, whether it
 //! decides anything at all, and which is the best.
 
+use crate::interval;
 use crate::rows::{Confusion, Evaluation, Kind};
 use crate::run::{Run, distinct};
 use crate::tally::Tally;
@@ -33,9 +34,9 @@ pub(crate) fn chance(run: &Run) -> f64 {
     1.0 / f64::from(classes(run))
 }
 
-/// Standard error of a share p of n independent recordings: sqrt(p (1 - p) / n). NaN without recordings.
+/// Standard error of an accuracy. Not finite without recordings.
 pub(crate) fn standard_error(e: &Evaluation) -> f64 {
-    (e.accuracy * (1.0 - e.accuracy) / e.samples as f64).sqrt()
+    interval::standard_error(e.accuracy, e.samples)
 }
 
 /// Why a network's saving would mean nothing.
@@ -177,7 +178,7 @@ pub(crate) fn reference_ann(run: &Run) -> Option<&Evaluation> {
 }
 
 /// The spiking network to speak of first: one that decides something before one that does not, then the most accurate,
-/// of equals the one that needs the least energy, then the fewest steps.
+/// of equals the one that needs the least energy, then the fewest steps, then one whose spikes are in the folder.
 pub(crate) fn best_spiking(run: &Run) -> Option<&Evaluation> {
     let spiking = representatives(run).into_iter().filter(|e| e.kind != Kind::Ann);
     spiking.reduce(|best, e| if is_better(run, e, best) { e } else { best })
@@ -194,7 +195,8 @@ fn is_better(run: &Run, e: &Evaluation, than: &Evaluation) -> bool {
         .cmp(&decides(than))
         .then(e.accuracy.total_cmp(&than.accuracy))
         .then(energy(than).total_cmp(&energy(e)))
-        .then(than.timesteps.cmp(&e.timesteps));
+        .then(than.timesteps.cmp(&e.timesteps))
+        .then_with(|| run.has_raster(&e.network).cmp(&run.has_raster(&than.network)));
     order.is_gt()
 }
 

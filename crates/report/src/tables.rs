@@ -114,9 +114,11 @@ impl Table {
             _ => "",
         };
         let mut html = format!(
-            "<div class=\"wide\"><table id=\"{}\"><caption>{}</caption>\n<thead><tr>",
+            "<p class=\"hint\">{} columns: what does not fit scrolls sideways.</p>\n<div class=\"wide\" tabindex=\"0\" \
+             role=\"region\" aria-label=\"{title}\"><table id=\"{}\"><caption>{title}</caption>\n<thead><tr>",
+            self.columns.len(),
             self.id,
-            escape(&self.title)
+            title = escape(&self.title)
         );
         for c in &self.columns {
             html += &format!("<th scope=\"col\"{}>{}</th>", class(c), escape(&c.head));

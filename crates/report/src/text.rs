@@ -43,6 +43,24 @@ pub(crate) fn letters(string: &str, size: f64, bold: bool) -> Vec<(char, f64)> {
     string.chars().map(place).collect()
 }
 
+/// Units per em of a weight.
+pub(crate) fn per_em(bold: bool) -> f64 {
+    font(bold).and_then(|font| font.units_per_em()).map_or(2048.0, f64::from)
+}
+
+/// Ascent and descent of a weight, in its units.
+pub(crate) fn extent(bold: bool) -> (f64, f64) {
+    font(bold).map_or((0.0, 0.0), |f| (f.ascent_unscaled().into(), f.descent_unscaled().into()))
+}
+
+/// A letter's number in the font, and its advance in the font's units.
+pub(crate) fn glyph(c: char, bold: bool) -> (u16, f64) {
+    font(bold).map_or((0, 0.0), |font| {
+        let id = font.glyph_id(c);
+        (id.0, font.h_advance_unscaled(id).into())
+    })
+}
+
 /// Width of a text in pixels.
 pub(crate) fn width(string: &str, size: f64, bold: bool) -> f64 {
     let Some(font) = font(bold) else { return 0.0 };
@@ -71,6 +89,9 @@ pub(crate) fn short(value: f64) -> String {
         return "n/a".to_owned();
     }
     let size = value.abs();
+    if size > 0.0 && size < 1e-3 {
+        return format!("{value:.0e}");
+    }
     let (unit, suffix) = match size {
         999.5e9.. => (1e12, "T"),
         999.5e6.. => (1e9, "G"),
@@ -92,6 +113,13 @@ pub(crate) fn significant(value: f64, digits: i32) -> String {
     let decimals = (digits - 1 - value.abs().log10().floor() as i32).max(0) as usize;
     let text = format!("{value:.decimals$}");
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+/// A share with the digits that are known of it: the last is of the size of its standard error, of two digits or more.
+pub(crate) fn share(value: f64, error: f64) -> String {
+    let decimals =
+        if error.is_finite() && error > 0.0 { (-error.log10()).ceil().clamp(2.0, 4.0) } else { 2.0 };
+    format!("{value:.*}", decimals as usize)
 }
 
 /// A whole number with a comma every three digits.
@@ -128,7 +156,7 @@ pub(crate) fn energy(picojoules: f64) -> String {
 pub(crate) fn energy_unit(picojoules: f64) -> (f64, &'static str) {
     match picojoules.abs() {
         1e9.. => (1e9, "mJ"),
-        1e6.. => (1e6, "uJ"),
+        1e6.. => (1e6, "\u{b5}J"),
         1e3.. => (1e3, "nJ"),
         _ => (1.0, "pJ"),
     }
@@ -163,7 +191,9 @@ mod tests {
     fn the_fonts_are_there() {
         for bold in [false, true] {
             let font = font(bold).unwrap();
-            for c in ' '..='~' {
+            for c in (' '..='~')
+                .chain("\u{b5}\u{b1}\u{b0}\u{d7}\u{e4}\u{f6}\u{fc}\u{c4}\u{d6}\u{dc}\u{df}\u{2212}".chars())
+            {
                 assert_ne!(font.glyph_id(c).0, 0, "no glyph for {c}");
             }
         }
@@ -185,14 +215,15 @@ mod tests {
             [0.0, 3.0, 999.0, 358_400.0, 22_937_600.0, 5_734_400.0].map(short),
             ["0", "3", "999", "358k", "22.9M", "5.73M"]
         );
-        assert_eq!([999.7, 999_600.0].map(short), ["1k", "1M"]);
+        assert_eq!([999.7, 999_600.0, 0.001, 1e-5].map(short), ["1k", "1M", "0.001", "1e-5"]);
         assert_eq!([0.00196, 12.0, 100.0].map(|v| significant(v, 2)), ["0.002", "12", "100"]);
+        assert_eq!([share(0.77, 0.0298), share(0.7221, 0.0051), share(1.0, 0.0)], ["0.77", "0.722", "1.00"]);
         assert_eq!([1, 1000, 126_157_568].map(grouped), ["1", "1,000", "126,157,568"]);
         assert_eq!(
             [51.03, 9.06, 0.4213, 0.00421, 1234.0].map(ratio),
             ["51.0x", "9.06x", "0.42x", "0.0042x", "1234x"]
         );
-        assert_eq!([373.3e6, 500.0].map(energy), ["373 uJ", "500 pJ"]);
+        assert_eq!([373.3e6, 500.0].map(energy), ["373 \u{b5}J", "500 pJ"]);
         assert_eq!(slug("a b/../c:T=4"), "a_b____c_T_4");
     }
 }

@@ -32,11 +32,11 @@ const FIGURES: [&str; 26] = [
     "fig5_histogram",
     "fig5_histogram_stdb-T28",
     "fig6_computations",
-    "fig6_computations_stdb-T28",
     "fig7_energy",
     "fig8_energy_steps",
     "index",
     "spikes_by_step",
+    "style",
 ];
 
 fn read(path: &Path) -> String {
@@ -55,14 +55,16 @@ fn a_whole_run_has_every_figure_and_table() {
     assert_eq!(stems.iter().map(String::as_str).collect::<Vec<_>>(), FIGURES);
     let page = read(&summary.page);
     well_formed(&page);
-    for stem in FIGURES.iter().filter(|s| **s != "index") {
+    for stem in FIGURES.iter().filter(|s| !["index", "style"].contains(*s)) {
         assert!(page.contains(&format!("<figure id=\"{stem}\">")), "{stem} is not on the page");
         let file = |extension: &str| folder.path().join("figures").join(format!("{stem}.{extension}"));
         assert!(read(&file("csv")).lines().count() > 1, "{stem}.csv has no rows");
         well_formed(&read(&file("svg")));
+        assert!(read(&file("svg")).contains("width=\"85.00mm\""), "{stem}.svg has its size on paper");
+        assert!(fs::read(file("pdf")).unwrap().starts_with(b"%PDF-1.5"), "{stem}.pdf");
         let image = image::load_from_memory(&fs::read(file("png")).unwrap()).unwrap().to_rgb8();
         assert!(
-            image.width() == 1440 && image.height() > 300,
+            image.width() == 1004 && image.height() > 300,
             "{stem}: {} x {}",
             image.width(),
             image.height()
@@ -103,7 +105,7 @@ fn evaluations_alone_make_a_report() {
     let summary = build(folder.path()).unwrap();
     let page = read(&summary.page);
     well_formed(&page);
-    assert_eq!(summary.written.len(), 4);
+    assert_eq!(summary.written.len(), 6);
     assert!(page.contains("id=\"table1\"") && page.contains("id=\"accuracy_timesteps\""));
     let missing: Vec<String> = summary.left_out.iter().map(ToString::to_string).collect();
     assert!(missing.contains(&"Figure 1 needs recording.csv".to_owned()), "{missing:?}");
@@ -310,6 +312,34 @@ fn a_silent_layer_before_the_readout_silences_a_network() {
     assert!(text.contains("has a layer that fires no spike") && !text.contains("times less"), "{text}");
 }
 
+/// A single epoch makes no curve, and Poisson spikes that no network sees no figure.
+#[test]
+fn figures_that_would_mislead_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = [[90, 30], [20, 60]];
+    small_run(
+        folder.path(),
+        &[("ann", "ann", 0, good, 0.0, 0.0), ("tuned", "finetuned", 4, good, 9.0, 10.0)],
+    );
+    let header = "network,epoch,train_loss,train_accuracy,test_loss,test_accuracy,seconds";
+    let epochs = format!("{header}\ntuned,0,,,0.6,0.7,3\ntuned,1,0.5,0.8,0.6,0.7,3\n");
+    fs::write(folder.path().join("finetune.csv"), epochs).unwrap();
+    fs::write(folder.path().join("input_spikes.csv"), "step,contact,sample,spike\n0,0,0,1\n0,1,1,-1\n")
+        .unwrap();
+    let left_out: Vec<String> =
+        build(folder.path()).unwrap().left_out.iter().map(ToString::to_string).collect();
+    let said = |text: &str| left_out.iter().any(|line| line.contains(text));
+    assert!(said("a single epoch") && said("no Poisson spikes to show"), "{left_out:?}");
+    assert!(!folder.path().join("figures/fig3_finetune.svg").exists());
+    assert!(!folder.path().join("figures/fig2_input_spikes.svg").exists());
+    // Where some network has Poisson input, the figure says which.
+    let evaluations = folder.path().join("evaluations.csv");
+    let more = "poissonian,converted,published,poisson,50,200,0.6,1,\n";
+    fs::write(&evaluations, read(&evaluations) + more).unwrap();
+    let page = read(&build(folder.path()).unwrap().page);
+    assert!(page.contains("It is what poissonian sees; tuned sees the recording itself."));
+}
+
 /// What judged the epochs is called what it was.
 #[test]
 fn held_out_recordings_are_not_called_the_test_split() {
@@ -323,7 +353,7 @@ fn held_out_recordings_are_not_called_the_test_split() {
         let mut text =
             "network,epoch,train_loss,train_accuracy,test_loss,test_accuracy,seconds,judged_on\n".to_owned();
         for (n, split) in judged_on.iter().enumerate() {
-            text += &format!("tuned{n},1,0.5,0.8,0.6,0.7,3,{split}\n");
+            text += &format!("tuned{n},1,0.5,0.8,0.6,0.7,3,{split}\ntuned{n},2,0.4,0.8,0.5,0.7,3,{split}\n");
         }
         fs::write(folder.path().join("finetune.csv"), text).unwrap();
         read(&build(folder.path()).unwrap().page)
@@ -369,7 +399,7 @@ fn odd_numbers_draw_too() {
     write("input_spikes.csv", "step,contact,sample,spike\n3,0,0,-1\n");
     write(
         "training.csv",
-        "network,epoch,train_loss,train_accuracy,test_loss,test_accuracy,seconds\na,1,NaN,0,NaN,0,0\n",
+        "network,epoch,train_loss,train_accuracy,test_loss,test_accuracy,seconds\na,1,NaN,0,NaN,0,0\na,2,NaN,0,NaN,0,0\n",
     );
     write(
         "evaluations.csv",

@@ -184,7 +184,7 @@ fn check_picture(session: &Session, picture: &Path, from: &Path, options: &ReadO
     check_name(picture, &["png"])?;
     let inputs = escape_data::files(&existing_data(from)?, options)?;
     let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
-    ["csv", "svg", "png"].iter().try_for_each(|extension| {
+    ["csv", "svg", "pdf", "png"].iter().try_for_each(|extension| {
         let path = picture.with_extension(extension);
         check_apart(&path, &inputs)?;
         check_file(session, &path)

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use anyhow::Result;
-use escape_report::ReportError;
+use anyhow::{Result, bail};
+use escape_report::{ReportError, Style};
 use escape_study::folder::wait_for;
 use escape_study::session::usage;
 use serde_json::json;
@@ -19,12 +19,20 @@ pub fn run(context: &Context, args: ReportArgs) -> Result<()> {
             args.run.display()
         )));
     }
+    let style = args.style.as_deref().map(Style::read).transpose().map_err(|error| {
+        let source = std::error::Error::source(&error).map_or(String::new(), |source| format!(": {source}"));
+        usage(format!("{error}{source}"))
+    })?;
+    if args.check {
+        return check(context, &args.run, style.as_ref());
+    }
     match escape_report::check(&args.run) {
         Err(ReportError::OtherPage { .. }) if session.force => {}
         checked => checked.map_err(|error| usage(error.to_string()))?,
     }
     let held = wait_for(session, &args.run);
-    let (summary, tables) = (escape_report::build(&args.run)?, first_table(&args.run)?);
+    let summary = escape_report::build_in(&args.run, &style.unwrap_or_default())?;
+    let tables = first_table(&args.run)?;
     drop(held);
     for missing in &summary.left_out {
         session.note(format!("left out: {missing}"));
@@ -35,6 +43,28 @@ pub fn run(context: &Context, args: ReportArgs) -> Result<()> {
         "left_out": summary.left_out.iter().map(ToString::to_string).collect::<Vec<_>>(),
     });
     context.result(&result, || format!("{tables}\nreport: {}", summary.page.display()))
+}
+
+/// Compare the figures of a folder with what their tables draw.
+fn check(context: &Context, run: &Path, style: Option<&Style>) -> Result<()> {
+    let session = &context.session;
+    let held = wait_for(session, run);
+    let checked = match escape_report::verify(run, style) {
+        Err(error @ ReportError::NoFigure { .. }) => return Err(usage(error.to_string())),
+        checked => checked?,
+    };
+    drop(held);
+    let all = checked.same.len() + checked.differing.len();
+    if !checked.differing.is_empty() {
+        let paths: Vec<String> = checked.differing.iter().map(|path| path.display().to_string()).collect();
+        bail!(
+            "{} of {all} figures differ from what their tables draw: {}; `escape-snn report {}` draws them anew",
+            paths.len(),
+            paths.join(", "),
+            run.display()
+        );
+    }
+    context.result(&json!({ "checked": all }), || format!("{all} figures are what their tables draw"))
 }
 
 /// The first table of a folder, as text.

@@ -1,47 +1,100 @@
-//! Accuracy against T for each route from ANN to spiking network.
+//! Accuracy against T for each network, in the colours of the routes.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Chapter, Gallery, Plan, WIDTH};
+use super::{Chapter, Drawn, Gallery, Plan};
 use crate::error::ReportError;
+use crate::interval::{Spread, wilson};
 use crate::plot::{Axis, Plot, Swatch, legend};
-use crate::routes::routes;
-use crate::rows::{Evaluation, Kind, Row};
-use crate::run::{Run, distinct};
-use crate::scene::{ANN_SERIES, Area, Dash, Ink, Scene, Type};
+use crate::routes::Route;
+use crate::rows::{Evaluation, Kind, Outcome, Row};
+use crate::run::Run;
+use crate::scene::{Area, Dash, Ink, Scene};
+use crate::seeds::means;
 use crate::standing::{chance, largest_class, standard_error};
+use crate::style::Style;
+use crate::text;
 
+/// One network at one T; or the mean of several seeds, whose standard deviations are then the interval.
 #[derive(Serialize, Deserialize)]
-struct Point {
-    route: String,
-    network: String,
-    kind: Kind,
-    timesteps: Option<u32>,
-    accuracy: f64,
-    samples: u64,
-    standard_error: f64,
+pub(crate) struct Point {
+    pub network: String,
+    pub kind: Kind,
+    pub preset: String,
+    pub encoder: String,
+    pub route: Route,
+    pub timesteps: Option<u32>,
+    pub accuracy: f64,
+    /// Ends of the interval around it, where one is known.
+    pub low: Option<f64>,
+    pub high: Option<f64>,
+    pub samples: u64,
+    pub standard_error: Option<f64>,
     /// Accuracy of naming the most frequent class throughout.
-    largest_class: Option<f64>,
+    pub largest_class: Option<f64>,
     /// Accuracy of guessing.
-    chance: f64,
+    pub chance: f64,
+}
+
+impl Point {
+    fn interval(&self) -> Option<(f64, f64)> {
+        Some((self.low?, self.high?)).filter(|(low, high)| low.is_finite() && high.is_finite())
+    }
+    /// Points of one line: nothing joins two networks.
+    fn line(&self) -> (&str, &str, &str) {
+        (&self.network, &self.preset, &self.encoder)
+    }
+    fn shown(&self) -> String {
+        text::share(self.accuracy, self.standard_error.unwrap_or(f64::NAN))
+    }
 }
 
 fn derive(run: &Run, evaluations: &[Evaluation]) -> Vec<Point> {
-    let point = |(e, route): (&Evaluation, String)| Point {
-        samples: e.samples,
-        standard_error: standard_error(e),
-        largest_class: largest_class(run, e.samples),
-        chance: chance(run),
-        route,
-        network: e.network.clone(),
-        kind: e.kind,
-        timesteps: e.timesteps,
-        accuracy: e.accuracy,
+    let point = |e: &Evaluation| {
+        let interval = wilson(e.accuracy, e.samples);
+        Point {
+            network: e.network.clone(),
+            kind: e.kind,
+            preset: e.preset.clone(),
+            encoder: e.encoder.clone(),
+            route: Route::of(e.kind, &e.preset),
+            timesteps: e.timesteps,
+            accuracy: e.accuracy,
+            low: interval.map(|i| i.low),
+            high: interval.map(|i| i.high),
+            samples: e.samples,
+            standard_error: Some(standard_error(e)).filter(|error| error.is_finite()),
+            largest_class: largest_class(run, e.samples),
+            chance: chance(run),
+        }
     };
-    evaluations.iter().zip(routes(evaluations)).map(point).collect()
+    evaluations.iter().map(point).collect()
 }
 
-pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
+/// Means over the seeds of a study. A network that no seed reaches has the interval of its recordings.
+fn of_seeds(run: &Run, outcomes: &[Outcome]) -> Vec<Point> {
+    let point = |(o, spread): (&Outcome, Spread)| {
+        let interval = spread.interval().or_else(|| wilson(o.accuracy, o.samples));
+        Point {
+            network: o.network.clone(),
+            kind: o.kind,
+            preset: o.preset.clone(),
+            encoder: o.encoder.clone(),
+            route: Route::of(o.kind, &o.preset),
+            timesteps: o.timesteps,
+            accuracy: spread.mean,
+            low: interval.map(|i| i.low),
+            high: interval.map(|i| i.high),
+            samples: o.samples,
+            standard_error: Some(spread.standard_error(o.samples as f64)),
+            largest_class: largest_class(run, o.samples),
+            chance: chance(run),
+        }
+    };
+    means(outcomes).into_iter().map(point).collect()
+}
+
+pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportError> {
     const ITEM: &str = "Accuracy against T";
     if !gallery.has(run, ITEM, &[Evaluation::FILE]) {
         return Ok(());
@@ -51,106 +104,110 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
         gallery.leave_out(ITEM, &[Evaluation::FILE], "has no row of a spiking network");
         return Ok(());
     }
+    let (points, intervals) = match &run.outcomes {
+        Some(outcomes) if !outcomes.is_empty() => (
+            of_seeds(run, outcomes),
+            "Points are means over the seeds; bands and whiskers are one standard deviation of a seed to either side, and of a \
+             network that no seed reaches the 95% (Wilson) interval of a share of so many recordings.",
+        ),
+        _ => (
+            derive(run, evaluations),
+            "Bands, and whiskers of a network at one T, are the 95% (Wilson) intervals of a share of so many recordings.",
+        ),
+    };
     let plan = Plan {
         chapter: Chapter::Accuracy,
         stem: "accuracy_timesteps".to_owned(),
         label: ITEM,
         caption: format!(
-            "Share of {} classified correctly when the simulation runs for T steps, for each route from ANN to \
-             spiking network; whiskers reach one standard error up and down. The ANN has no steps: its accuracy is the \
-             level line.",
+            "Share of {} classified correctly when the simulation runs for T steps (logarithmic axis). A line joins one network \
+             at several T, in its route's colour. {intervals} All networks saw the same recordings, so differences between them are surer than \
+             their intervals suggest. Level lines: the ANN, which has no steps, naming the most frequent class throughout, \
+             and guessing.",
             run.recordings()
         ),
     };
-    gallery.add(plan, &derive(run, evaluations), draw)
+    gallery.add(plan, &points)
 }
 
-fn draw(points: &[Point]) -> Scene {
-    let spiking: Vec<&Point> = points.iter().filter(|p| p.kind != Kind::Ann).collect();
-    let steps: Vec<f64> = spiking.iter().filter_map(|p| p.timesteps).map(f64::from).collect();
-    let (lo, hi) = (min(&steps), max(&steps));
-    let routes = distinct(points.iter().map(|p| p.route.as_str()));
-    let mut entries = Vec::new();
-    let mut lines = Vec::new();
-    let mut whiskers = Vec::new();
-    let mut anns = 0;
-    for (i, name) in routes.iter().filter(|r| spiking.iter().any(|p| p.route == **r)).enumerate() {
-        let mut line: Vec<(f64, f64)> = spiking
-            .iter()
-            .filter(|p| p.route == *name)
-            .filter_map(|p| Some((f64::from(p.timesteps?), p.accuracy)))
-            .collect();
-        line.sort_by(|a, b| a.0.total_cmp(&b.0));
-        // Grey is the ANN's.
-        let ink = Ink::Series(i % ANN_SERIES);
-        whiskers.extend(spiking.iter().filter(|p| p.route == *name).filter_map(|p| {
-            let error = Some(p.standard_error).filter(|error| error.is_finite())?;
-            Some((f64::from(p.timesteps?), p.accuracy - error, p.accuracy + error, ink))
-        }));
-        entries.push((Swatch::Line(ink, Dash::Solid, Some(i)), name.clone()));
-        lines.push((line, ink, i));
-    }
-    let mut levels = Vec::new();
-    for point in points.iter().filter(|p| p.kind == Kind::Ann) {
-        let dash = if anns == 0 { Dash::Dashed } else { Dash::Dotted };
-        anns += 1;
-        entries.push((Swatch::Line(Ink::Series(ANN_SERIES), dash, None), point.route.clone()));
-        levels.push((point.accuracy, dash));
-    }
-    let mut scene = Scene::new(WIDTH, 420.0, "Accuracy against simulation length");
-    let height = legend(&mut scene, 12.0, 34.0, WIDTH - 24.0, &entries);
-    let top = 34.0 + height + 34.0;
-    let area = Area::new(56.0, top, WIDTH - 56.0 - 74.0, 280.0);
-    scene.height = area.bottom() + 46.0;
-
-    let largest = points.iter().find_map(|p| p.largest_class);
-    let chance = points.first().map_or(0.0, |p| p.chance);
-    let ends = whiskers.iter().flat_map(|w| [w.1.max(0.0), w.2.min(1.0)]);
-    let values: Vec<f64> =
-        points.iter().map(|p| p.accuracy).chain([chance]).chain(largest).chain(ends).collect();
-    let y = Axis::rounded(min(&values) - 0.01, (max(&values) + 0.01).min(1.0), 6, "accuracy (share correct)");
-    let mut ticks: Vec<f64> = steps.clone();
-    ticks.sort_by(f64::total_cmp);
-    ticks.dedup();
-    // Room left and right of the marks.
-    let (lo, hi) = (lo / 1.15, hi * 1.15);
-    let x = Axis {
-        log: true,
-        lo,
-        hi,
-        ticks: ticks.iter().map(|t| (*t, format!("{t:.0}"))).collect(),
-        label: "T, steps of the simulation (log scale)".to_owned(),
-    };
-    let plot = Plot::new(&mut scene, area, x, y);
-    plot.level(&mut scene, chance, Ink::Muted, Dash::Dotted);
-    let beside = |scene: &mut Scene, value: f64, name: &str| {
-        scene.text(area.right() + 6.0, plot.py(value) + Type::LABEL.drop(), name, Type::LABEL);
-    };
-    // What would collide is left without a name.
-    let mut named: Vec<f64> = Vec::new();
-    let mut name = |scene: &mut Scene, value: f64, name: &str| {
-        if named.iter().all(|n| (plot.py(*n) - plot.py(value)).abs() > 13.0) {
-            beside(scene, value, name);
-            named.push(value);
+impl Drawn for Point {
+    fn draw<'s>(points: &[Self], style: &'s Style) -> Scene<'s> {
+        let words = style.words();
+        let (anns, spiking): (Vec<&Self>, Vec<&Self>) = points.iter().partition(|p| p.kind == Kind::Ann);
+        let mut entries = Vec::new();
+        let mut lines: Vec<Vec<&Self>> = Vec::new();
+        for point in spiking.iter().filter(|p| p.timesteps.is_some()) {
+            match lines.iter_mut().find(|line| line[0].line() == point.line()) {
+                Some(line) => line.push(point),
+                None => lines.push(vec![point]),
+            }
         }
-    };
-    for (accuracy, dash) in levels {
-        plot.level(&mut scene, accuracy, Ink::Series(ANN_SERIES), dash);
-        name(&mut scene, accuracy, &format!("ANN {accuracy:.3}"));
+        for (i, line) in lines.iter_mut().enumerate() {
+            line.sort_by_key(|p| p.timesteps);
+            let route = match line[0].route {
+                Route::Other => words.kind(line[0].kind).to_owned(),
+                route => words.route(route),
+            };
+            let ink = Ink::Route(line[0].route);
+            let swatch =
+                if line.len() > 1 { Swatch::Line(ink, Dash::Solid, Some(i)) } else { Swatch::Mark(ink, i) };
+            entries.push((swatch, format!("{} ({route})", line[0].network)));
+        }
+        // Level lines, with their values: names beside them would collide.
+        let mut levels = Vec::new();
+        for (i, ann) in anns.iter().enumerate() {
+            let name = words.network(&ann.network);
+            let name = if name == words.ann { name } else { format!("{} {name}", words.ann) };
+            levels.push((
+                ann.accuracy,
+                Ink::Route(Route::Ann),
+                Dash::level(i),
+                format!("{name} {}", ann.shown()),
+            ));
+        }
+        if let Some(share) = points.iter().find_map(|p| p.largest_class) {
+            levels.push((share, Ink::Text, Dash::Fine, format!("{} {share:.2}", words.largest_class)));
+        }
+        if let Some(p) = points.first() {
+            levels.push((p.chance, Ink::Text, Dash::Dotted, format!("{} {:.2}", words.chance, p.chance)));
+        }
+        let names = levels.iter().map(|(_, ink, dash, name)| (Swatch::Line(*ink, *dash, None), name.clone()));
+        entries.extend(names);
+
+        let mut scene = Scene::new(style, 0.0, words.accuracy_title);
+        let (width, top) = (scene.width, scene.top());
+        let top = top + legend(&mut scene, 12.0, top, width - 24.0, &entries) + 34.0;
+        let area = Area::new(48.0, top, width - 48.0 - 12.0, 230.0);
+        scene.height = area.bottom() + 42.0;
+
+        let ends = points.iter().filter_map(Self::interval).flat_map(|(low, high)| [low, high]);
+        let values: Vec<f64> =
+            points.iter().map(|p| p.accuracy).chain(levels.iter().map(|l| l.0)).chain(ends).collect();
+        let y =
+            Axis::rounded((min(&values) - 0.01).max(0.0), (max(&values) + 0.01).min(1.0), 6, words.accuracy);
+        let mut steps: Vec<f64> = spiking.iter().filter_map(|p| p.timesteps).map(f64::from).collect();
+        steps.sort_by(f64::total_cmp);
+        steps.dedup();
+        // Room left and right of the marks.
+        let (lo, hi) = (min(&steps) / 1.15, max(&steps) * 1.15);
+        let ticks = steps.iter().map(|t| (*t, format!("{t:.0}"))).collect();
+        let x = Axis { log: true, lo, hi, ticks, label: words.timesteps.to_owned() };
+        let plot = Plot::new(&mut scene, area, x, y);
+        for (value, ink, dash, _) in &levels {
+            plot.level(&mut scene, *value, *ink, *dash);
+        }
+        for line in &lines {
+            let interval =
+                |p: &&Self| p.interval().map(|(low, high)| (f64::from(p.timesteps.unwrap_or(1)), low, high));
+            let intervals: Vec<_> = line.iter().filter_map(interval).collect();
+            plot.band(&mut scene, &intervals, Ink::Route(line[0].route));
+        }
+        for (i, line) in lines.iter().enumerate() {
+            let at: Vec<_> = line.iter().map(|p| (f64::from(p.timesteps.unwrap_or(1)), p.accuracy)).collect();
+            plot.series(&mut scene, &at, Ink::Route(line[0].route), Dash::Solid, Some(i));
+        }
+        scene
     }
-    if let Some(share) = largest.filter(|share| share - chance > 0.005) {
-        plot.level(&mut scene, share, Ink::Muted, Dash::Dotted);
-        name(&mut scene, share, "largest class");
-    }
-    name(&mut scene, chance, "chance");
-    for (t, low, high, ink) in whiskers {
-        let (x, top, bottom) = (plot.px(t), plot.py(high.min(1.0)), plot.py(low.max(0.0)));
-        scene.line(vec![(x, top), (x, bottom)], ink, 1.0, Dash::Solid);
-    }
-    for (line, ink, mark) in lines {
-        plot.series(&mut scene, &line, ink, Dash::Solid, Some(mark));
-    }
-    scene
 }
 
 fn min(values: &[f64]) -> f64 {
@@ -159,4 +216,68 @@ fn min(values: &[f64]) -> f64 {
 
 fn max(values: &[f64]) -> f64 {
     values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scene::Item;
+
+    fn point(network: &str, timesteps: u32, interval: Option<(f64, f64)>) -> Point {
+        Point {
+            network: network.to_owned(),
+            kind: Kind::Finetuned,
+            preset: "default".to_owned(),
+            encoder: "direct".to_owned(),
+            route: Route::FinetunedDefault,
+            timesteps: Some(timesteps),
+            accuracy: 0.7,
+            low: interval.map(|i| i.0),
+            high: interval.map(|i| i.1),
+            samples: 200,
+            standard_error: Some(0.03),
+            largest_class: Some(0.43),
+            chance: 1.0 / 3.0,
+        }
+    }
+
+    /// Curves of the route's colour.
+    fn curves(points: &[Point]) -> usize {
+        let style = Style::default();
+        let curve = |item: &&Item| {
+            matches!(item, Item::Line { ink: Ink::Route(Route::FinetunedDefault), points, width, .. }
+                if *width == style.curve() && points[0].1 > 100.0 && points[0].0 != points[1].0)
+        };
+        let scene = Point::draw(points, &style);
+        scene.items.iter().filter(curve).count()
+    }
+
+    #[test]
+    fn no_line_joins_two_networks() {
+        assert_eq!(curves(&[point("a", 1, None), point("b", 4, None)]), 0);
+        assert_eq!(curves(&[point("a", 1, None), point("a", 4, None), point("b", 4, None)]), 1);
+    }
+
+    #[test]
+    fn intervals_that_are_given_become_bands() {
+        let style = Style::default();
+        let bands = |points: &[Point]| {
+            let scene = Point::draw(points, &style);
+            let band = |i: &&Item| matches!(i, Item::Polygon { opacity, .. } if *opacity < 1.0);
+            scene.items.iter().filter(band).count()
+        };
+        let (low, high) = (0.65, 0.75);
+        assert_eq!(bands(&[point("a", 1, Some((low, high))), point("a", 4, Some((low, high)))]), 1);
+        assert_eq!(bands(&[point("a", 1, None), point("a", 4, None)]), 0);
+    }
+
+    #[test]
+    fn the_largest_class_stands_beside_chance() {
+        let style = Style::default();
+        let scene = Point::draw(&[point("a", 1, None)], &style);
+        let said = |wanted: &str| {
+            scene.items.iter().any(|i| matches!(i, Item::Text { string, .. } if string == wanted))
+        };
+        assert!(said("largest class 0.43") && said("chance 0.33"));
+    }
 }

@@ -2,19 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Chapter, Gallery, Plan, WIDTH};
+use super::{Chapter, Drawn, Gallery, Plan, across};
 use crate::error::ReportError;
 use crate::plot::Colours;
 use crate::rows::{Confusion, Row};
 use crate::run::{Run, distinct};
-use crate::scene::{Area, Ink, Scene, Type};
+use crate::scene::{Ink, Scene};
+use crate::style::Style;
 use crate::text;
 
 /// Names of the study's classes.
 const CLASSES: [&str; 3] = ["dorsiflexion", "plantarflexion", "pricking"];
 
 #[derive(Serialize, Deserialize)]
-struct Cell {
+pub(super) struct Cell {
     network: String,
     actual: u32,
     actual_name: String,
@@ -66,7 +67,7 @@ fn derive(counts: &[Confusion]) -> Vec<Cell> {
     cells
 }
 
-pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
+pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportError> {
     const ITEM: &str = "Confusion matrices";
     if !gallery.has(run, ITEM, &[Confusion::FILE]) {
         return Ok(());
@@ -81,72 +82,82 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
         stem: "confusion".to_owned(),
         label: ITEM,
         caption:
-            "Recordings of each class (rows) by the class the network chose (columns): count, and share of \
-                  the row. The diagonal is right."
-                .to_owned(),
+"Recordings of each class (rows) by the class the network chose (columns, of the same numbers): count, and share of the \
+                  row. The diagonal is right."
+            .to_owned(),
     };
-    gallery.add(plan, &cells, draw)
+    gallery.add(plan, &cells)
 }
 
-fn draw(cells: &[Cell]) -> Scene {
-    const NAMES: f64 = 92.0;
-    let networks = distinct(cells.iter().map(|c| c.network.as_str()));
-    let classes = cells.iter().map(|c| c.actual + 1).max().unwrap_or(1) as usize;
-    let per_row = if classes > 5 { 1 } else { 2 };
-    let panel = WIDTH / per_row as f64;
-    let side = (panel - NAMES - 24.0) / classes as f64;
-    let cell = Area::new(0.0, 0.0, side, side.clamp(11.0, if classes > 5 { 34.0 } else { 46.0 }));
-    let height = 74.0 + cell.h * classes as f64;
-    let rows = networks.len().div_ceil(per_row);
-    let mut scene = Scene::new(WIDTH, 34.0 + height * rows as f64, "Confusion matrices");
-    for (i, network) in networks.iter().enumerate() {
-        let left = (i % per_row) as f64 * panel + 12.0;
-        let top = 34.0 + (i / per_row) as f64 * height;
-        let title = text::fit(network, panel - 24.0, Type::PANEL.size, true);
-        scene.text(left, top + 16.0, &title, Type::PANEL);
-        scene.text(left + NAMES - 8.0, top + 38.0, "actual", Type::LABEL.end());
-        let grid = top + 46.0;
-        let of_network = || cells.iter().filter(|c| c.network == *network);
-        for c in of_network() {
-            // Names that would not be read are left to the rows.
-            if c.actual == 0 && cell.w > 40.0 {
-                let x = left + NAMES + (f64::from(c.predicted) + 0.5) * cell.w;
-                let name = text::fit(&c.predicted_name, cell.w - 4.0, Type::LABEL.size, false);
-                scene.text(x, top + 38.0, &name, Type::LABEL.middle());
+impl Drawn for Cell {
+    fn draw<'s>(cells: &[Self], style: &'s Style) -> Scene<'s> {
+        let (words, label) = (style.words(), style.label());
+        let networks = distinct(cells.iter().map(|c| c.network.as_str()));
+        let classes = cells.iter().map(|c| c.actual + 1).max().unwrap_or(1) as usize;
+        let mut scene = Scene::new(style, 0.0, words.confusion);
+        let start = scene.top();
+        let width = scene.width - 24.0;
+        let per_row = if classes > 5 { 1 } else { across(scene.width, 190.0).min(networks.len().max(1)) };
+        // Rows are named at the left of the figure only, columns by their numbers.
+        let longest = cells.iter().map(|c| label.width(&row_name(c))).fold(0.0, f64::max);
+        let names = longest.max(label.width(words.actual)).min(120.0) + 8.0;
+        let panel = (width - names) / per_row as f64;
+        let (w, most) = ((panel - 12.0) / classes as f64, if classes > 5 { 30.0 } else { 36.0 });
+        let h = w.clamp(11.0, most);
+        let down = 64.0 + h * classes as f64;
+        for (i, network) in networks.iter().enumerate() {
+            let left = 12.0 + names + (i % per_row) as f64 * panel;
+            let top = start + (i / per_row) as f64 * down;
+            let title = text::fit(network, panel - 12.0, style.panel().size, true);
+            scene.text(left, top + 16.0, &title, style.panel());
+            let grid = top + 38.0;
+            let middle = left + w * classes as f64 / 2.0;
+            scene.text(middle, grid + h * classes as f64 + 14.0, words.predicted, label.middle());
+            if i % per_row == 0 {
+                scene.text(12.0, grid - 6.0, words.actual, label);
             }
-            if c.predicted == 0 {
-                let y = grid + (f64::from(c.actual) + 0.5) * cell.h + Type::LABEL.drop();
-                let name = text::fit(&c.actual_name, NAMES - 10.0, Type::LABEL.size, false);
-                scene.text(left + NAMES - 8.0, y, &name, Type::LABEL.end());
-            }
-        }
-        let middle = left + NAMES + cell.w * classes as f64 / 2.0;
-        scene.text(middle, grid + cell.h * classes as f64 + 16.0, "predicted", Type::LABEL.middle());
-        scene.map(|scene| {
+            let of_network = || cells.iter().filter(|c| c.network == *network);
+            let room = |i: u32, size: f64, least: f64| {
+                size > least || i.is_multiple_of((least / size).ceil() as u32)
+            };
             for c in of_network() {
-                let x = left + NAMES + f64::from(c.predicted) * cell.w;
-                let y = grid + f64::from(c.actual) * cell.h;
-                let shade = c.share_of_actual * 0.8;
-                let ink = Colours::Sequential.ink_on(shade);
-                scene.rect(x, y, cell.w - 2.0, cell.h - 2.0, Ink::Rgb([238, 241, 245]));
-                scene.rect(
-                    x,
-                    y,
-                    cell.w - 2.0,
-                    cell.h - 2.0,
-                    Ink::Rgb(Colours::Sequential.of(shade.max(0.03))),
-                );
-                let (x, y) = (x + cell.w / 2.0 - 1.0, y + cell.h / 2.0);
-                let count = text::grouped(c.count);
-                if cell.h > 40.0 {
-                    scene.text(x, y - 3.0, &count, Type::PANEL.middle().ink(ink));
-                    let share = format!("{:.1}%", 100.0 * c.share_of_actual);
-                    scene.text(x, y + 13.0, &share, Type::VALUE.middle().ink(ink));
-                } else if cell.h > 18.0 && cell.w > 30.0 {
-                    scene.text(x, y + Type::LABEL.drop(), &count, Type::LABEL.middle().ink(ink));
+                if c.actual == 0 && room(c.predicted, w, 16.0) {
+                    let x = left + (f64::from(c.predicted) + 0.5) * w;
+                    scene.text(x, grid - 6.0, &c.predicted.to_string(), label.middle());
+                }
+                if c.predicted == 0 && i % per_row == 0 && room(c.actual, h, 14.0) {
+                    let y = grid + (f64::from(c.actual) + 0.5) * h + label.drop();
+                    let name = text::fit(&row_name(c), names - 8.0, label.size, false);
+                    scene.text(left - 8.0, y, &name, label.end());
                 }
             }
-        });
+            scene.map(|scene| {
+                for c in of_network() {
+                    let (x, y) = (left + f64::from(c.predicted) * w, grid + f64::from(c.actual) * h);
+                    let shade = c.share_of_actual * 0.8;
+                    let ink = Colours::Sequential.ink_on(shade);
+                    scene.rect(x, y, w - 1.5, h - 1.5, Ink::Rgb(Colours::Sequential.of(shade.max(0.06))));
+                    let (x, y) = (x + w / 2.0 - 0.75, y + h / 2.0);
+                    let count = text::grouped(c.count);
+                    if label.width(&count) > w - 4.0 || h < 16.0 {
+                        continue;
+                    }
+                    if h > 2.4 * label.size {
+                        scene.text(x, y - 2.0, &count, style.value().middle().ink(ink));
+                        let share = format!("{:.0}%", 100.0 * c.share_of_actual);
+                        scene.text(x, y + label.size, &share, label.middle().ink(ink));
+                    } else {
+                        scene.text(x, y + label.drop(), &count, label.middle().ink(ink));
+                    }
+                }
+            });
+        }
+        scene.height = start + networks.len().div_ceil(per_row) as f64 * down;
+        scene
     }
-    scene
+}
+
+/// `0 dorsiflexion`
+fn row_name(cell: &Cell) -> String {
+    format!("{} {}", cell.actual, cell.actual_name)
 }

@@ -2,20 +2,23 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Chapter, Gallery, Plan, WIDTH};
+use super::{Chapter, Drawn, Gallery, Plan, across};
 use crate::error::ReportError;
 use crate::plot::{Axis, Plot, Swatch, legend, x_axis};
+use crate::routes::Route;
 use crate::rows::{Energy, EnergyStep, Row};
 use crate::run::{Run, distinct};
-use crate::scene::{ANN_SERIES, Area, Dash, Ink, Scene, Type};
+use crate::scene::{Area, Dash, Ink, Scene};
 use crate::standing::{Worthless, worthless_network};
-use crate::tally::{ANN, Tally, is_ann, model_name, network_name};
+use crate::style::Style;
+use crate::tally::{ANN, PUBLISHED, Tally, is_ann};
 use crate::text;
 
 #[derive(Serialize, Deserialize)]
-struct Part {
+pub(super) struct Part {
     model: String,
     network: String,
+    route: Route,
     component: String,
     picojoules: f64,
     normalised: f64,
@@ -23,23 +26,24 @@ struct Part {
     remark: String,
 }
 
-/// Components with their colours; others follow.
-const COMPONENTS: [(&str, &str, Ink); 5] = [
-    ("multiply_accumulate", "multiply-accumulates", Ink::Series(ANN_SERIES)),
-    ("accumulate", "accumulates", Ink::Series(0)),
-    ("membrane", "membrane updates", Ink::Series(1)),
-    ("weight_memory", "weights from memory", Ink::Series(4)),
-    ("state_memory", "activations or membranes in memory", Ink::Series(2)),
+/// Components with their marks; others follow.
+const COMPONENTS: [(&str, usize); 5] = [
+    ("multiply_accumulate", 5),
+    ("accumulate", 6),
+    ("membrane", 7),
+    ("weight_memory", 2),
+    ("state_memory", 3),
 ];
+/// A component's least share of a total that is drawn.
+const LEAST: f64 = 0.01;
+/// The lowest end of an axis of energies, of its highest value.
+const LOWEST: f64 = 1e-5;
 
-fn component(name: &str) -> (String, Ink) {
-    COMPONENTS
-        .iter()
-        .find(|(key, ..)| *key == name)
-        .map_or_else(|| (name.to_owned(), Ink::Series(3)), |(_, words, ink)| ((*words).to_owned(), *ink))
+fn mark(component: &str) -> usize {
+    COMPONENTS.iter().find(|(key, _)| *key == component).map_or(1, |(_, mark)| *mark)
 }
 
-pub(super) fn add_components(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
+pub(super) fn add_components(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportError> {
     const ITEM: &str = "Figure 7";
     if !gallery.has(run, ITEM, &[Energy::FILE]) {
         return Ok(());
@@ -56,6 +60,7 @@ pub(super) fn add_components(run: &Run, gallery: &mut Gallery) -> Result<(), Rep
                 parts.push(Part {
                     model: model.clone(),
                     network: network.clone(),
+                    route: Route::of_network(run, &network),
                     component,
                     picojoules,
                     normalised: picojoules / whole,
@@ -68,92 +73,171 @@ pub(super) fn add_components(run: &Run, gallery: &mut Gallery) -> Result<(), Rep
         gallery.leave_out(ITEM, &[Energy::FILE], "has no model with a network `ann` to compare with");
         return Ok(());
     }
+    let published = if parts.iter().any(|p| p.model == PUBLISHED) {
+        " The published formula counts the convolutions only."
+    } else {
+        ""
+    };
     let plan = Plan {
         chapter: Chapter::Energy,
         stem: "fig7_energy".to_owned(),
         label: ITEM,
-        caption: "Energy per recording relative to the full-precision ANN (dashed line: 1), for each way of counting, \
-                  and what it goes into. Each panel has its own scale. The published formula counts the three \
-                  convolutions only."
-            .to_owned(),
+        caption: format!(
+            "Energy per recording relative to the full-precision ANN (dashed line: 1), for each way of counting, on one logarithmic \
+             axis: disks with their values are totals, in the colour of the network's route; grey marks are what a total \
+             consists of, where that is a hundredth of it or more.{published}"
+        ),
     };
-    gallery.add(plan, &parts, draw_components)
+    gallery.add(plan, &parts)
 }
 
-fn draw_components(parts: &[Part]) -> Scene {
-    const ROW: f64 = 21.0;
-    const LEFT: f64 = 170.0;
-    const RIGHT: f64 = 138.0;
-    let mut scene = Scene::new(WIDTH, 0.0, "Energy relative to the ANN");
-    let used = distinct(parts.iter().map(|p| p.component.as_str()));
-    let known = COMPONENTS.iter().map(|(key, ..)| *key).filter(|key| used.iter().any(|u| u == key));
-    let other = used.iter().map(String::as_str).filter(|u| COMPONENTS.iter().all(|(key, ..)| key != u));
-    let entries: Vec<_> = known
-        .chain(other)
-        .map(|key| {
-            let (words, ink) = component(key);
-            (Swatch::Box(ink), words)
-        })
-        .collect();
-    let mut top = 34.0 + legend(&mut scene, 12.0, 34.0, WIDTH - 24.0, &entries) + 8.0;
-    for model in distinct(parts.iter().map(|p| p.model.as_str())) {
-        let of = || parts.iter().filter(|p| p.model == model);
-        let networks = distinct(of().map(|p| p.network.as_str()));
-        let total = |network: &str| of().filter(|p| p.network == network).map(|p| p.normalised).sum::<f64>();
-        let most = networks.iter().map(|n| total(n)).fold(1.0, f64::max);
-        scene.text(12.0, top + 16.0, &model_name(&model), Type::PANEL);
-        let area = Area::new(LEFT, top + 26.0, WIDTH - LEFT - RIGHT, ROW * networks.len() as f64);
-        let x = Axis::from_zero(most, 5, "");
-        let at = |value: f64| area.x + x.at(value) * area.w;
-        for (value, _) in &x.ticks {
-            scene.line(vec![(at(*value), area.y), (at(*value), area.bottom())], Ink::Grid, 1.0, Dash::Solid);
+impl Drawn for Part {
+    fn draw<'s>(parts: &[Self], style: &'s Style) -> Scene<'s> {
+        const ROW: f64 = 15.0;
+        /// For a value at the right of its disk.
+        const VALUE: f64 = 36.0;
+        const GAP: f64 = 10.0;
+        let (words, value) = (style.words(), style.value());
+        let mut scene = Scene::new(style, 0.0, words.energy_title);
+        let used = distinct(parts.iter().map(|p| p.component.as_str()));
+        let known = COMPONENTS.iter().map(|(key, _)| *key).filter(|key| used.iter().any(|u| u == key));
+        let other = used.iter().map(String::as_str).filter(|u| COMPONENTS.iter().all(|(key, _)| key != u));
+        let names = known
+            .chain(other)
+            .map(|key| (Swatch::Mark(Ink::Muted, mark(key)), words.component(key).to_owned()));
+        let entries: Vec<_> =
+            [(Swatch::Mark(Ink::Text, 0), words.total.to_owned())].into_iter().chain(names).collect();
+        let (width, start) = (scene.width, scene.top());
+        let mut top = start + legend(&mut scene, 12.0, start, width - 24.0, &entries) + 6.0;
+
+        let models = distinct(parts.iter().map(|p| p.model.as_str()));
+        let mut networks = distinct(parts.iter().map(|p| p.network.as_str()));
+        networks.sort_by_key(|name| !is_ann(name));
+        let of = |model: &str, network: &str| -> Vec<&Self> {
+            parts.iter().filter(|p| p.model == model && p.network == network).collect()
+        };
+        let sum = |parts: &[&Self]| parts.iter().map(|p| p.normalised).sum::<f64>();
+        let names =
+            networks.iter().map(|n| value.width(&words.network(n))).fold(0.0, f64::max).min(110.0) + 8.0;
+        let per_row = across(width, 190.0).min(models.len().max(1));
+        let panel = (width - 24.0 - names) / per_row as f64;
+        let (mut lo, mut hi) = (1.0_f64, 1.0_f64);
+        for (model, network) in models.iter().flat_map(|m| networks.iter().map(move |n| (m, n))) {
+            let parts = of(model, network);
+            let total = sum(&parts);
+            let seen = parts.iter().map(|p| p.normalised).filter(|v| *v >= LEAST * total && *v > 0.0);
+            lo = seen.fold(lo, f64::min);
+            hi = hi.max(total);
         }
-        for (i, network) in networks.iter().enumerate() {
-            let middle = area.y + (i as f64 + 0.5) * ROW;
-            let name = text::fit(&network_name(network), LEFT - 26.0, Type::VALUE.size, false);
-            scene.text(LEFT - 8.0, middle + Type::VALUE.drop(), &name, Type::VALUE.end());
-            let mut from = 0.0;
-            for part in of().filter(|p| p.network == *network) {
-                let to = from + part.normalised;
-                scene.rect(at(from), middle - 7.5, at(to) - at(from), 15.0, component(&part.component).1);
-                from = to;
+        let x = Axis::log(lo, hi, "");
+        for (i, row) in models.chunks(per_row).enumerate() {
+            let y = top + 24.0;
+            let height = ROW * networks.len() as f64;
+            for (n, network) in networks.iter().enumerate() {
+                let middle = y + (n as f64 + 0.5) * ROW;
+                let name = text::fit(&words.network(network), names - 8.0, value.size, false);
+                scene.text(12.0 + names - 8.0, middle + value.drop(), &name, value.end());
             }
-            let remark = of().find(|p| p.network == *network).map_or("", |p| p.remark.as_str());
-            let label = match (network.as_str(), remark) {
-                (ANN, _) => "1".to_owned(),
-                (_, "") => compared(from),
-                (_, remark) => format!("({remark})"),
-            };
-            // Right of the bar, and of the dashed line if that would cross it.
-            let left = at(from) + 6.0;
-            let crossed = (left - 3.0..left + Type::VALUE.width(&label) + 3.0).contains(&at(1.0));
-            let left = if crossed { at(1.0) + 6.0 } else { left };
-            scene.text(left, middle + Type::VALUE.drop(), &label, Type::VALUE);
+            for (k, model) in row.iter().enumerate() {
+                let left = 12.0 + names + k as f64 * panel;
+                let area = Area::new(left, y, panel - VALUE - GAP, height);
+                let at = |value: f64| area.x + x.at(value) * area.w;
+                let title = text::fit(&words.short_model(model), panel - 4.0, style.panel().size, true);
+                scene.text(left, top + 14.0, &title, style.panel());
+                for (tick, _) in &x.ticks {
+                    scene.line(vec![(at(*tick), y), (at(*tick), y + height)], Ink::Grid, 1.0, Dash::Solid);
+                }
+                scene.line(vec![(at(1.0), y), (at(1.0), y + height)], Ink::Text, 1.0, Dash::Dashed);
+                for (n, network) in networks.iter().enumerate() {
+                    let middle = y + (n as f64 + 0.5) * ROW;
+                    let parts = of(model, network);
+                    let total = sum(&parts);
+                    let Some(first) = parts.first().filter(|_| total > 0.0) else { continue };
+                    if parts.len() > 1 {
+                        for part in
+                            parts.iter().filter(|p| p.normalised >= LEAST * total && p.normalised > 0.0)
+                        {
+                            scene.mark(mark(&part.component), at(part.normalised), middle, Ink::Muted);
+                        }
+                    }
+                    scene.mark(0, at(total), middle, Ink::Route(first.route));
+                    let star = if first.remark.is_empty() { "" } else { "*" };
+                    let shown = format!("{}{star}", text::significant(total, 2));
+                    // Right of the disk, and of the dashed line if that would cross it.
+                    let left = at(total) + 6.0;
+                    let crossed = (left - 2.0..left + value.width(&shown) + 2.0).contains(&at(1.0));
+                    let left = if crossed { at(1.0) + 5.0 } else { left };
+                    scene.text(left, middle + value.drop(), &shown, value);
+                }
+                x_axis(&mut scene, area, &x);
+            }
+            top = y + height + if (i + 1) * per_row < models.len() { 28.0 } else { 22.0 };
         }
-        scene.line(vec![(at(1.0), area.y), (at(1.0), area.bottom())], Ink::Text, 1.2, Dash::Dashed);
-        x_axis(&mut scene, area, &x);
-        top = area.bottom() + 32.0;
+        let label = text::fit(words.relative_energy, width - 24.0, style.label().size, false);
+        scene.text(width / 2.0, top + 12.0, &label, style.label().middle());
+        top += 20.0;
+        if parts.iter().any(|p| !p.remark.is_empty()) {
+            let note = text::fit(words.worthless, width - 24.0, value.size, false);
+            scene.text(12.0, top + 12.0, &note, value);
+            top += 18.0;
+        }
+        scene.height = top + 2.0;
+        scene
     }
-    scene.text(
-        LEFT + (WIDTH - LEFT - RIGHT) / 2.0,
-        top + 4.0,
-        "energy per recording (full-precision ANN = 1)",
-        Type::LABEL.middle(),
-    );
-    scene.height = top + 18.0;
-    scene
 }
 
-/// `0.0196 (51.0x less)`, `5.06`.
-fn compared(normalised: f64) -> String {
-    if normalised <= 0.0 {
-        return "0".to_owned();
-    }
-    let value = text::significant(normalised, 3);
-    if normalised < 1.0 { format!("{value} ({} less)", text::ratio(1.0 / normalised)) } else { value }
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Spent {
+    model: String,
+    network: String,
+    route: Route,
+    step: u32,
+    picojoules: f64,
 }
 
-pub(super) fn add_steps(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
+/// The published formula step by step: a layer's energy is proportional to the spikes that it fired, so by each step it has spent the
+/// share of its spikes until then. Where the table has it, that is taken.
+fn published_steps(run: &Run) -> Vec<Spent> {
+    let given = run.energy_steps.iter().flatten().any(|s| s.model == PUBLISHED);
+    let energy = || run.energy.iter().flatten().filter(|e| e.model == PUBLISHED);
+    if given {
+        return Vec::new();
+    }
+    let mut spent = Vec::new();
+    for network in distinct(energy().map(|e| e.network.as_str())) {
+        let route = Route::of_network(run, &network);
+        let row = |step, picojoules| Spent {
+            model: PUBLISHED.to_owned(),
+            network: network.clone(),
+            route,
+            step,
+            picojoules,
+        };
+        let of_network = || energy().filter(|e| e.network == network);
+        if is_ann(&network) {
+            spent.push(row(0, of_network().map(|e| e.picojoules).sum()));
+            continue;
+        }
+        let fired: Vec<_> = run.steps.iter().flatten().filter(|s| s.network == network).collect();
+        let Some(last) = fired.iter().map(|s| s.step).max() else { continue };
+        let mut by_step = vec![0.0; last as usize + 1];
+        for part in of_network() {
+            let of_layer: Vec<_> = fired.iter().filter(|s| s.layer == part.layer).collect();
+            let all: f64 = of_layer.iter().map(|s| s.spikes_per_sample).sum();
+            for step in of_layer.iter().filter(|_| all > 0.0) {
+                by_step[step.step as usize] += part.picojoules * step.spikes_per_sample / all;
+            }
+        }
+        let mut sum = 0.0;
+        spent.extend(by_step.iter().enumerate().map(|(step, picojoules)| {
+            sum += picojoules;
+            row(step as u32, sum)
+        }));
+    }
+    spent
+}
+
+pub(super) fn add_steps(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportError> {
     const ITEM: &str = "Figure 8";
     if !gallery.has(run, ITEM, &[EnergyStep::FILE]) {
         return Ok(());
@@ -163,90 +247,161 @@ pub(super) fn add_steps(run: &Run, gallery: &mut Gallery) -> Result<(), ReportEr
         gallery.leave_out(ITEM, &[EnergyStep::FILE], "has no row of a spiking network");
         return Ok(());
     }
+    let row = |s: &EnergyStep| Spent {
+        model: s.model.clone(),
+        network: s.network.clone(),
+        route: Route::of_network(run, &s.network),
+        step: s.step,
+        picojoules: s.picojoules,
+    };
+    let mut table = published_steps(run);
+    table.extend(steps.iter().map(row));
+    let same = coinciding(&table);
+    let same = if same.is_empty() {
+        String::new()
+    } else {
+        let pairs: Vec<String> = same.iter().map(|(a, b)| format!("{a} and {b}")).collect();
+        format!(" The same by every way of counting, so one upon the other: {}.", pairs.join("; "))
+    };
     let plan = Plan {
         chapter: Chapter::Energy,
         stem: "fig8_energy_steps".to_owned(),
         label: ITEM,
-        caption: "Energy spent per recording up to each step of the simulation (log scale), for each way of counting. \
-                  The ANN computes once: its energy is the level line."
-            .to_owned(),
+        caption: format!(
+            "Energy spent per recording up to each step of the simulation, for each way of counting (logarithmic axes). \
+             ANNs compute once: theirs are the level lines. Colours are routes, marks are networks.{same}"
+        ),
     };
-    gallery.add(plan, steps, draw_steps)
+    gallery.add(plan, &table)
 }
 
-fn draw_steps(steps: &[EnergyStep]) -> Scene {
-    const PER_ROW: usize = 2;
-    let mut networks = distinct(steps.iter().map(|s| s.network.as_str()));
-    networks.sort_by_key(|n| is_ann(n));
-    let mut spiking = 0;
-    let look: Vec<(String, Ink, Dash)> = networks
-        .into_iter()
-        .map(|name| {
-            if name == ANN {
-                (name, Ink::Series(ANN_SERIES), Dash::Dashed)
-            } else if is_ann(&name) {
-                (name, Ink::Series(ANN_SERIES), Dash::Dotted)
-            } else {
-                spiking += 1;
-                (name, Ink::Series((spiking - 1) % ANN_SERIES), Dash::Solid)
-            }
-        })
-        .collect();
-    let mut scene = Scene::new(WIDTH, 0.0, "Energy over the simulation");
-    let length =
-        |name: &str| steps.iter().filter(|s| s.network == name).map(|s| s.step + 1).max().unwrap_or(1);
-    // The shape of the marks, where they have room.
-    let mark = |i: usize, name: &str| (!is_ann(name) && length(name) <= 12).then_some(i);
-    let entries: Vec<_> = look
-        .iter()
-        .enumerate()
-        .map(|(i, (name, ink, dash))| (Swatch::Line(*ink, *dash, mark(i, name)), network_name(name)))
-        .collect();
-    let start = 34.0 + legend(&mut scene, 12.0, 34.0, WIDTH - 24.0, &entries) + 6.0;
-    let models = distinct(steps.iter().map(|s| s.model.as_str()));
-    let lengths = || look.iter().filter(|(name, ..)| !is_ann(name)).map(|(name, ..)| length(name));
-    let (shortest, last) = (lengths().min().unwrap_or(1), lengths().max().unwrap_or(1));
-    // Beside long simulations, short ones need a logarithmic axis to be seen.
-    let steps_axis = if last > shortest.saturating_mul(8) {
-        let x = Axis::log(1.0, f64::from(last), "steps run (log scale)");
-        Axis {
-            hi: f64::from(last),
-            ticks: x.ticks.into_iter().filter(|t| t.0 <= f64::from(last)).collect(),
-            ..x
-        }
-    } else if last > 1 {
-        Axis::whole(1.0, f64::from(last), 6, "steps run")
-    } else {
-        Axis::whole(0.5, 1.5, 6, "steps run")
+/// Pairs of spiking networks whose energies are equal to a hundredth, as far as both run.
+fn coinciding(table: &[Spent]) -> Vec<(String, String)> {
+    let networks = distinct(table.iter().filter(|s| !is_ann(&s.network)).map(|s| s.network.as_str()));
+    let of = |network: &str| -> std::collections::HashMap<(&str, u32), f64> {
+        let own = table.iter().filter(|s| s.network == network);
+        own.map(|s| ((s.model.as_str(), s.step), s.picojoules)).collect()
     };
-    for (i, model) in models.iter().enumerate() {
-        let top = start + (i / PER_ROW) as f64 * 264.0;
-        let area = Area::new(56.0 + (i % PER_ROW) as f64 * 358.0, top + 46.0, 286.0, 160.0);
-        let of = |network: &str| {
-            let mut line: Vec<(f64, f64)> = steps
-                .iter()
-                .filter(|s| s.model == *model && s.network == network && s.picojoules > 0.0)
-                .map(|s| (f64::from(s.step + 1), s.picojoules))
-                .collect();
-            line.sort_by(|a, b| a.0.total_cmp(&b.0));
-            line
-        };
-        let values = || steps.iter().filter(|s| s.model == *model).map(|s| s.picojoules).filter(|v| *v > 0.0);
-        let (lo, hi) = values().fold((f64::INFINITY, 0.0), |(lo, hi): (f64, f64), v| (lo.min(v), hi.max(v)));
-        let (lo, hi) = if hi > 0.0 { (lo, hi) } else { (1.0, 10.0) };
-        let (scale, unit) = text::energy_unit(hi);
-        scene.text(area.x - 44.0, top + 16.0, &model_name(model), Type::PANEL);
-        let y = Axis::log(lo / scale, hi / scale, &format!("{unit} per recording (log scale)"));
-        let plot = Plot::new(&mut scene, area, steps_axis.clone(), y);
-        for (i, (network, ink, dash)) in look.iter().enumerate() {
-            let line: Vec<_> = of(network).into_iter().map(|(x, v)| (x, v / scale)).collect();
-            match line.last() {
-                Some((_, value)) if is_ann(network) => plot.level(&mut scene, *value, *ink, *dash),
-                Some(_) => plot.series(&mut scene, &line, *ink, *dash, mark(i, network)),
-                None => {}
+    let mut pairs = Vec::new();
+    for (i, a) in networks.iter().enumerate() {
+        let first = of(a);
+        for b in &networks[i + 1..] {
+            let second = of(b);
+            let shared: Vec<(f64, f64)> =
+                first.iter().filter_map(|(key, value)| Some((*value, *second.get(key)?))).collect();
+            let near = |(a, b): &(f64, f64)| (a - b).abs() <= 0.01 * a.abs().max(b.abs());
+            if !shared.is_empty() && shared.iter().all(near) {
+                pairs.push((a.clone(), b.clone()));
             }
         }
     }
-    scene.height = start + models.len().div_ceil(PER_ROW) as f64 * 264.0 - 4.0;
-    scene
+    pairs
+}
+
+impl Drawn for Spent {
+    fn draw<'s>(steps: &[Self], style: &'s Style) -> Scene<'s> {
+        let words = style.words();
+        let mut networks = distinct(steps.iter().map(|s| s.network.as_str()));
+        networks.sort_by_key(|n| is_ann(n));
+        let route = |name: &str| steps.iter().find(|s| s.network == name).map_or(Route::Other, |s| s.route);
+        let spiking = networks.iter().filter(|name| !is_ann(name)).count();
+        let same = coinciding(steps);
+        // A line upon another is dashed, and its marks are open.
+        let upon = |name: &str| same.iter().any(|(_, b)| b == name);
+        let look: Vec<(&str, Ink, Dash, Option<usize>)> = networks
+            .iter()
+            .enumerate()
+            .map(|(i, name)| {
+                let ink = Ink::Route(route(name));
+                if is_ann(name) {
+                    return (name.as_str(), ink, Dash::level(i - spiking), None);
+                }
+                let (dash, open) = if upon(name) { (Dash::Dashed, 4) } else { (Dash::Solid, 0) };
+                (name.as_str(), ink, dash, Some(i % 4 + open))
+            })
+            .collect();
+        let mut scene = Scene::new(style, 0.0, words.energy_steps_title);
+        let entries: Vec<_> = look
+            .iter()
+            .map(|(name, ink, dash, mark)| (Swatch::Line(*ink, *dash, *mark), words.network(name)))
+            .collect();
+        let (width, top) = (scene.width, scene.top());
+        let start = top + legend(&mut scene, 12.0, top, width - 24.0, &entries) + 4.0;
+        let models = distinct(steps.iter().map(|s| s.model.as_str()));
+        let length =
+            |name: &str| steps.iter().filter(|s| s.network == name).map(|s| s.step + 1).max().unwrap_or(1);
+        let lengths = || networks.iter().filter(|name| !is_ann(name)).map(|name| length(name));
+        let (shortest, last) = (lengths().min().unwrap_or(1), lengths().max().unwrap_or(1));
+        // Beside long simulations, short ones need a logarithmic axis to be seen.
+        let steps_axis = if last > shortest.saturating_mul(8) {
+            let x = Axis::log(1.0, f64::from(last), words.steps_run);
+            let ticks = x.ticks.into_iter().filter(|t| t.0 <= f64::from(last)).collect();
+            Axis { lo: 0.85, hi: f64::from(last) * 1.1, ticks, ..x }
+        } else if last > 1 {
+            Axis::whole(1.0, f64::from(last), 4, words.steps_run)
+        } else {
+            Axis::whole(0.5, 1.5, 4, words.steps_run)
+        };
+        let per_row = across(width, 190.0);
+        let (panel, down) = (width / per_row as f64, 206.0);
+        for (i, model) in models.iter().enumerate() {
+            let (left, top) = ((i % per_row) as f64 * panel, start + (i / per_row) as f64 * down);
+            let area = Area::new(left + 52.0, top + 42.0, panel - 52.0 - 10.0, 120.0);
+            let of = |network: &str| {
+                let mut line: Vec<(f64, f64)> = steps
+                    .iter()
+                    .filter(|s| s.model == *model && s.network == network && s.picojoules > 0.0)
+                    .map(|s| (f64::from(s.step + 1), s.picojoules))
+                    .collect();
+                line.sort_by(|a, b| a.0.total_cmp(&b.0));
+                line
+            };
+            let values =
+                || steps.iter().filter(|s| s.model == *model).map(|s| s.picojoules).filter(|v| *v > 0.0);
+            let (lo, hi) =
+                values().fold((f64::INFINITY, 0.0), |(lo, hi): (f64, f64), v| (lo.min(v), hi.max(v)));
+            // Next to nothing of the first steps would take most of the axis.
+            let (lo, hi) = if hi > 0.0 { (lo.max(hi * LOWEST), hi) } else { (1.0, 10.0) };
+            let (scale, unit) = text::energy_unit(hi);
+            let title = text::fit(&words.model(model), panel - 16.0, style.panel().size, true);
+            scene.text(left + 12.0, top + 14.0, &title, style.panel());
+            let y = Axis::log(lo / scale, hi / scale, &format!("{unit} {}", words.per_recording));
+            let plot = Plot::new(&mut scene, area, steps_axis.clone(), y);
+            for (network, ink, dash, mark) in &look {
+                let line = of(network).into_iter().filter(|(_, v)| *v >= lo);
+                let line: Vec<_> = line.map(|(x, v)| (x, v / scale)).collect();
+                match line.last() {
+                    Some((_, value)) if is_ann(network) => plot.level(&mut scene, *value, *ink, *dash),
+                    Some(_) => plot.series(&mut scene, &line, *ink, *dash, *mark),
+                    None => {}
+                }
+            }
+        }
+        scene.height = start + models.len().div_ceil(per_row) as f64 * down - 2.0;
+        scene
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spent(network: &str, step: u32, picojoules: f64) -> Spent {
+        Spent { model: "fp32".to_owned(), network: network.to_owned(), route: Route::Other, step, picojoules }
+    }
+
+    #[test]
+    fn networks_that_coincide_are_found() {
+        let table = [
+            spent("ann", 0, 9.0),
+            spent("a", 0, 1.0),
+            spent("a", 1, 2.0),
+            spent("b", 0, 1.001),
+            spent("c", 0, 1.0),
+            spent("c", 1, 3.0),
+        ];
+        let pairs: Vec<_> = coinciding(&table);
+        let names: Vec<(&str, &str)> = pairs.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+        assert_eq!(names, [("a", "b"), ("b", "c")]);
+    }
 }

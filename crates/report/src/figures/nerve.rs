@@ -7,12 +7,13 @@ use std::f64::consts::TAU;
 use serde::{Deserialize, Serialize};
 
 use super::recording::{contact_axis, image, time_axis};
-use super::{Chapter, Gallery, Plan, WIDTH};
+use super::{Chapter, Drawn, Gallery, Plan};
 use crate::error::ReportError;
 use crate::plot::{Axis, Colours, Plot, Swatch, legend, x_axis};
 use crate::recordings::{Images, NervePart, Part, Spectrum};
 use crate::run::distinct;
-use crate::scene::{Area, Dash, Ink, Scene, Type};
+use crate::scene::{Area, Dash, Ink, Scene};
+use crate::style::Style;
 use crate::text;
 
 /// Corners of the polygon that stands for a circle.
@@ -20,27 +21,47 @@ const CORNERS: usize = 120;
 /// Width of a bin of the histogram of velocities, in m/s.
 const BIN: f64 = 5.0;
 
-/// One value of one image of a class.
+/// One value of one image of a class: of the figure of means, or of that of traces.
 #[derive(Serialize, Deserialize)]
-struct Cell {
+pub(super) struct Cell<const MEANS: bool> {
     image: String,
     class: String,
     contact: u32,
     sample: u32,
     time_ms: f64,
     value: f64,
+    /// The group of contacts that its own is of, such as a ring.
+    group: u32,
+}
+
+impl Drawn for Cell<false> {
+    fn draw<'s>(cells: &[Self], style: &'s Style) -> Scene<'s> {
+        draw_traces(cells, style)
+    }
+}
+
+impl Drawn for Cell<true> {
+    fn draw<'s>(cells: &[Self], style: &'s Style) -> Scene<'s> {
+        draw_means(cells, style)
+    }
+}
+
+impl Drawn for Bin {
+    fn draw<'s>(bins: &[Self], style: &'s Style) -> Scene<'s> {
+        draw_spectra(bins, style)
+    }
 }
 
 /// One value of a spectrum.
 #[derive(Serialize, Deserialize)]
-struct Bin {
+pub(super) struct Bin {
     class: String,
     frequency_hz: f64,
     power_db: f64,
 }
 
 /// The cross-section and the fibres' velocities.
-pub(crate) fn add_section(parts: &[NervePart], gallery: &mut Gallery) -> Result<(), ReportError> {
+pub(crate) fn add_section(parts: &[NervePart], gallery: &mut Gallery<'_>) -> Result<(), ReportError> {
     let plan = Plan {
         chapter: Chapter::Nerve,
         stem: "nerve_section".to_owned(),
@@ -49,7 +70,7 @@ pub(crate) fn add_section(parts: &[NervePart], gallery: &mut Gallery) -> Result<
                   can evoke, larger where they conduct faster. Right, how fast they conduct."
             .to_owned(),
     };
-    gallery.add(plan, parts, draw_section)
+    gallery.add(plan, parts)
 }
 
 fn circle(centre: (f64, f64), radius: f64) -> Vec<(f64, f64)> {
@@ -60,14 +81,23 @@ fn circle(centre: (f64, f64), radius: f64) -> Vec<(f64, f64)> {
     (0..=CORNERS).map(corner).collect()
 }
 
-fn draw_section(parts: &[NervePart]) -> Scene {
+impl Drawn for NervePart {
+    fn draw<'s>(rows: &[Self], style: &'s Style) -> Scene<'s> {
+        draw_section(rows, style)
+    }
+}
+
+fn draw_section<'s>(parts: &[NervePart], style: &'s Style) -> Scene<'s> {
+    let (words, width) = (style.words(), style.width());
+    // Side by side, or one below the other.
+    let beside = width > 640.0;
     let of = |kind: Part| parts.iter().filter(move |p| p.part == kind);
     let classes = distinct(of(Part::Fascicle).map(|p| p.class.as_str()));
     let series = |class: &str| classes.iter().position(|c| *c == class).unwrap_or(0);
-    let mut scene = Scene::new(WIDTH, 452.0, "The nerve in its cuff");
+    let mut scene = Scene::new(style, if beside { 452.0 } else { 800.0 }, words.nerve_title);
     let entries: Vec<_> =
-        classes.iter().enumerate().map(|(i, c)| (Swatch::Box(Ink::Series(i)), c.clone())).collect();
-    legend(&mut scene, 12.0, 34.0, WIDTH - 24.0, &entries);
+        classes.iter().enumerate().map(|(i, c)| (Swatch::Box(Ink::Series(i), 1.0), c.clone())).collect();
+    legend(&mut scene, 12.0, 34.0, width - 24.0, &entries);
 
     let wall = of(Part::Cuff).map(|p| p.radius_mm).fold(0.0, f64::max);
     let wall = if wall > 0.0 { wall } else { 1.0 };
@@ -84,7 +114,7 @@ fn draw_section(parts: &[NervePart]) -> Scene {
         };
         scene.line((-4..=4).map(arc).collect(), Ink::Text, 6.0, Dash::Solid);
         let (x, y) = at(contact.x_mm * 1.1, contact.y_mm * 1.1);
-        scene.text(x, y + Type::LABEL.drop(), &k.to_string(), Type::LABEL.middle());
+        scene.text(x, y + style.label().drop(), &k.to_string(), style.label().middle());
     }
     for fascicle in of(Part::Fascicle) {
         let ink = Ink::Series(series(&fascicle.class));
@@ -99,9 +129,13 @@ fn draw_section(parts: &[NervePart]) -> Scene {
     }
     let bar = 0.2;
     scene.line(vec![(40.0, 434.0), (40.0 + bar * scale, 434.0)], Ink::Text, 2.0, Dash::Solid);
-    scene.text(48.0 + bar * scale, 434.0 + Type::LABEL.drop(), &format!("{bar} mm"), Type::LABEL);
+    scene.text(48.0 + bar * scale, 434.0 + style.label().drop(), &format!("{bar} mm"), style.label());
 
-    let area = Area::new(430.0, 96.0, 270.0, 300.0);
+    let area = if beside {
+        Area::new(430.0, 96.0, width - 450.0, 300.0)
+    } else {
+        Area::new(56.0, 490.0, width - 76.0, 260.0)
+    };
     let bins = (fastest / BIN).ceil() as usize;
     let counts: Vec<Vec<f64>> = classes
         .iter()
@@ -114,8 +148,8 @@ fn draw_section(parts: &[NervePart]) -> Scene {
         })
         .collect();
     let most = counts.iter().flatten().copied().fold(1.0, f64::max);
-    let x = Axis::rounded(0.0, bins as f64 * BIN, 5, "conduction velocity (m/s)");
-    let y = Axis::counts(most, 5, &format!("fibres per {BIN} m/s"));
+    let x = Axis::rounded(0.0, bins as f64 * BIN, 5, words.velocity);
+    let y = Axis::counts(most, 5, &format!("{} {BIN} m/s", words.fibres_per));
     let plot = Plot::new(&mut scene, area, x, y);
     for (i, counts) in counts.iter().enumerate() {
         let steps = counts.iter().enumerate().flat_map(|(k, &n)| {
@@ -128,7 +162,8 @@ fn draw_section(parts: &[NervePart]) -> Scene {
     scene
 }
 
-fn cells(images: &Images<'_>, sample_rate_hz: f64) -> Vec<Cell> {
+fn cells<const MEANS: bool>(images: &Images<'_>, sample_rate_hz: f64) -> Vec<Cell<MEANS>> {
+    let together = images.rows_together.max(1);
     let ms = 1000.0 / sample_rate_hz;
     let mut cells = Vec::new();
     for image in &images.of_class {
@@ -140,72 +175,63 @@ fn cells(images: &Images<'_>, sample_rate_hz: f64) -> Vec<Cell> {
             sample: (at % samples) as u32,
             time_ms: (at % samples) as f64 * ms,
             value: value.into(),
+            group: (at / samples / together) as u32,
         }));
     }
     cells
 }
 
 /// One compound action potential of each class at every contact.
-pub(crate) fn add_traces(images: &Images<'_>, hz: f64, gallery: &mut Gallery) -> Result<(), ReportError> {
-    let together = images.rows_together;
-    add_images(images, hz, "traces", "One recording of each class", gallery, |cells| {
-        draw_traces(cells, together)
-    })
+pub(crate) fn add_traces(images: &Images<'_>, hz: f64, gallery: &mut Gallery<'_>) -> Result<(), ReportError> {
+    gallery.add(plan(images, "traces", "One recording of each class"), &cells::<false>(images, hz))
 }
 
 /// What the recordings of a class have in common.
-pub(crate) fn add_means(images: &Images<'_>, hz: f64, gallery: &mut Gallery) -> Result<(), ReportError> {
-    add_images(images, hz, "means", "The mean of each class", gallery, draw_means)
+pub(crate) fn add_means(images: &Images<'_>, hz: f64, gallery: &mut Gallery<'_>) -> Result<(), ReportError> {
+    gallery.add(plan(images, "means", "The mean of each class"), &cells::<true>(images, hz))
 }
 
-fn add_images(
-    images: &Images<'_>,
-    sample_rate_hz: f64,
-    stem: &str,
-    label: &'static str,
-    gallery: &mut Gallery,
-    draw: impl FnOnce(&[Cell]) -> Scene,
-) -> Result<(), ReportError> {
-    let caption = images.caption.clone();
-    let plan = Plan { chapter: Chapter::Recordings, stem: stem.to_owned(), label, caption };
-    gallery.add(plan, &cells(images, sample_rate_hz), draw)
+fn plan(images: &Images<'_>, stem: &str, label: &'static str) -> Plan {
+    Plan { chapter: Chapter::Recordings, stem: stem.to_owned(), label, caption: images.caption.clone() }
 }
 
-fn draw_traces(cells: &[Cell], together: usize) -> Scene {
+fn draw_traces<'s>(cells: &[Cell<false>], style: &'s Style) -> Scene<'s> {
     const LEFT: f64 = 56.0;
     const GAP: f64 = 16.0;
     /// Between contacts and between groups, where so many do not make the figure too high to be stored.
     const STEP: f64 = 5.0;
-    const HIGHEST: f64 = 10_000.0;
+    const HIGHEST: f64 = 6_500.0;
     /// How far a recording's largest deviation reaches.
     const REACH: f64 = 18.0;
     let kinds = distinct(cells.iter().map(|c| c.image.as_str()));
     let classes = distinct(cells.iter().map(|c| c.class.as_str()));
     let contacts = cells.iter().map(|c| c.contact as usize + 1).max().unwrap_or(1);
-    let together = together.clamp(1, contacts);
+    let together = cells.iter().filter(|c| c.group == 0).map(|c| c.contact as usize + 1).max().unwrap_or(1);
     // Groups are numbered by their first contact; others would be too close or too far apart.
     let numbered = if (4..=16).contains(&together) { together } else { 8 };
     let steps = |contact: usize| (contact + contact / together) as f64;
     let step = STEP.min(HIGHEST / steps(contacts));
     let y_of = |contact: usize| REACH + steps(contact) * step;
     let height = y_of(contacts - 1) + REACH;
-    let width = (WIDTH - LEFT - 20.0 - GAP * (classes.len() as f64 - 1.0)) / classes.len().max(1) as f64;
+    let width =
+        (style.width() - LEFT - 20.0 - GAP * (classes.len() as f64 - 1.0)) / classes.len().max(1) as f64;
     let each = height + 84.0;
-    let mut scene = Scene::new(WIDTH, 40.0 + kinds.len() as f64 * each, "At every contact");
+    let mut scene = Scene::new(style, 40.0 + kinds.len() as f64 * each, style.words().traces_title);
     for (row, kind) in kinds.iter().enumerate() {
         let top = 34.0 + row as f64 * each;
-        scene.text(12.0, top + 16.0, kind, Type::PANEL);
+        scene.text(12.0, top + 16.0, kind, style.panel());
         for (k, class) in classes.iter().enumerate() {
             let area = Area::new(LEFT + k as f64 * (width + GAP), top + 42.0, width, height);
-            let own: Vec<&Cell> = cells.iter().filter(|c| c.image == *kind && c.class == *class).collect();
-            let name = text::fit(class, width, Type::VALUE.size, false);
+            let own: Vec<&Cell<_>> = cells.iter().filter(|c| c.image == *kind && c.class == *class).collect();
+            let name = text::fit(class, width, style.value().size, false);
             // The first one's axis is named at the same height.
             let x = area.x + if k == 0 { 10.0 } else { 0.0 };
-            scene.text(x, top + 36.0, &name, Type::VALUE.ink(Ink::Series(k)));
-            let time = time_axis(own.iter().map(|c| (c.sample, c.time_ms)));
+            scene.text(x, top + 36.0, &name, style.value().ink(Ink::Series(k)));
+            let time = time_axis(style, own.iter().map(|c| (c.sample, c.time_ms)));
             x_axis(&mut scene, area, &time);
-            let traces: Vec<&[&Cell]> = own.chunk_by(|a, b| a.contact == b.contact).collect();
-            let mean = |trace: &[&Cell]| trace.iter().map(|c| c.value).sum::<f64>() / trace.len() as f64;
+            let traces: Vec<&[&Cell<false>]> = own.chunk_by(|a, b| a.contact == b.contact).collect();
+            let mean =
+                |trace: &[&Cell<false>]| trace.iter().map(|c| c.value).sum::<f64>() / trace.len() as f64;
             let peak = traces
                 .iter()
                 .flat_map(|trace| trace.iter().map(|c| (c.value - mean(trace)).abs()))
@@ -215,56 +241,57 @@ fn draw_traces(cells: &[Cell], together: usize) -> Scene {
                 let base = area.y + y_of(first.contact as usize);
                 if k == 0 && (first.contact as usize).is_multiple_of(numbered) {
                     let label = first.contact.to_string();
-                    scene.text(area.x - 7.0, base + Type::LABEL.drop(), &label, Type::LABEL.end());
+                    scene.text(area.x - 7.0, base + style.label().drop(), &label, style.label().end());
                 }
-                let point = |c: &&Cell| {
+                let point = |c: &&Cell<false>| {
                     (area.x + time.at(c.time_ms) * area.w, base - (c.value - mean) / peak * REACH)
                 };
                 scene.line(trace.iter().map(point).collect(), Ink::Series(k), 1.0, Dash::Solid);
             }
         }
-        scene.text(12.0, top + 36.0, "contact", Type::LABEL);
+        scene.text(12.0, top + 36.0, style.words().contact, style.label());
     }
     scene
 }
 
-fn draw_means(cells: &[Cell]) -> Scene {
+fn draw_means<'s>(cells: &[Cell<true>], style: &'s Style) -> Scene<'s> {
     const GAP: f64 = 14.0;
     const LEFT: f64 = 56.0;
     let kinds = distinct(cells.iter().map(|c| c.image.as_str()));
     let classes = distinct(cells.iter().map(|c| c.class.as_str()));
     let rows = cells.iter().map(|c| c.contact + 1).max().unwrap_or(1);
-    let width = (WIDTH - LEFT - 84.0 - GAP * (classes.len() as f64 - 1.0)) / classes.len().max(1) as f64;
+    let width =
+        (style.width() - LEFT - 84.0 - GAP * (classes.len() as f64 - 1.0)) / classes.len().max(1) as f64;
     let height = (4.0 * f64::from(rows)).clamp(160.0, 420.0);
     let each = height + 98.0;
-    let mut scene = Scene::new(WIDTH, 40.0 + kinds.len() as f64 * each, "The mean of each class");
+    let mut scene = Scene::new(style, 40.0 + kinds.len() as f64 * each, style.words().means_title);
     for (row, kind) in kinds.iter().enumerate() {
         let top = 34.0 + row as f64 * each;
-        scene.text(12.0, top + 16.0, kind, Type::PANEL);
-        let of_kind: Vec<&Cell> = cells.iter().filter(|c| c.image == *kind).collect();
+        scene.text(12.0, top + 16.0, kind, style.panel());
+        let of_kind: Vec<&Cell<_>> = cells.iter().filter(|c| c.image == *kind).collect();
         let peak = of_kind.iter().map(|c| c.value.abs()).fold(0.0, f64::max);
         let peak = if peak > 0.0 { peak } else { 1.0 };
         let mut area = Area::new(LEFT, top + 52.0, width, height);
         for (k, class) in classes.iter().enumerate() {
-            let own: Vec<&&Cell> = of_kind.iter().filter(|c| c.class == *class).collect();
-            let name = text::fit(class, width, Type::VALUE.size, false);
-            scene.text(area.x + if k == 0 { 10.0 } else { 0.0 }, area.y - 9.0, &name, Type::VALUE);
+            let own: Vec<&&Cell<true>> = of_kind.iter().filter(|c| c.class == *class).collect();
+            let name = text::fit(class, width, style.value().size, false);
+            scene.text(area.x + if k == 0 { 10.0 } else { 0.0 }, area.y - 9.0, &name, style.value());
             let values: HashMap<_, _> = own.iter().map(|c| ((c.contact, c.sample), c.value)).collect();
             let contacts = image(&mut scene, area, &values, peak);
-            x_axis(&mut scene, area, &time_axis(own.iter().map(|c| (c.sample, c.time_ms))));
+            x_axis(&mut scene, area, &time_axis(style, own.iter().map(|c| (c.sample, c.time_ms))));
             if k == 0 {
                 contact_axis(&mut scene, area, contacts);
             }
             area.x = area.right() + GAP;
         }
         let bar = Area::new(area.x - GAP + 22.0, area.y, 12.0, height);
-        Colours::Diverging.bar(&mut scene, bar, &Axis::linear(-peak, peak, 6, "value"));
+        Colours::Diverging.bar(&mut scene, bar, &Axis::linear(-peak, peak, 6, style.words().value));
     }
     scene
 }
 
 /// The mean spectrum of each class.
-pub(crate) fn add_spectra(spectra: &[Spectrum<'_>], gallery: &mut Gallery) -> Result<(), ReportError> {
+pub(crate) fn add_spectra(spectra: &[Spectrum<'_>], gallery: &mut Gallery<'_>) -> Result<(), ReportError> {
     let most = spectra.iter().flat_map(|s| &s.power).copied().fold(0.0, f64::max);
     let bins: Vec<Bin> = spectra
         .iter()
@@ -284,23 +311,24 @@ pub(crate) fn add_spectra(spectra: &[Spectrum<'_>], gallery: &mut Gallery) -> Re
                   Each contact's mean is taken off, and a Hann window applied."
             .to_owned(),
     };
-    gallery.add(plan, &bins, draw_spectra)
+    gallery.add(plan, &bins)
 }
 
-fn draw_spectra(bins: &[Bin]) -> Scene {
+fn draw_spectra<'s>(bins: &[Bin], style: &'s Style) -> Scene<'s> {
+    let (words, width) = (style.words(), style.width());
     let classes = distinct(bins.iter().map(|b| b.class.as_str()));
-    let mut scene = Scene::new(WIDTH, 360.0, "Mean power spectrum of each class");
+    let mut scene = Scene::new(style, 360.0, words.spectra_title);
     let entries: Vec<_> = classes
         .iter()
         .enumerate()
         .map(|(i, c)| (Swatch::Line(Ink::Series(i), Dash::Solid, None), c.clone()))
         .collect();
-    legend(&mut scene, 12.0, 34.0, WIDTH - 24.0, &entries);
+    legend(&mut scene, 12.0, 34.0, width - 24.0, &entries);
     let highest = bins.iter().map(|b| b.frequency_hz).fold(0.0, f64::max) / 1000.0;
     let lowest = bins.iter().map(|b| b.power_db).fold(0.0, f64::min).max(-80.0);
-    let area = Area::new(56.0, 84.0, 640.0, 230.0);
-    let x = Axis::linear(0.0, highest, 8, "frequency (kHz)");
-    let plot = Plot::new(&mut scene, area, x, Axis::rounded(lowest, 0.0, 6, "power (dB)"));
+    let area = Area::new(56.0, 84.0, width - 80.0, 230.0);
+    let x = Axis::linear(0.0, highest, 8, words.frequency);
+    let plot = Plot::new(&mut scene, area, x, Axis::rounded(lowest, 0.0, 6, words.power));
     for (i, class) in classes.iter().enumerate() {
         let points: Vec<_> = bins
             .iter()
@@ -325,7 +353,8 @@ mod tests {
             let image = |what| Image { what, class: "pricking", values: vec![1.0; 2 * contacts] };
             let of_class = ["a", "b"].map(image).to_vec();
             let images = Images { contacts, rows_together: 8, of_class, caption: String::new() };
-            let scene = draw_traces(&cells(&images, 30_000.0), 8);
+            let style = Style::wide();
+            let scene = draw_traces(&cells(&images, 30_000.0), &style);
             assert!(png(&scene).is_ok(), "{contacts} contacts: {} high", scene.height);
         }
     }

@@ -1,14 +1,27 @@
 //! Spikes of each layer at each step, averaged over the samples evaluated.
 
-use super::{Chapter, Gallery, Plan, WIDTH};
+use serde::{Deserialize, Serialize};
+
+use super::{Chapter, Drawn, Gallery, Plan, across};
 use crate::error::ReportError;
 use crate::plot::{Axis, Plot, Swatch, legend};
 use crate::rows::{Row, Step};
-use crate::run::{Run, distinct, layer_rank};
-use crate::scene::{Area, Dash, Ink, Scene, Type};
+use crate::run::{Run, distinct};
+use crate::scene::{Area, Dash, Ink, Scene};
+use crate::style::Style;
 use crate::text;
 
-pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
+#[derive(Serialize, Deserialize)]
+pub(super) struct Count {
+    network: String,
+    layer: String,
+    /// Place of the layer in the network, from 0.
+    layer_order: usize,
+    step: u32,
+    spikes_per_sample: f64,
+}
+
+pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportError> {
     const ITEM: &str = "Spikes by step";
     if !gallery.has(run, ITEM, &[Step::FILE]) {
         return Ok(());
@@ -18,56 +31,72 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
         gallery.leave_out(ITEM, &[Step::FILE], "has no rows");
         return Ok(());
     }
+    let layers = distinct(steps.iter().map(|s| s.layer.as_str()));
+    let orders: std::collections::HashMap<&str, usize> =
+        layers.iter().map(|layer| (layer.as_str(), run.layer_order(layer))).collect();
+    let count = |s: &Step| Count {
+        network: s.network.clone(),
+        layer: s.layer.clone(),
+        layer_order: orders.get(s.layer.as_str()).copied().unwrap_or_default(),
+        step: s.step,
+        spikes_per_sample: s.spikes_per_sample,
+    };
     let plan = Plan {
         chapter: Chapter::Spikes,
         stem: "spikes_by_step".to_owned(),
         label: ITEM,
-        caption:
-            "Spikes that each layer fires at each step, averaged over the recordings evaluated (log scale; a \
-                  step without spikes breaks the line)."
-                .to_owned(),
+        caption: "Spikes that each layer fires at each step, averaged over the recordings evaluated (logarithmic axis; a step without \
+                  spikes breaks the line)."
+            .to_owned(),
     };
-    gallery.add(plan, steps, draw)
+    gallery.add(plan, &steps.iter().map(count).collect::<Vec<_>>())
 }
 
-fn draw(steps: &[Step]) -> Scene {
-    const PER_ROW: usize = 2;
-    let networks = distinct(steps.iter().map(|s| s.network.as_str()));
-    let mut layers = distinct(steps.iter().map(|s| s.layer.as_str()));
-    layers.sort_by_key(|l| layer_rank(l));
-    let mut scene = Scene::new(WIDTH, 0.0, "Spikes by step");
-    let entries: Vec<_> = layers
-        .iter()
-        .enumerate()
-        .map(|(i, name)| (Swatch::Line(Ink::Series(i), Dash::Solid, Some(i)), name.clone()))
-        .collect();
-    let start = 34.0 + legend(&mut scene, 12.0, 34.0, WIDTH - 24.0, &entries) + 6.0;
-    let positive = || steps.iter().map(|s| s.spikes_per_sample).filter(|v| *v > 0.0);
-    let (lo, hi) = positive().fold((f64::INFINITY, 0.0), |(lo, hi): (f64, f64), v| (lo.min(v), hi.max(v)));
-    let (lo, hi) = if hi > 0.0 { (lo, hi) } else { (1.0, 10.0) };
-    for (n, network) in networks.iter().enumerate() {
-        let top = start + (n / PER_ROW) as f64 * 284.0;
-        let area = Area::new(56.0 + (n % PER_ROW) as f64 * 358.0, top + 46.0, 286.0, 180.0);
-        let title = text::fit(network, 320.0, Type::PANEL.size, true);
-        scene.text(area.x - 44.0, top + 16.0, &title, Type::PANEL);
-        let last = steps.iter().filter(|s| s.network == *network).map(|s| s.step).max().unwrap_or(0);
-        let mut x = Axis::whole(0.0, f64::from(last), 6, "step");
-        (x.lo, x.hi) = (-0.3, f64::from(last) + 0.3);
-        let plot = Plot::new(&mut scene, area, x, Axis::log(lo, hi, "spikes per recording (log scale)"));
-        for (i, layer) in layers.iter().enumerate() {
-            let mut line: Vec<(f64, f64)> = steps
-                .iter()
-                .filter(|s| s.network == *network && s.layer == *layer)
-                .map(|s| {
-                    let value = s.spikes_per_sample;
-                    (f64::from(s.step), if value > 0.0 { value } else { f64::NAN })
-                })
-                .collect();
-            line.sort_by(|a, b| a.0.total_cmp(&b.0));
-            let marks = (line.len() <= 30).then_some(i);
-            plot.series(&mut scene, &line, Ink::Series(i), Dash::Solid, marks);
+impl Drawn for Count {
+    fn draw<'s>(steps: &[Self], style: &'s Style) -> Scene<'s> {
+        let words = style.words();
+        let networks = distinct(steps.iter().map(|s| s.network.as_str()));
+        let mut layers: Vec<(usize, &str)> =
+            steps.iter().map(|s| (s.layer_order, s.layer.as_str())).collect();
+        layers.sort_unstable();
+        layers.dedup();
+        let mut scene = Scene::new(style, 0.0, words.steps_title);
+        let entries: Vec<_> = layers
+            .iter()
+            .map(|(i, name)| (Swatch::Line(Ink::Layer(*i), Dash::Solid, Some(*i)), (*name).to_owned()))
+            .collect();
+        let (width, top) = (scene.width, scene.top());
+        let start = top + legend(&mut scene, 12.0, top, width - 24.0, &entries) + 4.0;
+        let positive = || steps.iter().map(|s| s.spikes_per_sample).filter(|v| *v > 0.0);
+        let (lo, hi) =
+            positive().fold((f64::INFINITY, 0.0), |(lo, hi): (f64, f64), v| (lo.min(v), hi.max(v)));
+        let (lo, hi) = if hi > 0.0 { (lo, hi) } else { (1.0, 10.0) };
+        let per_row = across(width, 190.0);
+        let (panel, down) = (width / per_row as f64, 206.0);
+        for (n, network) in networks.iter().enumerate() {
+            let (left, top) = ((n % per_row) as f64 * panel, start + (n / per_row) as f64 * down);
+            let area = Area::new(left + 52.0, top + 42.0, panel - 52.0 - 12.0, 120.0);
+            let title = text::fit(network, panel - 16.0, style.panel().size, true);
+            scene.text(left + 12.0, top + 14.0, &title, style.panel());
+            let last = steps.iter().filter(|s| s.network == *network).map(|s| s.step).max().unwrap_or(0);
+            let mut x = Axis::whole(0.0, f64::from(last), 4, words.step);
+            let room = 0.03 * f64::from(last.max(10));
+            (x.lo, x.hi) = (-room, f64::from(last) + room);
+            let plot = Plot::new(&mut scene, area, x, Axis::log(lo, hi, words.spikes_per_recording));
+            for (i, layer) in &layers {
+                let mut line: Vec<(f64, f64)> = steps
+                    .iter()
+                    .filter(|s| s.network == *network && s.layer == *layer)
+                    .map(|s| {
+                        let value = s.spikes_per_sample;
+                        (f64::from(s.step), if value > 0.0 { value } else { f64::NAN })
+                    })
+                    .collect();
+                line.sort_by(|a, b| a.0.total_cmp(&b.0));
+                plot.series(&mut scene, &line, Ink::Layer(*i), Dash::Solid, Some(*i));
+            }
         }
+        scene.height = start + networks.len().div_ceil(per_row) as f64 * down - 2.0;
+        scene
     }
-    scene.height = start + networks.len().div_ceil(PER_ROW) as f64 * 284.0 - 4.0;
-    scene
 }

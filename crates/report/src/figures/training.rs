@@ -2,29 +2,38 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Chapter, Gallery, Plan, WIDTH};
+use super::{Chapter, Drawn, Gallery, Plan};
 use crate::error::ReportError;
 use crate::plot::{Axis, Plot, Swatch, legend};
+use crate::routes::Route;
 use crate::rows::{Epoch, Finetune, Row, Training};
 use crate::run::{Run, distinct};
-use crate::scene::{Area, Dash, Ink, Scene, Type};
+use crate::scene::{Area, Dash, Ink, Scene};
+use crate::style::Style;
 
 /// The split of what was trained on; every other is what judged.
 const TRAIN: &str = "train";
 
-/// What is drawn: one of an epoch's values.
+/// What is drawn: one of an epoch's values; or the mean of several seeds, whose standard deviations are then the interval.
 #[derive(Serialize, Deserialize)]
-struct Point {
-    network: String,
-    epoch: u32,
-    measure: String,
-    split: String,
-    value: f64,
+pub(crate) struct Point {
+    pub network: String,
+    pub route: Route,
+    pub epoch: u32,
+    pub measure: String,
+    pub split: String,
+    pub value: f64,
+    /// Ends of the interval around it, where one is known.
+    pub low: Option<f64>,
+    pub high: Option<f64>,
 }
 
 /// Loss and accuracy of every epoch, in training and judged.
-fn derive<const FINETUNING: bool>(rows: &[Epoch<FINETUNING>]) -> Vec<Point> {
-    rows.iter()
+fn derive<const FINETUNING: bool>(run: &Run, rows: &[Epoch<FINETUNING>]) -> Vec<Point> {
+    // One epoch makes no curve.
+    let trained = |network: &str| rows.iter().filter(|row| row.network == network && row.epoch > 0).count();
+    let curves = rows.iter().filter(|row| trained(&row.network) > 1);
+    curves
         .flat_map(|row| {
             // Earlier versions had nothing but the test split to judge by, and did not say so.
             let judged = row.judged_on.as_deref().unwrap_or("test");
@@ -35,40 +44,62 @@ fn derive<const FINETUNING: bool>(rows: &[Epoch<FINETUNING>]) -> Vec<Point> {
                 ("accuracy", judged, Some(row.test_accuracy)),
             ];
             // Before the first epoch nothing was trained on yet.
-            values.into_iter().filter_map(|(measure, split, value)| {
+            let route = if FINETUNING { Route::of_network(run, &row.network) } else { Route::Ann };
+            values.into_iter().filter_map(move |(measure, split, value)| {
                 Some(Point {
                     network: row.network.clone(),
+                    route,
                     epoch: row.epoch,
                     measure: measure.to_owned(),
                     split: split.to_owned(),
                     value: value?,
+                    low: None,
+                    high: None,
                 })
             })
         })
         .collect()
 }
 
-pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
-    if gallery.has(run, "Figure 3, training of the ANN", &[Training::FILE]) {
-        let points = derive(run.training.as_deref().unwrap_or_default());
-        one(gallery, "fig3_training", Training::FILE, "Training of the ANN", &points)?;
+pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportError> {
+    let item = "Figure 3, training of the ANN";
+    if gallery.has(run, item, &[Training::FILE]) {
+        let rows = run.training.as_deref().unwrap_or_default();
+        one(
+            gallery,
+            "fig3_training",
+            Training::FILE,
+            item,
+            "Training of the ANN",
+            rows.len(),
+            &derive(run, rows),
+        )?;
     }
-    if gallery.has(run, "Figure 3, fine-tuning of the spiking network", &[Finetune::FILE]) {
-        let points = derive(run.finetune.as_deref().unwrap_or_default());
-        one(gallery, "fig3_finetune", Finetune::FILE, "Fine-tuning of the spiking network", &points)?;
+    let item = "Figure 3, fine-tuning of the spiking network";
+    if gallery.has(run, item, &[Finetune::FILE]) {
+        let rows = run.finetune.as_deref().unwrap_or_default();
+        let title = "Fine-tuning of the spiking network";
+        one(gallery, "fig3_finetune", Finetune::FILE, item, title, rows.len(), &derive(run, rows))?;
     }
     Ok(())
 }
 
 fn one(
-    gallery: &mut Gallery,
+    gallery: &mut Gallery<'_>,
     stem: &str,
     file: &'static str,
+    item: &str,
     title: &str,
+    rows: usize,
     epochs: &[Point],
 ) -> Result<(), ReportError> {
     if epochs.is_empty() {
-        gallery.leave_out(&format!("Figure 3, {}", title.to_lowercase()), &[file], "has no rows");
+        let reason = if rows == 0 {
+            "has no rows"
+        } else {
+            "has a single epoch of each network, which makes no curve"
+        };
+        gallery.leave_out(item, &[file], reason);
         return Ok(());
     }
     let plan = Plan {
@@ -81,7 +112,7 @@ fn one(
             judges(epochs).join(" or the ")
         ),
     };
-    gallery.add(plan, epochs, |epochs| draw(title, epochs))
+    gallery.add(plan, epochs)
 }
 
 /// What the epochs were judged by, in words.
@@ -92,80 +123,110 @@ fn judges(epochs: &[Point]) -> Vec<String> {
     splits.into_iter().map(words).collect()
 }
 
-fn draw(title: &str, epochs: &[Point]) -> Scene {
-    let networks = distinct(epochs.iter().map(|e| e.network.as_str()));
-    let mut scene = Scene::new(WIDTH, 340.0, title);
-    let mut entries: Vec<(Swatch, String)> = networks
-        .iter()
-        .enumerate()
-        .map(|(i, name)| (Swatch::Line(Ink::Series(i), Dash::Solid, None), name.clone()))
-        .collect();
-    entries.push((Swatch::Line(Ink::Muted, Dash::Solid, None), judges(epochs).join(" or ")));
-    entries.push((Swatch::Line(Ink::Muted, Dash::Dashed, None), "training split".to_owned()));
-    let top = 34.0 + legend(&mut scene, 12.0, 34.0, WIDTH - 24.0, &entries) + 34.0;
-    let first = f64::from(epochs.iter().map(|e| e.epoch).min().unwrap_or(1));
-    let last = f64::from(epochs.iter().map(|e| e.epoch).max().unwrap_or(1));
-    // A run of one epoch still gets an axis around it.
-    let (first, last) = if last > first { (first, last) } else { (first - 0.5, last + 0.5) };
-    let mut bottom = top;
-    for (i, (measure, label)) in
-        [("loss", "loss (mean cross-entropy)"), ("accuracy", "accuracy (share correct)")]
-            .into_iter()
-            .enumerate()
-    {
-        let area = Area::new(56.0 + i as f64 * 360.0, top, 290.0, 200.0);
-        bottom = area.bottom();
-        let of = |network: &str, trained: bool| {
-            let mut line: Vec<(f64, f64)> = epochs
-                .iter()
-                .filter(|e| e.network == network && e.measure == measure && (e.split == TRAIN) == trained)
-                .map(|e| (f64::from(e.epoch), e.value))
-                .collect();
-            line.sort_by(|a, b| a.0.total_cmp(&b.0));
-            line
+impl Drawn for Point {
+    fn draw<'s>(epochs: &[Self], style: &'s Style) -> Scene<'s> {
+        let words = style.words();
+        let networks = distinct(epochs.iter().map(|e| e.network.as_str()));
+        let ink = |network: &str| {
+            Ink::Route(epochs.iter().find(|e| e.network == network).map_or(Route::Other, |e| e.route))
         };
-        let values =
-            || epochs.iter().filter(|e| e.measure == measure && e.value.is_finite()).map(|e| e.value);
-        let (lo, hi) =
-            values().fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), v| (lo.min(v), hi.max(v)));
-        let (lo, hi) = if lo <= hi { (lo, hi) } else { (0.0, 1.0) };
-        let slack = ((hi - lo) * 0.03).max(1e-3);
-        let y = Axis::rounded((lo - slack).max(0.0), hi + slack, 5, label);
-        let plot = Plot::new(&mut scene, area, Axis::whole(first, last, 6, "epoch"), y);
-        for (n, network) in networks.iter().enumerate() {
-            let ink = Ink::Series(n);
-            for (trained, dash) in [(true, Dash::Dashed), (false, Dash::Solid)] {
-                let mut line = of(network, trained);
-                if let ([(epoch, value)], true) = (&line[..], trained) {
-                    // A single epoch shows as a stroke through it.
-                    line = vec![(epoch - 0.08, *value), (epoch + 0.08, *value)];
+        let anns = epochs.iter().all(|e| e.route == Route::Ann);
+        let mut scene =
+            Scene::new(style, 0.0, if anns { words.training_title } else { words.finetune_title });
+        let mut entries: Vec<(Swatch, String)> = networks
+            .iter()
+            .enumerate()
+            .map(|(i, name)| (Swatch::Line(ink(name), Dash::Solid, Some(i)), name.clone()))
+            .collect();
+        let judged = distinct(epochs.iter().map(|e| e.split.as_str()).filter(|split| *split != TRAIN));
+        let judged: Vec<&str> = judged.iter().map(|split| words.split(split)).collect();
+        entries.push((Swatch::Line(Ink::Muted, Dash::Solid, None), judged.join(", ")));
+        entries.push((Swatch::Line(Ink::Muted, Dash::Dashed, None), words.training_split.to_owned()));
+        let start = scene.top();
+        let width = scene.width;
+        let top = start + legend(&mut scene, 12.0, start, width - 24.0, &entries) + 34.0;
+        let first = f64::from(epochs.iter().map(|e| e.epoch).min().unwrap_or(1));
+        let last = f64::from(epochs.iter().map(|e| e.epoch).max().unwrap_or(1));
+        // A lone epoch still gets an axis around it.
+        let (first, last) = if last > first { (first, last) } else { (first - 0.5, last + 0.5) };
+        let panel = width / 2.0;
+        for (i, (measure, label)) in
+            [("loss", words.loss), ("accuracy", words.accuracy)].into_iter().enumerate()
+        {
+            let area = Area::new(48.0 + i as f64 * panel, top, panel - 48.0 - 12.0, 160.0);
+            scene.height = area.bottom() + 42.0;
+            let of = |network: &str, trained: bool| {
+                let mut line: Vec<&Self> = epochs
+                    .iter()
+                    .filter(|e| e.network == network && e.measure == measure && (e.split == TRAIN) == trained)
+                    .collect();
+                line.sort_by_key(|e| e.epoch);
+                line
+            };
+            let values = || {
+                let of_measure = epochs.iter().filter(|e| e.measure == measure);
+                of_measure.flat_map(|e| [Some(e.value), e.low, e.high]).flatten().filter(|v| v.is_finite())
+            };
+            let (lo, hi) =
+                values().fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), v| (lo.min(v), hi.max(v)));
+            let (lo, hi) = if lo <= hi { (lo, hi) } else { (0.0, 1.0) };
+            let slack = ((hi - lo) * 0.03).max(1e-3);
+            let y = Axis::rounded((lo - slack).max(0.0), hi + slack, 5, label);
+            let plot = Plot::new(&mut scene, area, Axis::whole(first, last, 4, words.epoch), y);
+            for (n, network) in networks.iter().enumerate() {
+                for (trained, dash) in [(true, Dash::Dashed), (false, Dash::Solid)] {
+                    let line = of(network, trained);
+                    let interval = |e: &&Self| Some((f64::from(e.epoch), e.low?, e.high?));
+                    plot.band(
+                        &mut scene,
+                        &line.iter().filter_map(interval).collect::<Vec<_>>(),
+                        ink(network),
+                    );
+                    let line: Vec<_> = line.iter().map(|e| (f64::from(e.epoch), e.value)).collect();
+                    plot.series(&mut scene, &line, ink(network), dash, (!trained).then_some(n));
                 }
-                let marks = (line.len() < 16 && !trained).then_some(n);
-                plot.series(&mut scene, &line, ink, dash, marks);
-            }
-            if measure == "accuracy"
-                && let Some(best) =
-                    of(network, false).into_iter().reduce(|a, b| if b.1 > a.1 { b } else { a })
-            {
-                ring(&mut scene, plot.px(best.0), plot.py(best.1), ink);
-                // Below the ring if there is room: the training curve is usually above.
-                let y = plot.py(best.1);
-                let baseline = if y + 24.0 < area.bottom() { y + 21.0 } else { y - 12.0 };
-                let half = Type::VALUE.width("0.000") / 2.0;
-                let x = plot.px(best.0).clamp(area.x + half, area.right() - half);
-                let label = format!("{:.3}", best.1);
-                scene.text(x, baseline, &label, Type::VALUE.middle().ink(ink));
+                let better = |a: (f64, f64), b: (f64, f64)| if b.1 > a.1 { b } else { a };
+                let judged = of(network, false).into_iter().map(|e| (f64::from(e.epoch), e.value));
+                if let Some(best) = judged.reduce(better).filter(|_| measure == "accuracy") {
+                    ring(&mut scene, plot.px(best.0), plot.py(best.1), ink(network));
+                }
             }
         }
+        scene
     }
-    scene.height = bottom + 46.0;
-    scene
 }
 
-fn ring(scene: &mut Scene, x: f64, y: f64, ink: Ink) {
+fn ring(scene: &mut Scene<'_>, x: f64, y: f64, ink: Ink) {
     let points = (0..=24).map(|i| {
         let angle = f64::from(i) * std::f64::consts::TAU / 24.0;
-        (x + 7.5 * angle.cos(), y + 7.5 * angle.sin())
+        (x + 6.0 * angle.cos(), y + 6.0 * angle.sin())
     });
-    scene.line(points.collect(), ink, 1.5, Dash::Solid);
+    scene.line(points.collect(), ink, 1.2, Dash::Solid);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scene::Item;
+
+    #[test]
+    fn seeds_make_a_band_and_a_single_run_none() {
+        let style = Style::default();
+        let point = |epoch: u32, low: Option<f64>| Point {
+            network: "tuned".to_owned(),
+            route: Route::FinetunedDefault,
+            epoch,
+            measure: "accuracy".to_owned(),
+            split: "held-out".to_owned(),
+            value: 0.7,
+            low,
+            high: low.map(|low| 1.4 - low),
+        };
+        let bands = |low: Option<f64>| {
+            let points: Vec<Point> = (1..4).map(|epoch| point(epoch, low)).collect();
+            let band = |i: &&Item| matches!(i, Item::Polygon { opacity, .. } if *opacity < 1.0);
+            Point::draw(&points, &style).items.iter().filter(band).count()
+        };
+        assert_eq!((bands(Some(0.65)), bands(None)), (1, 0));
+    }
 }

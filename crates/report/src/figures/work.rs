@@ -1,106 +1,163 @@
-//! Computations of the ANN against spikes of the spiking network, layer by layer.
+//! Computations of the ANN against what the spiking network does, layer by layer.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Chapter, Gallery, Plan, WIDTH, stem};
+use super::{Chapter, Drawn, Gallery, Plan};
 use crate::error::ReportError;
-use crate::plot::{Axis, Plot, Swatch, legend};
+use crate::plot::{Axis, Swatch, legend, x_axis};
+use crate::routes::Route;
 use crate::rows::{Activity, Row};
 use crate::run::{Run, distinct};
-use crate::scene::{ANN_SERIES, Area, Ink, Scene, Type};
+use crate::scene::{Area, Dash, Ink, Scene};
 use crate::standing::ranked;
+use crate::style::Style;
 use crate::text;
 
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Quantity {
+    /// Multiply-accumulates of one pass of the ANN.
+    AnnMultiplyAccumulates,
+    /// Those of a layer of the spiking network whose input is the recording itself, a constant.
+    MultiplyAccumulates,
+    /// Additions that arriving spikes cause.
+    Accumulates,
+    SpikesFired,
+}
+
 #[derive(Serialize, Deserialize)]
-struct Work {
+pub(super) struct Work {
+    network: String,
+    route: Route,
+    timesteps: u32,
     layer: String,
-    quantity: String,
+    quantity: Quantity,
     value: f64,
 }
 
-const QUANTITIES: [(&str, Ink); 3] = [
-    ("multiply-accumulates of the ANN", Ink::Series(ANN_SERIES)),
-    ("accumulates caused by arriving spikes", Ink::Series(0)),
-    ("spikes fired", Ink::Series(3)),
-];
-
-pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
+pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportError> {
     const ITEM: &str = "Figure 6";
     if !gallery.has(run, ITEM, &[Activity::FILE]) {
         return Ok(());
     }
+    // Of the network that the page is about; the table of activity has all.
     let networks = ranked(run, run.activity.iter().flatten().map(|r| r.network.as_str()));
-    if networks.is_empty() {
+    let Some(network) = networks.first() else {
         gallery.leave_out(ITEM, &[Activity::FILE], "has no rows");
-    }
-    for (i, network) in networks.iter().enumerate() {
-        let layers = run.activity_of(network);
-        let table: Vec<Work> = layers
-            .iter()
-            .flat_map(|l| {
-                let values = [l.macs as f64, l.synaptic_operations_per_sample, l.spikes_per_sample];
-                QUANTITIES.iter().zip(values).map(|((quantity, _), value)| Work {
-                    layer: l.layer.clone(),
-                    quantity: (*quantity).to_owned(),
-                    value,
-                })
-            })
-            .collect();
-        let steps = layers.first().map_or(0, |l| l.timesteps);
-        let analog: Vec<&str> = layers.iter().filter(|l| l.analog_input).map(|l| l.layer.as_str()).collect();
-        let note = if analog.is_empty() {
-            String::new()
+        return Ok(());
+    };
+    let layers = run.activity_of(network);
+    let route = Route::of_network(run, network);
+    let of_layer = |l: &&Activity| {
+        let done = if l.analog_input {
+            (Quantity::MultiplyAccumulates, l.macs as f64)
         } else {
-            format!(
-                " {} sees the recording itself and does its multiply-accumulates once.",
-                analog.join(", ")
-            )
+            (Quantity::Accumulates, l.synaptic_operations_per_sample)
         };
-        let plan = Plan {
-            chapter: Chapter::Energy,
-            stem: stem("fig6_computations", i, network),
-            label: ITEM,
-            caption: format!(
-                "{network}: what one pass of the ANN computes in each layer, against what the spiking network does \
-                 over T = {steps} steps, per recording on average.{note}"
-            ),
+        let values = [
+            (Quantity::AnnMultiplyAccumulates, l.macs as f64),
+            done,
+            (Quantity::SpikesFired, l.spikes_per_sample),
+        ];
+        let (layer, timesteps) = (l.layer.clone(), l.timesteps);
+        let work = move |(quantity, value)| Work {
+            network: network.clone(),
+            route,
+            timesteps,
+            layer: layer.clone(),
+            quantity,
+            value,
         };
-        let title = format!("Computations of the ANN, spikes of {network} (T = {steps})");
-        gallery.add(plan, &table, |table| draw(&title, table))?;
-    }
-    Ok(())
+        values.map(work)
+    };
+    let table: Vec<Work> = layers.iter().flat_map(of_layer).collect();
+    let steps = layers.first().map_or(0, |l| l.timesteps);
+    let analog: Vec<&str> = layers.iter().filter(|l| l.analog_input).map(|l| l.layer.as_str()).collect();
+    let note = if analog.is_empty() {
+        String::new()
+    } else {
+        format!(
+            " The input of {} is the recording itself, the same at every step: it multiplies once, as the ANN does, and adds \
+             what came out at each step.",
+            analog.join(", ")
+        )
+    };
+    let plan = Plan {
+        chapter: Chapter::Energy,
+        stem: "fig6_computations".to_owned(),
+        label: ITEM,
+        caption: format!(
+            "What one pass of the ANN computes in each layer, against what {network} does over T = {steps} steps, per recording \
+             on average (logarithmic axis).{note}"
+        ),
+    };
+    gallery.add(plan, &table)
 }
 
-fn draw(title: &str, table: &[Work]) -> Scene {
-    let layers = distinct(table.iter().map(|w| w.layer.as_str()));
-    let mut scene = Scene::new(WIDTH, 0.0, &text::fit(title, WIDTH - 24.0, Type::TITLE.size, true));
-    let entries: Vec<_> =
-        QUANTITIES.iter().map(|(name, ink)| (Swatch::Box(*ink), (*name).to_owned())).collect();
-    let top = 34.0 + legend(&mut scene, 12.0, 34.0, WIDTH - 24.0, &entries) + 34.0;
-    let area = Area::new(56.0, top, WIDTH - 56.0 - 16.0, 260.0);
-    let positive = || table.iter().map(|w| w.value).filter(|v| *v > 0.0);
-    let most = positive().fold(1.0, f64::max);
-    let least = positive().fold(most, f64::min);
-    // Room for a bar under the smallest value and for a label over the largest.
-    let y = Axis::log(least / 2.0, most * 2.0, "count per recording (log scale)");
-    let x = Axis { log: false, lo: 0.0, hi: layers.len() as f64, ticks: Vec::new(), label: String::new() };
-    let plot = Plot::new(&mut scene, area, x, y);
-    let group = area.w / layers.len().max(1) as f64;
-    let width = (group * 0.84 / QUANTITIES.len() as f64).min(44.0);
-    for (i, layer) in layers.iter().enumerate() {
-        let middle = area.x + (i as f64 + 0.5) * group;
-        scene.text(middle, area.bottom() + 18.0, layer, Type::VALUE.middle());
-        for (j, (quantity, ink)) in QUANTITIES.iter().enumerate() {
-            let Some(work) = table.iter().find(|w| w.layer == *layer && w.quantity == *quantity) else {
-                continue;
-            };
-            let x = middle + (j as f64 - QUANTITIES.len() as f64 / 2.0) * width;
-            let top = if work.value > 0.0 { plot.py(work.value) } else { area.bottom() };
-            scene.rect(x + 1.0, top, width - 2.0, area.bottom() - top, *ink);
-            let style = Type::VALUE.size(10.5).middle();
-            scene.text(x + width / 2.0, top - 4.0, &text::short(work.value), style);
+impl Drawn for Work {
+    fn draw<'s>(table: &[Self], style: &'s Style) -> Scene<'s> {
+        const BAR: f64 = 13.0;
+        const LEFT: f64 = 60.0;
+        const RIGHT: f64 = 50.0;
+        let (words, value) = (style.words(), style.value());
+        let layers = distinct(table.iter().map(|w| w.layer.as_str()));
+        let mut scene = Scene::new(style, 0.0, words.work_title);
+        let width = scene.width;
+        let ink = Ink::Route(table.first().map_or(Route::Other, |w| w.route));
+        let swatch = |quantity| match quantity {
+            Quantity::AnnMultiplyAccumulates => (Swatch::Box(Ink::Route(Route::Ann), 1.0), words.ann_macs),
+            Quantity::MultiplyAccumulates => (Swatch::Box(ink, 1.0), words.snn_macs),
+            Quantity::Accumulates => (Swatch::Box(ink, 0.65), words.accumulates),
+            Quantity::SpikesFired => (Swatch::Box(ink, 0.3), words.spikes_fired),
+        };
+        let mut used: Vec<Quantity> = Vec::new();
+        for work in table {
+            if !used.contains(&work.quantity) {
+                used.push(work.quantity);
+            }
         }
+        let entries: Vec<_> = used.iter().map(|q| swatch(*q)).map(|(s, name)| (s, name.to_owned())).collect();
+        let mut top = scene.top();
+        if let Some(first) = table.first() {
+            let name = format!("{} (T = {})", first.network, first.timesteps);
+            let name = text::fit(&name, width - 24.0, style.panel().size, true);
+            scene.text(12.0, top + 12.0, &name, style.panel());
+            top += 20.0;
+        }
+        top += legend(&mut scene, 12.0, top, width - 24.0, &entries) + 8.0;
+        let each = |layer: &str| table.iter().filter(|w| w.layer == layer).count() as f64 * BAR + 9.0;
+        let height: f64 = layers.iter().map(|layer| each(layer)).sum();
+        let area = Area::new(LEFT, top, width - LEFT - RIGHT, height);
+        let positive = || table.iter().map(|w| w.value).filter(|v| *v > 0.0);
+        let most = positive().fold(1.0, f64::max);
+        let least = positive().fold(most, f64::min);
+        // A bar is to be seen under the smallest value too.
+        let x = Axis::log(least / 2.0, most, words.work);
+        let at = |value: f64| area.x + x.at(value).clamp(0.0, 1.0) * area.w;
+        for (tick, _) in &x.ticks {
+            scene.line(vec![(at(*tick), area.y), (at(*tick), area.bottom())], Ink::Grid, 1.0, Dash::Solid);
+        }
+        let mut y = area.y + 4.0;
+        for layer in &layers {
+            let bars: Vec<&Self> = table.iter().filter(|w| w.layer == *layer).collect();
+            let middle = y + bars.len() as f64 * BAR / 2.0;
+            let name = text::fit(layer, LEFT - 18.0, value.size, false);
+            scene.text(LEFT - 6.0, middle + value.drop(), &name, value.end());
+            for work in bars {
+                let right = if work.value > 0.0 { at(work.value) } else { area.x };
+                if let (Swatch::Box(ink, opacity), _) = swatch(work.quantity) {
+                    let (top, bottom) = (y + 1.0, y + BAR - 1.0);
+                    let corners = vec![(area.x, top), (right, top), (right, bottom), (area.x, bottom)];
+                    scene.polygon(corners, ink, opacity);
+                }
+                scene.text(right + 4.0, y + BAR / 2.0 + value.drop(), &text::short(work.value), value);
+                y += BAR;
+            }
+            y += 9.0;
+        }
+        x_axis(&mut scene, area, &x);
+        scene.height = area.bottom() + 42.0;
+        scene
     }
-    scene.height = area.bottom() + 30.0;
-    scene
 }
