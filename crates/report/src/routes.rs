@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::rows::{Evaluation, Kind};
+use crate::rows::Evaluation;
 
 /// The name of a route: how the network came to be, its preset and its encoder.
 fn route(e: &Evaluation) -> String {
-    if e.kind == Kind::Ann {
-        return format!("ANN ({})", e.network);
+    if !e.kind.is_spiking() {
+        return format!("{} ({})", e.kind.words(), e.network);
     }
     let settings: Vec<&str> =
         [e.preset.as_str(), e.encoder.as_str()].into_iter().filter(|s| !s.is_empty()).collect();
@@ -26,7 +26,7 @@ pub(crate) fn routes(evaluations: &[Evaluation]) -> Vec<String> {
     let mut shared: HashSet<&str> = HashSet::new();
     for (e, route) in evaluations.iter().zip(&plain) {
         let first = *seen.entry((route, e.timesteps)).or_insert(&e.network);
-        if e.kind != Kind::Ann && first != e.network {
+        if e.kind.is_spiking() && first != e.network {
             shared.insert(route);
         }
     }

@@ -18,6 +18,7 @@ pub(crate) fn accuracy(kind: Kind, network: &str) -> String {
     match kind {
         Kind::Ann if network.contains("original") => format!("{ORIGINAL_ANN:.3}"),
         Kind::Ann => format!("{MODIFIED_ANN:.3}"),
+        Kind::Quantised => "-".to_owned(),
         Kind::Converted => format!("{CONVERTED:.3} (T = 300)"),
         Kind::Finetuned => format!("{FINETUNED:.3} (T = 28)"),
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use escape_checkpoint::input::KnownInput;
 use escape_checkpoint::{Checkpoint, Selection};
+use escape_convert::quantised::QuantisedAnn;
 use escape_data::{Dataset, Recordings};
 use escape_model::ann::Ann;
 use escape_network::metrics::Loss;
@@ -14,7 +15,7 @@ use escape_snn_core::stored;
 use serde_json::{Map, Value};
 
 use crate::config::{Config, Convert};
-use crate::conversion::converted;
+use crate::conversion::{calibrated, converted};
 use crate::defaults::{Defaults, EngineName};
 use crate::energy;
 use crate::folder::{
@@ -110,6 +111,7 @@ pub fn run(session: &Session, config: &Config, folder: &Path, resume: bool) -> R
     };
     let run = Run { session, config, folder, data, test, ann, ann_checkpoint };
     run.measure_ann()?;
+    run.baselines()?;
     for route in &config.convert {
         run.convert(route)?;
     }
@@ -117,8 +119,8 @@ pub fn run(session: &Session, config: &Config, folder: &Path, resume: bool) -> R
         run.finetune(i)?;
     }
     run.spikes()?;
-    if config.energy && folder.join(Activity::FILE).exists() {
-        energy::write(folder)?;
+    if config.energy.wanted() && folder.join(Activity::FILE).exists() {
+        energy::write(folder, config.energy.constants())?;
     }
     if !config.report {
         return Ok(None);
@@ -135,6 +137,10 @@ fn inputs(config: &Config) -> Result<Vec<Input>> {
     }
     files.extend(config.ann.checkpoint.clone());
     files.extend(config.ann.network.clone());
+    if let Some(path) = config.energy.constants() {
+        energy::constants(path)?;
+        files.push(path.to_path_buf());
+    }
     files.iter().map(|p| Input::of(&existing(p)?)).collect()
 }
 
@@ -178,10 +184,13 @@ fn check_same(session: &Session, config: &Config, folder: &Path, inputs: &[Input
     if let Ok(text) = std::fs::read_to_string(folder.join(MANIFEST)) {
         let manifest: Value = serde_json::from_str(&text)
             .with_context(|| format!("{}: expected JSON", folder.join(MANIFEST).display()))?;
-        // The ANN's checkpoint comes after the recordings' files.
-        let of_ann = [("ann.checkpoint", &config.ann.checkpoint), ("ann.network", &config.ann.network)];
-        let of_ann: Vec<&str> =
-            of_ann.iter().filter(|(_, path)| path.is_some()).map(|(key, _)| *key).collect();
+        // The ANN's checkpoint and the constants come after the recordings' files.
+        let of_ann = [
+            ("ann.checkpoint", config.ann.checkpoint.is_some()),
+            ("ann.network", config.ann.network.is_some()),
+            ("energy.constants", config.energy.constants().is_some()),
+        ];
+        let of_ann: Vec<&str> = of_ann.iter().filter(|(_, given)| *given).map(|(key, _)| *key).collect();
         let recordings = inputs.len() - of_ann.len();
         let setting = |i: usize| match i < recordings {
             true => format!("data.file ({})", i + 1),
@@ -283,6 +292,38 @@ impl Run<'_> {
         }
         let batch = self.config.evaluate.batch_size;
         self.keep(&measure::ann(self.session, "ann", &self.ann, &self.test, batch, Loss::CrossEntropy)?)
+    }
+
+    /// The ANN quantised, as far as an interrupted run has not measured it. It is made anew each time, which is no work.
+    fn baselines(&self) -> Result<()> {
+        let Some(wanted) = &self.config.baselines else { return Ok(()) };
+        let mut open = Vec::new();
+        for (name, precision) in wanted.networks().map_err(usage)? {
+            if !self.is_measured(&name)? {
+                open.push((name, precision));
+            }
+        }
+        if open.is_empty() {
+            return Ok(());
+        }
+        let calibration = self.data.train.head(wanted.samples);
+        if let Some(note) = notes::on_calibration(wanted.samples, calibration.len()) {
+            self.session.note(format!("baselines: {note}"));
+        }
+        let found = calibrated(self.session, &self.ann, &calibration, wanted.method)?;
+        let batch = self.config.evaluate.batch_size;
+        for (name, precision) in open {
+            let ann = QuantisedAnn::new(&found, precision, self.session.device()?)?;
+            self.keep(&measure::quantised(
+                self.session,
+                &name,
+                &ann,
+                &self.test,
+                batch,
+                Loss::CrossEntropy,
+            )?)?;
+        }
+        Ok(())
     }
 
     fn keep(&self, measured: &Measured) -> Result<()> {

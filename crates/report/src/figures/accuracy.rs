@@ -47,7 +47,7 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
         return Ok(());
     }
     let evaluations = run.evaluations.as_deref().unwrap_or_default();
-    if !evaluations.iter().any(|e| e.timesteps.is_some() && e.kind != Kind::Ann) {
+    if !evaluations.iter().any(|e| e.timesteps.is_some() && e.kind.is_spiking()) {
         gallery.leave_out(ITEM, &[Evaluation::FILE], "has no row of a spiking network");
         return Ok(());
     }
@@ -66,7 +66,7 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery) -> Result<(), ReportError> {
 }
 
 fn draw(points: &[Point]) -> Scene {
-    let spiking: Vec<&Point> = points.iter().filter(|p| p.kind != Kind::Ann).collect();
+    let spiking: Vec<&Point> = points.iter().filter(|p| p.kind.is_spiking()).collect();
     let steps: Vec<f64> = spiking.iter().filter_map(|p| p.timesteps).map(f64::from).collect();
     let (lo, hi) = (min(&steps), max(&steps));
     let routes = distinct(points.iter().map(|p| p.route.as_str()));

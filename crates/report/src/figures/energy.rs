@@ -1,5 +1,6 @@
 //! Energy of ANN and spiking network, in parts and step by step.
 
+use escape_energy::ANN;
 use serde::{Deserialize, Serialize};
 
 use super::{Chapter, Gallery, Plan, WIDTH};
@@ -9,7 +10,7 @@ use crate::rows::{Energy, EnergyStep, Row};
 use crate::run::{Run, distinct};
 use crate::scene::{ANN_SERIES, Area, Dash, Ink, Scene, Type};
 use crate::standing::{Worthless, worthless_network};
-use crate::tally::{ANN, Tally, is_ann, model_name, network_name};
+use crate::tally::{Tally, is_ann, model_name, network_name};
 use crate::text;
 
 #[derive(Serialize, Deserialize)]
@@ -24,12 +25,14 @@ struct Part {
 }
 
 /// Components with their colours; others follow.
-const COMPONENTS: [(&str, &str, Ink); 5] = [
+const COMPONENTS: [(&str, &str, Ink); 7] = [
     ("multiply_accumulate", "multiply-accumulates", Ink::Series(ANN_SERIES)),
     ("accumulate", "accumulates", Ink::Series(0)),
     ("membrane", "membrane updates", Ink::Series(1)),
+    ("requantise", "requantising", Ink::Series(3)),
     ("weight_memory", "weights from memory", Ink::Series(4)),
     ("state_memory", "activations or membranes in memory", Ink::Series(2)),
+    ("addressing", "addresses of events", Ink::Series(5)),
 ];
 
 fn component(name: &str) -> (String, Ink) {
