@@ -576,7 +576,7 @@ fn claims_table(run: &Run) -> Option<Table> {
         "Savings: energy of the ANN over energy of the network, above 1 where the network needs less. The quantised ANN is the \
          cheapest whose accuracy, on the same recordings, is not lower than the network's by more than two standard errors of the \
          difference (of the paired one where the answers to each recording are known). A claim holds if the network needs less than \
-         every one of these; it cannot be told where no quantised ANN was measured, or where only ANNs need less whose \
+         every one of these, at its own accuracy, which may be below that of the ANN; it cannot be told where no quantised ANN was measured, or where only ANNs need less whose \
          accuracy is lower by what may be chance."
             .to_owned(),
     );
