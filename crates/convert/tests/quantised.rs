@@ -139,9 +139,11 @@ fn logits_and_counts_are_those_of_a_naive_statement() {
         let want: Vec<_> = x.chunks(size).map(|x| infer(&network, x)).collect();
         let (logits, arrived): (Vec<_>, Vec<_>) = want.into_iter().unzip();
         let mut total = vec![Arrived::default(); arrived[0].len()];
-        for (sum, one) in arrived.iter().flat_map(|of| total.iter_mut().zip(of).collect::<Vec<_>>()) {
-            sum.values += one.values;
-            sum.macs += one.macs;
+        for of in &arrived {
+            for (sum, one) in total.iter_mut().zip(of) {
+                sum.values += one.values;
+                sum.macs += one.macs;
+            }
         }
         for batch in [1, 2, RECORDINGS] {
             let mut counter = Counter::new(network.network(), Device::Cpu).unwrap().unwrap();
