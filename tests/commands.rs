@@ -521,3 +521,46 @@ fn report_keeps_pages_of_another_kind() {
     assert!(!files.path().join("empty/report").exists());
     refused(&files, "energy --run @empty", &["activity.csv", "evaluate"]);
 }
+
+/// A quantised ANN is measured as any network is, and its energy counted with constants of one's own.
+#[test]
+fn quantised_anns_stand_beside_spiking_networks() {
+    let files = Files::with_snn();
+    let on = "--data @data.npz --limit 3 --out @results";
+    go(&files, &format!("evaluate --checkpoint @ann.pth {on}"));
+    let one =
+        go(&files, &format!("evaluate --checkpoint @ann.pth --bits 4 --calibration 5 --batch-size 1 {on}"));
+    assert_eq!(
+        (one["written"]["network"].as_str(), one["weight_bits"].as_u64()),
+        (Some("ann-4bit"), Some(4))
+    );
+    let all =
+        go(&files, "evaluate --checkpoint @ann.pth --bits 4 --calibration 5 --data @data.npz --limit 3");
+    assert_eq!((&one["loss"], &one["layers"]), (&all["loss"], &all["layers"]), "batches change nothing");
+    let layer = &one["layers"][1];
+    assert!(layer["nonzero_macs_per_sample"].as_f64() < layer["macs"].as_f64(), "{layer}");
+    refused(&files, &format!("evaluate --checkpoint @ann.pth --bits 4 --input-bits 8 {on}"), &["--force"]);
+    refused(&files, "evaluate --checkpoint @ann.pth --input-bits 8 --data @data.npz", &["--bits B"]);
+    go(&files, &format!("evaluate --checkpoint @snn.pth --timesteps 2 {on}"));
+
+    let usual = go(&files, "energy --run @results");
+    let of = |energy: &Value, key: &str| energy[0]["models"][0][key].as_f64().unwrap();
+    assert_eq!(usual[0]["models"][0]["quantised_bits"], 4);
+    assert!(of(&usual, "saving_over_skipping") < of(&usual, "saving"));
+    let shipped =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/energy.yaml")).unwrap();
+    std::fs::write(files.path().join("mine.yaml"), shipped.replace("pJ: 3.7", "pJ: 37")).unwrap();
+    let mine = go(&files, "energy --run @results --constants @mine.yaml");
+    assert!(of(&mine, "ann_pj") > 5.0 * of(&usual, "ann_pj"));
+    // The folder keeps them.
+    assert_eq!(go(&files, "energy --run @results"), mine);
+    std::fs::write(files.path().join("bad.yaml"), shipped.replace("pJ: 3.7", "pJ: -1")).unwrap();
+    refused(
+        &files,
+        "energy --run @results --constants @bad.yaml",
+        &["bad.yaml: at fp32.multiply.pJ", "0 or more", "-1"],
+    );
+    let page = go(&files, "report @results");
+    let page = std::fs::read_to_string(page["report"].as_str().unwrap()).unwrap();
+    assert!(page.contains("id=\"claims\"") && page.contains("ANN, 4 bits, skips zeros"));
+}

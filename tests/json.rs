@@ -98,6 +98,7 @@ fn every_key_that_is_printed_is_documented() {
             ),
         ),
         ("evaluate", with(on("evaluate", &ann), &["--limit", "2"])),
+        ("evaluate", with(on("evaluate", &ann), &["--limit", "2", "--bits", "8", "--out", &out])),
         ("evaluate", with(on("evaluate", &snn), &["--limit", "2", "--out", &out])),
         (
             "finetune",

@@ -315,6 +315,7 @@ name: killed
 data: {file: data.npz}
 ann: {train: {epochs: 2, batch_size: 9}}
 convert: [{name: direct, timesteps: 2, samples: 8}]
+baselines: {bits: [8, 3], samples: 8}
 finetune: [{name: tuned, from: direct, timesteps: 2, batch_size: 9, validation: 2}]
 report: false
 ";

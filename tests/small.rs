@@ -211,6 +211,8 @@ fn measured(folder: &Path) {
         spikes_per_sample: spikes,
         synaptic_operations_per_sample: 1000.0,
         channels: None,
+        sent: None,
+        input_bits: None,
     };
     let activity = [
         layer("conv1", LayerKind::Conv, 5000, 400, 120.0),
@@ -230,6 +232,7 @@ fn measured(folder: &Path) {
         epoch: None,
         balanced_accuracy: None,
         macro_f1: None,
+        bits: None,
     };
     fs::write(folder.join(Activity::FILE), to_csv(&activity).unwrap()).unwrap();
     fs::write(folder.join(Evaluation::FILE), to_csv(&[evaluation]).unwrap()).unwrap();

@@ -335,6 +335,10 @@ pub struct EnergyArgs {
     /// Folder with a measured activity.csv, of `run` or of `evaluate --out`
     #[arg(long, value_name = "DIR")]
     pub run: Option<PathBuf>,
+    /// What operations cost: a file such as configs/energy.yaml, which the folder then keeps [default: the folder's energy.yaml,
+    /// otherwise the program's own]
+    #[arg(long, value_name = "FILE", requires = "run")]
+    pub constants: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -3,12 +3,14 @@
 //! * [`balance`]: the threshold balancing of the study (github.com/shafinulh/ESCAPE_NET_SNN, 2022), on the spiking network as it grows layer by layer.
 //! * [`activations`]: thresholds from the ANN's own activations, of a layer or of each channel, with the spike's amplitude
 //!   folded into the next layer's weights.
+//! * [`quantised`]: the ANN itself in whole numbers of a few bits, the baseline that a spiking network has to beat.
 //! * [`readout`]: how much of the published readout's drive is its own softmax, and a gain against it.
 //! * [`quantile`]: streaming percentiles in fixed memory.
 
 pub mod activations;
 pub mod balance;
 pub mod quantile;
+pub mod quantised;
 pub mod readout;
 
 use std::fmt;

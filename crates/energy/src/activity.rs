@@ -34,7 +34,7 @@ pub enum EnergyError {
     #[error("expected at least 1 time step, got 0")]
     NoSteps,
     /// Per-step counts must cover each layer at each step.
-    #[error("step {step} (from 0): expected the synaptic operations of {expected} layers, got {got}")]
+    #[error("step {step} (from 0): expected what {expected} layers did, got that of {got}")]
     StepLayers {
         /// The step, from 0.
         step: usize,
@@ -44,7 +44,7 @@ pub enum EnergyError {
         got: usize,
     },
     /// Per-step counts must cover the simulation.
-    #[error("expected synaptic operations for {expected} steps, got {got}")]
+    #[error("expected what the layers did at {expected} steps, got {got}")]
     StepCount {
         /// T of the network.
         expected: usize,
@@ -58,6 +58,12 @@ pub enum EnergyError {
         expected: &'static str,
         /// The names there are.
         got: String,
+    },
+    /// An ANN can skip zeros only where they were counted.
+    #[error("{layer}: nobody has counted what is not zero there; measure the ANN")]
+    NotCounted {
+        /// The layer's name.
+        layer: String,
     },
     /// All rates are zero: a silent network has no ratio.
     #[error("no convolution fires at all, so the saving is not a number; check the thresholds")]
@@ -85,6 +91,8 @@ pub struct LayerActivity {
     pub macs: u64,
     /// Neurons, that is outputs before pooling.
     pub neurons: u64,
+    /// Values that the next layer takes, that is outputs after pooling.
+    pub sent: u64,
     /// Weights.
     pub weights: u64,
     /// Spikes the layer itself fired per sample, over all T steps.
@@ -111,6 +119,8 @@ pub struct NetworkActivity {
     pub timesteps: u32,
     /// The membranes leak (leak below 1), so that every update multiplies before it adds.
     pub leaky: bool,
+    /// Bits of an input value that the first layer multiplies, where the recording itself is its input.
+    pub input_bits: u32,
     /// The layers, input first.
     pub layers: Vec<LayerActivity>,
 }
@@ -135,6 +145,86 @@ impl NetworkActivity {
     }
 }
 
+/// One layer of an ANN and what it did for one sample, on average.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnnLayer {
+    /// Name, as that of the spiking network's layer.
+    pub layer: String,
+    /// Multiply-accumulates of one pass (borders counted as if inside, as is usual).
+    pub macs: u64,
+    /// Neurons, that is outputs before pooling.
+    pub neurons: u64,
+    /// Values that the next layer takes, that is outputs after pooling.
+    pub sent: u64,
+    /// Weights.
+    pub weights: u64,
+    /// What was not zero, if that was measured.
+    pub nonzero: Option<Nonzero>,
+}
+
+/// What was not zero in a layer of an ANN, on average for one sample.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Nonzero {
+    /// Multiply-accumulates with a value that is not zero: for every such value its fan-out inside the border.
+    pub macs: f64,
+    /// Values that it sends, after pooling, that are not zero.
+    pub sent: f64,
+}
+
+/// Bits of a quantised ANN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnnBits {
+    /// Of a weight and of an activation.
+    pub bits: u32,
+    /// Of an input value.
+    pub input_bits: u32,
+}
+
+/// An ANN, run once for each sample.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnnActivity {
+    /// Its whole numbers; none: it computes in fp32.
+    pub bits: Option<AnnBits>,
+    /// The layers, input first.
+    pub layers: Vec<AnnLayer>,
+}
+
+impl AnnActivity {
+    /// The full-precision ANN of a spiking network, nothing measured: what it does with every value, zero or not.
+    pub fn dense(activity: &NetworkActivity) -> Self {
+        let layer = |l: &LayerActivity| AnnLayer {
+            layer: l.layer.clone(),
+            macs: l.macs,
+            neurons: l.neurons,
+            sent: l.sent,
+            weights: l.weights,
+            nonzero: None,
+        };
+        Self { bits: None, layers: activity.layers.iter().map(layer).collect() }
+    }
+
+    /// Whether it is known what was not zero in each of its layers.
+    pub fn is_measured(&self) -> bool {
+        self.layers.iter().all(|layer| layer.nonzero.is_some())
+    }
+
+    /// Refuse what no network can have done.
+    ///
+    /// # Errors
+    /// No layer, or a count that is negative or not finite.
+    pub fn check(&self) -> Result<(), EnergyError> {
+        if self.layers.is_empty() {
+            return Err(EnergyError::NoLayers);
+        }
+        for layer in &self.layers {
+            let Some(nonzero) = layer.nonzero else { continue };
+            count(&layer.layer, "multiply-accumulates with what is not zero", nonzero.macs)?;
+            count(&layer.layer, "values that are not zero", nonzero.sent)?;
+        }
+        Ok(())
+    }
+}
+
 pub(crate) fn count(layer: &str, what: &'static str, got: f64) -> Result<(), EnergyError> {
     if got.is_finite() && got >= 0.0 {
         Ok(())
@@ -154,6 +244,8 @@ pub(crate) mod examples {
             kind,
             macs,
             neurons,
+            // The first two are pooled over 2 x 2.
+            sent: if neurons > 80_000 { neurons / 4 } else { neurons },
             weights,
             spikes_per_sample: spikes,
             synaptic_operations_per_sample: operations,
@@ -170,7 +262,7 @@ pub(crate) mod examples {
         if analog_input {
             layers[0].synaptic_operations_per_sample = 0.0;
         }
-        NetworkActivity { timesteps: 28, leaky: false, layers }
+        NetworkActivity { timesteps: 28, leaky: false, input_bits: 10, layers }
     }
 }
 

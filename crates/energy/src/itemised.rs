@@ -1,25 +1,29 @@
-//! Counting what both networks really do.
+//! Counting what networks really do.
 //!
-//! For a layer with M MACs, N neurons, W weights and A accumulates caused by arriving spikes, over T steps:
+//! For a layer with M MACs, N neurons, P values that it sends after pooling, W weights, A accumulates caused by arriving
+//! spikes and S spikes fired, over T steps:
 //!
-//! | | ANN, one pass | spiking network, T steps |
-//! |---|---|---|
-//! | multiply-accumulates | M | M once for an analog input, else 0 |
-//! | accumulates | 0 | A |
-//! | membrane updates | 0 | N T additions (and as many multiplications if the membranes leak) |
-//! | weight traffic, words | W | min(A, W T): at most every weight at every step; W once for an analog input |
-//! | state traffic | N activations written, then read | N T membranes read, then written; N T spikes of one bit written, then read |
+//! | | spiking network, T steps | ANN, one pass | ANN that skips zeros |
+//! |---|---|---|---|
+//! | multiply-accumulates | M once for an analog input, else 0 | M | those with a value that is not zero |
+//! | accumulates | A | 0 | 0 |
+//! | membrane updates | N T additions (and as many multiplications if the membranes leak) | | |
+//! | requantising, whole numbers only | none: thresholds are in the sums' units | N | N |
+//! | weights fetched, words | min(A, W T), or A by arriving spike; W once for an analog input | W | min(MACs, W), or MACs |
+//! | state, words | N membranes written and read again between steps: T - 1 times | P written, then read | those that are not zero |
+//! | addressing | S addresses, or a map of N T bits | none: every value is read in order | the same of its P values |
 //!
-//! Traffic assumes the best possible reuse within a pass or step, for both networks alike, and that the spiking
-//! network runs step by step, as event-driven hardware does. The recording's own traffic is left out on both
-//! sides. Average pooling is left out on both sides too.
+//! So a network of a single step stores no membranes. Traffic within a pass or step is the least possible, for all networks
+//! alike: sums stay in registers, and what is pooled is pooled before it is stored. The spiking network runs step by step, as
+//! event-driven hardware does. The recording's own traffic is left out throughout, and so are the additions of average pooling.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::activity::{EnergyError, LayerActivity, NetworkActivity, count};
-use crate::model::{ANN, Arithmetic, Memory, Model, ann_name, quantised};
+use crate::activity::{AnnActivity, AnnBits, EnergyError, LayerActivity, NetworkActivity, count};
+use crate::constants::Constants;
+use crate::model::{Model, Traffic, ann_name};
 
 /// What the energy of a layer goes into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -31,21 +35,28 @@ pub enum Component {
     Accumulate,
     /// One update per neuron and step.
     Membrane,
+    /// Sums of a quantised ANN brought back to its few bits.
+    Requantise,
     /// Weights fetched.
     WeightMemory,
-    /// Activations (ANN), or membranes and spikes (spiking network), written and read.
+    /// Activations (ANN), or membranes (spiking network), written and read.
     StateMemory,
+    /// Which neurons fired, or which values are not zero: written and read.
+    Addressing,
 }
 
 impl Component {
-    /// Name in tables: `multiply_accumulate`, `accumulate`, `membrane`, `weight_memory`, `state_memory`.
+    /// Name in tables: `multiply_accumulate`, `accumulate`, `membrane`, `requantise`, `weight_memory`, `state_memory`,
+    /// `addressing`.
     pub fn name(self) -> &'static str {
         match self {
             Self::MultiplyAccumulate => "multiply_accumulate",
             Self::Accumulate => "accumulate",
             Self::Membrane => "membrane",
+            Self::Requantise => "requantise",
             Self::WeightMemory => "weight_memory",
             Self::StateMemory => "state_memory",
+            Self::Addressing => "addressing",
         }
     }
 }
@@ -61,7 +72,7 @@ impl fmt::Display for Component {
 pub struct Entry {
     /// The energy model: `published` or a [`Model::name`].
     pub model: String,
-    /// The network: [`ANN`], [`ann_name`] of some bits, or the name of a spiking network.
+    /// The network: an [`ann_name`], or the name of a spiking network.
     pub network: String,
     /// The layer.
     pub layer: String,
@@ -71,124 +82,133 @@ pub struct Entry {
     pub picojoules: f64,
 }
 
-/// The energy of a spiking network and of its two baselines, in parts.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Breakdown {
-    /// Bits of the quantised baseline.
-    pub bits: u32,
-    /// The spiking network.
-    pub snn: Vec<Entry>,
-    /// The ANN in the model's own number format.
-    pub ann: Vec<Entry>,
-    /// The ANN quantised to `bits` bits.
-    pub quantised: Vec<Entry>,
+/// The sum of a network's entries, picojoules per sample.
+pub fn total(entries: &[Entry]) -> f64 {
+    entries.iter().map(|entry| entry.picojoules).sum()
 }
 
-/// Sums of a [`Breakdown`].
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Totals {
-    /// Spiking network, picojoules per sample.
-    pub snn_pj: f64,
-    /// Full-precision ANN, picojoules per sample.
-    pub ann_pj: f64,
-    /// Quantised ANN, picojoules per sample.
-    pub quantised_pj: f64,
-    /// SNN over full-precision ANN.
-    pub normalised: f64,
-    /// Full-precision ANN over SNN: above 1, the spiking network wins. Infinite for a network that costs nothing.
-    pub saving: f64,
-    /// Quantised ANN over SNN.
-    pub saving_over_quantised: f64,
-}
-
-impl Breakdown {
-    /// The sums and their ratios.
-    pub fn totals(&self) -> Totals {
-        let sum = |entries: &[Entry]| entries.iter().map(|e| e.picojoules).sum::<f64>();
-        let (snn_pj, ann_pj, quantised_pj) = (sum(&self.snn), sum(&self.ann), sum(&self.quantised));
-        Totals {
-            snn_pj,
-            ann_pj,
-            quantised_pj,
-            normalised: snn_pj / ann_pj,
-            saving: ann_pj / snn_pj,
-            saving_over_quantised: quantised_pj / snn_pj,
-        }
-    }
-
-    /// All entries: ANN, quantised ANN, spiking network.
-    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.ann.iter().chain(&self.quantised).chain(&self.snn)
-    }
-}
-
-/// Bits an ANN's activation needs to say as much as a spike count of 0 to T: ceil(log2(T + 1)), at least 1.
-pub fn quantised_bits(timesteps: u32) -> u32 {
-    // The smallest b with 2^b >= T + 1 is the number of binary digits of T.
-    (u32::BITS - timesteps.leading_zeros()).max(1)
-}
-
-/// Energy of a spiking network called `network`, beside its two baselines, per sample. Parts that are zero by
-/// nature (no memory in the model, no MACs behind a spiking input) have no entry.
+/// Energy of a spiking network called `network`, per sample. Parts that are zero by nature (no memory in the model, no MACs
+/// behind a spiking input) have no entry.
 ///
 /// # Errors
 /// Counts that cannot be; no layer; no step.
-pub fn energy(network: &str, activity: &NetworkActivity, model: &Model) -> Result<Breakdown, EnergyError> {
+pub fn energy(
+    network: &str,
+    activity: &NetworkActivity,
+    model: &Model,
+    constants: &Constants,
+) -> Result<Vec<Entry>, EnergyError> {
     activity.check()?;
-    let bits = quantised_bits(activity.timesteps);
     let steps = f64::from(activity.timesteps);
-    let mut snn = Vec::new();
+    let mut entries = Vec::new();
     for layer in &activity.layers {
-        let cost = Cost::of(layer, activity.leaky, model);
+        let cost = Cost::of(layer, activity, model, constants);
         let operations = layer.synaptic_operations_per_sample;
-        let weights = if layer.analog_input { 0.0 } else { operations.min(layer.weights as f64 * steps) };
-        let mut push = pusher(&mut snn, model.name, network, &layer.layer);
+        let mut push = pusher(&mut entries, model.name, network, &layer.layer);
         if layer.analog_input {
             push(Component::MultiplyAccumulate, cost.once_mac);
         }
         push(Component::Accumulate, operations * cost.accumulate);
         push(Component::Membrane, steps * cost.membranes_per_step);
-        if model.memory.is_some() {
-            push(Component::WeightMemory, cost.once_weights + weights * cost.weight);
-            push(Component::StateMemory, steps * cost.state_per_step);
+        if model.traffic != Traffic::None {
+            let fetched = model.fetched(operations, layer.weights, steps);
+            push(Component::WeightMemory, cost.once_weights + fetched * cost.weight);
+            push(Component::StateMemory, (steps - 1.0) * cost.potentials);
+            let told = constants.addressing_pj(layer.spikes_per_sample, layer.neurons, steps);
+            push(Component::Addressing, told);
         }
     }
-    let ann = baseline(ANN, activity, model, model.arithmetic);
-    let quantised = baseline(&ann_name(bits), activity, model, quantised(bits));
-    Ok(Breakdown { bits, snn, ann, quantised })
+    Ok(entries)
+}
+
+/// Energy of an ANN, per sample, under the name that [`ann_name`] has for it. It computes in its own number format, whatever
+/// the model's; where it `skips`, only with what is not zero.
+///
+/// # Errors
+/// Counts that cannot be; no layer; it is to skip zeros and nobody has counted them.
+pub fn ann_energy(
+    ann: &AnnActivity,
+    skips: bool,
+    model: &Model,
+    constants: &Constants,
+) -> Result<Vec<Entry>, EnergyError> {
+    ann.check()?;
+    let name = ann_name(ann.bits.map(|bits| bits.bits), skips);
+    let mut entries = Vec::new();
+    for (k, layer) in ann.layers.iter().enumerate() {
+        let of =
+            |AnnBits { bits, input_bits }| constants.integer(bits, if k == 0 { input_bits } else { bits });
+        let arithmetic = ann.bits.map_or(constants.fp32(), of);
+        let bits = f64::from(arithmetic.bits);
+        let (macs, sent) = match (skips, layer.nonzero) {
+            (false, _) => (layer.macs as f64, layer.sent as f64),
+            (true, Some(nonzero)) => (nonzero.macs, nonzero.sent),
+            (true, None) => return Err(EnergyError::NotCounted { layer: layer.layer.clone() }),
+        };
+        let mut push = pusher(&mut entries, model.name, &name, &layer.layer);
+        push(Component::MultiplyAccumulate, macs * arithmetic.mac_pj());
+        // The readout's sums are compared as they are.
+        if ann.bits.is_some() && k + 1 < ann.layers.len() {
+            push(Component::Requantise, layer.neurons as f64 * constants.requantise_pj());
+        }
+        if model.traffic != Traffic::None {
+            let weights = layer.weights as f64;
+            let fetched = if skips { model.fetched(macs, layer.weights, 1.0) } else { weights };
+            push(Component::WeightMemory, fetched * bits * constants.bit_pj(weights * bits));
+            push(Component::StateMemory, 2.0 * sent * bits * constants.bit_pj(layer.sent as f64 * bits));
+            if skips {
+                push(Component::Addressing, constants.addressing_pj(sent, layer.sent, 1.0));
+            }
+        }
+    }
+    Ok(entries)
+}
+
+/// What a layer did at one step, per sample.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LayerStep {
+    /// Spikes that it fired.
+    pub spikes: f64,
+    /// Accumulates that arriving spikes caused.
+    pub operations: f64,
 }
 
 /// Cumulative energy of a spiking network after each of its T steps, picojoules per sample.
 ///
-/// `operations[t][l]` are the accumulates that spikes arriving at layer l caused at step t, per sample. What an
-/// analog input costs once is spent at the first step. The last value equals the total of [`energy`], except that
-/// weights are bounded step by step here, so that memory traffic can come out slightly lower.
+/// `did[t][l]` is what layer l did at step t. What an analog input costs once is spent at the first step. The last value
+/// equals the total of [`energy`], except that weights are bounded, and events told, step by step here, so that memory
+/// traffic can come out slightly lower.
 ///
 /// # Errors
 /// Counts that cannot be, or not T rows of one value a layer.
 pub fn per_step(
     activity: &NetworkActivity,
-    operations: &[Vec<f64>],
+    did: &[Vec<LayerStep>],
     model: &Model,
+    constants: &Constants,
 ) -> Result<Vec<f64>, EnergyError> {
     activity.check()?;
-    if operations.len() != activity.timesteps as usize {
-        return Err(EnergyError::StepCount { expected: activity.timesteps as usize, got: operations.len() });
+    if did.len() != activity.timesteps as usize {
+        return Err(EnergyError::StepCount { expected: activity.timesteps as usize, got: did.len() });
     }
-    let costs: Vec<Cost> = activity.layers.iter().map(|l| Cost::of(l, activity.leaky, model)).collect();
+    let costs: Vec<Cost> =
+        activity.layers.iter().map(|layer| Cost::of(layer, activity, model, constants)).collect();
     let mut total = costs.iter().map(|c| c.once_mac + c.once_weights).sum::<f64>();
-    let mut cumulative = Vec::with_capacity(operations.len());
-    for (step, row) in operations.iter().enumerate() {
+    let mut cumulative = Vec::with_capacity(did.len());
+    for (step, row) in did.iter().enumerate() {
         if row.len() != activity.layers.len() {
             return Err(EnergyError::StepLayers { step, expected: activity.layers.len(), got: row.len() });
         }
-        for ((layer, cost), &arrived) in activity.layers.iter().zip(&costs).zip(row) {
-            count(&layer.layer, "synaptic operations of a step", arrived)?;
-            let weights = if layer.analog_input { 0.0 } else { arrived.min(layer.weights as f64) };
-            total += arrived * cost.accumulate
-                + cost.membranes_per_step
-                + weights * cost.weight
-                + cost.state_per_step;
+        for ((layer, cost), did) in activity.layers.iter().zip(&costs).zip(row) {
+            count(&layer.layer, "synaptic operations of a step", did.operations)?;
+            count(&layer.layer, "spikes of a step", did.spikes)?;
+            total += did.operations * cost.accumulate + cost.membranes_per_step;
+            if model.traffic != Traffic::None {
+                total += model.fetched(did.operations, layer.weights, 1.0) * cost.weight
+                    + constants.addressing_pj(did.spikes, layer.neurons, 1.0);
+                // What the step before has left.
+                total += if step > 0 { cost.potentials } else { 0.0 };
+            }
         }
         cumulative.push(total);
     }
@@ -207,19 +227,21 @@ struct Cost {
     membranes_per_step: f64,
     /// One weight fetched.
     weight: f64,
-    /// All membranes read and written, all spikes written and read, once.
-    state_per_step: f64,
+    /// All membranes written and read once.
+    potentials: f64,
 }
 
 impl Cost {
-    fn of(layer: &LayerActivity, leaky: bool, model: &Model) -> Self {
-        let arithmetic = model.arithmetic;
+    fn of(layer: &LayerActivity, activity: &NetworkActivity, model: &Model, constants: &Constants) -> Self {
+        let arithmetic = model.arithmetic(constants, activity.input_bits);
         let (neurons, bits) = (layer.neurons as f64, f64::from(arithmetic.bits));
-        let weight = weight_pj(layer, arithmetic, model.memory);
-        let state_per_step = model.memory.map_or(0.0, |memory| {
-            2.0 * neurons * bits * memory.bit_pj(neurons * bits) + 2.0 * neurons * memory.bit_pj(neurons)
-        });
-        let update = if leaky { arithmetic.mac_pj() } else { arithmetic.add_pj };
+        let weight = match model.traffic {
+            Traffic::None => 0.0,
+            Traffic::Reused | Traffic::ByEvent => bits * constants.bit_pj(layer.weights as f64 * bits),
+        };
+        // A potential is multiplied with what remains of it, of as many bits as a weight.
+        let decay = model.arithmetic(constants, arithmetic.bits);
+        let update = if activity.leaky { decay.mac_pj() } else { decay.add_pj };
         let once = |value: f64| if layer.analog_input { value } else { 0.0 };
         Self {
             once_mac: once(layer.macs as f64 * arithmetic.mac_pj()),
@@ -227,29 +249,9 @@ impl Cost {
             accumulate: arithmetic.add_pj,
             membranes_per_step: neurons * update,
             weight,
-            state_per_step,
+            potentials: 2.0 * neurons * bits * constants.bit_pj(neurons * bits),
         }
     }
-}
-
-fn weight_pj(layer: &LayerActivity, arithmetic: Arithmetic, memory: Option<Memory>) -> f64 {
-    let bits = f64::from(arithmetic.bits);
-    memory.map_or(0.0, |memory| bits * memory.bit_pj(layer.weights as f64 * bits))
-}
-
-/// The ANN, run once in `arithmetic`.
-fn baseline(name: &str, activity: &NetworkActivity, model: &Model, arithmetic: Arithmetic) -> Vec<Entry> {
-    let mut entries = Vec::new();
-    for layer in &activity.layers {
-        let mut push = pusher(&mut entries, model.name, name, &layer.layer);
-        push(Component::MultiplyAccumulate, layer.macs as f64 * arithmetic.mac_pj());
-        if let Some(memory) = model.memory {
-            let activations = layer.neurons as f64 * f64::from(arithmetic.bits);
-            push(Component::WeightMemory, layer.weights as f64 * weight_pj(layer, arithmetic, Some(memory)));
-            push(Component::StateMemory, 2.0 * activations * memory.bit_pj(activations));
-        }
-    }
-    entries
 }
 
 fn pusher(entries: &mut Vec<Entry>, model: &str, network: &str, layer: &str) -> impl FnMut(Component, f64) {
@@ -267,102 +269,178 @@ fn pusher(entries: &mut Vec<Entry>, model: &str, network: &str, layer: &str) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::activity::examples;
-    use crate::model::{FP32, HOROWITZ, INT8, models};
+    use crate::activity::{Nonzero, examples};
+    use crate::model::models;
 
-    const ARITHMETIC: Model = Model { name: "fp32", arithmetic: FP32, memory: None };
-    const WITH_MEMORY: Model = Model { name: "fp32+memory", arithmetic: FP32, memory: Some(HOROWITZ) };
+    const FP32: Model = models()[0];
+    const INT8: Model = models()[1];
+    const FP32_MEMORY: Model = models()[2];
+    const INT8_MEMORY: Model = models()[3];
+    const INT8_EVENTS: Model = models()[4];
 
     fn close(a: f64, b: f64) {
         assert!((a - b).abs() <= 1e-9 * b.abs().max(1.0), "{a} is not {b}");
     }
 
-    #[test]
-    fn bits_are_the_ceiling_of_the_logarithm() {
-        for steps in 1..5000_u32 {
-            assert_eq!(quantised_bits(steps), f64::from(steps + 1).log2().ceil() as u32, "T = {steps}");
+    fn spiking(activity: &NetworkActivity, model: &Model) -> Vec<Entry> {
+        energy("snn", activity, model, &Constants::default()).unwrap()
+    }
+
+    fn ann(activity: &AnnActivity, skips: bool, model: &Model) -> Vec<Entry> {
+        ann_energy(activity, skips, model, &Constants::default()).unwrap()
+    }
+
+    fn find(entries: &[Entry], layer: &str, component: Component) -> f64 {
+        entries.iter().find(|e| e.layer == layer && e.component == component).unwrap().picojoules
+    }
+
+    /// The ANN of model 1 in whole numbers, a quarter of whose values are not zero.
+    fn quantised(bits: u32) -> AnnActivity {
+        let mut ann = AnnActivity::dense(&examples::model_1(true));
+        ann.bits = Some(AnnBits { bits, input_bits: 10 });
+        for layer in &mut ann.layers {
+            layer.nonzero = Some(Nonzero { macs: layer.macs as f64 / 4.0, sent: layer.sent as f64 / 4.0 });
         }
-        assert_eq!([1, 2, 3, 4, 7, 8, 28, 300].map(quantised_bits), [1, 2, 2, 3, 3, 4, 5, 9]);
-        assert_eq!(quantised_bits(u32::MAX), 32);
+        ann
     }
 
     #[test]
     fn arithmetic_by_hand() {
-        let breakdown = energy("snn", &examples::model_1(false), &ARITHMETIC).unwrap();
-        let totals = breakdown.totals();
-        close(totals.ann_pj, 126_157_568.0 * 4.6);
+        let activity = examples::model_1(false);
         // 143,002,034 accumulates, and 470,659 membranes updated 28 times.
-        close(totals.snn_pj, (143_002_034.0 + 470_659.0 * 28.0) * 0.9);
-        // 5 bits: 0.2 (5/8)^2 + 0.03 (5/8).
-        assert_eq!(breakdown.bits, 5);
-        close(totals.quantised_pj, 126_157_568.0 * (0.078125 + 0.01875));
-        close(totals.saving * totals.normalised, 1.0);
-        assert!(breakdown.quantised.iter().all(|e| e.network == "ann-5bit"));
+        close(total(&spiking(&activity, &FP32)), (143_002_034.0 + 470_659.0 * 28.0) * 0.9);
+        close(total(&spiking(&activity, &INT8)), (143_002_034.0 + 470_659.0 * 28.0) * 0.03);
+        let dense = AnnActivity::dense(&activity);
+        for model in [FP32, INT8] {
+            let entries = ann(&dense, false, &model);
+            close(total(&entries), 126_157_568.0 * 4.6);
+            assert!(entries.iter().all(|e| e.network == "ann" && e.model == model.name));
+        }
+        // 5 bits: 0.2 (5/8)^2 + 0.03 (5/8), the first layer 0.2 (5/8) (10/8); 470,656 neurons requantised.
+        let entries = ann(&quantised(5), false, &FP32);
+        let first = 22_937_600.0 * (0.2 * 0.625 * 1.25 + 0.01875);
+        let others = (126_157_568.0 - 22_937_600.0) * (0.078125 + 0.01875);
+        close(total(&entries), first + others + 470_656.0 * 3.1);
+        assert!(entries.iter().all(|e| e.network == "ann-5bit"));
+    }
+
+    #[test]
+    fn what_is_zero_is_skipped() {
+        let (all, some) = (ann(&quantised(4), false, &INT8_MEMORY), ann(&quantised(4), true, &INT8_MEMORY));
+        assert!(some.iter().all(|e| e.network == "ann-4bit-skip"));
+        for layer in ["conv1", "conv2", "linear2"] {
+            close(
+                find(&some, layer, Component::MultiplyAccumulate),
+                find(&all, layer, Component::MultiplyAccumulate) / 4.0,
+            );
+            close(
+                find(&some, layer, Component::StateMemory),
+                find(&all, layer, Component::StateMemory) / 4.0,
+            );
+        }
+        close(find(&some, "conv1", Component::Requantise), find(&all, "conv1", Component::Requantise));
+        // More MACs are left than conv3 has weights, fewer than linear1 has.
+        close(find(&some, "conv3", Component::WeightMemory), find(&all, "conv3", Component::WeightMemory));
+        close(
+            find(&some, "linear1", Component::WeightMemory),
+            find(&all, "linear1", Component::WeightMemory) / 4.0,
+        );
+        // 5,600 of 22,400 values: 15 bits an address are more than a map of 22,400 bits, 2,800 bytes.
+        close(find(&some, "conv3", Component::Addressing), 2.0 * 22_400.0 * 10.0 / 64.0);
+        // By arriving value each MAC fetches its weight: 4 bits of the 32 KB that conv2 takes, or of DRAM.
+        let by_event = ann(&quantised(4), true, &INT8_EVENTS);
+        close(find(&by_event, "conv2", Component::WeightMemory), 91_750_400.0 / 4.0 * 4.0 * 20.0 / 64.0);
+        let dense = ann(&quantised(4), false, &INT8_EVENTS);
+        close(find(&dense, "conv2", Component::WeightMemory), 65_536.0 * 4.0 * 20.0 / 64.0);
+        let unmeasured = AnnActivity::dense(&examples::model_1(true));
+        assert_eq!(
+            ann_energy(&unmeasured, true, &FP32, &Constants::default()),
+            Err(EnergyError::NotCounted { layer: "conv1".into() })
+        );
     }
 
     #[test]
     fn an_analog_input_is_multiplied_once() {
-        let breakdown = energy("snn", &examples::model_1(true), &ARITHMETIC).unwrap();
-        let macs: Vec<_> =
-            breakdown.snn.iter().filter(|e| e.component == Component::MultiplyAccumulate).collect();
-        assert_eq!(macs.len(), 1);
-        assert_eq!(macs[0].layer, "conv1");
-        close(macs[0].picojoules, 22_937_600.0 * 4.6);
+        let macs = |model| {
+            let entries = spiking(&examples::model_1(true), &model);
+            let macs: Vec<_> =
+                entries.into_iter().filter(|e| e.component == Component::MultiplyAccumulate).collect();
+            assert_eq!((macs.len(), macs[0].layer.as_str()), (1, "conv1"));
+            macs[0].picojoules
+        };
+        close(macs(FP32), 22_937_600.0 * 4.6);
+        // Weights of 8 bits, input of 10.
+        close(macs(INT8), 22_937_600.0 * (0.2 * 1.25 + 0.03));
     }
 
     #[test]
     fn leaking_costs_a_multiplication_per_update() {
-        let membranes = |leaky| {
+        let membranes = |leaky, model| {
             let activity = NetworkActivity { leaky, ..examples::model_1(false) };
-            let breakdown = energy("snn", &activity, &ARITHMETIC).unwrap();
-            breakdown
-                .snn
-                .iter()
-                .filter(|e| e.component == Component::Membrane)
-                .map(|e| e.picojoules)
-                .sum::<f64>()
+            let all = spiking(&activity, &model);
+            all.iter().filter(|e| e.component == Component::Membrane).map(|e| e.picojoules).sum::<f64>()
         };
-        close(membranes(true) / membranes(false), 4.6 / 0.9);
+        close(membranes(true, FP32) / membranes(false, FP32), 4.6 / 0.9);
+        close(membranes(true, INT8) / membranes(false, INT8), 0.23 / 0.03);
     }
 
     #[test]
     fn memory_by_hand() {
-        let breakdown = energy("snn", &examples::model_1(false), &WITH_MEMORY).unwrap();
-        let find = |entries: &[Entry], layer: &str, component| {
-            entries.iter().find(|e| e.layer == layer && e.component == component).unwrap().picojoules
-        };
-        // conv3: 16,384 weights of 4 bytes are 64 KB, in the 1 MB SRAM: 100 / 2 pJ a weight.
-        close(find(&breakdown.ann, "conv3", Component::WeightMemory), 16_384.0 * 50.0);
-        // 22,400 activations of 4 bytes are 87.5 KB: the same level, written and read.
-        close(find(&breakdown.ann, "conv3", Component::StateMemory), 2.0 * 22_400.0 * 50.0);
-        // At most every weight at every step: 16,384 * 28 < 10 million.
-        close(find(&breakdown.snn, "conv3", Component::WeightMemory), 16_384.0 * 28.0 * 50.0);
-        // Membranes as activations, 28 times, and 22,400 spikes of one bit (2,800 bytes: 10/64 pJ a bit) as often.
-        close(
-            find(&breakdown.snn, "conv3", Component::StateMemory),
-            28.0 * (2.0 * 22_400.0 * 50.0 + 2.0 * 22_400.0 * 10.0 / 64.0),
-        );
+        let activity = examples::model_1(false);
+        let (snn, dense) =
+            (spiking(&activity, &FP32_MEMORY), ann(&AnnActivity::dense(&activity), false, &FP32_MEMORY));
+        // conv3: 16,384 weights of 4 bytes are 64 KB, in the 1 MB memory: 100 / 2 pJ a weight.
+        close(find(&dense, "conv3", Component::WeightMemory), 16_384.0 * 50.0);
+        // 22,400 activations of 4 bytes are 87.5 KB: the same memory, written and read.
+        close(find(&dense, "conv3", Component::StateMemory), 2.0 * 22_400.0 * 50.0);
+        // conv1 pools by four what it stores: 358.4 KB.
+        close(find(&dense, "conv1", Component::StateMemory), 2.0 * 89_600.0 * 50.0);
+        // At most every weight at every step: 16,384 * 28 < 10 million; by arriving spike all 10 million.
+        close(find(&snn, "conv3", Component::WeightMemory), 16_384.0 * 28.0 * 50.0);
+        let by_event = spiking(&activity, &INT8_EVENTS);
+        close(find(&by_event, "conv3", Component::WeightMemory), 10e6 * 8.0 * 20.0 / 64.0);
+        // Membranes are left from step to step, 27 times.
+        close(find(&snn, "conv3", Component::StateMemory), 27.0 * 2.0 * 22_400.0 * 50.0);
+        // 12,132 spikes of 15 bits of address, against a map of 22,400 bits (2,800 bytes) at 28 steps.
+        close(find(&snn, "conv3", Component::Addressing), 2.0 * 12_132.0 * 15.0 * 10.0 / 64.0);
         // linear1: 3 million arriving accumulates touch fewer weights than 28 times all 5.7 million.
-        close(find(&breakdown.snn, "linear1", Component::WeightMemory), 3e6 * 650.0);
+        close(find(&snn, "linear1", Component::WeightMemory), 3e6 * 650.0);
+    }
+
+    #[test]
+    fn a_single_step_stores_no_membranes() {
+        let activity = NetworkActivity { timesteps: 1, ..examples::model_1(true) };
+        let stored = |activity: &NetworkActivity| {
+            let all = spiking(activity, &INT8_MEMORY);
+            all.iter().filter(|e| e.component == Component::StateMemory).map(|e| e.picojoules).sum::<f64>()
+        };
+        assert_eq!(stored(&activity), 0.0);
+        assert!(stored(&NetworkActivity { timesteps: 2, ..activity }) > 0.0);
     }
 
     #[test]
     fn memory_can_reverse_the_verdict() {
-        let saving = |model| energy("snn", &examples::model_1(false), model).unwrap().totals().saving;
-        assert!(saving(&ARITHMETIC) > 1.0);
-        assert!(saving(&WITH_MEMORY) < 1.0);
+        let activity = examples::model_1(false);
+        let dense = AnnActivity::dense(&activity);
+        let saving = |model| total(&ann(&dense, false, &model)) / total(&spiking(&activity, &model));
+        assert!(saving(FP32) > 1.0);
+        assert!(saving(FP32_MEMORY) < 1.0);
     }
 
     #[test]
     fn steps_add_up_to_the_total() {
+        let constants = Constants::default();
         for analog in [false, true] {
             let activity = examples::model_1(analog);
-            let row: Vec<f64> =
-                activity.layers.iter().map(|l| l.synaptic_operations_per_sample / 28.0).collect();
+            let even = |l: &LayerActivity| LayerStep {
+                spikes: l.spikes_per_sample / 28.0,
+                operations: l.synaptic_operations_per_sample / 28.0,
+            };
+            let row: Vec<LayerStep> = activity.layers.iter().map(even).collect();
             for model in models() {
-                let steps = per_step(&activity, &vec![row.clone(); 28], &model).unwrap();
+                let steps = per_step(&activity, &vec![row.clone(); 28], &model, &constants).unwrap();
                 assert!(steps.windows(2).all(|pair| pair[0] < pair[1]));
-                close(steps[27], energy("snn", &activity, &model).unwrap().totals().snn_pj);
+                close(steps[27], total(&spiking(&activity, &model)));
             }
         }
     }
@@ -370,28 +448,30 @@ mod tests {
     #[test]
     fn wrong_steps_are_refused() {
         let activity = examples::model_1(false);
-        assert_eq!(
-            per_step(&activity, &[], &ARITHMETIC),
-            Err(EnergyError::StepCount { expected: 28, got: 0 })
-        );
-        let mut rows = vec![vec![1.0; 5]; 28];
+        let of = |did: &[Vec<LayerStep>]| per_step(&activity, did, &FP32_MEMORY, &Constants::default());
+        assert_eq!(of(&[]), Err(EnergyError::StepCount { expected: 28, got: 0 }));
+        let one = LayerStep { spikes: 1.0, operations: 1.0 };
+        let mut rows = vec![vec![one; 5]; 28];
         rows[3].pop();
-        assert_eq!(
-            per_step(&activity, &rows, &ARITHMETIC),
-            Err(EnergyError::StepLayers { step: 3, expected: 5, got: 4 })
-        );
-        rows[3].push(f64::NAN);
-        assert!(per_step(&activity, &rows, &ARITHMETIC).is_err());
+        assert_eq!(of(&rows), Err(EnergyError::StepLayers { step: 3, expected: 5, got: 4 }));
+        for bad in [LayerStep { spikes: f64::NAN, ..one }, LayerStep { operations: -1.0, ..one }] {
+            rows[3].truncate(4);
+            rows[3].push(bad);
+            assert!(of(&rows).is_err());
+        }
     }
 
     #[test]
-    fn int8_is_cheaper_than_fp32_throughout() {
-        let activity = examples::model_1(false);
-        let int8 = Model { name: "int8", arithmetic: INT8, memory: None };
-        let (small, large) =
-            (energy("s", &activity, &int8).unwrap(), energy("s", &activity, &ARITHMETIC).unwrap());
-        for (a, b) in small.snn.iter().chain(&small.ann).zip(large.snn.iter().chain(&large.ann)) {
-            assert!(a.picojoules < b.picojoules, "{a:?} {b:?}");
+    fn fewer_bits_are_cheaper_throughout() {
+        for (small, large) in [(3, 4), (4, 6), (6, 8)] {
+            for model in models() {
+                for skips in [false, true] {
+                    let (a, b) =
+                        (ann(&quantised(small), skips, &model), ann(&quantised(large), skips, &model));
+                    assert!(a.iter().zip(&b).all(|(a, b)| a.picojoules <= b.picojoules), "{a:?} {b:?}");
+                    assert!(total(&a) < total(&b));
+                }
+            }
         }
     }
 }

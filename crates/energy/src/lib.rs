@@ -8,10 +8,10 @@
 //!
 //! - [`published`] is the formula of the study (github.com/shafinulh/ESCAPE_NET_SNN, 2022) to the letter: the three convolutions only, the layer's own output
 //!   rate as its work, MACs without their addition. The study prints its constants as mJ; they are pJ.
-//! - [`energy`] counts what the networks really do, for one [`Model`] out of [`models`]: accumulates caused by
-//!   *arriving* spikes, one membrane update per neuron and step, every layer, and on request the traffic to the
-//!   memories. The spiking network stands beside the same network run once as an ANN, in the model's own number
-//!   format, and quantised to [`quantised_bits`] bits.
+//! - [`energy`] counts what a spiking network really does, for one [`Model`] out of [`models`]: accumulates caused by
+//!   *arriving* spikes, one membrane update per neuron and step, every layer, and on request the traffic to the memories.
+//!   [`ann_energy`] does so for the ANN, in fp32 or quantised, with or without what is zero; what an operation costs is in
+//!   [`Constants`], which come from a YAML file.
 //! - [`per_step`] spreads the spiking network's energy over its steps.
 //!
 //! ```
@@ -19,16 +19,17 @@
 //! ```
 
 mod activity;
+mod constants;
 mod itemised;
 mod model;
 mod published;
 
-pub use activity::{EnergyError, LayerActivity, LayerKind, NetworkActivity};
-pub use itemised::{Breakdown, Component, Entry, Totals, energy, per_step, quantised_bits};
-pub use model::{
-    ANN, Arithmetic, FP32, HOROWITZ, INT8, INT32, Memory, Model, Store, ann_name, is_baseline, models,
-    quantised,
+pub use activity::{
+    AnnActivity, AnnBits, AnnLayer, EnergyError, LayerActivity, LayerKind, NetworkActivity, Nonzero,
 };
+pub use constants::{Arithmetic, Constants, ConstantsError, SHIPPED};
+pub use itemised::{Component, Entry, LayerStep, ann_energy, energy, per_step, total};
+pub use model::{ANN, Model, Traffic, ann_name, ann_of, models};
 pub use published::{
     PUBLISHED, PUBLISHED_AC_PJ, PUBLISHED_MAC_PJ, PUBLISHED_MACS, Published, is_published, published,
     published_entries,

@@ -1,115 +1,77 @@
-//! What an operation costs: constants and where they come from.
-//!
-//! All constants are for a 45 nm process at 0.9 V: M. Horowitz, "Computing's energy problem (and what we can do
-//! about it)", ISSCC 2014, figure 1.1.9. They are the usual yardstick, not a measurement of any chip.
+//! Ways of counting, and names of networks.
 
-use serde::{Deserialize, Serialize};
+use crate::constants::{Arithmetic, Constants};
 
 /// Name of the full-precision ANN in tables.
 pub const ANN: &str = "ann";
+/// What follows the name of an ANN that skips what is zero.
+const SKIP: &str = "-skip";
 
-/// Name, in tables, of the ANN quantised to `bits` bits: `ann-5bit`.
-pub fn ann_name(bits: u32) -> String {
-    format!("{ANN}-{bits}bit")
+/// Name, in tables, of an ANN: `ann` in fp32, `ann-5bit` quantised to 5 bits, with `-skip` where it computes with what is
+/// not zero only.
+pub fn ann_name(bits: Option<u32>, skips: bool) -> String {
+    let bits = bits.map_or_else(String::new, |bits| format!("-{bits}bit"));
+    format!("{ANN}{bits}{}", if skips { SKIP } else { "" })
 }
 
-/// Whether a name is kept for a baseline: that of [`ANN`] or of [`ann_name`].
-pub fn is_baseline(network: &str) -> bool {
-    let bits = network.strip_prefix("ann-").and_then(|rest| rest.strip_suffix("bit"));
-    network == ANN || bits.is_some_and(|bits| bits.parse::<u32>().is_ok())
-}
-
-/// Energy of arithmetic in one number format.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Arithmetic {
-    /// One multiplication, picojoules.
-    pub multiply_pj: f64,
-    /// One addition, picojoules.
-    pub add_pj: f64,
-    /// Bits of a weight, an activation or a membrane potential.
-    pub bits: u32,
-}
-
-impl Arithmetic {
-    /// One multiply-accumulate, picojoules: a multiplication **and** its addition.
-    pub fn mac_pj(&self) -> f64 {
-        self.multiply_pj + self.add_pj
+/// The ANN that a name of [`ann_name`] stands for: its bits, none in fp32, and whether it skips zeros. `None` for the name of
+/// anything else.
+pub fn ann_of(network: &str) -> Option<(Option<u32>, bool)> {
+    let (network, skips) = network.strip_suffix(SKIP).map_or((network, false), |rest| (rest, true));
+    if network == ANN {
+        return Some((None, skips));
     }
+    let bits = network.strip_prefix(ANN)?.strip_prefix('-')?.strip_suffix("bit")?.parse().ok()?;
+    Some((Some(bits), skips))
 }
 
-/// 32-bit floating point: multiplication 3.7 pJ, addition 0.9 pJ.
-pub const FP32: Arithmetic = Arithmetic { multiply_pj: 3.7, add_pj: 0.9, bits: 32 };
-
-/// 32-bit integers, the format of the published constants: multiplication 3.1 pJ, addition 0.1 pJ. The
-/// published MAC of 3.1 pJ leaves out its own addition; this one has it.
-pub const INT32: Arithmetic = Arithmetic { multiply_pj: 3.1, add_pj: 0.1, bits: 32 };
-
-/// 8-bit integers: multiplication 0.2 pJ, addition 0.03 pJ, so a MAC of 0.23 pJ.
-pub const INT8: Arithmetic = Arithmetic { multiply_pj: 0.2, add_pj: 0.03, bits: 8 };
-
-/// Integers of `bits` bits, extrapolated from [`INT8`]: an array multiplier has bits^2 cells, so the
-/// multiplication scales with bits^2; a ripple of adders with bits. An estimate, and the usual one.
-pub fn quantised(bits: u32) -> Arithmetic {
-    let scale = f64::from(bits) / f64::from(INT8.bits);
-    Arithmetic { multiply_pj: INT8.multiply_pj * scale * scale, add_pj: INT8.add_pj * scale, bits }
+/// Whether weights are counted that come from memory, and which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Traffic {
+    /// Arithmetic only.
+    None,
+    /// With memory; a weight that was fetched serves all of a step, so that none is fetched twice in one.
+    Reused,
+    /// With memory; each spike that arrives fetches the weights that it meets anew.
+    ByEvent,
 }
 
-/// One level of a memory hierarchy.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Store {
-    /// What fits, in bytes; `None` for the last level, which holds anything.
-    pub bytes: Option<u64>,
-    /// One access of 64 bits, picojoules.
-    pub access_64_bits_pj: f64,
-}
-
-/// A memory hierarchy, smallest level first. A tensor lives in the smallest level that holds all of it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Memory {
-    /// SRAM, smallest first, then DRAM.
-    pub levels: [Store; 4],
-}
-
-/// Horowitz's levels, 64 bits an access: 8 KB SRAM 10 pJ, 32 KB 20 pJ, 1 MB 100 pJ, DRAM 1300 pJ (the lower end
-/// of his 1.3 to 2.6 nJ).
-pub const HOROWITZ: Memory = Memory {
-    levels: [
-        Store { bytes: Some(8 << 10), access_64_bits_pj: 10.0 },
-        Store { bytes: Some(32 << 10), access_64_bits_pj: 20.0 },
-        Store { bytes: Some(1 << 20), access_64_bits_pj: 100.0 },
-        Store { bytes: None, access_64_bits_pj: 1300.0 },
-    ],
-};
-
-impl Memory {
-    /// Picojoules to move one bit of a tensor that takes `tensor_bits` bits in all.
-    pub fn bit_pj(&self, tensor_bits: f64) -> f64 {
-        let bytes = tensor_bits / 8.0;
-        let fits = |store: &&Store| store.bytes.is_none_or(|capacity| bytes <= capacity as f64);
-        let store = self.levels.iter().find(fits).unwrap_or(&self.levels[3]);
-        store.access_64_bits_pj / 64.0
-    }
-}
-
-/// An itemised model: a number format for both networks, and whether memory counts.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// An itemised model: how the spiking network computes, and whether memory counts. ANNs compute in their own number format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Model {
     /// Name in tables.
     pub name: &'static str,
-    /// Arithmetic of the spiking network and of the full-precision ANN.
-    pub arithmetic: Arithmetic,
-    /// Memory traffic, or `None` to count arithmetic only.
-    pub memory: Option<Memory>,
+    /// Bits of the spiking network's whole numbers; none: it computes in fp32.
+    pub bits: Option<u32>,
+    /// What is counted of memory.
+    pub traffic: Traffic,
 }
 
-/// The models reported: `fp32`, `int32`, `int8` (arithmetic only), then `fp32+memory` and `int8+memory`.
-pub fn models() -> [Model; 5] {
+impl Model {
+    /// The spiking network's arithmetic; `value_bits` are those of what its weights are multiplied with, if anything.
+    pub(crate) fn arithmetic(&self, constants: &Constants, value_bits: u32) -> Arithmetic {
+        self.bits.map_or(constants.fp32(), |bits| constants.integer(bits, value_bits))
+    }
+
+    /// Words fetched of `weights` for `operations` over so many steps.
+    pub(crate) fn fetched(&self, operations: f64, weights: u64, steps: f64) -> f64 {
+        match self.traffic {
+            Traffic::None => 0.0,
+            Traffic::Reused => operations.min(weights as f64 * steps),
+            Traffic::ByEvent => operations,
+        }
+    }
+}
+
+/// The models reported: `fp32` and `int8` (arithmetic only), `fp32+memory` and `int8+memory` (weights reused), and
+/// `int8+events` (weights fetched by each arriving spike).
+pub const fn models() -> [Model; 5] {
     [
-        Model { name: "fp32", arithmetic: FP32, memory: None },
-        Model { name: "int32", arithmetic: INT32, memory: None },
-        Model { name: "int8", arithmetic: INT8, memory: None },
-        Model { name: "fp32+memory", arithmetic: FP32, memory: Some(HOROWITZ) },
-        Model { name: "int8+memory", arithmetic: INT8, memory: Some(HOROWITZ) },
+        Model { name: "fp32", bits: None, traffic: Traffic::None },
+        Model { name: "int8", bits: Some(8), traffic: Traffic::None },
+        Model { name: "fp32+memory", bits: None, traffic: Traffic::Reused },
+        Model { name: "int8+memory", bits: Some(8), traffic: Traffic::Reused },
+        Model { name: "int8+events", bits: Some(8), traffic: Traffic::ByEvent },
     ]
 }
 
@@ -118,26 +80,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn macs_include_their_addition() {
-        assert!((FP32.mac_pj() - 4.6).abs() < 1e-12);
-        assert!((INT32.mac_pj() - 3.2).abs() < 1e-12);
-        assert!((INT8.mac_pj() - 0.23).abs() < 1e-12);
-    }
-
-    #[test]
-    fn quantised_arithmetic_scales_from_int8() {
-        assert_eq!(quantised(8), INT8);
-        assert!((quantised(4).multiply_pj - 0.05).abs() < 1e-12);
-        assert!((quantised(4).add_pj - 0.015).abs() < 1e-12);
-    }
-
-    #[test]
-    fn tensors_live_in_the_smallest_level_that_holds_them() {
-        let pj = |bytes: f64| HOROWITZ.bit_pj(bytes * 8.0) * 64.0;
-        assert_eq!(pj(0.0), 10.0);
-        assert_eq!(pj(8192.0), 10.0);
-        assert_eq!(pj(8193.0), 20.0);
-        assert_eq!(pj(65_536.0), 100.0);
-        assert_eq!(pj(22.9e6), 1300.0);
+    fn names_of_anns_are_told_from_others() {
+        for (bits, skips) in [(None, false), (None, true), (Some(8), false), (Some(3), true)] {
+            assert_eq!(ann_of(&ann_name(bits, skips)), Some((bits, skips)));
+        }
+        assert_eq!(ann_name(Some(8), true), "ann-8bit-skip");
+        for other in ["annealed", "ann-large", "ann-bit", "ann-8bits", "skip", "direct-skip"] {
+            assert_eq!(ann_of(other), None, "{other}");
+        }
     }
 }

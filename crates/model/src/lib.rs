@@ -2,6 +2,7 @@
 //!
 //! * [`ann`]: the networks as tensors; forward pass, weights in and out of checkpoints.
 //! * [`train`] and [`optim`]: training with PyTorch's update rules. [`watch`]: whether a training goes wrong.
+//! * [`work`]: what is not zero in a network, and the multiply-accumulates that it causes.
 //! * [`device`]: CPU or CUDA.
 
 pub mod ann;
@@ -10,5 +11,6 @@ mod error;
 pub mod optim;
 pub mod train;
 pub mod watch;
+pub mod work;
 
 pub use error::ModelError;

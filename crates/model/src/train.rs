@@ -474,11 +474,27 @@ pub fn evaluate(
     loss: Loss,
     look: &mut dyn FnMut(usize, &[f32]) -> bool,
 ) -> Result<Metrics, ModelError> {
+    let forward = &mut |x: &Tensor| net.forward(x, false);
+    evaluate_with(forward, net.device(), recordings, batch_size, loss, look)
+}
+
+/// As [`evaluate`], of whatever makes logits of a batch on a device.
+///
+/// # Errors
+/// As [`evaluate`], and those of `forward`.
+pub fn evaluate_with(
+    forward: &mut dyn FnMut(&Tensor) -> Result<Tensor, ModelError>,
+    device: Device,
+    recordings: &Recordings,
+    batch_size: usize,
+    loss: Loss,
+    look: &mut dyn FnMut(usize, &[f32]) -> bool,
+) -> Result<Metrics, ModelError> {
     let mut metrics = Metrics::default();
     let indices: Vec<usize> = (0..recordings.len()).collect();
     for batch in indices.chunks(batch_size.max(1)) {
-        let x = batch_tensor(recordings, batch, net.device())?;
-        let logits = to_vec(&tch::no_grad(|| net.forward(&x, false))?)?;
+        let x = batch_tensor(recordings, batch, device)?;
+        let logits = to_vec(&tch::no_grad(|| forward(&x))?)?;
         let labels: Vec<i64> = batch.iter().map(|&i| recordings.y[i]).collect();
         add_all(&mut metrics, &logits, &labels, loss);
         if !look(batch[0], &logits) {

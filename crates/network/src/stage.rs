@@ -40,6 +40,16 @@ pub struct Stage {
     pub activations_at: usize,
 }
 
+/// What arrived at a stage, over any number of recordings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arrived {
+    /// Values that were not zero.
+    pub values: u64,
+    /// Multiply-accumulates with them: each value's fan-out, that is the kernel's taps inside the border times the output
+    /// channels of its group.
+    pub macs: u64,
+}
+
 impl Stage {
     /// Outputs for one recording.
     pub fn neurons(&self) -> usize {

@@ -11,6 +11,7 @@
 #[cfg(test)]
 extern crate self as escape_report;
 
+mod claims;
 mod error;
 mod export;
 mod figures;
@@ -38,6 +39,7 @@ mod words;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+pub use claims::{Claim, Quantised, Verdict};
 pub use error::ReportError;
 pub use nerve::{recordings_page, recordings_page_files};
 pub use recordings::{Image, Images, NervePart, Part, RecordingsPage, Spectrum};
@@ -197,6 +199,15 @@ pub fn tables(run: &Path) -> Result<Tables, ReportError> {
     Ok(tables::all(&Run::load(run)?))
 }
 
+/// Which claims of a saving survive: each spiking network of a folder, by each itemised model, against the ANNs that were
+/// measured.
+///
+/// # Errors
+/// As [`tables`].
+pub fn claims(run: &Path) -> Result<Vec<Claim>, ReportError> {
+    Ok(claims::claims(&Run::load(run)?))
+}
+
 fn missing_tables(run: &Run, tables: &Tables) -> Vec<LeftOut> {
     use rows::Row;
     let wanted = [
@@ -205,6 +216,12 @@ fn missing_tables(run: &Run, tables: &Tables) -> Vec<LeftOut> {
         ("Table 3", rows::Evaluation::FILE, tables.table3.is_none(), "has no row of a fine-tuned network"),
         ("The table of activity", rows::Activity::FILE, tables.activity.is_none(), "has no rows"),
         ("The table of energy", rows::Energy::FILE, tables.energy.is_none(), "has no rows"),
+        (
+            "The table of claims",
+            rows::Evaluation::FILE,
+            tables.claims.is_none(),
+            "has no row of a spiking network of known energy",
+        ),
         ("The table of settings", "manifest.json", run.manifest.is_none(), "is empty"),
     ];
     let of = |(item, file, absent, reason): (&str, &'static str, bool, &str)| {

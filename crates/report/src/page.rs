@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use escape_energy::{ANN, PUBLISHED};
 use serde_json::{Map, Value};
 
 use crate::LeftOut;
+use crate::claims::{Claim, claims};
 use crate::figures::{Chapter, EXTENSIONS, Figure};
 use crate::rows::Evaluation;
 use crate::run::Run;
@@ -14,7 +16,7 @@ use crate::standing::{
 };
 use crate::style::Style;
 use crate::tables::{Table, Tables};
-use crate::tally::{ANN, PUBLISHED, Tally, quantised};
+use crate::tally::Tally;
 use crate::text;
 
 /// The page of a run.
@@ -87,7 +89,7 @@ fn chapters(run: &Run, figures: &[Figure], tables: &Tables, left_out: &[LeftOut]
     let table = |table: &Option<Table>| table.as_ref().map(Table::html).unwrap_or_default();
     let accuracy =
         [table(&tables.table1), of(Chapter::Accuracy), table(&tables.table2), table(&tables.table3)];
-    let energy = [of(Chapter::Energy), table(&tables.energy), table(&tables.activity)];
+    let energy = [table(&tables.claims), of(Chapter::Energy), table(&tables.energy), table(&tables.activity)];
     // Figures 1 to 8 in their order.
     let all = [
         ("accuracy", "Accuracy", accuracy.concat()),
@@ -191,10 +193,14 @@ fn summary(run: &Run) -> String {
             times(saving),
             escape(&model)
         );
-        let (bits, name) = quantised(s.timesteps.unwrap_or(0));
-        if let Some(over) = tally.saving(&model, &name, &s.network) {
-            let but = if (saving >= 1.0) == (over >= 1.0) { "and" } else { "but" };
-            text += &format!(", {but} <b>{}</b> than an ANN quantised to {bits} bits", times(over));
+        let rival = |claim: &Claim| claim.network == s.network && claim.model == model;
+        if let Some(rival) = claims(run).iter().find(|claim| rival(claim)).and_then(|claim| claim.quantised) {
+            let but = if (saving >= 1.0) == (rival.saving >= 1.0) { "and" } else { "but" };
+            text += &format!(
+                ", {but} <b>{}</b> than the cheapest ANN that is no less accurate, quantised to {} bits",
+                times(rival.saving),
+                rival.bits
+            );
         }
         Some(text + ".")
     });
@@ -202,7 +208,10 @@ fn summary(run: &Run) -> String {
     let memory = tally.itemised_with_memory().and_then(|model| {
         let saving = tally.saving(&model, ANN, &s.network)?;
         let format = escape(model.trim_end_matches("+memory"));
-        Some(format!("With the traffic to memory it needs <b>{}</b> than the {format} ANN.", times(saving)))
+        Some(format!(
+            "With the traffic to memory, computing in {format}, it needs <b>{}</b> than the ANN in fp32.",
+            times(saving)
+        ))
     });
     out.extend(memory);
     out.join(" ")

@@ -22,6 +22,7 @@ pub(crate) fn ann_accuracy(network: &str) -> f64 {
 pub(crate) fn accuracy(kind: Kind, network: &str) -> String {
     match kind {
         Kind::Ann => format!("{:.3}", ann_accuracy(network)),
+        Kind::Quantised => "-".to_owned(),
         Kind::Converted => format!("{CONVERTED:.3} (T = 300)"),
         Kind::Finetuned => format!("{FINETUNED:.3} (T = 28)"),
     }

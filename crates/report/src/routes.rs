@@ -33,7 +33,7 @@ impl Route {
 
     pub(crate) fn of(kind: Kind, preset: &str) -> Self {
         match (kind, preset) {
-            (Kind::Ann, _) => Self::Ann,
+            (Kind::Ann | Kind::Quantised, _) => Self::Ann,
             (Kind::Converted, "default") => Self::ConvertedDefault,
             (Kind::Finetuned, "default") => Self::FinetunedDefault,
             (Kind::Converted, "published") => Self::ConvertedPublished,
@@ -55,8 +55,8 @@ impl Route {
 
 /// The name of a route: how the network came to be, its preset and its encoder.
 fn route(e: &Evaluation) -> String {
-    if e.kind == Kind::Ann {
-        return format!("ANN ({})", e.network);
+    if !e.kind.is_spiking() {
+        return format!("{} ({})", e.kind.words(), e.network);
     }
     let settings: Vec<&str> =
         [e.preset.as_str(), e.encoder.as_str()].into_iter().filter(|s| !s.is_empty()).collect();
@@ -75,7 +75,7 @@ pub(crate) fn routes(evaluations: &[Evaluation]) -> Vec<String> {
     let mut shared: HashSet<&str> = HashSet::new();
     for (e, route) in evaluations.iter().zip(&plain) {
         let first = *seen.entry((route, e.timesteps)).or_insert(&e.network);
-        if e.kind != Kind::Ann && first != e.network {
+        if e.kind.is_spiking() && first != e.network {
             shared.insert(route);
         }
     }

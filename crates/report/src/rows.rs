@@ -41,6 +41,8 @@ pub trait Row: Serialize + DeserializeOwned {
 pub enum Kind {
     /// Trained, not spiking.
     Ann,
+    /// An ANN quantised to a few bits, not spiking.
+    Quantised,
     /// Spiking, converted from an ANN and not trained since.
     Converted,
     /// Spiking, converted and then fine-tuned.
@@ -48,10 +50,16 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether it is a spiking network's.
+    pub fn is_spiking(self) -> bool {
+        matches!(self, Self::Converted | Self::Finetuned)
+    }
+
     /// In words, for a reader.
     pub fn words(self) -> &'static str {
         match self {
             Self::Ann => "ANN",
+            Self::Quantised => "quantised ANN",
             Self::Converted => "converted only",
             Self::Finetuned => "fine-tuned",
         }
@@ -177,13 +185,15 @@ table! {
         balanced_accuracy: Option<f64>,
         /// Mean F1 over the classes.
         macro_f1: Option<f64>,
+        /// Bits of a weight and of an activation, of a quantised ANN.
+        bits: Option<u32>,
     } check self {
         check::named("network", &self.network);
         check::share("accuracy", self.accuracy);
         check::share("balanced_accuracy", self.balanced_accuracy.unwrap_or_default());
         check::share("macro_f1", self.macro_f1.unwrap_or_default());
         match (self.kind, self.timesteps) {
-            (Kind::Ann, _) | (_, Some(1..)) => Ok(()),
+            (Kind::Ann | Kind::Quantised, _) | (_, Some(1..)) => Ok(()),
             (_, got) => Err(Objection {
                 column: "timesteps",
                 expected: "a whole number from 1 for a spiking network",
@@ -225,12 +235,69 @@ table! {
     } optional {
         /// Feature channels that its neurons are divided into, of a convolution.
         channels: Option<u64>,
+        /// Values that the next layer takes, after pooling.
+        sent: Option<u64>,
+        /// Bits of an input value, of a network in whole numbers.
+        input_bits: Option<u32>,
     } check self {
         check::named("network", &self.network);
         check::named("layer", &self.layer);
         check::share("leak", self.leak);
         check::amount("spikes_per_sample", self.spikes_per_sample);
         check::amount("synaptic_operations_per_sample", self.synaptic_operations_per_sample);
+    }
+}
+
+table! {
+    /// What one layer of an ANN did on average for one sample.
+    AnnActivity in "ann_activity.csv" => {
+        /// `ann`, or `ann-Bbit` quantised to B bits.
+        network: String,
+        /// B; empty in fp32.
+        bits: Option<u32>,
+        /// Bits of an input value, of a quantised ANN.
+        input_bits: Option<u32>,
+        /// Samples averaged over.
+        samples: u64,
+        /// The layer, called as the spiking network's.
+        layer: String,
+        /// What it computes.
+        kind: LayerKind,
+        /// Its neurons.
+        neurons: u64,
+        /// Values that the next layer takes, after pooling.
+        sent: u64,
+        /// Its weights.
+        weights: u64,
+        /// Multiply-accumulates of one pass.
+        macs: u64,
+        /// Those of the values sent that were not zero.
+        nonzero_sent_per_sample: f64,
+        /// Multiply-accumulates with a value that was not zero, inside the border.
+        nonzero_macs_per_sample: f64,
+    } check self {
+        check::named("network", &self.network);
+        check::named("layer", &self.layer);
+        check::amount("nonzero_sent_per_sample", self.nonzero_sent_per_sample);
+        check::amount("nonzero_macs_per_sample", self.nonzero_macs_per_sample);
+    }
+}
+
+table! {
+    /// What one recording was taken for.
+    Prediction in "predictions.csv" => {
+        /// The network.
+        network: String,
+        /// T; empty for an ANN.
+        timesteps: Option<u32>,
+        /// Which recording of those that networks are judged by, from 0.
+        recording: u32,
+        /// The true class, from 0.
+        actual: u32,
+        /// The class the network chose, from 0.
+        predicted: u32,
+    } check self {
+        check::named("network", &self.network);
     }
 }
 
@@ -339,11 +406,12 @@ table! {
     Energy in "energy.csv" => {
         /// `published`, or the name of an itemised model.
         model: String,
-        /// `ann`, `ann-Bbit` for the ANN quantised to B bits, or a spiking network.
+        /// `ann`, `ann-Bbit` for the ANN quantised to B bits, each with `-skip` where it computes with what is not zero only,
+        /// or a spiking network.
         network: String,
         /// The layer.
         layer: String,
-        /// `multiply_accumulate`, `accumulate`, `membrane`, `weight_memory`, `state_memory`.
+        /// `multiply_accumulate`, `accumulate`, `membrane`, `requantise`, `weight_memory`, `state_memory`, `addressing`.
         component: String,
         /// Energy.
         picojoules: f64,
@@ -465,11 +533,13 @@ table! {
 pub const STUDY_FILES: [&str; 3] = [Outcome::FILE, OutcomeEnergy::FILE, Latency::FILE];
 
 /// The files of all tables of a run folder.
-pub const FILES: [&str; 11] = [
+pub const FILES: [&str; 13] = [
     Training::FILE,
     Finetune::FILE,
     Evaluation::FILE,
     Activity::FILE,
+    AnnActivity::FILE,
+    Prediction::FILE,
     Confusion::FILE,
     Recording::FILE,
     InputSpike::FILE,
@@ -697,6 +767,7 @@ mod tests {
             epoch: None,
             balanced_accuracy: Some(0.5),
             macro_f1: None,
+            bits: None,
         };
         let snn = Evaluation {
             kind: Kind::Finetuned,
@@ -716,8 +787,7 @@ mod tests {
         assert_eq!((back[0].timesteps, &back[0].network), (None, &ann.network));
         assert_eq!(back[1], snn);
         let text = fs::read_to_string(&path).unwrap();
-        let header =
-            "network,kind,preset,encoder,timesteps,samples,accuracy,loss,epoch,balanced_accuracy,macro_f1";
+        let header = "network,kind,preset,encoder,timesteps,samples,accuracy,loss,epoch,balanced_accuracy,macro_f1,bits";
         assert!(text.starts_with(&format!("{header}\n")), "{text}");
     }
 

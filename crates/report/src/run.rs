@@ -22,6 +22,7 @@ pub(crate) struct Run {
     pub finetune: Option<Vec<rows::Finetune>>,
     pub evaluations: Option<Vec<rows::Evaluation>>,
     pub activity: Option<Vec<rows::Activity>>,
+    pub predictions: Option<Vec<rows::Prediction>>,
     pub confusion: Option<Vec<rows::Confusion>>,
     pub recording: Option<Vec<rows::Recording>>,
     pub input_spikes: Option<Vec<rows::InputSpike>>,
@@ -50,6 +51,7 @@ impl Run {
             activity: table(folder, |r: &rows::Activity| {
                 (r.network.clone(), r.preset.clone(), r.timesteps, r.layer.clone())
             })?,
+            predictions: table(folder, |r: &rows::Prediction| (r.network.clone(), r.timesteps, r.recording))?,
             confusion: table(folder, |r: &rows::Confusion| (r.network.clone(), r.actual, r.predicted))?,
             recording: table(folder, |r: &rows::Recording| (r.contact, r.sample))?,
             input_spikes: table(folder, |r: &rows::InputSpike| (r.step, r.contact, r.sample))?,
@@ -140,6 +142,7 @@ impl Run {
             rows::Finetune::FILE => self.finetune.is_some(),
             rows::Evaluation::FILE => self.evaluations.is_some(),
             rows::Activity::FILE => self.activity.is_some(),
+            rows::Prediction::FILE => self.predictions.is_some(),
             rows::Confusion::FILE => self.confusion.is_some(),
             rows::Recording::FILE => self.recording.is_some(),
             rows::InputSpike::FILE => self.input_spikes.is_some(),

@@ -60,7 +60,7 @@ impl Worthless {
 
 /// Why this evaluation's network is worth nothing, if so.
 pub(crate) fn worthless(run: &Run, e: &Evaluation) -> Option<Worthless> {
-    if e.kind != Kind::Ann && is_silent(run, e) {
+    if e.kind.is_spiking() && is_silent(run, e) {
         return Some(Worthless::Silent);
     }
     // Without a confusion matrix the least that the largest of three classes can have.
@@ -180,7 +180,7 @@ pub(crate) fn reference_ann(run: &Run) -> Option<&Evaluation> {
 /// The spiking network to speak of first: one that decides something before one that does not, then the most accurate,
 /// of equals the one that needs the least energy, then the fewest steps, then one whose spikes are in the folder.
 pub(crate) fn best_spiking(run: &Run) -> Option<&Evaluation> {
-    let spiking = representatives(run).into_iter().filter(|e| e.kind != Kind::Ann);
+    let spiking = representatives(run).into_iter().filter(|e| e.kind.is_spiking());
     spiking.reduce(|best, e| if is_better(run, e, best) { e } else { best })
 }
 
@@ -203,7 +203,7 @@ fn is_better(run: &Run, e: &Evaluation, than: &Evaluation) -> bool {
 /// The networks of a table, in order of appearance but with the one of most interest first: the best, else the last.
 pub(crate) fn ranked<'a>(run: &Run, names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut networks = distinct(names);
-    let spiking = representatives(run).into_iter().filter(|e| e.kind != Kind::Ann);
+    let spiking = representatives(run).into_iter().filter(|e| e.kind.is_spiking());
     let best = spiking
         .filter(|e| networks.contains(&e.network))
         .reduce(|best, e| if is_better(run, e, best) { e } else { best });

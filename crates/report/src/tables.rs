@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use escape_energy::{ANN, PUBLISHED, ann_of};
+
+use crate::claims::{Claim, Quantised, Verdict, claims};
 use crate::published as study;
 use crate::routes::routes;
 use crate::rows::{Energy, Evaluation, Kind, Row};
@@ -12,7 +15,7 @@ use crate::standing::{
     Worthless, balanced, chance, classes, has_energy, is_of_study, largest_class, reference_ann,
     representatives, standard_error, worthless, worthless_network,
 };
-use crate::tally::{ANN, PUBLISHED, Tally, is_ann, model_name, network_name, quantised};
+use crate::tally::{Tally, model_name, network_name};
 use crate::text;
 
 /// For a value that is not known or has no meaning.
@@ -59,6 +62,8 @@ pub struct Tables {
     pub activity: Option<Table>,
     /// Energy by model.
     pub energy: Option<Table>,
+    /// Which claims of a saving survive.
+    pub claims: Option<Table>,
 }
 
 impl Tables {
@@ -126,7 +131,7 @@ impl Table {
         html += "</tr></thead>\n<tbody>\n";
         for (i, row) in self.rows.iter().enumerate() {
             // Rows that share their first cell are a group, named once and set apart from the next.
-            let grouped = matches!(self.id, "activity" | "energy-table");
+            let grouped = matches!(self.id, "activity" | "energy-table" | "claims");
             let repeats = grouped && i > 0 && row.first() == self.rows[i - 1].first();
             html += if grouped && !repeats && i > 0 { "<tr class=\"group\">" } else { "<tr>" };
             for (at, (cell, c)) in row.iter().zip(&self.columns).enumerate() {
@@ -195,6 +200,7 @@ pub(crate) fn all(run: &Run) -> Tables {
         table3: filled(seeds::table3(run).or_else(|| table3(run))),
         activity: filled(activity(run)),
         energy: filled(energy(run)),
+        claims: filled(claims_table(run)),
     }
 }
 
@@ -231,7 +237,7 @@ fn table1(run: &Run) -> Option<Table> {
     let reference = reference_ann(run);
     let mut marked: Vec<(String, Worthless)> = Vec::new();
     for e in representatives(run) {
-        let spiking = e.kind != Kind::Ann;
+        let spiking = e.kind.is_spiking();
         let settings: Vec<&str> =
             [e.preset.as_str(), e.encoder.as_str()].into_iter().filter(|s| !s.is_empty()).collect();
         let mut route = if spiking && !settings.is_empty() {
@@ -486,10 +492,10 @@ fn energy(run: &Run) -> Option<Table> {
         &[
             ("counting", false),
             ("network", false),
+            ("accuracy", true),
             ("energy", true),
             ("relative to the ANN", true),
             ("saving", true),
-            ("saving over quantised ANN", true),
         ],
     );
     table.study("study");
@@ -497,37 +503,103 @@ fn energy(run: &Run) -> Option<Table> {
     for model in tally.models() {
         for network in tally.networks(&model) {
             let Some(total) = tally.total(&model, &network) else { continue };
-            let baseline = is_ann(&network);
             let ann = tally.total(&model, ANN).filter(|a| *a > 0.0);
-            let steps = run.activity_of(&network).first().map(|a| a.timesteps);
             let nothing = worthless_network(run, &network);
             marked.extend(nothing.map(|why| (network.clone(), why)).filter(|m| !marked.contains(m)));
-            let over_quantised = steps.filter(|_| !baseline && nothing.is_none()).and_then(|t| {
-                let (bits, name) = quantised(t);
-                Some(format!("{} ({bits} bits)", text::ratio(tally.saving(&model, &name, &network)?)))
-            });
             let none = || NONE.to_owned();
             table.rows.push(vec![
                 model_name(&model),
                 network_name(&network),
+                evaluation_of(run, &network).map_or_else(none, |e| format!("{:.3}", e.accuracy)),
                 text::energy(total),
                 ann.map_or_else(none, |a| text::significant(total / a, 3)),
                 (network != ANN && nothing.is_none())
                     .then(|| tally.saving(&model, ANN, &network))
                     .flatten()
                     .map_or_else(none, text::ratio),
-                over_quantised.unwrap_or_else(none),
-                if model == PUBLISHED && !baseline { text::significant(study::ENERGY, 3) } else { none() },
+                if model == PUBLISHED && ann_of(&network).is_none() {
+                    text::significant(study::ENERGY, 3)
+                } else {
+                    none()
+                },
             ]);
         }
     }
     table.notes.push(format!(
         "From {}. The published formula counts three convolutions, takes a layer's own spikes for its work, and prints \
-         picojoules as millijoules; the others count all layers, arriving spikes and membrane updates, at 45 nm. The \
-         quantised ANN has as many bits as a count of T spikes needs.",
+         picojoules as millijoules; the others count all layers, arriving spikes and membrane updates, at 45 nm. The model says \
+         how the spiking network computes; an ANN computes in fp32, or in whole numbers of its bits.",
         Energy::FILE
     ));
     table.notes.extend(remarks(&marked));
+    Some(table)
+}
+
+/// The evaluation of a network of the energy tables, as it is counted there.
+fn evaluation_of<'a>(run: &'a Run, network: &str) -> Option<&'a Evaluation> {
+    match ann_of(network) {
+        Some((None, _)) => reference_ann(run),
+        Some((bits, _)) => {
+            let all = run.evaluations.iter().flatten();
+            all.rev().find(|e| e.kind == Kind::Quantised && e.bits == bits)
+        }
+        None => representatives(run).into_iter().find(|e| e.network == network && has_energy(run, e)),
+    }
+}
+
+fn claims_table(run: &Run) -> Option<Table> {
+    run.energy.as_ref()?;
+    let mut table = Table::new(
+        "claims",
+        "Which claims survive: less energy than an ANN that is no less accurate",
+        &[
+            ("network", false),
+            ("counting", false),
+            ("published formula", true),
+            ("fp32 ANN", true),
+            ("fp32 ANN, skips zeros", true),
+            ("quantised ANN", true),
+            ("quantised ANN, skips zeros", true),
+            ("claim", false),
+        ],
+    );
+    let all = claims(run);
+    let none = || NONE.to_owned();
+    let ratio = |saving: Option<f64>| saving.map_or_else(none, text::ratio);
+    let over = |rival: Option<Quantised>| {
+        rival.map_or_else(none, |rival| format!("{} ({} bits)", text::ratio(rival.saving), rival.bits))
+    };
+    for claim in &all {
+        let Claim { network, timesteps, accuracy, model, published, full, full_skip, .. } = claim;
+        let at = timesteps.map_or_else(String::new, |t| format!("T = {t}, "));
+        table.rows.push(vec![
+            format!("{network} ({at}{accuracy:.3})"),
+            model_name(model),
+            ratio(*published),
+            ratio(*full),
+            ratio(*full_skip),
+            over(claim.quantised),
+            over(claim.quantised_skip),
+            claim.verdict.words().to_owned(),
+        ]);
+    }
+    table.notes.push(
+        "Savings: energy of the ANN over energy of the network, above 1 where the network needs less. The quantised ANN is the \
+         cheapest whose accuracy, on the same recordings, is not lower than the network's by more than two standard errors of the \
+         difference (of the paired one where the answers to each recording are known). A claim holds if the network needs less than \
+         every one of these, at its own accuracy, which may be below that of the ANN; it cannot be told where no quantised ANN was measured, or where only ANNs need less whose \
+         accuracy is lower by what may be chance."
+            .to_owned(),
+    );
+    if all.iter().all(|claim| claim.quantised.is_none() && claim.verdict == Verdict::CannotBeTold)
+        && !all.is_empty()
+    {
+        table.notes.push(
+            "No quantised ANN is among the networks of this folder: `baselines` in a run's configuration measures some, as \
+             `evaluate --bits` of an ANN does."
+                .to_owned(),
+        );
+    }
     Some(table)
 }
 

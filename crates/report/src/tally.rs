@@ -1,21 +1,25 @@
 //! Sums over the energy table, and names for its models and networks.
 
-use crate::rows::Energy;
+use escape_energy::{PUBLISHED, ann_of};
+
+use crate::rows::{Energy, Kind};
 use crate::run::{Run, distinct};
 
-/// The full-precision ANN in the energy tables.
-pub(crate) const ANN: &str = "ann";
-/// The study's own formula.
-pub(crate) const PUBLISHED: &str = "published";
-
-/// The energy table of a run.
+/// The energy table of a run, without quantised ANNs of which no accuracy was measured: nobody knows what they are worth.
 pub(crate) struct Tally<'a> {
-    rows: &'a [Energy],
+    rows: Vec<&'a Energy>,
 }
 
 impl<'a> Tally<'a> {
     pub(crate) fn of(run: &'a Run) -> Self {
-        Self { rows: run.energy.as_deref().unwrap_or_default() }
+        let measured = |bits: u32| {
+            run.evaluations.iter().flatten().any(|e| e.kind == Kind::Quantised && e.bits == Some(bits))
+        };
+        let counts = |row: &&Energy| match ann_of(&row.network) {
+            Some((Some(bits), _)) => measured(bits),
+            _ => true,
+        };
+        Self { rows: run.energy.iter().flatten().filter(counts).collect() }
     }
     /// Models in order of appearance.
     pub(crate) fn models(&self) -> Vec<String> {
@@ -40,7 +44,7 @@ impl<'a> Tally<'a> {
     }
     /// The model that stands for itemised arithmetic: `fp32`, else the first that is not the published one.
     pub(crate) fn itemised(&self) -> Option<String> {
-        self.preferred(|m| !m.ends_with("+memory"), "fp32")
+        self.preferred(|m| !m.contains('+'), "fp32")
     }
     /// The model that stands for itemised arithmetic and memory traffic.
     pub(crate) fn itemised_with_memory(&self) -> Option<String> {
@@ -52,29 +56,16 @@ impl<'a> Tally<'a> {
     }
 }
 
-/// Whether a network of the energy tables is a baseline.
+/// Whether a network of the energy tables is an ANN.
 pub(crate) fn is_ann(network: &str) -> bool {
-    network == ANN || bits(network).is_some()
-}
-
-/// Bits of a quantised baseline: 5 for `ann-5bit`.
-pub(crate) fn bits(network: &str) -> Option<u32> {
-    network.strip_prefix("ann-")?.strip_suffix("bit")?.parse().ok()
-}
-
-/// The quantised baseline that belongs to a simulation of T steps: ceil(log2(T + 1)) bits.
-pub(crate) fn quantised(timesteps: u32) -> (u32, String) {
-    let bits = (u32::BITS - timesteps.leading_zeros()).max(1);
-    (bits, format!("ann-{bits}bit"))
+    ann_of(network).is_some()
 }
 
 /// A network of the energy tables for a reader.
 pub(crate) fn network_name(network: &str) -> String {
-    match (network, bits(network)) {
-        (ANN, _) => "ANN".to_owned(),
-        (_, Some(bits)) => format!("ANN, {bits} bits"),
-        _ => network.to_owned(),
-    }
+    let Some((bits, skips)) = ann_of(network) else { return network.to_owned() };
+    let bits = bits.map_or_else(String::new, |bits| format!(", {bits} bits"));
+    format!("ANN{bits}{}", if skips { ", skips zeros" } else { "" })
 }
 
 /// A model for a reader.
@@ -82,8 +73,9 @@ pub(crate) fn model_name(model: &str) -> String {
     if model == PUBLISHED {
         return "published formula".to_owned();
     }
-    match model.strip_suffix("+memory") {
-        Some(format) => format!("{format} arithmetic and memory"),
+    match model.split_once('+') {
+        Some((format, "events")) => format!("{format} arithmetic and memory, weights by event"),
+        Some((format, _)) => format!("{format} arithmetic and memory"),
         None => format!("{model} arithmetic"),
     }
 }
@@ -94,11 +86,11 @@ mod tests {
 
     #[test]
     fn baselines_are_told_apart() {
-        assert!(is_ann("ann") && is_ann("ann-5bit"));
+        assert!(is_ann("ann") && is_ann("ann-5bit") && is_ann("ann-skip"));
         assert!(!is_ann("ann-large") && !is_ann("annealed") && !is_ann("ann-bit"));
-        assert_eq!(quantised(28), (5, "ann-5bit".to_owned()));
-        assert_eq!(quantised(4).0, 3);
         assert_eq!(network_name("ann-3bit"), "ANN, 3 bits");
+        assert_eq!(network_name("ann-3bit-skip"), "ANN, 3 bits, skips zeros");
         assert_eq!(model_name("fp32+memory"), "fp32 arithmetic and memory");
+        assert_eq!(model_name("int8+events"), "int8 arithmetic and memory, weights by event");
     }
 }

@@ -1,9 +1,10 @@
 //! The texts in figures, in each language. A text that a language lacks does not compile.
 
+use escape_energy::{PUBLISHED, ann_of};
+
 use crate::routes::Route;
 use crate::rows::Kind;
 use crate::style::Language;
-use crate::tally::{ANN, PUBLISHED, bits};
 
 macro_rules! words {
     ($($name:ident: $en:literal | $de:literal,)+) => {
@@ -26,6 +27,8 @@ words! {
     chance: "chance" | "Raten",
     largest_class: "largest class" | "häufigste Klasse",
     ann: "ANN" | "ANN",
+    quantised: "quantised ANN" | "quantisiertes ANN",
+    skips_zeros: "skips zeros" | "ohne Nullen",
     converted: "converted only" | "nur konvertiert",
     finetuned: "fine-tuned" | "nachtrainiert",
     bits: "bits" | "Bit",
@@ -78,6 +81,8 @@ words! {
     membrane: "membrane updates" | "Membranen",
     weight_memory: "weights from memory" | "Gewichte aus dem Speicher",
     state_memory: "activations or membranes in memory" | "Zustände im Speicher",
+    requantise: "requantising" | "Requantisieren",
+    addressing: "addresses of events" | "Adressen der Ereignisse",
     relative_energy: "energy per recording (full-precision ANN = 1)" | "Energie je Aufnahme (ANN in voller Genauigkeit = 1)",
     worthless: "* silent, or no better than naming one class" | "* stumm, oder nicht besser als immer eine Klasse",
     energy_steps_title: "Energy over the simulation" | "Energie während der Simulation",
@@ -86,6 +91,7 @@ words! {
     published_formula: "published formula" | "veröffentlichte Formel",
     arithmetic: "arithmetic" | "Arithmetik",
     and_memory: "and memory" | "und Speicher",
+    and_events: "and memory by event" | "und Speicher je Ereignis",
     nerve_title: "The nerve in its cuff" | "Der Nerv in seiner Manschette",
     velocity: "conduction velocity (m/s)" | "Leitgeschwindigkeit (m/s)",
     fibres_per: "fibres per" | "Fasern je",
@@ -106,6 +112,7 @@ impl Words {
     pub(crate) fn kind(&self, kind: Kind) -> &'static str {
         match kind {
             Kind::Ann => self.ann,
+            Kind::Quantised => self.quantised,
             Kind::Converted => self.converted,
             Kind::Finetuned => self.finetuned,
         }
@@ -136,11 +143,10 @@ impl Words {
     }
     /// A network of the energy tables.
     pub(crate) fn network(&self, network: &str) -> String {
-        match (network, bits(network)) {
-            (ANN, _) => self.ann.to_owned(),
-            (_, Some(bits)) => format!("{}, {bits} {}", self.ann, self.bits),
-            _ => network.to_owned(),
-        }
+        let Some((bits, skips)) = ann_of(network) else { return network.to_owned() };
+        let bits = bits.map_or_else(String::new, |bits| format!(", {bits} {}", self.bits));
+        let skips = if skips { format!(", {}", self.skips_zeros) } else { String::new() };
+        format!("{}{bits}{skips}", self.ann)
     }
     /// A way of counting energy.
     pub(crate) fn model(&self, model: &str) -> String {
@@ -148,16 +154,18 @@ impl Words {
             Language::En => format!("{format} {}", self.arithmetic),
             Language::De => format!("{format}-{}", self.arithmetic),
         };
-        match model.strip_suffix("+memory") {
+        match model.split_once('+') {
             _ if model == PUBLISHED => self.published_formula.to_owned(),
-            Some(format) => format!("{} {}", arithmetic(format), self.and_memory),
+            Some((format, "events")) => format!("{} {}", arithmetic(format), self.and_events),
+            Some((format, _)) => format!("{} {}", arithmetic(format), self.and_memory),
             None => arithmetic(model),
         }
     }
     /// The same, short.
     pub(crate) fn short_model(&self, model: &str) -> String {
-        match model.strip_suffix("+memory") {
-            Some(format) => format!("{format}, {}", self.and_memory),
+        match model.split_once('+') {
+            Some((format, "events")) => format!("{format}, {}", self.and_events),
+            Some((format, _)) => format!("{format}, {}", self.and_memory),
             None => self.model(model),
         }
     }
@@ -172,6 +180,8 @@ impl Words {
             "membrane" => self.membrane,
             "weight_memory" => self.weight_memory,
             "state_memory" => self.state_memory,
+            "requantise" => self.requantise,
+            "addressing" => self.addressing,
             other => other,
         }
     }

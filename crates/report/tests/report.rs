@@ -72,7 +72,7 @@ fn a_whole_run_has_every_figure_and_table() {
         let colours: BTreeSet<_> = image.pixels().map(|p| p.0).collect();
         assert!(colours.len() > 16, "{stem}.png is blank");
     }
-    for id in ["table1", "table2", "table3", "activity", "energy-table"] {
+    for id in ["table1", "table2", "table3", "activity", "energy-table", "claims"] {
         assert!(page.contains(&format!("id=\"{id}\"")), "{id} is not on the page");
     }
     assert!(page.contains("synthetic &lt;example&gt; &amp; test"), "the name is escaped");
@@ -292,6 +292,61 @@ fn nothing_is_saved_by_networks_that_decide_nothing() {
     let folder = tempfile::tempdir().unwrap();
     small_run(folder.path(), &[("ann", "ann", 0, [[120, 0], [80, 0]], 0.0, 0.0), sound]);
     assert!(headline(folder.path()).contains("The ANN is no better than that"));
+}
+
+/// By hand: which quantised ANN is a rival, and what follows.
+#[test]
+fn a_claim_holds_against_rivals_that_were_measured_and_are_no_less_accurate() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |file: &str| folder.path().join(file);
+    let good = [[90, 30], [20, 60]];
+    small_run(folder.path(), &[("ann", "ann", 0, good, 0.0, 0.0), ("snn", "converted", 4, good, 9.0, 100.0)]);
+    let verdict = || {
+        let claims = escape_report::claims(folder.path()).unwrap();
+        assert_eq!(claims.len(), 1);
+        let claim = &claims[0];
+        (claim.verdict.words(), claim.full, claim.quantised.map(|q| (q.bits, q.saving)))
+    };
+    // 1000 pJ against 100, but nobody has run a quantised ANN.
+    assert_eq!(verdict(), ("cannot be told", Some(10.0), None));
+    // One of 8 bits, as accurate (0.75), of 120 pJ and 60 pJ where it skips zeros; one of 3 bits, cheap and lost.
+    let head =
+        "network,kind,preset,encoder,timesteps,samples,accuracy,loss,epoch,balanced_accuracy,macro_f1,bits\n";
+    let evaluations = |eight: f64| {
+        let rows = format!(
+            "ann,ann,,,,200,0.75,0.5,,,,\nsnn,converted,default,direct,4,200,0.75,0.5,,,,\n\
+             ann-8bit,quantised,,,,200,{eight},0.5,,,,8\nann-3bit,quantised,,,,200,0.5,0.5,,,,3\n"
+        );
+        fs::write(path("evaluations.csv"), head.to_owned() + &rows).unwrap();
+    };
+    let energies = |eight: f64, skipping: f64| {
+        let part = |network: &str, pj: f64| format!("fp32,{network},conv1,accumulate,{pj}\n");
+        let rows = part("ann", 1000.0)
+            + &part("snn", 100.0)
+            + &part("ann-8bit", eight)
+            + &part("ann-8bit-skip", skipping)
+            + &part("ann-3bit", 10.0)
+            + &part("ann-3bit-skip", 5.0);
+        fs::write(path("energy.csv"), "model,network,layer,component,picojoules\n".to_owned() + &rows)
+            .unwrap();
+    };
+    evaluations(0.75);
+    energies(120.0, 60.0);
+    assert_eq!(verdict(), ("does not", Some(10.0), Some((8, 1.2))));
+    energies(120.0, 110.0);
+    assert_eq!(verdict(), ("holds", Some(10.0), Some((8, 1.2))));
+    // A point lower, of 200 independent recordings: chance.
+    evaluations(0.74);
+    energies(120.0, 60.0);
+    assert_eq!(verdict(), ("cannot be told", Some(10.0), Some((8, 1.2))));
+    // Of the same recordings, of which it has 20 wrong that the other has right and none the other way round: none.
+    let mut rows = "network,timesteps,recording,actual,predicted\n".to_owned();
+    for recording in 0..200 {
+        rows += &format!("snn,4,{recording},0,{}\n", u8::from(recording >= 150));
+        rows += &format!("ann-8bit,,{recording},0,{}\n", u8::from(recording >= 130));
+    }
+    fs::write(path("predictions.csv"), rows).unwrap();
+    assert_eq!(verdict(), ("holds", Some(10.0), None));
 }
 
 /// One silent layer is enough: nothing of a recording passes it.

@@ -4,7 +4,7 @@
 
 use std::ops::ControlFlow;
 
-use escape_network::metrics::{Loss, Metrics};
+use escape_network::metrics::{self, Loss, Metrics};
 
 use crate::encode::Encoder;
 use crate::engine::{Batch, Engine, Observer};
@@ -14,6 +14,8 @@ use crate::engine::{Batch, Engine, Observer};
 pub struct Evaluation {
     /// Accuracy, loss and confusion by the readout after 1, 2, .. T steps.
     pub by_step: Vec<Metrics>,
+    /// The class that each recording was taken for, after 1, 2, .. T steps.
+    pub predicted: Vec<Vec<u32>>,
     /// Readout after the last step, N x K.
     pub logits: Vec<f32>,
     /// Activity of each layer.
@@ -77,6 +79,7 @@ pub fn evaluate<E: Engine>(
     let network = engine.network();
     let classes = network.classes();
     let mut by_step = vec![Metrics::default(); steps];
+    let mut predicted = vec![Vec::with_capacity(recordings.y.len()); steps];
     let mut logits = Vec::with_capacity(recordings.y.len() * classes);
     let mut layers: Vec<Activity> = network
         .layers
@@ -100,6 +103,7 @@ pub fn evaluate<E: Engine>(
             for (row, &label) in readout.chunks_exact(classes).zip(labels) {
                 let judged: Vec<f32> = row.iter().map(|v| v * scale).collect();
                 by_step[t].add(&judged, label as usize, Loss::CrossEntropy);
+                predicted[t].push(metrics::predicted(&judged) as u32);
             }
         }
         logits.extend_from_slice(outcome.logits(steps));
@@ -111,7 +115,7 @@ pub fn evaluate<E: Engine>(
         }
         first += batch;
     }
-    Ok(Evaluation { by_step, logits, layers })
+    Ok(Evaluation { by_step, predicted, logits, layers })
 }
 
 /// Turns timesteps of a batch into recordings.

@@ -6,17 +6,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use escape_checkpoint::{Selection, description};
-use escape_convert::Method;
 use escape_convert::readout::Gain;
+use escape_convert::{Method, quantised};
 use escape_data::nerve::NerveConfig;
 use escape_data::{Axes, BadContacts, Classes, ReadOptions, Rescale};
+use escape_energy::{ann_name, ann_of};
 use escape_files::text::{DEEPEST, too_deep};
 use escape_model::optim::Rule;
 use escape_model::train::Balance;
 use escape_network::arch::Architecture;
 use escape_network::sequential::Sequential;
 use escape_snn_core::encode::Encoding;
-use escape_snn_core::integer::Bits;
+use escape_snn_core::integer::{Bits, Precision};
 use escape_snn_core::rules::{Preset, Readout};
 use escape_stdb::finetune::{Options, Schedule};
 use escape_stdb::surrogate::Surrogate;
@@ -51,15 +52,18 @@ pub struct Config {
     /// Fine-tunings of those.
     #[serde(default)]
     pub finetune: Vec<Finetune>,
+    /// The ANN quantised, which spiking networks are compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baselines: Option<Baselines>,
     /// How networks are judged.
     #[serde(default)]
     pub evaluate: Evaluate,
     /// Which recording to show spike by spike.
     #[serde(default)]
     pub spikes: Option<Spikes>,
-    /// Whether to compute energies.
-    #[serde(default = "yes")]
-    pub energy: bool,
+    /// Whether to compute energies, and with which constants.
+    #[serde(default)]
+    pub energy: Energies,
     /// Whether to draw figures and a page.
     #[serde(default = "yes")]
     pub report: bool,
@@ -433,6 +437,92 @@ fn step_size() -> f64 {
     1e-4
 }
 
+/// Whether to compute energies: true, false, or a file of constants to do it with.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(untagged, expecting = "expected true, false or {constants: FILE}")]
+pub enum Energies {
+    /// With the program's own constants, or not at all.
+    Usual(bool),
+    /// With those of a file.
+    With(EnergyConstants),
+}
+
+/// A file of constants.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnergyConstants {
+    /// The file, YAML.
+    pub constants: PathBuf,
+}
+
+impl Default for Energies {
+    fn default() -> Self {
+        Self::Usual(true)
+    }
+}
+
+impl Energies {
+    /// Whether energies are computed.
+    pub fn wanted(&self) -> bool {
+        !matches!(self, Self::Usual(false))
+    }
+
+    /// The file of constants, if one is given.
+    pub fn constants(&self) -> Option<&Path> {
+        match self {
+            Self::Usual(_) => None,
+            Self::With(EnergyConstants { constants }) => Some(constants),
+        }
+    }
+
+    fn constants_mut(&mut self) -> Option<&mut PathBuf> {
+        match self {
+            Self::Usual(_) => None,
+            Self::With(EnergyConstants { constants }) => Some(constants),
+        }
+    }
+}
+
+/// The ANN quantised to a few bits, weights and activations alike.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Baselines {
+    /// Numbers of bits, a network each: `ann-8bit` and so on.
+    pub bits: Vec<u32>,
+    /// Bits of an input value.
+    #[serde(default = "converter")]
+    pub input_bits: u32,
+    /// Calibration recordings.
+    #[serde(default = "baseline_calibration")]
+    pub samples: usize,
+    /// Where the largest activations come from.
+    #[serde(with = "text", default = "baseline_method")]
+    pub method: Method,
+}
+
+impl Baselines {
+    /// Each network's name and numbers of bits.
+    ///
+    /// # Errors
+    /// A number of bits that none has, in words.
+    pub fn networks(&self) -> Result<Vec<(String, Precision)>, String> {
+        let network = |&bits: &u32| Ok((ann_name(Some(bits), false), Precision::new(bits, self.input_bits)?));
+        self.bits.iter().map(network).collect()
+    }
+}
+
+fn converter() -> u32 {
+    Precision::DEFAULT.input_bits()
+}
+
+fn baseline_calibration() -> usize {
+    quantised::CALIBRATION
+}
+
+fn baseline_method() -> Method {
+    quantised::METHOD
+}
+
 /// How networks are judged.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -502,6 +592,7 @@ impl Config {
     fn resolve(&mut self) -> Result<()> {
         let of_ann = self.ann.checkpoint.iter_mut().chain(&mut self.ann.network);
         let given = self.convert.iter_mut().filter_map(|route| route.checkpoint.as_mut());
+        let given = given.chain(self.energy.constants_mut());
         for path in self.data.file.iter_mut().chain(of_ann).chain(given) {
             *path = path.canonicalize().or_else(|_| std::path::absolute(&*path))?;
         }
@@ -569,6 +660,9 @@ impl Config {
         for route in &mut same.convert {
             route.checkpoint = route.checkpoint.as_ref().map(|_| PathBuf::from("a file"));
         }
+        if let Some(constants) = same.energy.constants_mut() {
+            *constants = PathBuf::from("a file");
+        }
         Ok(serde_json::to_value(same)?)
     }
 
@@ -635,10 +729,20 @@ impl Config {
                 "expected 0 or a positive number",
             );
         }
+        if let Some(baselines) = &self.baselines {
+            check(!baselines.bits.is_empty(), "baselines.bits", "expected at least one number of bits");
+            let twice = (1..baselines.bits.len()).any(|i| baselines.bits[..i].contains(&baselines.bits[i]));
+            check(!twice, "baselines.bits", "expected each number of bits once");
+            if let Err(why) = baselines.networks() {
+                check(false, "baselines", &why);
+            }
+            check(baselines.samples > 0, "baselines.samples", "expected at least 1");
+        }
         let mut names = vec!["ann"];
         for (i, c) in self.convert.iter().enumerate() {
             let at = |key: &str| format!("convert[{i}].{key}");
             check(names_a_file(&c.name) && !names.contains(&c.name.as_str()), &at("name"), A_NAME);
+            check(c.name == "ann" || ann_of(&c.name).is_none(), &at("name"), KEPT);
             check(c.timesteps > 0 && !c.also_at.contains(&0), &at("timesteps"), "expected at least 1");
             check(c.samples > 0, &at("samples"), "expected at least 1");
             check(c.balance_timesteps != Some(0), &at("balance_timesteps"), "expected at least 1");
@@ -666,6 +770,7 @@ impl Config {
         for (i, f) in self.finetune.iter().enumerate() {
             let at = |key: &str| format!("finetune[{i}].{key}");
             check(names_a_file(&f.name) && !names.contains(&f.name.as_str()), &at("name"), A_NAME);
+            check(f.name == "ann" || ann_of(&f.name).is_none(), &at("name"), KEPT);
             let known = self.convert.iter().any(|c| c.name == f.from);
             check(known, &at("from"), &format!("no conversion is called '{}'", f.from));
             check(f.timesteps > 0, &at("timesteps"), "expected at least 1");
@@ -707,6 +812,8 @@ impl Config {
 /// Seed of the simulated nerve unless told otherwise: that of the standard set, which the shipped checkpoints were
 /// trained on. A run's own seed is another, so that repeats of it judge networks on one animal.
 pub(crate) const STANDARD_NERVE: u64 = 1;
+/// Of a spiking network that is called like an ANN.
+const KEPT: &str = "names of this form are kept for the ANNs that spiking networks are compared with";
 /// Bytes of the largest configuration. The parser takes time that grows with their square.
 const LARGEST: u64 = 1 << 20;
 
@@ -737,9 +844,13 @@ fn document(source: &str, text: &str, folder: &Path, set: &[String]) -> Result<V
     }
     let mut value: Value =
         serde_yaml::from_str(text).map_err(|e| usage(format!("{source}: no valid YAML: {e}")))?;
-    for (section, key) in
-        [("data", "file"), ("ann", "checkpoint"), ("ann", "network"), ("convert", "checkpoint")]
-    {
+    for (section, key) in [
+        ("data", "file"),
+        ("ann", "checkpoint"),
+        ("ann", "network"),
+        ("convert", "checkpoint"),
+        ("energy", "constants"),
+    ] {
         // A run has one ANN, a study may have several.
         let entries: Vec<&mut Value> = match value.get_mut(section) {
             Some(Value::Sequence(entries)) => entries.iter_mut().collect(),
@@ -897,6 +1008,26 @@ finetune:
         let both = error(&["finetune.0.from=nobody", "evaluate={batch_size: 0}"]);
         assert!(error(&["convert.0.name=../out"]).contains("convert[0].name"));
         assert!(both.contains("finetune[0].from") && both.contains("evaluate.batch_size"), "{both}");
+    }
+
+    #[test]
+    fn baselines_and_constants_are_checked() {
+        let set = ["baselines={bits: [8, 3]}".to_string(), "energy={constants: my.yaml}".into()];
+        let config = Config::parse("x.yaml", SMALL, Path::new("/there"), &set).unwrap();
+        let names: Vec<String> =
+            config.baselines.as_ref().unwrap().networks().unwrap().into_iter().map(|n| n.0).collect();
+        assert_eq!(names, ["ann-8bit", "ann-3bit"]);
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(config.energy.constants(), Some(&*here.join("my.yaml")));
+        let text = SMALL.to_owned() + "energy: {constants: my.yaml}";
+        let config = Config::parse("x.yaml", &text, Path::new("/there"), &[]).unwrap();
+        assert_eq!(config.energy.constants(), Some(Path::new("/there/my.yaml")));
+        assert!(error(&["baselines={bits: [9]}"]).contains("expected 2 to 8, got 9"));
+        assert!(error(&["baselines={bits: []}"]).contains("baselines.bits: expected at least one"));
+        assert!(error(&["baselines={bits: [4, 8, 4]}"]).contains("each number of bits once"));
+        assert!(error(&["baselines={bits: [8], samples: 0}"]).contains("baselines.samples"));
+        assert!(error(&["energy=maybe"]).contains("expected true, false or {constants: FILE}"));
+        assert!(error(&["convert.0.name=ann-8bit"]).contains("convert[0].name: names of this form are kept"));
     }
 
     #[test]

@@ -124,8 +124,7 @@ impl Conversion {
                 Converted { network, readout: Some(readout), notes: self.remarks(&readout, classes) }
             }
             Route::Activations => {
-                let mut progress = session.progress("thresholds", calibration.len());
-                let network = activations::convert(ann, calibration, self.method, &mut |n| progress.tick(n))?;
+                let network = calibrated(session, ann, calibration, self.method)?;
                 Converted { network, readout: None, notes: Vec::new() }
             }
         };
@@ -157,6 +156,21 @@ impl Conversion {
         });
         chosen.into_iter().chain(swamped).collect()
     }
+}
+
+/// The ANN with thresholds from its activations over calibration recordings, as the default route and the quantised ANN
+/// start from.
+///
+/// # Errors
+/// The listener asked to stop, the ANN has no spiking counterpart or a silent layer, or libtorch fails.
+pub fn calibrated(
+    session: &Session,
+    ann: &Ann,
+    calibration: &Recordings,
+    method: Method,
+) -> Result<SpikingNetwork> {
+    let mut progress = session.progress("thresholds", calibration.len());
+    Ok(activations::convert(ann, calibration, method, &mut |n| progress.tick(n))?)
 }
 
 /// The SNN checkpoint of a converted network. Accuracy and epoch stay those of the ANN until the network is

@@ -2,16 +2,24 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use escape_energy::{
-    ANN, Entry, LayerActivity, NetworkActivity, Published, Totals, energy, is_published, models, per_step,
-    published, published_entries, quantised_bits,
+    ANN, AnnBits, AnnLayer, Constants, Entry, LayerActivity, LayerStep, NetworkActivity, Nonzero, Published,
+    SHIPPED, ann_energy, energy, is_published, models, per_step, published, published_entries, total,
 };
-use escape_report::rows::{self, Activity, Energy, EnergyStep, Row, Step};
+use escape_files::text::{DEEPEST, too_deep};
+use escape_report::rows::{self, Activity, AnnActivity, Energy, EnergyStep, Row, Step};
+use escape_report::{Claim, claims};
+use escape_snn_core::integer::Precision;
 use serde::Serialize;
 
-use crate::folder::write_csv;
+use crate::folder::{write_csv, write_text};
 use crate::session::usage;
+
+/// The constants that a folder's energies were counted with, where they are others than the program's own.
+pub const CONSTANTS: &str = "energy.yaml";
+/// Bytes of the largest file of constants.
+const LARGEST: u64 = 1 << 20;
 
 /// A network's energy.
 #[derive(Serialize)]
@@ -28,23 +36,110 @@ pub struct NetworkEnergy {
     pub models: Vec<ModelEnergy>,
 }
 
-/// A network's energy by one model.
+/// A network's energy by one model, beside the ANNs' of the folder. Energies are sums over layers and components, pJ a
+/// recording; a saving is an ANN's over the network's. What was not measured is none.
 #[derive(Serialize)]
 pub struct ModelEnergy {
     /// The model's name.
     pub model: &'static str,
-    /// Bits of the ANN that the network is compared with: those that its T can tell apart.
-    pub quantised_bits: u32,
-    /// Sums over layers and components, pJ a recording.
-    #[serde(flatten)]
-    pub totals: Totals,
+    /// The spiking network's.
+    pub snn_pj: f64,
+    /// That of the ANN in fp32.
+    pub ann_pj: f64,
+    /// SNN over ANN.
+    pub normalised: f64,
+    /// ANN over SNN: above 1, the spiking network needs less. Infinite for a network that costs nothing.
+    pub saving: f64,
+    /// Over the ANN in fp32 that skips zeros.
+    pub saving_over_skipping: Option<f64>,
+    /// Bits of the cheapest quantised ANN that is no less accurate.
+    pub quantised_bits: Option<u32>,
+    /// Its energy.
+    pub quantised_pj: Option<f64>,
+    /// Over it.
+    pub saving_over_quantised: Option<f64>,
+    /// Bits of the cheapest that skips zeros.
+    pub quantised_skipping_bits: Option<u32>,
+    /// Over it.
+    pub saving_over_quantised_skipping: Option<f64>,
+    /// Whether the network needs less than all of them: `holds`, `does not` or `cannot be told`.
+    pub claim: Option<&'static str>,
 }
 
-/// Computes the energy of every network in a folder's activity.csv, writes energy.csv and energy_steps.csv.
+impl ModelEnergy {
+    fn new(model: &'static str, (snn_pj, ann_pj): (f64, f64)) -> Self {
+        Self {
+            model,
+            snn_pj,
+            ann_pj,
+            normalised: snn_pj / ann_pj,
+            saving: ann_pj / snn_pj,
+            saving_over_skipping: None,
+            quantised_bits: None,
+            quantised_pj: None,
+            saving_over_quantised: None,
+            quantised_skipping_bits: None,
+            saving_over_quantised_skipping: None,
+            claim: None,
+        }
+    }
+
+    fn compare(&mut self, claim: &Claim) {
+        self.saving_over_skipping = claim.full_skip;
+        self.quantised_bits = claim.quantised.map(|rival| rival.bits);
+        self.quantised_pj = claim.quantised.map(|rival| rival.picojoules);
+        self.saving_over_quantised = claim.quantised.map(|rival| rival.saving);
+        self.quantised_skipping_bits = claim.quantised_skip.map(|rival| rival.bits);
+        self.saving_over_quantised_skipping = claim.quantised_skip.map(|rival| rival.saving);
+        self.claim = Some(claim.verdict.words());
+    }
+}
+
+/// Reads a file of constants; its text comes with it.
 ///
 /// # Errors
-/// The folder holds no activity, or a table that cannot be read or written.
-pub fn of_run(run: &Path) -> Result<Vec<NetworkEnergy>> {
+/// All of exit code 2: there is no such file, it is too large, or it holds no constants; where in it, and why.
+pub fn constants(path: &Path) -> Result<(Constants, String)> {
+    let shown = path.display();
+    let size = std::fs::metadata(path).map_err(|why| usage(format!("{shown}: cannot be read: {why}")))?.len();
+    if size > LARGEST {
+        return Err(usage(format!(
+            "{shown}: expected constants in at most {LARGEST} bytes, got {size}; name a file such as configs/energy.yaml"
+        )));
+    }
+    let text =
+        std::fs::read_to_string(path).map_err(|why| usage(format!("{shown}: cannot be read: {why}")))?;
+    if too_deep(&text) {
+        return Err(usage(format!("{shown}: nested more than {DEEPEST} levels deep; no constants are")));
+    }
+    let constants = Constants::parse(&shown.to_string(), &text).map_err(|why| usage(why.to_string()))?;
+    Ok((constants, text))
+}
+
+/// The constants that a folder is counted with: those of a file, which the folder then keeps, else those that it keeps, else
+/// the program's own.
+fn constants_of(run: &Path, given: Option<&Path>) -> Result<Constants> {
+    let kept = run.join(CONSTANTS);
+    match given {
+        Some(path) => {
+            let (constants, text) = constants(path)?;
+            match text == SHIPPED && !kept.exists() {
+                true => {}
+                false => write_text(&kept, &text)?,
+            }
+            Ok(constants)
+        }
+        None if kept.exists() => Ok(constants(&kept)?.0),
+        None => Ok(Constants::default()),
+    }
+}
+
+/// Computes the energy of every network in a folder's activity.csv and of the ANNs in its ann_activity.csv, writes
+/// energy.csv and energy_steps.csv. `constants` is a file of them, which the folder keeps.
+///
+/// # Errors
+/// The folder holds no activity, a table that cannot be read or written, or constants that are none.
+pub fn of_run(run: &Path, constants: Option<&Path>) -> Result<Vec<NetworkEnergy>> {
     let path = run.join(Activity::FILE);
     let activity: Vec<Activity> = rows::read_csv(&path)?
         .filter(|rows: &Vec<_>| !rows.is_empty())
@@ -55,45 +150,53 @@ pub fn of_run(run: &Path) -> Result<Vec<NetworkEnergy>> {
                 run.display()
             ))
         })?;
+    let constants = constants_of(run, constants)?;
     let steps: Vec<Step> = rows::read_csv(&run.join(Step::FILE))?.unwrap_or_default();
+    let anns: Vec<AnnActivity> = rows::read_csv(&run.join(AnnActivity::FILE))?.unwrap_or_default();
     let mut reports = Vec::new();
     let (mut entries, mut cumulative) = (Vec::<Entry>::new(), Vec::new());
-    for network in networks(&activity) {
-        let measured = measured(&activity, &network);
-        let mut add = |more: Vec<Entry>| {
-            for entry in more {
-                let same = |e: &&Entry| {
-                    (&e.model, &e.network, &e.layer, e.component)
-                        == (&entry.model, &entry.network, &entry.layer, entry.component)
-                };
-                // The ANN is the same beside every spiking network.
-                if !entries.iter().any(|e| same(&e)) {
-                    entries.push(entry);
-                }
+    let spiking: Vec<(String, NetworkActivity)> =
+        networks(&activity).into_iter().map(|name| (name.clone(), measured(&activity, &name))).collect();
+    // The ANN is the same beside every spiking network.
+    let anns = spiking.first().map(|(_, first)| ann_activities(&anns, first)).unwrap_or_default();
+    for model in models() {
+        for ann in &anns {
+            entries.extend(ann_energy(ann, false, &model, &constants)?);
+            if ann.is_measured() {
+                entries.extend(ann_energy(ann, true, &model, &constants)?);
             }
-        };
+        }
+    }
+    for (network, measured) in spiking {
         let published_applies = is_published(&measured);
         if published_applies {
-            add(published_entries(&network, &measured)?);
+            let all = published_entries(&network, &measured)?;
+            let known = entries.iter().any(|e| e.model == escape_energy::PUBLISHED);
+            entries.extend(all.into_iter().filter(|e| e.network != ANN || !known));
         }
         let mut of_models = Vec::new();
         for model in models() {
-            let breakdown = energy(&network, &measured, &model)?;
-            let totals = breakdown.totals();
-            if let Some(operations) = operations(&steps, &network, &measured) {
-                for (step, picojoules) in per_step(&measured, &operations, &model)?.into_iter().enumerate() {
+            let own = energy(&network, &measured, &model, &constants)?;
+            let ann: f64 = entries
+                .iter()
+                .filter(|e| e.model == model.name && e.network == ANN)
+                .map(|e| e.picojoules)
+                .sum();
+            if let Some(did) = steps_of(&steps, &network, &measured) {
+                for (step, picojoules) in
+                    per_step(&measured, &did, &model, &constants)?.into_iter().enumerate()
+                {
                     let (model, network) = (model.name.to_string(), network.clone());
                     cumulative.push(EnergyStep { model, network, step: step as u32, picojoules });
                 }
                 let known = |s: &EnergyStep| s.model == model.name && s.network == ANN;
                 if !cumulative.iter().any(known) {
                     let (model, network) = (model.name.to_string(), ANN.to_string());
-                    cumulative.push(EnergyStep { model, network, step: 0, picojoules: totals.ann_pj });
+                    cumulative.push(EnergyStep { model, network, step: 0, picojoules: ann });
                 }
             }
-            add(breakdown.entries().cloned().collect());
-            let quantised_bits = quantised_bits(measured.timesteps);
-            of_models.push(ModelEnergy { model: model.name, quantised_bits, totals });
+            of_models.push(ModelEnergy::new(model.name, (total(&own), ann)));
+            entries.extend(own);
         }
         let rates: Vec<f64> = measured.layers.iter().take(3).map(LayerActivity::rate).collect();
         // A silent network has no ratio.
@@ -116,6 +219,15 @@ pub fn of_run(run: &Path) -> Result<Vec<NetworkEnergy>> {
         .collect();
     write_csv(&run.join(Energy::FILE), &table)?;
     write_csv(&run.join(EnergyStep::FILE), &cumulative)?;
+    let claims = claims(run).context("the energies were written, but cannot be compared")?;
+    for report in &mut reports {
+        for model in &mut report.models {
+            let same = |claim: &&Claim| claim.network == report.network && claim.model == model.model;
+            if let Some(claim) = claims.iter().find(same) {
+                model.compare(claim);
+            }
+        }
+    }
     Ok(reports)
 }
 
@@ -123,8 +235,46 @@ pub fn of_run(run: &Path) -> Result<Vec<NetworkEnergy>> {
 ///
 /// # Errors
 /// As [`of_run`].
-pub fn write(run: &Path) -> Result<()> {
-    of_run(run).map(drop)
+pub fn write(run: &Path, constants: Option<&Path>) -> Result<()> {
+    of_run(run, constants).map(drop)
+}
+
+/// The ANN in fp32 and each quantised one, the last of each number of bits. Those that were measured have the layers of
+/// the spiking networks; of the one in fp32 nothing needs to be measured but what it skips.
+fn ann_activities(rows: &[AnnActivity], spiking: &NetworkActivity) -> Vec<escape_energy::AnnActivity> {
+    let mut bits: Vec<Option<u32>> = Vec::new();
+    for row in rows.iter().rev().filter(|row| row.bits.is_some()) {
+        if !bits.contains(&row.bits) {
+            bits.push(row.bits);
+        }
+    }
+    bits.sort_unstable_by(|a, b| b.cmp(a));
+    let measured = |bits: Option<u32>| {
+        let last = rows.iter().rev().find(|row| row.bits == bits)?;
+        let layers: Vec<AnnLayer> = rows
+            .iter()
+            .filter(|row| row.bits == bits && row.network == last.network)
+            .map(|row| AnnLayer {
+                layer: row.layer.clone(),
+                macs: row.macs,
+                neurons: row.neurons,
+                sent: row.sent,
+                weights: row.weights,
+                nonzero: Some(Nonzero {
+                    macs: row.nonzero_macs_per_sample,
+                    sent: row.nonzero_sent_per_sample,
+                }),
+            })
+            .collect();
+        let of_spiking = spiking.layers.iter().map(|layer| (&layer.layer, layer.macs));
+        if !layers.iter().map(|layer| (&layer.layer, layer.macs)).eq(of_spiking) {
+            return None;
+        }
+        let input_bits = last.input_bits.unwrap_or(Precision::DEFAULT.input_bits());
+        Some(escape_energy::AnnActivity { bits: bits.map(|bits| AnnBits { bits, input_bits }), layers })
+    };
+    let full = measured(None).unwrap_or_else(|| escape_energy::AnnActivity::dense(spiking));
+    std::iter::once(full).chain(bits.into_iter().filter_map(measured)).collect()
 }
 
 /// Names in order of appearance.
@@ -158,6 +308,8 @@ fn measured(activity: &[Activity], network: &str) -> NetworkActivity {
         kind: r.kind,
         macs: r.macs,
         neurons: r.neurons,
+        // Tables of before do not know.
+        sent: r.sent.unwrap_or(r.neurons),
         weights: r.weights,
         spikes_per_sample: r.spikes_per_sample,
         synaptic_operations_per_sample: r.synaptic_operations_per_sample,
@@ -165,14 +317,15 @@ fn measured(activity: &[Activity], network: &str) -> NetworkActivity {
     });
     let layers = layers.collect();
     let timesteps = rows().map(|r| r.timesteps).max().unwrap_or(0);
-    NetworkActivity { timesteps, leaky: rows().any(|r| r.leak < 1.0), layers }
+    let input_bits = rows().find_map(|r| r.input_bits).unwrap_or(Precision::DEFAULT.input_bits());
+    NetworkActivity { timesteps, leaky: rows().any(|r| r.leak < 1.0), input_bits, layers }
 }
 
-/// Synaptic operations by step and layer, if every step is there.
-fn operations(steps: &[Step], network: &str, measured: &NetworkActivity) -> Option<Vec<Vec<f64>>> {
+/// Spikes and synaptic operations by step and layer, if every step is there.
+fn steps_of(steps: &[Step], network: &str, measured: &NetworkActivity) -> Option<Vec<Vec<LayerStep>>> {
     let value = |t: u32, layer: &str| {
         let row = steps.iter().rev().find(|s| s.network == network && s.layer == layer && s.step == t)?;
-        Some(row.synaptic_operations_per_sample)
+        Some(LayerStep { spikes: row.spikes_per_sample, operations: row.synaptic_operations_per_sample })
     };
     (0..measured.timesteps).map(|t| measured.layers.iter().map(|l| value(t, &l.layer)).collect()).collect()
 }

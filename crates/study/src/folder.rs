@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::energy::CONSTANTS;
 use crate::session::Session;
 
 /// The latest checkpoint, with everything to go on from.
@@ -175,6 +176,7 @@ impl Input {
 /// their paths there.
 pub fn files_of(networks: &[&str]) -> Vec<String> {
     let mut files = rows::FILES.map(str::to_owned).to_vec();
+    files.push(CONSTANTS.to_owned());
     let mut trainings = vec!["ann".to_owned()];
     for name in networks {
         files.push(format!("{name}.pth"));

@@ -271,7 +271,7 @@ pub fn tell_fewer_steps(
     };
     let make = match kind_of(checkpoint, true).0 {
         Kind::Finetuned => "fine-tune",
-        Kind::Converted | Kind::Ann => "convert",
+        Kind::Converted | Kind::Ann | Kind::Quantised => "convert",
     };
     session.note(format!(
         "note: {}: its thresholds were chosen for T = {stored}; for a single timestep, {make} with --timesteps 1",

@@ -1,16 +1,24 @@
 //! Measures a network over a set of recordings.
 
 use anyhow::Result;
+#[cfg(feature = "libtorch")]
+use escape_convert::quantised::QuantisedAnn;
 use escape_data::Recordings;
 #[cfg(feature = "libtorch")]
 use escape_model::ann::Ann;
 #[cfg(feature = "libtorch")]
-use escape_model::train;
+use escape_model::work::Counter;
+#[cfg(feature = "libtorch")]
+use escape_model::{ModelError, train};
 #[cfg(feature = "libtorch")]
 use escape_network::metrics::Loss;
 use escape_network::sequential::Sequential;
 use escape_report::rows::Kind;
 use escape_snn_core::evaluate::{Labelled, evaluate};
+#[cfg(feature = "libtorch")]
+use escape_snn_core::integer::Precision;
+#[cfg(feature = "libtorch")]
+use tch::{Device, Tensor};
 
 use crate::engine::AnyEngine;
 use crate::load::{Simulation, check_classes};
@@ -30,17 +38,86 @@ pub fn ann(
     batch_size: usize,
     loss: Loss,
 ) -> Result<Measured> {
-    let classes = ann.network().classes();
-    check_classes(network, classes, recordings)?;
-    let mut progress = session.progress(network, recordings.len());
-    let mut logits = Vec::with_capacity(recordings.len() * classes);
-    let metrics = train::evaluate(ann, recordings, batch_size, loss, &mut |_, batch| {
-        logits.extend_from_slice(batch);
-        progress.tick(batch.len() / classes)
-    })?;
-    let result = Findings::Artificial { metrics, logits };
-    let classes = names(ann.network());
-    Ok(Measured { network: network.to_owned(), classes, kind: Kind::Ann, epoch: None, result })
+    let counter = Counter::new(ann.network(), ann.device())?;
+    let mut forward = |x: &Tensor, counter: &mut Option<Counter>| {
+        let Some(counter) = counter else { return ann.forward(x, false) };
+        counter.add_before(0, x)?;
+        ann.forward_with(x, false, |i, x| counter.add_before(i + 1, x))
+    };
+    let what =
+        Artificial { network, kind: Kind::Ann, of: ann.network(), precision: None, device: ann.device() };
+    what.measure(session, &mut forward, counter, recordings, batch_size, loss)
+}
+
+/// Measures a quantised ANN.
+///
+/// # Errors
+/// As [`ann`].
+#[cfg(feature = "libtorch")]
+pub fn quantised(
+    session: &Session,
+    network: &str,
+    ann: &QuantisedAnn,
+    recordings: &Recordings,
+    batch_size: usize,
+    loss: Loss,
+) -> Result<Measured> {
+    let counter = Counter::new(ann.network(), ann.device())?;
+    let mut forward = |x: &Tensor, counter: &mut Option<Counter>| {
+        ann.forward(x, |k, x| counter.as_mut().map_or(Ok(()), |counter| counter.add(k, x)))
+    };
+    let precision = Some(ann.precision());
+    let what =
+        Artificial { network, kind: Kind::Quantised, of: ann.network(), precision, device: ann.device() };
+    what.measure(session, &mut forward, counter, recordings, batch_size, loss)
+}
+
+/// Logits of a batch, with what arrives at the layers counted if that is asked for.
+#[cfg(feature = "libtorch")]
+type Forward<'a> = &'a mut dyn FnMut(&Tensor, &mut Option<Counter>) -> Result<Tensor, ModelError>;
+
+/// An ANN to be measured.
+#[cfg(feature = "libtorch")]
+struct Artificial<'a> {
+    network: &'a str,
+    kind: Kind,
+    of: &'a Sequential,
+    precision: Option<Precision>,
+    device: Device,
+}
+
+#[cfg(feature = "libtorch")]
+impl Artificial<'_> {
+    fn measure(
+        self,
+        session: &Session,
+        forward: Forward<'_>,
+        mut counter: Option<Counter>,
+        recordings: &Recordings,
+        batch_size: usize,
+        loss: Loss,
+    ) -> Result<Measured> {
+        let Self { network, kind, of, precision, device } = self;
+        let classes = of.classes();
+        check_classes(network, classes, recordings)?;
+        let mut progress = session.progress(network, recordings.len());
+        let mut logits = Vec::with_capacity(recordings.len() * classes);
+        let forward = &mut |x: &Tensor| forward(x, &mut counter);
+        let metrics =
+            train::evaluate_with(forward, device, recordings, batch_size, loss, &mut |_, batch| {
+                logits.extend_from_slice(batch);
+                progress.tick(batch.len() / classes)
+            })?;
+        let layers = counter.map(Counter::into_arrived).unwrap_or_default();
+        Ok(Measured {
+            network: network.to_owned(),
+            classes: names(of),
+            kind,
+            epoch: None,
+            labels: recordings.y.clone(),
+            result: Findings::Artificial { metrics, logits, precision, layers },
+        })
+    }
 }
 
 /// Simulates a spiking network; `also_at` are further numbers of steps at which its accuracy is told, all from one
@@ -77,6 +154,7 @@ pub fn snn(
         classes,
         kind,
         epoch,
+        labels: recordings.y.clone(),
         result: Findings::Spiking(Box::new(simulated)),
     })
 }

@@ -3,11 +3,14 @@
 use std::path::Path;
 
 use anyhow::Result;
-use escape_network::metrics::Metrics;
-use escape_network::stage::{Op, Stage};
-use escape_report::rows::{Activity, Confusion, Evaluation, Kind, LayerKind, Row, Step, read_csv};
+use escape_network::metrics::{self, Metrics};
+use escape_network::stage::{Arrived, Op, Stage};
+use escape_report::rows::{
+    Activity, AnnActivity, Confusion, Evaluation, Kind, LayerKind, Prediction, Row, Step, read_csv,
+};
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::evaluate;
+use escape_snn_core::integer::Precision;
 use escape_snn_core::rules::Rules;
 
 use crate::folder::write_csv;
@@ -23,6 +26,8 @@ pub struct Measured {
     pub kind: Kind,
     /// The epoch of training that was kept, where that is to be told.
     pub epoch: Option<u32>,
+    /// The recordings' classes.
+    pub labels: Vec<i64>,
     /// What was found.
     pub result: Findings,
 }
@@ -38,6 +43,10 @@ pub enum Findings {
         metrics: Metrics,
         /// N x K.
         logits: Vec<f32>,
+        /// Bits of a quantised one: of weights and activations, and of input.
+        precision: Option<Precision>,
+        /// Its layers with what arrived at each over all recordings; empty where it has none that spike.
+        layers: Vec<(Stage, Arrived)>,
     },
     /// A spiking network: one simulation a recording.
     Spiking(Box<Simulated>),
@@ -99,6 +108,11 @@ impl Measured {
             })?;
             put(folder, &simulated.by_step(&self.network), |row: &Step| row.network == self.network)?;
         }
+        put(folder, &self.ann_activity(), |row: &AnnActivity| row.network == self.network)?;
+        let timesteps = self.simulated().map(|simulated| simulated.steps as u32);
+        put(folder, &self.predictions(timesteps), |row: &Prediction| {
+            (&row.network, row.timesteps) == (&self.network, timesteps)
+        })?;
         put(folder, &self.confusion(), |row: &Confusion| row.network == self.network)?;
         let rows = self.evaluations();
         let key =
@@ -132,9 +146,12 @@ impl Measured {
             epoch: self.epoch,
             balanced_accuracy: Some(metrics.balanced_accuracy()),
             macro_f1: Some(metrics.macro_f1()),
+            bits: None,
         };
         match &self.result {
-            Findings::Artificial { metrics, .. } => vec![row(None, metrics)],
+            Findings::Artificial { metrics, precision, .. } => {
+                vec![Evaluation { bits: precision.map(Precision::weight_bits), ..row(None, metrics) }]
+            }
             Findings::Spiking(simulated) => {
                 let at = |&t: &usize| Evaluation {
                     preset: simulated.rules.preset.to_string(),
@@ -144,6 +161,52 @@ impl Measured {
                 simulated.moments.iter().map(at).collect()
             }
         }
+    }
+
+    /// What an ANN's layers did on average; nothing of a spiking network.
+    fn ann_activity(&self) -> Vec<AnnActivity> {
+        let Findings::Artificial { metrics, logits, precision, layers } = &self.result else {
+            return Vec::new();
+        };
+        let samples = metrics.samples() as f64;
+        let sent = |k: usize| match layers.get(k + 1) {
+            Some((_, next)) => next.values,
+            None => logits.iter().filter(|logit| **logit != 0.0).count() as u64,
+        };
+        let row = |(k, (shape, arrived)): (usize, &(Stage, Arrived))| AnnActivity {
+            network: self.network.clone(),
+            bits: precision.map(Precision::weight_bits),
+            input_bits: precision.map(Precision::input_bits),
+            samples: metrics.samples() as u64,
+            layer: shape.name.clone(),
+            kind: kind(shape),
+            neurons: shape.neurons() as u64,
+            sent: shape.pooled.count() as u64,
+            weights: shape.weights() as u64,
+            macs: shape.macs() as u64,
+            nonzero_sent_per_sample: sent(k) as f64 / samples,
+            nonzero_macs_per_sample: arrived.macs as f64 / samples,
+        };
+        layers.iter().enumerate().map(row).collect()
+    }
+
+    /// What each recording was taken for, by a spiking network after T steps.
+    fn predictions(&self, timesteps: Option<u32>) -> Vec<Prediction> {
+        let predicted: Vec<u32> = match &self.result {
+            Findings::Artificial { logits, .. } => {
+                let classes = self.metrics().classes().max(1);
+                logits.chunks_exact(classes).map(|row| metrics::predicted(row) as u32).collect()
+            }
+            Findings::Spiking(simulated) => simulated.found.predicted[simulated.steps - 1].clone(),
+        };
+        let row = |(recording, (&actual, predicted)): (usize, (&i64, u32))| Prediction {
+            network: self.network.clone(),
+            timesteps,
+            recording: recording as u32,
+            actual: u32::try_from(actual).unwrap_or_default(),
+            predicted,
+        };
+        self.labels.iter().zip(predicted).enumerate().map(row).collect()
     }
 
     fn confusion(&self) -> Vec<Confusion> {
@@ -193,10 +256,7 @@ impl Simulated {
             timesteps: self.steps as u32,
             samples: self.samples() as u64,
             layer: shape.name.clone(),
-            kind: match shape.op {
-                Op::Conv(_) => LayerKind::Conv,
-                Op::Linear => LayerKind::Linear,
-            },
+            kind: kind(shape),
             neurons: shape.neurons() as u64,
             weights: shape.weights() as u64,
             macs: shape.macs() as u64,
@@ -205,6 +265,8 @@ impl Simulated {
             spikes_per_sample: mean(&did.spikes),
             synaptic_operations_per_sample: mean(&did.operations),
             channels: matches!(shape.op, Op::Conv(_)).then_some(shape.output.channels as u64),
+            sent: Some(shape.pooled.count() as u64),
+            input_bits: self.rules.precision().map(Precision::input_bits),
         };
         self.layers().enumerate().map(row).collect()
     }
@@ -224,6 +286,13 @@ impl Simulated {
     }
 }
 
+fn kind(shape: &Stage) -> LayerKind {
+    match shape.op {
+        Op::Conv(_) => LayerKind::Conv,
+        Op::Linear => LayerKind::Linear,
+    }
+}
+
 /// Adds rows to a folder's table in place of those that they replace, all in one moment: whatever was written before a
 /// process was killed, doing the same again leaves the same table.
 ///
@@ -231,7 +300,11 @@ impl Simulated {
 /// The table cannot be read or written.
 pub fn put<R: Row + Clone>(folder: &Path, rows: &[R], replaced: impl Fn(&R) -> bool) -> Result<()> {
     let path = folder.join(R::FILE);
-    let mut all: Vec<R> = read_csv(&path)?.unwrap_or_default();
+    let there: Option<Vec<R>> = read_csv(&path)?;
+    if rows.is_empty() && there.is_none() {
+        return Ok(());
+    }
+    let mut all = there.unwrap_or_default();
     all.retain(|row| !replaced(row));
     all.extend(rows.iter().cloned());
     write_csv(&path, &all)

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use escape_data::{ReadOptions, Split};
-use escape_energy::{ANN, is_baseline};
+use escape_energy::{ANN, ann_name, ann_of};
 use escape_report::rows::{
-    Activity, Confusion, Energy, EnergyStep, Epoch, Evaluation, Finetune, Kind, Raster, Row, Step, Training,
-    read_csv,
+    Activity, AnnActivity, Confusion, Energy, EnergyStep, Epoch, Evaluation, Finetune, Kind, Prediction,
+    Raster, Row, Step, Training, read_csv,
 };
 use escape_snn_core::encode::Encoding;
-use escape_snn_core::integer::Bits;
+use escape_snn_core::integer::{Bits, Precision};
 use escape_snn_core::rules::Rules;
 use serde_json::{Map, Value, json};
 
@@ -46,8 +46,17 @@ pub struct Use<'a> {
     pub command: &'a str,
     /// Rules and encoder of a spiking network, which is simulated.
     pub rules: Option<(Rules, Encoding)>,
+    /// Bits of a quantised ANN.
+    pub precision: Option<Precision>,
     /// The split of the recordings.
     pub split: Split,
+}
+
+impl Use<'_> {
+    /// Bits of whole numbers, if it computes in any.
+    fn precision(&self) -> Option<Precision> {
+        self.precision.or(self.rules.and_then(|(rules, _)| rules.precision()))
+    }
 }
 
 impl<'a> Results<'a> {
@@ -69,7 +78,7 @@ impl<'a> Results<'a> {
             Some(name) => return Err(usage(format!("--name {name}: {A_NAME}"))),
             None => usual_name(checkpoint, kind, bits),
         };
-        if kind != Kind::Ann && is_baseline(&network) {
+        if kind.is_spiking() && ann_of(&network).is_some() {
             return Err(usage(format!(
                 "the name '{network}' is kept for the ANN that spiking networks are compared with; give this one another with --name"
             )));
@@ -147,7 +156,7 @@ impl<'a> Results<'a> {
         let there = self.evaluations()?;
         let mine = || there.iter().filter(|row| row.network == self.network);
         let split = used.split.to_string();
-        let bits = used.rules.and_then(|(rules, _)| rules.precision()).map(|precision| precision.to_string());
+        let bits = used.precision().map(|precision| precision.to_string());
         let rules = used.rules.map(|(rules, encoding)| [rules.preset.to_string(), encoding.to_string()]);
         let [preset, encoder] = rules.clone().unwrap_or_default();
         let mut differs: Option<String> = mine()
@@ -291,9 +300,9 @@ impl<'a> Results<'a> {
             if let Some((rules, encoding)) = used.rules {
                 entry.insert("preset".into(), json!(rules.preset.to_string()));
                 entry.insert("encoder".into(), json!(encoding.to_string()));
-                if let Some(precision) = rules.precision() {
-                    entry.insert("bits".into(), json!(precision.to_string()));
-                }
+            }
+            if let Some(precision) = used.precision() {
+                entry.insert("bits".into(), json!(precision.to_string()));
             }
             entry.extend(facts);
             entry.insert("inputs".into(), json!(inputs));
@@ -344,6 +353,8 @@ impl<'a> Results<'a> {
     fn forget(&self) -> Result<()> {
         drop_rows(self.folder, |row: &Evaluation| row.network == self.network)?;
         drop_rows(self.folder, |row: &Activity| row.network == self.network)?;
+        drop_rows(self.folder, |row: &AnnActivity| row.network == self.network)?;
+        drop_rows(self.folder, |row: &Prediction| row.network == self.network)?;
         drop_rows(self.folder, |row: &Step| row.network == self.network)?;
         drop_rows(self.folder, |row: &Confusion| row.network == self.network)?;
         drop_rows(self.folder, |row: &Raster| row.network == self.network)?;
@@ -358,7 +369,11 @@ impl<'a> Results<'a> {
         if files.iter().all(|file| !file.exists()) {
             return Ok(());
         }
-        if has_rows(self.folder, |_: &Activity| true)? { energy::write(self.folder) } else { remove(&files) }
+        if has_rows(self.folder, |_: &Activity| true)? {
+            energy::write(self.folder, None)
+        } else {
+            remove(&files)
+        }
     }
 
     /// `best.pth` and `last.pth` lie beside the log of their training.
@@ -371,6 +386,8 @@ impl<'a> Results<'a> {
         }
         match kind {
             Kind::Ann => self.take_rows_over::<false>(&beside),
+            // Nobody has trained it as it is.
+            Kind::Quantised => Ok(()),
             Kind::Converted | Kind::Finetuned => self.take_rows_over::<true>(&beside),
         }
     }
@@ -431,10 +448,10 @@ fn is_of_training(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name == BEST || name == LAST)
 }
 
-/// `ann` for an ANN; else the checkpoint's name, or that of its folder where a training named it.
+/// `ann` for an ANN, `ann-8bit` quantised to 8 bits; else the checkpoint's name, or that of its folder where a training named it.
 fn usual_name(checkpoint: &Path, kind: Kind, bits: Bits) -> String {
-    if kind == Kind::Ann {
-        return "ann".to_owned();
+    if !kind.is_spiking() {
+        return ann_name(bits.weight, false);
     }
     let folder = folder_of(checkpoint).canonicalize().ok();
     let of_folder = folder.as_deref().and_then(Path::file_name).filter(|_| is_of_training(checkpoint));
@@ -461,6 +478,7 @@ mod tests {
         let bits = Bits { weight: Some(4), input: None };
         assert_eq!(usual_name(Path::new("snn.pth"), Kind::Converted, bits), "snn-w4");
         assert_eq!(usual_name(Path::new("modified.pth"), Kind::Ann, Bits::default()), "ann");
+        assert_eq!(usual_name(Path::new("modified.pth"), Kind::Quantised, bits), "ann-4bit");
         let folder = tempfile::tempdir().unwrap();
         let tuned = folder.path().join("tuned");
         std::fs::create_dir(&tuned).unwrap();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use escape_checkpoint::input::KnownInput;
 use escape_checkpoint::{Checkpoint, Selection, Value as Text};
+use escape_convert::quantised::QuantisedAnn;
 use escape_data::{Dataset, Recordings};
 use escape_model::ann::Ann;
 use escape_network::metrics::Loss;
@@ -14,7 +15,7 @@ use escape_snn_core::stored;
 use serde_json::{Map, Value};
 
 use crate::config::{Config, Convert, Train};
-use crate::conversion::converted;
+use crate::conversion::{calibrated, converted};
 use crate::defaults::{Defaults, EngineName};
 use crate::energy;
 use crate::folder::{
@@ -123,6 +124,7 @@ pub fn run_in(
     let ann = given.or(trained.transpose()?);
     let run = Run { session, config, folder, data, test, ann };
     run.measure_ann()?;
+    run.baselines()?;
     for route in &config.convert {
         run.convert(route)?;
     }
@@ -130,8 +132,8 @@ pub fn run_in(
         run.finetune(i)?;
     }
     run.spikes()?;
-    if config.energy && folder.join(Activity::FILE).exists() {
-        energy::write(folder)?;
+    if config.energy.wanted() && folder.join(Activity::FILE).exists() {
+        energy::write(folder, config.energy.constants())?;
     }
     if !config.report {
         return Ok(None);
@@ -149,6 +151,10 @@ fn inputs(config: &Config) -> Result<Vec<Input>> {
     files.extend(config.ann.checkpoint.clone());
     files.extend(config.ann.network.clone());
     files.extend(config.convert.iter().filter_map(|route| route.checkpoint.clone()));
+    if let Some(path) = config.energy.constants() {
+        energy::constants(path)?;
+        files.push(path.to_path_buf());
+    }
     files.iter().map(|p| Input::of(&existing(p)?)).collect()
 }
 
@@ -192,12 +198,13 @@ fn check_same(session: &Session, config: &Config, folder: &Path, inputs: &[Input
     if let Ok(text) = std::fs::read_to_string(folder.join(MANIFEST)) {
         let manifest: Value = serde_json::from_str(&text)
             .with_context(|| format!("{}: expected JSON", folder.join(MANIFEST).display()))?;
-        // Networks come after the recordings' files.
+        // Networks and constants come after the recordings' files, in the order of `inputs`.
         let of_ann = [("ann.checkpoint", &config.ann.checkpoint), ("ann.network", &config.ann.network)];
         let of_ann = of_ann.iter().filter(|(_, path)| path.is_some()).map(|(key, _)| (*key).to_owned());
         let given = config.convert.iter().enumerate().filter(|(_, route)| route.checkpoint.is_some());
-        let networks: Vec<String> =
-            of_ann.chain(given.map(|(i, _)| format!("convert[{i}].checkpoint"))).collect();
+        let given = given.map(|(i, _)| format!("convert[{i}].checkpoint"));
+        let constants = config.energy.constants().map(|_| "energy.constants".to_owned());
+        let networks: Vec<String> = of_ann.chain(given).chain(constants).collect();
         let recordings = inputs.len() - networks.len();
         let setting = |i: usize| match i < recordings {
             true => format!("data.file ({})", i + 1),
@@ -304,6 +311,38 @@ impl Run<'_> {
         }
         let batch = self.config.evaluate.batch_size;
         self.keep(&measure::ann(self.session, "ann", ann, &self.test, batch, Loss::CrossEntropy)?)
+    }
+
+    /// The ANN quantised, as far as an interrupted run has not measured it. It is made anew each time, which is no work.
+    fn baselines(&self) -> Result<()> {
+        let (Some(wanted), Some((ann, _))) = (&self.config.baselines, &self.ann) else { return Ok(()) };
+        let mut open = Vec::new();
+        for (name, precision) in wanted.networks().map_err(usage)? {
+            if !self.is_measured(&name)? {
+                open.push((name, precision));
+            }
+        }
+        if open.is_empty() {
+            return Ok(());
+        }
+        let calibration = self.data.train.head(wanted.samples);
+        if let Some(note) = notes::on_calibration(wanted.samples, calibration.len()) {
+            self.session.note(format!("baselines: {note}"));
+        }
+        let found = calibrated(self.session, ann, &calibration, wanted.method)?;
+        let batch = self.config.evaluate.batch_size;
+        for (name, precision) in open {
+            let ann = QuantisedAnn::new(&found, precision, self.session.device()?)?;
+            self.keep(&measure::quantised(
+                self.session,
+                &name,
+                &ann,
+                &self.test,
+                batch,
+                Loss::CrossEntropy,
+            )?)?;
+        }
+        Ok(())
     }
 
     fn keep(&self, measured: &Measured) -> Result<()> {

@@ -41,7 +41,8 @@ pub struct SimulationArgs {
 /// Bits of the default preset's whole numbers.
 #[derive(Args)]
 pub struct BitsArgs {
-    /// Bits a weight (default preset) [default: what the checkpoint names, otherwise 8]
+    /// Bits a weight (default preset) [default: what the checkpoint names, otherwise 8]; `evaluate` quantises an ANN with it,
+    /// weights and activations alike
     #[arg(long, value_name = "B", value_parser = whole_up_to::<u32>(2, 8))]
     pub bits: Option<u32>,
     /// Bits of an input value (default preset) [default: what the checkpoint names, otherwise 10]
@@ -65,12 +66,20 @@ impl BitsArgs {
 }
 
 impl SimulationArgs {
-    /// Refuses what only a simulation has a use for.
-    pub fn refuse_for_ann(&self) -> anyhow::Result<()> {
+    /// Refuses what only a simulation has a use for; `quantises` says whether an ANN is quantised where bits are asked for.
+    pub fn refuse_for_ann(&self, quantises: bool) -> anyhow::Result<()> {
+        let Bits { weight, input } = self.bits.asked();
         let given = [
             (self.encoder.is_some(), "--encoder: an ANN takes the recording as it is"),
             (self.engine != EngineName::Auto, "--engine: an ANN is not simulated"),
-            (!self.bits.asked().is_empty(), "--bits and --input-bits: an ANN computes in float32"),
+            (
+                !quantises && !self.bits.asked().is_empty(),
+                "--bits and --input-bits: an ANN computes in float32 here",
+            ),
+            (
+                quantises && weight.is_none() && input.is_some(),
+                "--input-bits: an ANN has whole numbers only where --bits B quantises it",
+            ),
         ];
         match given.into_iter().find(|option| option.0) {
             Some((_, why)) => Err(usage(format!("{why}; leave it out"))),
@@ -125,6 +134,9 @@ pub struct EvaluateArgs {
     pub batch_size: u32,
     #[command(flatten)]
     pub simulation: SimulationArgs,
+    /// Recordings that an ANN's activations are scaled by, with --bits: the first of the training split [default: 32]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1), requires = "bits")]
+    pub calibration: Option<usize>,
     /// Write logits and labels, .npz; those of an earlier evaluation are replaced
     #[arg(long, value_name = "FILE")]
     pub logits: Option<PathBuf>,

@@ -87,7 +87,7 @@ pub fn run(context: &Context, args: BenchArgs) -> Result<()> {
                 args.checkpoint.display()
             )));
         }
-        args.simulation.refuse_for_ann()?;
+        args.simulation.refuse_for_ann(false)?;
         if args.simulation.preset.is_some() {
             return Err(usage("--preset: an ANN has no rules of a spiking network; leave it out"));
         }

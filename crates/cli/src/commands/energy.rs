@@ -34,7 +34,7 @@ pub fn run(context: &Context, args: EnergyArgs) -> Result<()> {
         }
         (None, Some(run)) => {
             let held = wait_for(session, run);
-            let reports = of_run(run)?;
+            let reports = of_run(run, args.constants.as_deref())?;
             drop(held);
             for silent in reports.iter().filter(|r| r.silent) {
                 session.note(format!(
@@ -49,29 +49,47 @@ pub fn run(context: &Context, args: EnergyArgs) -> Result<()> {
 }
 
 fn text(reports: &[NetworkEnergy]) -> String {
-    let head = ["network", "model", "ANN uJ", "quantised ANN uJ", "SNN uJ", "ANN/SNN", "quantised/SNN"];
+    let head = [
+        "network",
+        "model",
+        "SNN uJ",
+        "fp32 ANN uJ",
+        "fp32/SNN",
+        "skipping/SNN",
+        "quantised/SNN",
+        "q. skipping/SNN",
+        "claim",
+    ];
     let mut rows = vec![head.map(String::from).to_vec()];
     for r in reports {
+        let ratio = |saving: Option<f64>| match saving.filter(|_| !r.silent) {
+            Some(saving) => format!("{saving:.2}"),
+            None => "-".to_owned(),
+        };
+        let microjoules = |pj: f64| format!("{:.3}", pj / 1e6);
+        let quantised = |saving: Option<f64>, bits: Option<u32>| match bits {
+            Some(bits) => format!("{} ({bits} bits)", ratio(saving)),
+            None => "-".to_owned(),
+        };
         if let Some(p) = &r.published {
-            let [ann, snn] = [p.e_ann_pj, p.e_snn_pj].map(|pj| format!("{:.3}", pj / 1e6));
-            let saving = format!("{:.2}", p.saving);
-            rows.push(vec![
-                r.network.clone(),
-                PUBLISHED.into(),
-                ann,
-                String::new(),
-                snn,
-                saving,
-                String::new(),
-            ]);
+            let mut row =
+                vec![r.network.clone(), PUBLISHED.into(), microjoules(p.e_snn_pj), microjoules(p.e_ann_pj)];
+            row.push(format!("{:.2}", p.saving));
+            row.resize(head.len(), String::new());
+            rows.push(row);
         }
         for m in &r.models {
-            let t = &m.totals;
-            let [ann, quantised, snn] =
-                [t.ann_pj, t.quantised_pj, t.snn_pj].map(|pj| format!("{:.3}", pj / 1e6));
-            let ratio = |ratio: f64| if r.silent { "-".to_string() } else { format!("{ratio:.2}") };
-            let [full, fair] = [t.saving, t.saving_over_quantised].map(ratio);
-            rows.push(vec![r.network.clone(), m.model.into(), ann, quantised, snn, full, fair]);
+            rows.push(vec![
+                r.network.clone(),
+                m.model.into(),
+                microjoules(m.snn_pj),
+                microjoules(m.ann_pj),
+                ratio(Some(m.saving)),
+                ratio(m.saving_over_skipping),
+                quantised(m.saving_over_quantised, m.quantised_bits),
+                quantised(m.saving_over_quantised_skipping, m.quantised_skipping_bits),
+                m.claim.unwrap_or("-").into(),
+            ]);
         }
     }
     table(&rows)

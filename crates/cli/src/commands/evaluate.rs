@@ -6,20 +6,33 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use escape_checkpoint::Checkpoint;
+#[cfg(feature = "libtorch")]
+use escape_convert::quantised::{CALIBRATION, METHOD, QuantisedAnn};
 use escape_data::npz::{self, Values};
 use escape_data::{Recordings, Split};
+use escape_energy::ann_name;
 use escape_files::archive::Archive;
 #[cfg(feature = "libtorch")]
 use escape_model::ann::Ann;
 use escape_network::metrics::Metrics;
+use escape_network::stage::{Arrived, Stage};
+use escape_report::rows::Kind;
 use escape_snn_core::evaluate::Evaluation;
+#[cfg(feature = "libtorch")]
+use escape_snn_core::integer::Precision;
 #[cfg(feature = "libtorch")]
 use escape_snn_core::rules::Preset;
 #[cfg(feature = "libtorch")]
+use escape_study::conversion::calibrated;
+#[cfg(feature = "libtorch")]
 use escape_study::defaults::Defaults;
+#[cfg(feature = "libtorch")]
+use escape_study::load::reading_for;
 use escape_study::load::{Simulation, is_spiking, kind_of, network, recordings, simulation};
 use escape_study::measure;
-use escape_study::measured::Measured;
+use escape_study::measured::{Findings, Measured};
+#[cfg(feature = "libtorch")]
+use escape_study::notes;
 use escape_study::place::{check_apart, check_file};
 use escape_study::results::{EVALUATE, Results, Use};
 #[cfg(not(feature = "libtorch"))]
@@ -72,9 +85,16 @@ struct Written {
 struct LayerReport {
     name: String,
     neurons: usize,
-    spikes_per_sample: f64,
-    spikes_per_neuron: f64,
-    synaptic_operations_per_sample: f64,
+    #[serde(flatten)]
+    did: Did,
+}
+
+/// What a layer did for a recording, on average.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Did {
+    Spiking { spikes_per_sample: f64, spikes_per_neuron: f64, synaptic_operations_per_sample: f64 },
+    Artificial { macs: usize, nonzero_inputs_per_sample: f64, nonzero_macs_per_sample: f64 },
 }
 
 pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
@@ -97,17 +117,32 @@ pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
             args.checkpoint.display()
         )));
     }
-    let (kind, epoch) = kind_of(&checkpoint, spiking);
+    let (kind, epoch) = match (kind_of(&checkpoint, spiking), args.simulation.bits.bits) {
+        ((Kind::Ann, epoch), Some(_)) => (Kind::Quantised, epoch),
+        (found, _) => found,
+    };
+    if spiking && args.calibration.is_some() {
+        return Err(usage(
+            "--calibration: a spiking network's thresholds are in its checkpoint; leave it out",
+        ));
+    }
     let results = args.out.as_deref().map(|folder| {
-        let name = (args.name.name.as_deref(), args.simulation.bits.other_than(&checkpoint));
+        let bits = match kind {
+            Kind::Quantised => args.simulation.bits.asked(),
+            _ => args.simulation.bits.other_than(&checkpoint),
+        };
+        let name = (args.name.name.as_deref(), bits);
         Results::open(session, folder, name, kind, &args.checkpoint, (&args.data, &args.reading.options()))
     });
     let mut results = results.transpose()?;
     let judged = (&checkpoint, args.checkpoint.as_path());
     let (recordings, _) =
         recordings(session, &args.data, &args.reading.options(), args.split, args.limit, judged)?;
-    let unnamed = if spiking { "snn" } else { "ann" };
-    let network = results.as_ref().map_or(unnamed, Results::network).to_owned();
+    let unnamed = match args.simulation.bits.bits {
+        _ if spiking => "snn".to_owned(),
+        bits => ann_name(bits, false),
+    };
+    let network = results.as_ref().map_or(unnamed.as_str(), Results::network).to_owned();
     let split = args.split;
     let batch_size = args.batch_size as usize;
     let start;
@@ -128,14 +163,24 @@ pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
             let ann =
                 Ann::from_checkpoint(&checkpoint, &args.checkpoint, contacts, samples, session.device()?)?;
             let loss = Defaults::of(args.simulation.preset.unwrap_or(Preset::Default)).ann_loss;
+            let precision = precision(&args)?;
+            let calibration = precision.map(|_| calibration(session, &args, &checkpoint)).transpose()?;
             if let Some(results) = &mut results {
-                let used = Use { command: EVALUATE, rules: None, split };
+                let used = Use { command: EVALUATE, rules: None, precision, split };
                 results.check_use(used)?;
                 results.check_evaluation(&[None])?;
                 results.begin(used, None)?;
             }
             start = Instant::now();
-            Measured { epoch, ..measure::ann(session, &network, &ann, &recordings, batch_size, loss)? }
+            let measured = match (precision, calibration) {
+                (Some(precision), Some(calibration)) => {
+                    let found = calibrated(session, &ann, &calibration, METHOD)?;
+                    let ann = QuantisedAnn::new(&found, precision, session.device()?)?;
+                    measure::quantised(session, &network, &ann, &recordings, batch_size, loss)?
+                }
+                _ => measure::ann(session, &network, &ann, &recordings, batch_size, loss)?,
+            };
+            Measured { epoch, ..measured }
         }
         #[cfg(not(feature = "libtorch"))]
         unreachable!("refused above")
@@ -180,8 +225,37 @@ fn check_kind(args: &EvaluateArgs, checkpoint: &Checkpoint) -> Result<()> {
 fn check_ann_options(args: &EvaluateArgs) -> Result<()> {
     match args.also_at {
         Some(_) => Err(usage("--also-at: an ANN has no steps; leave it out")),
-        None => args.simulation.refuse_for_ann(),
+        None => args.simulation.refuse_for_ann(true),
     }
+}
+
+/// The bits that an ANN is to be quantised to, if it is.
+#[cfg(feature = "libtorch")]
+fn precision(args: &EvaluateArgs) -> Result<Option<Precision>> {
+    let asked = args.simulation.bits.asked();
+    let precision = asked.weight.map(|_| Precision::DEFAULT.with(asked).map_err(usage));
+    precision.transpose()
+}
+
+/// The recordings that a quantised ANN's activations are scaled by.
+#[cfg(feature = "libtorch")]
+fn calibration(session: &Session, args: &EvaluateArgs, checkpoint: &Checkpoint) -> Result<Recordings> {
+    let asked = args.calibration.unwrap_or(CALIBRATION);
+    let options = reading_for(&args.reading.options(), checkpoint);
+    // What is to be said of the file has been said.
+    let (all, ..) = escape_data::read_split(&args.data, Split::Train, &options)?;
+    if all.is_empty() {
+        return Err(usage(format!(
+            "{}: no recordings in the train split, by which the activations of a quantised ANN are scaled; give a file with both \
+             splits",
+            args.data.display()
+        )));
+    }
+    let calibration = all.at_most(Some(asked));
+    if let Some(note) = notes::on_calibration(asked, calibration.len()) {
+        session.note(note);
+    }
+    Ok(calibration)
 }
 
 /// Begins the results of a spiking network, judged by so many recordings of a split; returns the steps besides T at which
@@ -199,7 +273,12 @@ fn begin(
             "--also-at {beyond}: the simulation ends after {steps} steps; give the largest T as --timesteps"
         )));
     }
-    let used = Use { command: EVALUATE, rules: Some((chosen.network.rules, chosen.encoding)), split };
+    let used = Use {
+        command: EVALUATE,
+        rules: Some((chosen.network.rules, chosen.encoding)),
+        precision: None,
+        split,
+    };
     results.check_use(used)?;
     let asked = also_at.iter().flatten().copied().chain([steps]);
     results.check_evaluation(&asked.map(|t| Some(t as u32)).collect::<Vec<_>>())?;
@@ -231,9 +310,25 @@ fn layers(found: &Evaluation, samples: usize) -> Vec<LayerReport> {
     let each = found.layers.iter().map(|layer| LayerReport {
         name: layer.name.clone(),
         neurons: layer.neurons,
-        spikes_per_sample: layer.spikes_per_sample(samples),
-        spikes_per_neuron: layer.spikes_per_sample(samples) / layer.neurons as f64,
-        synaptic_operations_per_sample: layer.operations_per_sample(samples),
+        did: Did::Spiking {
+            spikes_per_sample: layer.spikes_per_sample(samples),
+            spikes_per_neuron: layer.spikes_per_sample(samples) / layer.neurons as f64,
+            synaptic_operations_per_sample: layer.operations_per_sample(samples),
+        },
+    });
+    each.collect()
+}
+
+/// The same of an ANN.
+fn ann_layers(found: &[(Stage, Arrived)], samples: usize) -> Vec<LayerReport> {
+    let each = found.iter().map(|(shape, arrived)| LayerReport {
+        name: shape.name.clone(),
+        neurons: shape.neurons(),
+        did: Did::Artificial {
+            macs: shape.macs(),
+            nonzero_inputs_per_sample: arrived.values as f64 / samples as f64,
+            nonzero_macs_per_sample: arrived.macs as f64 / samples as f64,
+        },
     });
     each.collect()
 }
@@ -260,6 +355,11 @@ impl Report {
     fn new(measured: &Measured, seconds: f64) -> Self {
         let metrics = measured.metrics();
         let snn = measured.simulated();
+        let (precision, ann) = match &measured.result {
+            Findings::Artificial { precision, layers, .. } => (*precision, layers.as_slice()),
+            Findings::Spiking(_) => (None, &[][..]),
+        };
+        let of_ann = || ann_layers(ann, metrics.samples());
         Self {
             kind: if snn.is_some() { "snn" } else { "ann" },
             samples: metrics.samples(),
@@ -273,10 +373,10 @@ impl Report {
             engine: snn.map(|s| s.engine.clone()),
             preset: snn.map(|s| s.rules.preset.to_string()),
             encoder: snn.map(|s| s.encoding.to_string()),
-            bits: snn.and_then(|s| BitsReport::of(&s.rules)),
+            bits: snn.and_then(|s| BitsReport::of(&s.rules)).or(precision.map(BitsReport::from)),
             class_names: measured.classes.clone(),
             confusion: metrics.confusion().to_vec(),
-            layers: snn.map(|s| layers(&s.found, metrics.samples())).unwrap_or_default(),
+            layers: snn.map_or_else(of_ann, |s| layers(&s.found, metrics.samples())),
             accuracy_by_step: snn
                 .map(|s| s.found.by_step.iter().map(Metrics::accuracy).collect())
                 .unwrap_or_default(),
@@ -315,16 +415,29 @@ impl Report {
         }
         text.push_str(&table(&rows));
         if !self.layers.is_empty() {
-            let head = ["layer", "neurons", "spikes/sample", "spikes/neuron", "synaptic operations/sample"];
-            let mut rows = vec![head.map(String::from).to_vec()];
+            let head = match self.layers[0].did {
+                Did::Spiking { .. } => ["spikes/sample", "spikes/neuron", "synaptic operations/sample"],
+                Did::Artificial { .. } => ["MACs", "inputs not 0/sample", "MACs with them/sample"],
+            };
+            let mut rows = vec![["layer", "neurons"].into_iter().chain(head).map(String::from).collect()];
             for l in &self.layers {
-                rows.push(vec![
-                    l.name.clone(),
-                    thousands(l.neurons as f64),
-                    thousands(l.spikes_per_sample),
-                    format!("{:.3}", l.spikes_per_neuron),
-                    thousands(l.synaptic_operations_per_sample),
-                ]);
+                let did = match l.did {
+                    Did::Spiking { spikes_per_sample, spikes_per_neuron, synaptic_operations_per_sample } => {
+                        [
+                            thousands(spikes_per_sample),
+                            format!("{spikes_per_neuron:.3}"),
+                            thousands(synaptic_operations_per_sample),
+                        ]
+                    }
+                    Did::Artificial { macs, nonzero_inputs_per_sample, nonzero_macs_per_sample } => [
+                        thousands(macs as f64),
+                        thousands(nonzero_inputs_per_sample),
+                        thousands(nonzero_macs_per_sample),
+                    ],
+                };
+                let mut row = vec![l.name.clone(), thousands(l.neurons as f64)];
+                row.extend(did);
+                rows.push(row);
             }
             text.push('\n');
             text.push_str(&table(&rows));

@@ -19,6 +19,8 @@ pub mod study;
 #[cfg(feature = "libtorch")]
 pub mod train;
 
+use escape_snn_core::integer::Precision;
+
 /// Columns aligned for a terminal: the first to the left, the others to the right.
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -49,8 +51,13 @@ pub struct BitsReport {
 impl BitsReport {
     /// Of rules that have any.
     pub fn of(rules: &escape_snn_core::rules::Rules) -> Option<Self> {
-        let precision = rules.precision()?;
-        Some(Self { weight_bits: precision.weight_bits(), input_bits: precision.input_bits() })
+        rules.precision().map(Self::from)
+    }
+}
+
+impl From<Precision> for BitsReport {
+    fn from(precision: Precision) -> Self {
+        Self { weight_bits: precision.weight_bits(), input_bits: precision.input_bits() }
     }
 }
 

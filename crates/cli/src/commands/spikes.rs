@@ -60,7 +60,7 @@ pub fn run(context: &Context, args: SpikesArgs) -> Result<()> {
     }
     let chosen = simulation(session, &checkpoint, &args.checkpoint, args.simulation.asked(), &all)?;
     let rules = Some((chosen.network.rules, chosen.encoding));
-    let used = Use { command: "spikes", rules, split: args.split };
+    let used = Use { command: "spikes", rules, precision: None, split: args.split };
     results.check_use(used)?;
     let steps = chosen.steps;
     let shapes: Vec<_> = chosen.network.layers.iter().map(|l| l.shape.clone()).collect();

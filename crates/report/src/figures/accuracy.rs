@@ -100,7 +100,7 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportErro
         return Ok(());
     }
     let evaluations = run.evaluations.as_deref().unwrap_or_default();
-    if !evaluations.iter().any(|e| e.timesteps.is_some() && e.kind != Kind::Ann) {
+    if !evaluations.iter().any(|e| e.timesteps.is_some() && e.kind.is_spiking()) {
         gallery.leave_out(ITEM, &[Evaluation::FILE], "has no row of a spiking network");
         return Ok(());
     }
@@ -133,7 +133,7 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportErro
 impl Drawn for Point {
     fn draw<'s>(points: &[Self], style: &'s Style) -> Scene<'s> {
         let words = style.words();
-        let (anns, spiking): (Vec<&Self>, Vec<&Self>) = points.iter().partition(|p| p.kind == Kind::Ann);
+        let (anns, spiking): (Vec<&Self>, Vec<&Self>) = points.iter().partition(|p| !p.kind.is_spiking());
         let mut entries = Vec::new();
         let mut lines: Vec<Vec<&Self>> = Vec::new();
         for point in spiking.iter().filter(|p| p.timesteps.is_some()) {

@@ -295,6 +295,8 @@ mod tests {
             spikes_per_sample: 0.0,
             synaptic_operations_per_sample: 0.0,
             channels: None,
+            sent: None,
+            input_bits: None,
         }
     }
 

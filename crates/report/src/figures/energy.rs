@@ -1,5 +1,6 @@
 //! Energy of ANN and spiking network, in parts and step by step.
 
+use escape_energy::{ANN, PUBLISHED};
 use serde::{Deserialize, Serialize};
 
 use super::{Chapter, Drawn, Gallery, Plan, across};
@@ -11,7 +12,7 @@ use crate::run::{Run, distinct};
 use crate::scene::{Area, Dash, Ink, Scene};
 use crate::standing::{Worthless, worthless_network};
 use crate::style::Style;
-use crate::tally::{ANN, PUBLISHED, Tally, is_ann};
+use crate::tally::{Tally, is_ann};
 use crate::text;
 
 #[derive(Serialize, Deserialize)]
@@ -27,12 +28,14 @@ pub(super) struct Part {
 }
 
 /// Components with their marks; others follow.
-const COMPONENTS: [(&str, usize); 5] = [
+const COMPONENTS: [(&str, usize); 7] = [
     ("multiply_accumulate", 5),
     ("accumulate", 6),
     ("membrane", 7),
+    ("requantise", 0),
     ("weight_memory", 2),
     ("state_memory", 3),
+    ("addressing", 4),
 ];
 /// A component's least share of a total that is drawn.
 const LEAST: f64 = 0.01;

@@ -249,6 +249,8 @@ mod tests {
             spikes_per_sample: 0.0,
             synaptic_operations_per_sample: 0.0,
             channels: None,
+            sent: None,
+            input_bits: None,
         };
         let bins = derive(&layer, 0, 2, (0..1000).map(|n| (1, n)));
         assert_eq!(bins.len(), 2 * BINS as usize);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Chapter, Drawn, EXTENSIONS, Gallery, Plan, publish};
 use crate::error::ReportError;
 use crate::plot::{Axis, Colours, outline, x_axis};
-use crate::rows::{InputSpike, Kind, Recording, Row};
+use crate::rows::{InputSpike, Recording, Row};
 use crate::run::{Run, distinct};
 use crate::scene::{Area, Dash, Ink, Scene};
 use crate::style::Style;
@@ -109,7 +109,7 @@ fn ring_count(rings: impl Iterator<Item = Option<u32>>) -> Option<u32> {
 /// evaluations sees the recording itself.
 fn seen_by(run: &Run) -> Option<String> {
     let spiking =
-        || run.evaluations.iter().flatten().filter(|e| e.kind != Kind::Ann && !e.encoder.is_empty());
+        || run.evaluations.iter().flatten().filter(|e| e.kind.is_spiking() && !e.encoder.is_empty());
     let of = |poisson: bool| {
         let names = spiking().filter(|e| (e.encoder == "poisson") == poisson).map(|e| e.network.as_str());
         distinct(names).join(", ")

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 use escape_data::Recordings;
 use escape_model::ann::Ann;
 use escape_report::rows::{
-    Activity, Confusion, Energy, Evaluation, Finetune, Kind, Latency, Outcome, OutcomeEnergy, Raster, Row,
-    Step, Training, read_csv,
+    Activity, AnnActivity, Confusion, Energy, Evaluation, Finetune, Kind, Latency, Outcome, OutcomeEnergy,
+    Prediction, Raster, Row, Step, Training, read_csv,
 };
 use escape_snn_core::stored;
 
@@ -39,7 +39,16 @@ pub fn collect(study: &Path, index: &Index) -> Result<usize> {
     write_csv(&study.join(Outcome::FILE), &outcomes)?;
     write_csv(&study.join(OutcomeEnergy::FILE), &energies(study, &done)?)?;
     let of_first = |seed: Option<u64>| seed.is_none_or(|seed| Some(&seed) == index.seeds.first());
-    let evaluations: Vec<Evaluation> = outcomes.iter().filter(|o| of_first(o.seed)).map(evaluation).collect();
+    let mut evaluations: Vec<Evaluation> =
+        outcomes.iter().filter(|o| of_first(o.seed)).map(evaluation).collect();
+    // The quantised ANNs that spiking networks are compared with are those of the ANN that they come from.
+    let reference = index.reference_ann();
+    let baseline = done.iter().find(|c| c.kind == CellKind::Ann && c.entry == reference && of_first(c.seed));
+    if let Some(cell) = baseline {
+        let quantised = table::<Evaluation>(&cell.path(study))?.into_iter();
+        evaluations.extend(quantised.filter(|row| row.kind == Kind::Quantised));
+        write_csv(&study.join(AnnActivity::FILE), &table::<AnnActivity>(&cell.path(study))?)?;
+    }
     write_csv(&study.join(Evaluation::FILE), &evaluations)?;
     let shown: Vec<&Cell> =
         done.iter().filter(|cell| of_first(cell.seed) && is_shown(index, cell)).copied().collect();
@@ -48,8 +57,10 @@ pub fn collect(study: &Path, index: &Index) -> Result<usize> {
     merge(study, &shown, |row: &mut Confusion| &mut row.network)?;
     merge(study, &shown, |row: &mut Training| &mut row.network)?;
     merge(study, &shown, |row: &mut Finetune| &mut row.network)?;
+    merge(study, &shown, |row: &mut Prediction| &mut row.network)?;
+    let constants = index.cells.iter().find_map(|cell| cell.settings["energy"]["constants"].as_str());
     if study.join(Activity::FILE).exists() {
-        energy::write(study)?;
+        energy::write(study, constants.map(Path::new))?;
     }
     Ok(done.len())
 }
@@ -89,6 +100,7 @@ fn evaluation(outcome: &Outcome) -> Evaluation {
         epoch: outcome.epoch,
         balanced_accuracy: None,
         macro_f1: outcome.macro_f1,
+        bits: None,
     }
 }
 

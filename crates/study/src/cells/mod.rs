@@ -193,6 +193,13 @@ impl Index {
         })
     }
 
+    /// The ANN's entry that spiking networks are compared with: that of the first conversion.
+    pub fn reference_ann(&self) -> &str {
+        let converted = self.cells.iter().find(|cell| cell.kind == CellKind::Convert);
+        let last = self.cells.iter().rfind(|cell| cell.kind == CellKind::Ann);
+        converted.or(last).map_or("", |cell| &cell.ann)
+    }
+
     /// Cells that need nothing, cells that need only those, and so on.
     pub fn levels(&self) -> Vec<Vec<&Cell>> {
         let mut levels: Vec<Vec<&Cell>> = Vec::new();

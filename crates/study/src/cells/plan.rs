@@ -48,6 +48,12 @@ pub struct Study {
     /// The recording that is shown spike by spike, and in which network.
     #[serde(default)]
     pub spikes: Option<Spikes>,
+    /// The ANNs quantised, as in a run.
+    #[serde(default)]
+    pub baselines: Option<Value>,
+    /// Constants of the energy models, as in a run.
+    #[serde(default)]
+    pub energy: Option<Value>,
     /// Whether the networks of Table 1 are timed once all cells are done.
     #[serde(default = "yes")]
     pub timing: bool,
@@ -283,6 +289,9 @@ impl<'a> Planner<'a> {
             ("evaluate", Value::Mapping(evaluate)),
             ("report", Value::from(false)),
         ])
+        .into_iter()
+        .chain(self.study.energy.iter().map(|energy| (text("energy"), energy.clone())))
+        .collect()
     }
 
     /// The configuration of a run, checked; what is wrong with it is told at the study's place.
@@ -327,6 +336,7 @@ impl<'a> Planner<'a> {
             let mut settings = self.settings(&name, reached, "ann");
             settings.insert(text("ann"), Value::Mapping(ann.clone()));
             settings.insert(text("energy"), Value::from(false));
+            settings.extend(self.study.baselines.iter().map(|b| (text("baselines"), b.clone())));
             let config = self.config("ann", &name, &settings)?;
             let files = config.ann.checkpoint.iter().chain(&config.ann.network);
             let files = files.map(|path| hashes(path)).collect::<Result<Vec<_>>>()?;
