@@ -37,7 +37,7 @@ pub enum Trouble {
         epoch: usize,
         /// Step within it, from 1.
         step: usize,
-        /// Mean loss of three times [`WINDOW`] recordings, the last ones last.
+        /// Mean losses of three times 128 recordings, the last ones last.
         losses: [f64; 3],
     },
     /// A network that knew something is no better than naming one class throughout.
