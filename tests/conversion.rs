@@ -52,11 +52,42 @@ fn what_a_preset_has_no_use_for_is_refused() {
         (["--readout-gain", "2", "--preset", "default"], "published"),
         (["--method", "channels:99", "--preset", "published"], "percentile"),
         (["--readout-gain", "0", "--preset", "published"], "positive"),
+        (["--method", "rate:0.1", "--preset", "default"], "published"),
     ] {
         let all = convert(&files, "none.pth", &more);
         let (code, text) = failure(&all.iter().map(String::as_str).collect::<Vec<_>>());
         assert!(code == 2 && text.contains(part), "{text}");
         assert!(!files.path().join("none.pth").exists());
+    }
+}
+
+/// In five steps a spike passes the five layers once. Thresholds from the largest inputs leave some layer silent, so that the one
+/// above receives nothing; those for a rate do not.
+#[test]
+fn a_rate_lets_spikes_through_in_as_many_steps_as_there_are_layers() {
+    let files = Files::new();
+    let run = |rate: &str, steps: &str| {
+        let out = format!("{rate}-{steps}.pth");
+        convert(&files, &out, &["--preset", "published", "--method", rate, "--timesteps", steps])
+    };
+    fn texts(arguments: &[String]) -> Vec<&str> {
+        arguments.iter().map(String::as_str).collect()
+    }
+    let report = json(&texts(&run("rate:0.1", "5")));
+    assert_eq!((&report["method"], &report["timesteps"]), (&"rate:0.1".into(), &5.into()));
+    let (snn, data) = (files.at("rate:0.1-5.pth"), files.at("data.npz"));
+    let judged =
+        json(&["evaluate", "--checkpoint", &snn, "--data", &data, "--split", "train", "--limit", "2"]);
+    for layer in &judged["layers"].as_array().unwrap()[..4] {
+        // A tenth in the one step that counts; conv1 to conv3 fire in more.
+        assert!(layer["spikes_per_neuron"].as_f64().unwrap() > 0.05, "{judged}");
+    }
+    for (rate, steps, part) in [
+        ("rate:0.1", "4", "expected at least 5 timesteps"),
+        ("rate:0.99", "5", "conv1: expected 0.99 spikes a neuron and step"),
+    ] {
+        let (code, text) = failure(&texts(&run(rate, steps)));
+        assert!(code == 1 && text.contains(part), "{text}");
     }
 }
 

@@ -68,6 +68,11 @@ pub fn convert(
     let percent = match method {
         Method::Percentile(p) | Method::Channels(p) => p,
         Method::Max => 100.0,
+        Method::Rate(_) => {
+            return Err(ModelError::Data(
+                "rate: an ANN's activations have none; expected max, percentile:P or channels:P".into(),
+            ));
+        }
     };
     let mut amplitudes = vec![1.0f32];
     for ((layer, seen), tops) in network.layers.iter_mut().zip(&seen).zip(by_channel) {

@@ -1,6 +1,7 @@
 //! From a trained ANN to a spiking network.
 //!
-//! * [`balance`]: the threshold balancing of the study (github.com/shafinulh/ESCAPE_NET_SNN, 2022), on the spiking network as it grows layer by layer.
+//! * [`balance`]: the threshold balancing of the study (github.com/shafinulh/ESCAPE_NET_SNN, 2022), on the spiking network as it grows layer by layer; and
+//!   thresholds by the rate that is wanted ([`rate`]).
 //! * [`activations`]: thresholds from the ANN's own activations, of a layer or of each channel, with the spike's amplitude
 //!   folded into the next layer's weights.
 //! * [`quantised`]: the ANN itself in whole numbers of a few bits, the baseline that a spiking network has to beat.
@@ -11,6 +12,7 @@ pub mod activations;
 pub mod balance;
 pub mod quantile;
 pub mod quantised;
+pub mod rate;
 pub mod readout;
 
 use std::fmt;
@@ -34,6 +36,8 @@ pub enum Method {
     /// This percentile, of each channel of a convolution on its own; folded into the weights, so that a layer still has one
     /// threshold.
     Channels(f64),
+    /// Not a value, but the threshold at which a neuron fires this often a step, above 0 and below 1; see [`balance`].
+    Rate(f64),
 }
 
 impl Method {
@@ -59,11 +63,13 @@ impl FromStr for Method {
         let found = match text.split_once(':') {
             Some(("percentile", p)) => percent(p).map(Self::Percentile),
             Some(("channels", p)) => percent(p).map(Self::Channels),
+            Some(("rate", r)) => r.parse().ok().filter(|r: &f64| *r > 0.0 && *r < 1.0).map(Self::Rate),
             _ => None,
         };
         found.ok_or_else(|| {
             format!(
-                "unknown method '{text}': expected max, percentile:P or channels:P with P above 0 and up to 100"
+                "unknown method '{text}': expected max, percentile:P or channels:P with P above 0 and up to 100, or rate:R with R \
+                 above 0 and below 1"
             )
         })
     }
@@ -75,6 +81,7 @@ impl fmt::Display for Method {
             Self::Max => f.write_str("max"),
             Self::Percentile(p) => write!(f, "percentile:{p}"),
             Self::Channels(p) => write!(f, "channels:{p}"),
+            Self::Rate(r) => write!(f, "rate:{r}"),
         }
     }
 }
@@ -124,7 +131,7 @@ mod tests {
 
     #[test]
     fn methods_read_and_print() {
-        for text in ["max", "percentile:99", "percentile:99.9", "channels:99.5"] {
+        for text in ["max", "percentile:99", "percentile:99.9", "channels:99.5", "rate:0.1"] {
             assert_eq!(text.parse::<Method>().unwrap().to_string(), text);
         }
         for text in [
@@ -136,6 +143,9 @@ mod tests {
             "percentile:nan",
             "mean",
             "channels:0",
+            "rate:0",
+            "rate:1",
+            "rate",
         ] {
             assert!(text.parse::<Method>().is_err(), "{text}");
         }

@@ -23,10 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut encoder = network.rules.encoder(Encoding::Direct, 0);
     let trainable = Trainable::new(network, Surrogate::DEFAULT, true, Device::Cpu)?;
     let found = trainable.gradients(&recordings.x, &recordings.y, &[0], &mut encoder, 2)?;
-    println!(
-        "loss {:.4}; gradient of the first threshold {:.4}",
-        found.loss, found.neuron_parameters[0].threshold
-    );
+    println!("loss {:.4}; gradient of the first threshold {:.4}", found.loss, found.neurons[0].threshold);
     assert!(found.loss.is_finite());
     Ok(())
 }

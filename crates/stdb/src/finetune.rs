@@ -13,17 +13,18 @@ use escape_model::optim::{Optimizer, Rule};
 use escape_model::train::{
     Balance, EpochResult, Event, History, check_loss, class_weights, order, tell_one_class,
 };
-use escape_model::watch::Watch;
+use escape_model::watch::layers::{LayerStep, LayerWatch};
+use escape_model::watch::{Trouble, Watch};
 use escape_network::metrics::{Loss, Metrics};
 use escape_snn_core::encode::{Encoder, Encoding};
 use escape_snn_core::evaluate::{Evaluation, Labelled, evaluate};
 use escape_snn_core::network::SpikingNetwork;
-use escape_snn_core::neuron::Neuron;
+use escape_snn_core::neuron::{Firing, Neuron};
 use escape_snn_core::random::TorchGenerator;
 use escape_snn_core::stored;
 use tch::{Device, Tensor};
 
-use crate::bptt::Trainable;
+use crate::bptt::{Gradients, Trainable};
 use crate::surrogate::Surrogate;
 
 /// How to fine-tune.
@@ -92,6 +93,18 @@ pub struct FineTuner {
     /// Thresholds at the start of the whole training.
     thresholds: Vec<f32>,
     watch: Watch,
+    layers: LayerWatch,
+}
+
+/// What one update found.
+#[derive(Debug)]
+pub struct Step {
+    /// Readout before the update, B x K.
+    pub readout: Vec<f32>,
+    /// Mean loss.
+    pub loss: f64,
+    /// What the layers did, in order.
+    pub layers: Vec<LayerStep>,
 }
 
 /// Key under which the published generator's state is saved.
@@ -121,6 +134,7 @@ impl FineTuner {
             step_losses: Vec::new(),
             thresholds,
             watch,
+            layers: LayerWatch::default(),
         })
     }
 
@@ -189,17 +203,11 @@ impl FineTuner {
         self.trainable.snapshot()
     }
 
-    /// One update on the recordings with these indices, the learning rate scaled by `factor`; returns their
-    /// readout, B x K, and mean loss.
+    /// One update on the recordings with these indices, the learning rate scaled by `factor`.
     ///
     /// # Errors
-    /// Libtorch's, or no memory.
-    pub fn step(
-        &mut self,
-        train: &Recordings,
-        batch: &[usize],
-        factor: f64,
-    ) -> Result<(Vec<f32>, f64), ModelError> {
+    /// The loss or a gradient is no finite number, libtorch's, or no memory.
+    pub fn step(&mut self, train: &Recordings, batch: &[usize], factor: f64) -> Result<Step, ModelError> {
         let x: Vec<f32> = batch.iter().flat_map(|&i| train.get(i)).copied().collect();
         let labels: Vec<i64> = batch.iter().map(|&i| train.y[i]).collect();
         // An epoch is a new set of draws: a keyed encoder gets a key of its own for each.
@@ -212,11 +220,21 @@ impl FineTuner {
         let encoder = fresh.as_mut().unwrap_or(&mut self.encoder);
         let found = self.trainable.gradients(&x, &labels, batch, encoder, self.options.steps)?;
         check_loss(found.loss, self.epoch + 1)?;
+        let layers = self.layers_of(&found)?;
+        if let Some(layer) = layers.iter().find(|layer| !layer.gradient.is_finite()) {
+            return Err(ModelError::Data(format!(
+                "training diverged: expected a finite gradient, the norm of {}'s is {} in epoch {}; start afresh in another \
+                 folder with a smaller --lr, from the best epoch's checkpoint if there is one",
+                layer.name,
+                layer.gradient,
+                self.epoch + 1
+            )));
+        }
         let learned = self.constants()?;
         let mut gradients: Vec<Tensor> = found.weights;
         for (constant, _) in &learned {
             let (k, is_threshold) = *constant;
-            let g = &found.neuron_parameters[k];
+            let g = &found.neurons[k];
             let value = if is_threshold { g.threshold } else { g.decay };
             gradients.push(to_tensor(&[value as f32], &[1], Device::Cpu)?);
         }
@@ -237,7 +255,35 @@ impl FineTuner {
             })?;
         }
         self.step_losses.push(found.loss);
-        Ok((found.readout, found.loss))
+        Ok(Step { readout: found.readout, loss: found.loss, layers })
+    }
+
+    /// What the layers did in a batch. The readout's neurons are not judged: that they fire says nothing of what is learned.
+    fn layers_of(&self, found: &Gradients) -> Result<Vec<LayerStep>, ModelError> {
+        let network = &self.trainable.network;
+        let delayed = network.rules.firing == Firing::BeforeInput;
+        let steps = self.options.steps as u64;
+        let mut weights = found.weights.iter();
+        let mut layers = Vec::new();
+        for (k, (layer, synapses)) in network.layers.iter().zip(&self.trainable.synapses).enumerate() {
+            let norm = weights.next().map(|g| g.f_norm()?.f_double_value(&[])).transpose()?;
+            if synapses.bias.is_some() {
+                weights.next();
+            }
+            // Of the first steps nothing has arrived where each layer adds one of delay.
+            let empty = if delayed { (k as u64 + 1).min(steps) } else { 0 };
+            let activity = found.neurons[k].activity;
+            layers.push(LayerStep {
+                name: layer.shape.name.clone(),
+                decisions: activity.decisions / steps.max(1) * (steps - empty),
+                spikes: activity.spikes,
+                open: activity.open,
+                gradient: norm.unwrap_or(0.0),
+                before: self.thresholds[k],
+                now: layer.neuron.threshold(),
+            });
+        }
+        Ok(layers)
     }
 
     /// The learned constants: (layer, whether it is a threshold) and value. The clean readout has none.
@@ -316,7 +362,7 @@ impl FineTuner {
         self.watch.epoch_of(seen);
         for (i, batch) in batches.take(limit.unwrap_or(usize::MAX)).enumerate() {
             let factor = self.options.schedule.factor(self.epoch, i, steps);
-            let (readout, batch_loss) = self.step(train, batch, factor)?;
+            let Step { readout, loss: batch_loss, layers } = self.step(train, batch, factor)?;
             let labels: Vec<i64> = batch.iter().map(|&i| train.y[i]).collect();
             let share = match &self.trainable.class_weights {
                 None => batch.len() as f64,
@@ -328,9 +374,9 @@ impl FineTuner {
                 metrics.add(&judged, label as usize, Loss::CrossEntropy);
             }
             let mut troubles = self.watch.batch((epoch, i + 1), batch_loss, &readout, &labels);
-            for (layer, &before) in self.trainable.network.layers.iter().zip(&self.thresholds) {
-                let now = layer.neuron.threshold();
-                troubles.extend(self.watch.threshold((epoch, i + 1), &layer.shape.name, before, now));
+            for (k, trouble) in self.layers.step(layers) {
+                let layer = self.trainable.network.layers[k].shape.name.clone();
+                troubles.push(Trouble::Layer { epoch, step: i + 1, layer, trouble });
             }
             troubles.iter().for_each(|trouble| {
                 tick(Event::Trouble(trouble));

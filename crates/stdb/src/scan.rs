@@ -19,19 +19,41 @@ use escape_snn_core::neuron::{Dynamics, Firing};
 
 use crate::surrogate::{StdbTable, Surrogate};
 
-/// What the constants of a layer's neurons contribute to the gradient.
+/// What the way back through a layer's neurons finds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct NeuronGradients {
-    /// dL/dtheta.
+pub struct NeuronFindings {
+    /// dL/dtheta; 0 unless asked for.
     pub threshold: f64,
-    /// dL/ddecay.
+    /// dL/ddecay; 0 unless asked for.
     pub decay: f64,
+    /// What the neurons did; nothing is counted of the readout's.
+    pub activity: Activity,
 }
 
-impl std::ops::AddAssign for NeuronGradients {
+/// What a layer's neurons did; sums over neurons and their steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Activity {
+    /// Neurons times steps.
+    pub decisions: u64,
+    /// How often a neuron fired.
+    pub spikes: u64,
+    /// How often the surrogate was not zero, so that a gradient could pass.
+    pub open: u64,
+}
+
+impl std::ops::AddAssign for Activity {
+    fn add_assign(&mut self, other: Self) {
+        self.decisions += other.decisions;
+        self.spikes += other.spikes;
+        self.open += other.open;
+    }
+}
+
+impl std::ops::AddAssign for NeuronFindings {
     fn add_assign(&mut self, other: Self) {
         self.threshold += other.threshold;
         self.decay += other.decay;
+        self.activity += other.activity;
     }
 }
 
@@ -81,7 +103,7 @@ impl Backward {
         steps: usize,
         scratch: &mut Scratch,
         mut gradient: impl FnMut(usize, &mut [f32]),
-    ) -> NeuronGradients {
+    ) -> NeuronFindings {
         let at = |t: usize| t * stride + offset..t * stride + offset + n;
         let Scratch { later, spike_gradient, threshold, decay, surrogate, last_spike } = scratch;
         for buffer in [&mut *later, &mut *threshold, &mut *decay] {
@@ -93,14 +115,16 @@ impl Backward {
         if let Some(table) = &self.table {
             table_values(table, trace, (offset, stride, n), steps, surrogate, last_spike);
         }
+        let mut activity = Activity { decisions: (steps * n) as u64, ..Activity::default() };
         for t in (0..steps).rev() {
             gradient(t, spike_gradient);
             let m = &mut trace[at(t)];
             let height = self.surrogate.height();
-            match &self.table {
+            activity.spikes += u64::from(count_above_zero(m));
+            activity.open += u64::from(match &self.table {
                 None => through_triangle(height, m, spike_gradient),
                 Some(_) => through_values(height, &surrogate[t * n..][..n], spike_gradient),
-            }
+            });
             if self.parameters {
                 parameters_step(self.dynamics, m, spike_gradient, later, threshold, decay);
             }
@@ -115,9 +139,10 @@ impl Backward {
             Firing::BeforeInput => (1.0, 0.0),
             Firing::AfterInput => (f64::from(kept), 1.0),
         };
-        NeuronGradients {
+        NeuronFindings {
             threshold: sum(threshold) + fraction * to_start * first,
             decay: sum(decay) + through_decay * fraction * f64::from(theta) * first,
+            activity,
         }
     }
 }
@@ -169,20 +194,33 @@ pub fn parameters(dynamics: Dynamics, m: f32, through: f32, later: f32) -> (f32,
     }
 }
 
-/// Multiplies gradients of spikes by the linear surrogate.
+/// Number of values above 0.
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn through_triangle(height: f32, m: &[f32], gradient: &mut [f32]) {
-    for (gradient, &m) in gradient.iter_mut().zip(m) {
-        *gradient = *gradient * height * Surrogate::triangle(m);
-    }
+fn count_above_zero(values: &[f32]) -> u32 {
+    values.iter().map(|&v| u32::from(v > 0.0)).sum()
 }
 
-/// Multiplies gradients of spikes by a surrogate's height and values.
+/// Multiplies gradients of spikes by the linear surrogate; returns how often that is not zero.
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn through_values(height: f32, values: &[f32], gradient: &mut [f32]) {
+fn through_triangle(height: f32, m: &[f32], gradient: &mut [f32]) -> u32 {
+    let mut open = 0;
+    for (gradient, &m) in gradient.iter_mut().zip(m) {
+        let value = Surrogate::triangle(m);
+        *gradient = *gradient * height * value;
+        open += u32::from(value > 0.0);
+    }
+    open
+}
+
+/// Multiplies gradients of spikes by a surrogate's height and values; returns how often these are not zero.
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn through_values(height: f32, values: &[f32], gradient: &mut [f32]) -> u32 {
+    let mut open = 0;
     for (gradient, &value) in gradient.iter_mut().zip(values) {
         *gradient = *gradient * height * value;
+        open += u32::from(value > 0.0);
     }
+    open
 }
 
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]

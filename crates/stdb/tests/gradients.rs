@@ -78,10 +78,9 @@ fn every_gradient_equals_autograd() {
                 let d = distance(&to_vec(&got.weights[k]).unwrap(), &tensor.as_tensor().unwrap().to_f32());
                 assert!(d < 1e-4, "{case}: weights of layer {k} differ by {d:e} of the largest");
             }
-            let constants =
-                [("thresholds", got.neuron_parameters.iter().map(|c| c.threshold).collect::<Vec<_>>())]
-                    .into_iter()
-                    .chain([("leaks", got.neuron_parameters.iter().map(|c| c.decay).collect())]);
+            let constants = [("thresholds", got.neurons.iter().map(|c| c.threshold).collect::<Vec<_>>())]
+                .into_iter()
+                .chain([("leaks", got.neurons.iter().map(|c| c.decay).collect())]);
             for (name, got) in constants {
                 for (k, (got, want)) in got.iter().zip(numbers(want.get(name).unwrap())).enumerate() {
                     let close = (got - want).abs() <= 2e-3 * want.abs() + 1e-6;
@@ -135,7 +134,7 @@ fn neither_parts_of_a_batch_nor_tensor_neurons_change_gradients() {
             for k in 0..5 {
                 let [a, b] = [&other, &whole].map(|g| to_vec(&g.weights[k]).unwrap());
                 assert!(distance(&a, &b) < 1e-5, "{preset} weights of layer {k}: {:e}", distance(&a, &b));
-                let (a, b) = (other.neuron_parameters[k], whole.neuron_parameters[k]);
+                let (a, b) = (other.neurons[k], whole.neurons[k]);
                 assert!(
                     (a.threshold - b.threshold).abs() <= 1e-4 * b.threshold.abs() + 1e-7,
                     "{preset} {a:?} {b:?}"
@@ -214,7 +213,7 @@ fn gradients_through_maxima_are_those_of_the_largest_counts() {
             );
             assert!(distance(&a, &b) < 1e-5, "{encoding}, gradient {k}: {:e}", distance(&a, &b));
         }
-        for (a, b) in host.neuron_parameters.iter().zip(&tensors.neuron_parameters) {
+        for (a, b) in host.neurons.iter().zip(&tensors.neurons) {
             for (a, b) in [(a.threshold, b.threshold), (a.decay, b.decay)] {
                 assert!((a - b).abs() <= 1e-4 * b.abs() + 1e-7, "{encoding}: {a} against {b}");
             }

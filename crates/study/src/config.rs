@@ -982,7 +982,8 @@ finetune:
         );
         // What does not fit is refused before anything starts.
         assert!(
-            error(&[&published, "convert.0.method=channels:99"]).contains("expected max or percentile:P")
+            error(&[&published, "convert.0.method=channels:99"])
+                .contains("expected max, percentile:P or rate:R")
         );
     }
 

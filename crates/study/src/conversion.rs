@@ -5,7 +5,7 @@ use escape_checkpoint::input::KnownInput;
 use escape_checkpoint::{Checkpoint, Value};
 use escape_convert::Method;
 use escape_convert::activations;
-use escape_convert::balance::{Balanced, balance};
+use escape_convert::balance::{Balanced, Target, balance};
 use escape_convert::readout::{Gain, amplify, is_swamped, softmax_drive};
 use escape_data::Recordings;
 use escape_model::ann::Ann;
@@ -86,7 +86,12 @@ impl Conversion {
         let steps = steps.unwrap_or(conversion_steps);
         if route == Route::Balancing && matches!(method, Some(Method::Channels(_))) {
             return Err(usage(
-                "method channels: thresholds of each channel are the default preset's; expected max or percentile:P for the published one",
+                "method channels: thresholds of each channel are the default preset's; expected max, percentile:P or rate:R for the published one",
+            ));
+        }
+        if route == Route::Activations && matches!(method, Some(Method::Rate(_))) {
+            return Err(usage(
+                "method rate: rates are what the published preset's thresholds can be balanced for; expected max, percentile:P or channels:P for the default one",
             ));
         }
         let method = method.unwrap_or(match route {
@@ -106,12 +111,13 @@ impl Conversion {
             Route::Balancing => {
                 let mut progress = session.progress("balancing thresholds", layers);
                 let mut encoder = self.preset.rules().encoder(Encoding::Poisson, session.seed);
-                let percentile = match self.method {
-                    Method::Percentile(p) => Some(p),
-                    Method::Max | Method::Channels(_) => None,
+                let target = match self.method {
+                    Method::Percentile(p) => Target::Percentile(p),
+                    Method::Rate(rate) => Target::Rate(rate),
+                    Method::Max | Method::Channels(_) => Target::Largest,
                 };
                 let Balanced { mut network, readout_input } =
-                    balance(ann, &calibration.x, &mut encoder, self.steps, percentile, &mut |n| {
+                    balance(ann, &calibration.x, &mut encoder, self.steps, target, &mut |n| {
                         progress.tick(n)
                     })?;
                 drop(progress);

@@ -41,7 +41,8 @@ pub fn on_silence<'a>(
     let layers = if silent.len() == 1 { "fires" } else { "fire" };
     Some(format!(
         "note: {what}: {} {layers} no spike on any of {samples} recordings, so nothing of them passes {first}; lower \
-         its threshold (`convert --scale`), or simulate more timesteps",
+         its threshold (`convert --scale`; published preset: `--method rate:0.03` for the timesteps that are simulated), or simulate \
+         more timesteps",
         silent.join(", ")
     ))
 }

@@ -197,8 +197,9 @@ pub struct ConvertArgs {
     /// Calibration recordings, the first of the split
     #[arg(long, default_value_t = 32, value_name = "N", value_parser = whole::<usize>(1))]
     pub samples: usize,
-    /// Thresholds from activations: max, percentile:P of each layer, or channels:P of each channel of a convolution [default: max
-    /// (published), channels:99.9, below 4 timesteps channels:99.5, for a single one channels:99 (default)]
+    /// Thresholds from activations: max, percentile:P of each layer, or channels:P of each channel of a convolution; rate:R
+    /// (published): those at which neurons fire R times a step, of the --timesteps whose spikes reach the readout, for few of
+    /// them [default: max (published), channels:99.9, below 4 timesteps channels:99.5, for a single one channels:99 (default)]
     #[arg(long)]
     pub method: Option<Method>,
     #[command(flatten)]

@@ -16,7 +16,7 @@ use super::arrivals::{ByChannel, Frames};
 use super::pooling::{Band, Maxima, Sending};
 use super::synapses::{Geometry, Way, linear_gradient};
 use super::{Gradients, Part, Pass, Trainable};
-use crate::scan::{Backward, NeuronGradients, Scratch};
+use crate::scan::{Backward, NeuronFindings, Scratch};
 
 /// A network made ready for one batch.
 pub(super) struct Host<'a> {
@@ -146,32 +146,32 @@ impl Pass for Host<'_> {
         let mut above: Vec<Kept> =
             frames.into_iter().zip(traces).map(|(frames, d)| Kept { frames, trace: d.to_vec() }).collect();
         let mut weights = readout.gradients(&above)?;
-        let mut neuron_parameters = vec![found.neuron];
+        let mut neurons = vec![found.neuron];
         for k in (0..last).rev() {
             let to_frames = self.layers[k + 1].to_frames(&above)?;
             drop(above);
             let layer = &self.layers[k];
             let sent = to_frames.chunks_exact(to_frames.len() / batch);
             let recordings: Vec<(Kept, &[f32])> = kept.pop().into_iter().flatten().zip(sent).collect();
-            let mut sum = NeuronGradients::default();
+            let mut sum = NeuronFindings::default();
             if k == 0 && !layer.geometry.linear {
                 let found = shares(recordings, |recordings, buffers| layer.first(recordings, buffers));
-                let (found, neurons): (Vec<_>, Vec<_>) = found.into_iter().unzip();
-                neurons.into_iter().for_each(|n| sum += n);
+                let (found, each): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+                each.into_iter().for_each(|n| sum += n);
                 weights.extend(layer.tensors(found)?);
-                neuron_parameters.push(sum);
+                neurons.push(sum);
                 break;
             }
             let found = each(recordings, |(kept, sent), buffers| layer.back(kept, sent, buffers));
-            let (these, neurons): (Vec<_>, Vec<_>) = found.into_iter().unzip();
-            neurons.into_iter().for_each(|n| sum += n);
-            neuron_parameters.push(sum);
+            let (these, each): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+            each.into_iter().for_each(|n| sum += n);
+            neurons.push(sum);
             weights.extend(layer.gradients(&these)?);
             above = these;
         }
         weights.reverse();
-        neuron_parameters.reverse();
-        Ok(Gradients { loss: found.loss, readout: found.values, weights, neuron_parameters })
+        neurons.reverse();
+        Ok(Gradients { loss: found.loss, readout: found.values, weights, neurons })
     }
 }
 
@@ -278,7 +278,7 @@ impl Layer {
         (first, stride): (usize, usize),
         sent: &[f32],
         (maxima, scratch): (&mut Maxima, &mut Scratch),
-    ) -> NeuronGradients {
+    ) -> NeuronFindings {
         let (_, size) = self.neurons(band);
         let Shape { channels, height, width } = self.sending.pooled;
         let of_step = |t: usize| {
@@ -298,11 +298,11 @@ impl Layer {
 
     /// The way back through a recording's neurons: what is kept of it, with dL/dI in its trace, summed over the steps where the input
     /// is constant.
-    fn back(&self, kept: Kept, sent: &[f32], buffers: &mut Buffers) -> (Kept, NeuronGradients) {
+    fn back(&self, kept: Kept, sent: &[f32], buffers: &mut Buffers) -> (Kept, NeuronFindings) {
         let (_, all) = self.sizes();
         let Kept { frames, mut trace } = kept;
         let Buffers { u, spikes, constant, maxima, scratch, .. } = buffers;
-        let mut sum = NeuronGradients::default();
+        let mut sum = NeuronFindings::default();
         let kept = !trace.is_empty();
         trace.resize(self.steps * all, 0.0);
         for band in &self.bands {
@@ -320,10 +320,10 @@ impl Layer {
         &self,
         recordings: Vec<(Kept, &[f32])>,
         buffers: &mut Buffers,
-    ) -> ((Vec<f32>, Vec<f32>), NeuronGradients) {
+    ) -> ((Vec<f32>, Vec<f32>), NeuronFindings) {
         let Buffers { u, spikes, constant, trace, maxima, scratch, by_channel, .. } = buffers;
         let mut found = (vec![0.0; self.rows.len()], vec![0.0; self.bias.len()]);
-        let mut sum = NeuronGradients::default();
+        let mut sum = NeuronFindings::default();
         for (Kept { frames, .. }, sent) in recordings {
             for band in &self.bands {
                 let (_, size) = self.neurons(band);

@@ -27,7 +27,7 @@ use tch::{Device, Tensor};
 
 pub use order::sums_as_libtorch;
 
-use crate::scan::NeuronGradients;
+use crate::scan::NeuronFindings;
 use crate::surrogate::Surrogate;
 
 /// A spiking network whose weights, thresholds and decays can change.
@@ -61,8 +61,8 @@ pub struct Gradients {
     pub readout: Vec<f32>,
     /// dL/dW, and dL/db where there is a constant current, in the order of [`Trainable::parameters`].
     pub weights: Vec<Tensor>,
-    /// dL/dtheta and dL/ddecay, layer by layer; zeros unless asked for.
-    pub neuron_parameters: Vec<NeuronGradients>,
+    /// What the neurons did and dL of their constants, layer by layer.
+    pub neurons: Vec<NeuronFindings>,
 }
 
 /// Bytes that a part of a batch takes unless told otherwise.
@@ -238,7 +238,7 @@ impl Gradients {
         for (sum, more) in self.weights.iter_mut().zip(&other.weights) {
             let _ = sum.f_add_(more)?;
         }
-        for (sum, more) in self.neuron_parameters.iter_mut().zip(other.neuron_parameters) {
+        for (sum, more) in self.neurons.iter_mut().zip(other.neurons) {
             *sum += more;
         }
         Ok(self)
@@ -367,7 +367,8 @@ mod tests {
                     "{preset} {encoding} {k}: {apart:e} {largest:e}"
                 );
             }
-            for (a, b) in host.neuron_parameters.iter().zip(&tensors.neuron_parameters) {
+            for (a, b) in host.neurons.iter().zip(&tensors.neurons) {
+                assert_eq!(a.activity, b.activity, "{preset} {encoding}");
                 for (a, b) in [(a.threshold, b.threshold), (a.decay, b.decay)] {
                     assert!((a - b).abs() <= 1e-4 * b.abs() + 1e-7, "{preset} {encoding}: {a} against {b}");
                 }

@@ -7,7 +7,7 @@ use escape_snn_core::rules::Readout;
 use tch::{Device, Reduction, Tensor};
 
 use super::Trainable;
-use crate::scan::{NeuronGradients, back, parameters, table_values};
+use crate::scan::{NeuronFindings, back, parameters, table_values};
 use crate::surrogate::Surrogate;
 
 impl Trainable {
@@ -98,7 +98,7 @@ impl Trainable {
         later: &[f32],
         gradient: &mut [f32],
         steps: usize,
-    ) -> NeuronGradients {
+    ) -> NeuronFindings {
         let dynamics = self.network.dynamics(self.network.layers.len() - 1);
         let (height, classes) = (self.surrogate.height(), self.network.classes());
         let values = match self.surrogate.table(steps) {
@@ -110,7 +110,7 @@ impl Trainable {
             }
         };
         let mut later: Vec<f32> = later.to_vec();
-        let mut found = NeuronGradients::default();
+        let mut found = NeuronFindings::default();
         for t in (0..steps).rev() {
             // u gains softmax(s): J = diag(p) - p p'.
             let p = softmax(&spikes[t * classes..(t + 1) * classes]);
@@ -120,7 +120,8 @@ impl Trainable {
                 let through = p[i] * (later[i] - mean) * height * values[at];
                 if self.neuron_parameters {
                     let (theta, decay) = parameters(dynamics, m[at], through, later[i]);
-                    found += NeuronGradients { threshold: f64::from(theta), decay: f64::from(decay) };
+                    found.threshold += f64::from(theta);
+                    found.decay += f64::from(decay);
                 }
                 (gradient[at], later[i]) = back(dynamics, through, later[i]);
             }
@@ -136,5 +137,5 @@ pub(super) struct ReadOut {
     pub(super) values: Vec<f32>,
     /// dL/dI, B x T x K.
     pub(super) current_gradient: Vec<f32>,
-    pub(super) neuron: NeuronGradients,
+    pub(super) neuron: NeuronFindings,
 }

@@ -8,7 +8,7 @@ use escape_snn_core::neuron::{Dynamics, Firing, Plane};
 use tch::{Kind, Tensor};
 
 use super::{Gradients, Part, Pass, Trainable, learned};
-use crate::scan::NeuronGradients;
+use crate::scan::{Activity, NeuronFindings};
 use crate::surrogate::Surrogate;
 
 /// A network made ready for one batch.
@@ -104,7 +104,7 @@ impl Pass for Tensors<'_> {
         kept.push(Kept { frames, current });
 
         let mut weights = Vec::new();
-        let mut neuron_parameters = vec![readout.neuron];
+        let mut found_neurons = vec![readout.neuron];
         let mut k = last;
         while let Some(Kept { frames, current }) = kept.pop() {
             let Synapses { weight, bias, .. } = &synapses[k];
@@ -125,12 +125,12 @@ impl Pass for Tensors<'_> {
                 let neurons = self.neurons(k, batch, steps, constant_input);
                 let (current_gradient, found) = backward(&neurons, &below.current, &to_frames)?;
                 gradient = current_gradient;
-                neuron_parameters.push(found);
+                found_neurons.push(found);
             }
         }
         weights.reverse();
-        neuron_parameters.reverse();
-        Ok(Gradients { loss: readout.loss, readout: readout.values, weights, neuron_parameters })
+        found_neurons.reverse();
+        Ok(Gradients { loss: readout.loss, readout: readout.values, weights, neurons: found_neurons })
     }
 }
 
@@ -155,7 +155,7 @@ fn backward(
     neurons: &Neurons,
     current: &Tensor,
     to_frames: &Tensor,
-) -> Result<(Tensor, NeuronGradients), ModelError> {
+) -> Result<(Tensor, NeuronFindings), ModelError> {
     let &Neurons { channels, plane, batch, steps, constant_current, fraction, surrogate, parameters, .. } =
         neurons;
     let Dynamics { neuron, firing } = neurons.dynamics;
@@ -173,7 +173,12 @@ fn backward(
         let through = spike_gradient.f_mul_scalar(f64::from(surrogate.height()))?.f_mul(&shape)?;
         let mut later = m.f_select(1, 0)?.f_zeros_like()?;
         let mut trains = Vec::new();
-        let mut found = NeuronGradients::default();
+        let count = |t: &Tensor| -> Result<u64, ModelError> {
+            Ok(t.f_count_nonzero(None)?.f_int64_value(&[])? as u64)
+        };
+        let activity =
+            Activity { decisions: m.numel() as u64, spikes: count(&spikes)?, open: count(&shape)? };
+        let mut found = NeuronFindings { activity, ..NeuronFindings::default() };
         let sum = |t: &Tensor| -> Result<f64, ModelError> { Ok(t.f_sum(Kind::Double)?.f_double_value(&[])?) };
         for t in (0..steps as i64).rev() {
             let e = through.f_select(1, t)?.f_div_scalar(theta)?.f_add(&later.f_mul_scalar(kept)?)?;

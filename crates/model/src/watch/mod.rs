@@ -5,13 +5,17 @@ use std::fmt;
 
 use escape_network::metrics::predicted;
 
+pub mod layers;
+
+use layers::{LayerTrouble, Told};
+
 /// Recordings that the last batches must hold before anything is made of them; of their loss, as many as an epoch has
 /// where those are fewer.
 const WINDOW: usize = 128;
 /// Factor between the loss of these batches and the loss before that is called an explosion.
 const EXPLOSION: f64 = 3.0;
-/// Fraction of its threshold at the start below which a threshold has collapsed.
-const COLLAPSE: f32 = 0.1;
+/// Factor between the losses of the first and the last of three times [`WINDOW`] recordings that is called a rise.
+const RISE: f64 = 1.2;
 
 /// What goes wrong in a training.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +30,15 @@ pub enum Trouble {
         recent: f64,
         /// Loss before: of the best epoch so far, and at least that of a guess.
         before: f64,
+    },
+    /// The loss is higher than a guess's and the best epoch's, and rises.
+    Rising {
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Step within it, from 1.
+        step: usize,
+        /// Mean losses of three times 128 recordings, the last ones last.
+        losses: [f64; 3],
     },
     /// A network that knew something is no better than naming one class throughout.
     Guessing {
@@ -49,18 +62,16 @@ pub enum Trouble {
         /// Recordings that the epoch was judged by.
         samples: usize,
     },
-    /// A learned threshold is a fraction of what it was.
-    Threshold {
+    /// A layer of a spiking network does not learn as it should.
+    Layer {
         /// Epoch, from 1.
         epoch: usize,
         /// Step within it, from 1.
         step: usize,
         /// The layer.
         layer: String,
-        /// Threshold at the start.
-        before: f32,
-        /// Threshold now.
-        now: f32,
+        /// What is wrong with it.
+        trouble: LayerTrouble,
     },
 }
 
@@ -71,6 +82,11 @@ impl fmt::Display for Trouble {
                 f,
                 "epoch {epoch}, step {step}: the loss explodes, {recent:.3} after {before:.3}; a smaller --lr may help"
             ),
+            Self::Rising { epoch, step, losses: [first, second, third] } => write!(
+                f,
+                "epoch {epoch}, step {step}: the loss rises, from {first:.3} over {second:.3} to {third:.3}, and is above a \
+                 guess's and the best epoch's; a smaller --lr may help"
+            ),
             Self::Guessing { epoch, step, accuracy, share, before } => write!(
                 f,
                 "epoch {epoch}, step {step}: training accuracy fell to {accuracy:.3}, no better than naming the most \
@@ -80,11 +96,9 @@ impl fmt::Display for Trouble {
                 f,
                 "epoch {epoch}: every one of the {samples} recordings it is judged by is taken for {class}"
             ),
-            Self::Threshold { epoch, step, layer, before, now } => write!(
-                f,
-                "epoch {epoch}, step {step}: the threshold of {layer} collapses, {now:.4} after {before:.4}; a smaller \
-                 --lr or --learn-threshold false may help"
-            ),
+            Self::Layer { epoch, step, layer, trouble } => {
+                write!(f, "epoch {epoch}, step {step}: {}", Told(layer, *trouble))
+            }
         }
     }
 }
@@ -99,7 +113,7 @@ struct Batch {
     actual: Vec<usize>,
 }
 
-/// Follows a training batch by batch. Each kind of trouble is told once an epoch, a threshold's once.
+/// Follows a training batch by batch. Each kind of trouble is told once an epoch.
 #[derive(Debug, Default)]
 pub struct Watch {
     window: VecDeque<Batch>,
@@ -108,9 +122,12 @@ pub struct Watch {
     epoch: usize,
     /// Recordings of an epoch; 0 if unknown.
     recordings: usize,
+    /// Recordings and summed loss since the last of `losses`.
+    block: (usize, f64),
+    /// Mean losses of the last blocks of [`WINDOW`] recordings, at most three.
+    losses: VecDeque<f64>,
     loss_told: bool,
     guessing_told: bool,
-    thresholds_told: Vec<String>,
 }
 
 impl Watch {
@@ -159,6 +176,12 @@ impl Watch {
             self.loss_told = true;
             found.push(Trouble::Loss { epoch, step, recent, before });
         }
+        if let Some(losses) = self.rising(labels.len(), loss).filter(|losses| losses[2] > before)
+            && !self.loss_told
+        {
+            self.loss_told = true;
+            found.push(Trouble::Rising { epoch, step, losses });
+        }
         let samples = total(&self.window);
         if samples < WINDOW {
             return found;
@@ -181,6 +204,23 @@ impl Watch {
         found
     }
 
+    /// The mean losses of three blocks of recordings, where these are complete with this batch and the loss rose all the while.
+    fn rising(&mut self, samples: usize, loss: f64) -> Option<[f64; 3]> {
+        self.block.0 += samples;
+        self.block.1 += loss * samples as f64;
+        if self.block.0 < WINDOW {
+            return None;
+        }
+        self.losses.push_back(self.block.1 / self.block.0 as f64);
+        self.block = (0, 0.0);
+        while self.losses.len() > 3 {
+            self.losses.pop_front();
+        }
+        let losses: Vec<f64> = self.losses.iter().copied().collect();
+        let three: [f64; 3] = losses.try_into().ok()?;
+        (three[0] < three[1] && three[1] < three[2] && three[2] > RISE * three[0]).then_some(three)
+    }
+
     /// Mean loss of the last batches, once they hold enough recordings.
     fn recent_loss(&self) -> Option<f64> {
         let least = if self.recordings == 0 { WINDOW } else { WINDOW.min(self.recordings) };
@@ -192,21 +232,6 @@ impl Watch {
             }
         }
         None
-    }
-
-    /// A layer's threshold at the start and now.
-    pub fn threshold(
-        &mut self,
-        (epoch, step): (usize, usize),
-        layer: &str,
-        before: f32,
-        now: f32,
-    ) -> Option<Trouble> {
-        if now >= COLLAPSE * before || self.thresholds_told.iter().any(|told| told == layer) {
-            return None;
-        }
-        self.thresholds_told.push(layer.to_owned());
-        Some(Trouble::Threshold { epoch, step, layer: layer.to_owned(), before, now })
     }
 }
 
@@ -277,10 +302,29 @@ mod tests {
     }
 
     #[test]
-    fn a_threshold_that_collapses_is_told_once() {
-        let mut watch = Watch::default();
-        assert_eq!(watch.threshold((1, 1), "conv1", 1.0, 0.2), None);
-        assert!(watch.threshold((1, 2), "conv1", 1.0, 0.05).unwrap().to_string().contains("conv1"));
-        assert_eq!(watch.threshold((2, 3), "conv1", 1.0, 0.01), None);
+    fn a_loss_that_rises_above_a_guess_is_told_once_an_epoch() {
+        let told = |per_step: f64, start: f64| {
+            let mut watch = Watch::default();
+            watch.expect(0.7, 0.4);
+            let (logits, labels) = batch(20);
+            (1..=24)
+                .flat_map(|step| watch.batch((1, step), start + per_step * step as f64, &logits, &labels))
+                .collect::<Vec<_>>()
+        };
+        // Four batches of 32 make a block: 1.04, 1.2 and 1.36 at 0.04 a step.
+        let found = told(0.04, 0.94);
+        assert!(matches!(found[..], [Trouble::Rising { epoch: 1, step: 12, .. }]), "{found:?}");
+        assert!(found[0].to_string().contains("from 1.040 over 1.200 to 1.360"), "{}", found[0]);
+        // It falls, rises hardly, or stays below that of a guess.
+        for (per_step, start) in [(-0.04, 2.0), (0.005, 1.5), (0.01, 0.5)] {
+            assert_eq!(told(per_step, start), [], "{per_step} {start}");
+        }
+    }
+
+    #[test]
+    fn a_layers_trouble_is_told_with_its_place() {
+        let trouble = LayerTrouble::Threshold { before: 1.0, now: 0.05 };
+        let told = Trouble::Layer { epoch: 2, step: 7, layer: "conv1".into(), trouble };
+        assert!(told.to_string().starts_with("epoch 2, step 7: the threshold of conv1 collapses"), "{told}");
     }
 }
