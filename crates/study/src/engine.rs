@@ -166,7 +166,7 @@ mod tests {
         );
         let network = escape_checkpoint::description::parse("test", &text).unwrap();
         let layers = network.stages().unwrap().into_iter().map(|shape| SpikingLayer {
-            weights: vec![1.0; shape.weights()],
+            weights: vec![1.0; shape.weights()].into(),
             bias: Vec::new(),
             neuron: Neuron::default(),
             shape,

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use escape_network::sequential::{Conv2d, Padding, Pool, Size};
 use escape_network::stage::{Op, Stage};
+use rayon::prelude::*;
 
 use crate::encode::Encoding;
 
@@ -127,7 +128,8 @@ impl<N: Number> Packed<N> {
             _ => Holds::Bytes,
         };
         let linear = shape.op == Op::Linear;
-        let order = Order { kernel, stride, groups, joined, channels, outputs, filled, run, linear };
+        let inputs = channels / joined;
+        let order = Order { kernel, stride, groups, joined, channels, inputs, outputs, filled, run, linear };
         // A group's constants, and what fills its lanes.
         let lanes = |of: &dyn Fn(usize) -> N, rest: N| -> Vec<N> {
             let lane = |g: usize, n: usize| if n < outputs { of(g * outputs + n) } else { rest };
@@ -221,6 +223,8 @@ pub(super) struct Order {
     pub groups: usize,
     joined: usize,
     channels: usize,
+    /// Channels that an output has weights for; kept, since a division for each weight is most of the time that they take.
+    inputs: usize,
     /// Outputs of a group, and the same filled up.
     outputs: usize,
     filled: usize,
@@ -231,13 +235,15 @@ pub(super) struct Order {
 impl Order {
     /// Blocks of 64 outputs and one of 32, in each runs x values x outputs, whose order within 32 is `order`. Of no groups that
     /// are apart.
-    pub fn rows<W: Copy + Default>(&self, weights: &[W], order: impl Fn(usize) -> usize) -> Vec<W> {
-        let mut rows = vec![W::default(); self.kernel.0 * self.run * self.filled];
-        let mut rest = &mut rows[..];
-        let mut first = 0;
-        while first < self.filled {
-            let size = if self.filled - first >= 2 * LANES { 2 * LANES } else { LANES };
-            let (block, others) = rest.split_at_mut(self.kernel.0 * self.run * size);
+    pub fn rows<W: Copy + Default + Send + Sync>(
+        &self,
+        weights: &[W],
+        order: impl Fn(usize) -> usize + Sync,
+    ) -> Vec<W> {
+        let values = self.kernel.0 * self.run;
+        let mut rows = vec![W::default(); values * self.filled];
+        rows.par_chunks_mut(values * 2 * LANES).enumerate().for_each(|(n, block)| {
+            let (first, size) = (n * 2 * LANES, block.len() / values);
             let outputs = (0..size).map(|n| first + n / LANES * LANES + order(n % LANES));
             let of: Vec<Option<usize>> = outputs.map(|o| (o < self.outputs).then_some(o)).collect();
             // Taps of a channel lie together there, outputs here.
@@ -248,8 +254,7 @@ impl Order {
                     }
                 }
             });
-            (rest, first) = (others, first + size);
-        }
+        });
         rows
     }
 
@@ -310,14 +315,13 @@ impl Order {
     /// joined here.
     #[inline(always)]
     fn place(&self, o: usize, channel: usize, tap: usize) -> Option<usize> {
-        let inputs = self.channels / self.joined;
         let within = match self.joined == self.groups {
             true => channel,
-            false => {
-                channel.checked_sub(o / (self.outputs / self.joined) * inputs).filter(|&c| c < inputs)?
-            }
+            false => channel
+                .checked_sub(o / (self.outputs / self.joined) * self.inputs)
+                .filter(|&c| c < self.inputs)?,
         };
-        Some((o * inputs + within) * self.kernel.0 * self.kernel.1 + tap)
+        Some((o * self.inputs + within) * self.kernel.0 * self.kernel.1 + tap)
     }
 }
 
