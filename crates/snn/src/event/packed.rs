@@ -43,10 +43,6 @@ pub(super) struct Packed<N: Number> {
     pub thresholds: Vec<N>,
     pub start: Vec<N>,
     pub rule: N::Rule,
-    /// Whether its input is the same at every step.
-    pub fixed: bool,
-    /// The byte that stands for nothing: Poisson input is -1, 0 or 1 and stored as 0, 1 or 2.
-    pub nothing: u8,
     /// Arrivals at each input pixel, weighed by the neurons that they reach.
     fan_out: Vec<u32>,
     /// How the output is pooled.
@@ -58,12 +54,26 @@ pub(super) struct Packed<N: Number> {
 /// What a layer's input is kept in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Holds {
-    /// Counts of up to 127, see [`LARGEST_BYTE`], or Poisson input.
+    /// Poisson input: -1, 0 and 1, stored as 0, 1 and 2.
+    Signs,
+    /// Counts of up to 127, see [`LARGEST_BYTE`].
     Bytes,
     /// Larger counts.
     Words,
     /// Recordings, in whole numbers or not.
     Recordings,
+}
+
+impl Holds {
+    /// What the layer after `below` gets, or the first one.
+    pub fn of(below: Option<&Stage>, encoding: Encoding) -> Self {
+        match (below, encoding) {
+            (Some(below), _) if below.largest_count() > LARGEST_BYTE => Self::Words,
+            (Some(_), _) => Self::Bytes,
+            (None, Encoding::Direct) => Self::Recordings,
+            (None, Encoding::Poisson) => Self::Signs,
+        }
+    }
 }
 
 /// Where an output is in memory among 32: interleaving two such rows by halves of 16 bytes, bytes of one and the other in turn,
@@ -85,9 +95,9 @@ pub(super) struct Parts<'a, N: Number> {
     /// The layer, and the one before it.
     pub shape: &'a Stage,
     pub below: Option<&'a Stage>,
-    pub encoding: Encoding,
+    pub holds: Holds,
     /// Weights, from those of the layer in PyTorch's order.
-    pub weights: &'a dyn Fn(Order, Holds) -> N::Weights,
+    pub weights: &'a dyn Fn(Order) -> N::Weights,
     /// Constants of each output channel.
     pub bias: &'a dyn Fn(usize) -> N,
     pub threshold: &'a dyn Fn(usize) -> N,
@@ -98,7 +108,7 @@ pub(super) struct Parts<'a, N: Number> {
 
 impl<N: Number> Packed<N> {
     pub fn new(parts: &Parts<'_, N>) -> Self {
-        let Parts { shape, below, encoding, .. } = *parts;
+        let Parts { shape, below, holds, .. } = *parts;
         let conv = match shape.op {
             Op::Conv(conv) => conv,
             Op::Linear => {
@@ -122,11 +132,6 @@ impl<N: Number> Packed<N> {
         let (runs, run) = runs(&frame, kernel, groups);
         let outputs = out / groups;
         let filled = outputs.next_multiple_of(LANES);
-        let holds = match (below, encoding) {
-            (Some(below), _) if below.largest_count() > LARGEST_BYTE => Holds::Words,
-            (None, Encoding::Direct) => Holds::Recordings,
-            _ => Holds::Bytes,
-        };
         let linear = shape.op == Op::Linear;
         let inputs = channels / joined;
         let order = Order { kernel, stride, groups, joined, channels, inputs, outputs, filled, run, linear };
@@ -139,7 +144,6 @@ impl<N: Number> Packed<N> {
             Op::Conv(_) => (shape.pooled.height, shape.pooled.width),
             Op::Linear => (1, 1),
         };
-        let poisson = below.is_none() && encoding == Encoding::Poisson;
         Self {
             frame,
             holds,
@@ -148,20 +152,28 @@ impl<N: Number> Packed<N> {
             stride,
             groups,
             group: (outputs, filled),
-            weights: (parts.weights)(order, holds),
+            weights: (parts.weights)(order),
             runs,
             run,
             bias: lanes(parts.bias, N::default()),
             thresholds: lanes(parts.threshold, parts.never),
             start: lanes(parts.start, N::default()),
             rule: parts.rule,
-            fixed: holds == Holds::Recordings,
-            nothing: u8::from(poisson),
             fan_out: shape.fan_out(),
             pool: shape.pool,
             pooled,
             bands: bands(output.0, pooled.0, shape.pool.as_ref()),
         }
+    }
+
+    /// Whether its input is the same at every step.
+    pub fn fixed(&self) -> bool {
+        self.holds == Holds::Recordings
+    }
+
+    /// The byte that stands for nothing.
+    pub fn nothing(&self) -> u8 {
+        u8::from(self.holds == Holds::Signs)
     }
 
     /// Sums of one output pixel: output channels, those of each group filled up.
