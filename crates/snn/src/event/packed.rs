@@ -235,7 +235,7 @@ pub(super) struct Order {
     pub groups: usize,
     joined: usize,
     channels: usize,
-    /// Channels that an output has weights for; kept, since a division for each weight is most of the time that they take.
+    /// Channels that an output has weights for; kept, so that no weight takes a division.
     inputs: usize,
     /// Outputs of a group, and the same filled up.
     outputs: usize,
