@@ -548,7 +548,7 @@ mod tests {
             made.write_back(&mut back);
             for ((layer, whole), real) in network.layers.iter().zip(&made.layers).zip(&back.layers) {
                 let signal = if whole.thresholds.is_empty() { 4.0 } else { 511.0 };
-                for (i, (w, r)) in layer.weights.iter().zip(&real.weights).enumerate() {
+                for (i, (w, r)) in layer.weights.iter().zip(&real.weights[..]).enumerate() {
                     let unit = whole.units[i / whole.row()] * signal;
                     assert!(f64::from((w - r).abs()) <= unit * 0.5001, "{w} {r} {unit}");
                 }
