@@ -64,7 +64,8 @@ fn half_precision_is_for_weights_that_it_can_hold() {
     let mut checkpoint = Checkpoint::load(small.as_ref()).unwrap();
     assert!(checkpoint.weights.iter().all(|(_, w)| w.dtype == DType::F16));
 
-    let counter = TensorData { dtype: DType::I64, shape: vec![], bytes: 100_000i64.to_le_bytes().into() };
+    let counter =
+        TensorData { dtype: DType::I64, shape: vec![], bytes: 100_000i64.to_le_bytes().to_vec().into() };
     checkpoint.weights.push(("counter".to_owned(), counter.clone()));
     checkpoint.save(small.as_ref()).unwrap();
     json(&["checkpoint", "convert", &small, &files.at("again.pth"), "--half"]);

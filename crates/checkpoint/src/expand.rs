@@ -55,7 +55,7 @@ pub(crate) fn dequantise(
         bytes.extend(value.to_le_bytes());
         i += 1;
     });
-    Ok(TensorData { dtype: DType::F32, shape: raw.shape.clone(), bytes })
+    Ok(TensorData { dtype: DType::F32, shape: raw.shape.clone(), bytes: bytes.into() })
 }
 
 /// A sparse tensor of coordinates: `indices` are S x n for S sparse dimensions, `values` n x the other dimensions.
@@ -158,7 +158,7 @@ fn zeros(dtype: DType, shape: &[usize], budget: &mut Budget) -> Result<TensorDat
     let bytes =
         bytes.ok_or_else(|| Fault::TooLarge(format!("{} exceeds this machine's memory", spoken())))?;
     budget.charge(bytes as u64, spoken)?;
-    Ok(TensorData { dtype, shape: shape.to_vec(), bytes: vec![0; bytes] })
+    Ok(TensorData { dtype, shape: shape.to_vec(), bytes: vec![0; bytes].into() })
 }
 
 /// Adds an element to another, in the precision of their type.
@@ -174,8 +174,8 @@ mod tests {
     use crate::budget::of_file;
 
     fn ints(shape: &[usize], values: &[i64]) -> TensorData {
-        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        TensorData { dtype: DType::I64, shape: shape.to_vec(), bytes }
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        TensorData { dtype: DType::I64, shape: shape.to_vec(), bytes: bytes.into() }
     }
 
     fn budget() -> Budget {
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn quantised_numbers_count_from_their_zero() {
-        let raw = TensorData { dtype: DType::I8, shape: vec![2, 2], bytes: vec![0, 1, 255, 128] };
+        let raw = TensorData { dtype: DType::I8, shape: vec![2, 2], bytes: vec![0, 1, 255, 128].into() };
         let one = Quantisation { axis: None, in_floats: false, scales: vec![0.5], zeros: vec![1.0] };
         assert_eq!(dequantise(&raw, &one, &mut budget()).unwrap().to_f32(), [-0.5, 0.0, -1.0, -64.5]);
         let by_column =

@@ -314,7 +314,7 @@ impl<'g, 'a> Builder<'g, 'a> {
         };
         let limit = first.checked_add(count).filter(|&limit| limit <= held).ok_or_else(out_of_bounds)?;
         if shape.contains(&0) {
-            return Ok(TensorData { dtype, shape, bytes: Vec::new() });
+            return Ok(TensorData { dtype, shape, bytes: Vec::new().into() });
         }
         let bytes = view.shape.iter().try_fold(size, |n, &d| n.checked_mul(d)).ok_or_else(out_of_bounds)?;
         let offset = first.checked_add(view.offset).ok_or_else(out_of_bounds)?;
@@ -356,7 +356,7 @@ impl<'g, 'a> Builder<'g, 'a> {
         if self.storages.is_big_endian() {
             swap(&mut bytes, dtype.size());
         }
-        Ok(TensorData { dtype, shape, bytes })
+        Ok(TensorData { dtype, shape, bytes: bytes.into() })
     }
 
     fn shape(&mut self, shape: &[u64]) -> Result<Vec<usize>, Fault> {
@@ -396,7 +396,7 @@ impl<'g, 'a> Builder<'g, 'a> {
         if big_endian {
             swap(&mut bytes, dtype.size());
         }
-        Ok(TensorData { dtype, shape, bytes })
+        Ok(TensorData { dtype, shape, bytes: bytes.into() })
     }
 }
 

@@ -62,7 +62,7 @@ pub(crate) fn put_together(mut weights: Weights) -> Result<(Weights, Vec<(String
                 let (_, part) = weights.get_mut(i)?;
                 Some(std::mem::replace(
                     part,
-                    TensorData { dtype: DType::U8, shape: vec![0], bytes: Vec::new() },
+                    TensorData { dtype: DType::U8, shape: vec![0], bytes: Vec::new().into() },
                 ))
             })
             .collect();

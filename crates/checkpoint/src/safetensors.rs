@@ -91,7 +91,7 @@ pub(crate) fn load(mut input: impl Read + Seek, length: u64, budget: &mut Budget
         let at = start.saturating_add(begin);
         budget.charge(end - begin, || shown(&name))?;
         let bytes = read_at(&mut input, at, end - begin, &shown(&name))?;
-        read.push((name, Some(TensorData { dtype, shape, bytes })));
+        read.push((name, Some(TensorData { dtype, shape, bytes: bytes.into() })));
     }
     dictionary(metadata, read, budget)
 }

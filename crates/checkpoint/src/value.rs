@@ -1,5 +1,8 @@
 //! What a checkpoint can hold.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use escape_files::text::shown;
 use half::{bf16, f16};
 
@@ -13,8 +16,8 @@ pub struct TensorData {
     pub dtype: DType,
     /// Size of each dimension, the slowest first; empty for a scalar.
     pub shape: Vec<usize>,
-    /// The elements, contiguous, row-major, little-endian: their number times [`DType::size`] bytes.
-    pub bytes: Vec<u8>,
+    /// The elements, contiguous, row-major, little-endian: their number times [`DType::size`] bytes. Clones share them.
+    pub bytes: Arc<Vec<u8>>,
 }
 
 impl TensorData {
@@ -24,8 +27,8 @@ impl TensorData {
     /// If there are not as many values as the shape asks for.
     pub fn from_f32(shape: &[usize], values: &[f32]) -> Self {
         assert_eq!(elements(shape), Some(values.len()), "values do not fit the shape {}", dims(shape));
-        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        Self { dtype: DType::F32, shape: shape.to_vec(), bytes }
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        Self { dtype: DType::F32, shape: shape.to_vec(), bytes: bytes.into() }
     }
 
     /// Number of elements, as the bytes tell.
@@ -40,20 +43,35 @@ impl TensorData {
 
     /// The elements as float32, row-major, rounded to nearest where they do not fit; booleans as 0 and 1.
     pub fn to_f32(&self) -> Vec<f32> {
+        let mut values = Vec::with_capacity(self.len());
+        self.append_f32(0..self.len(), &mut values);
+        values
+    }
+
+    /// Appends some of the elements, counted row-major, as [`TensorData::to_f32`] has them.
+    ///
+    /// # Panics
+    /// If there are not as many.
+    pub fn append_f32(&self, elements: Range<usize>, values: &mut Vec<f32>) {
+        fn each<const N: usize>(bytes: &[u8], values: &mut Vec<f32>, convert: impl Fn([u8; N]) -> f32) {
+            values.extend(bytes.as_chunks::<N>().0.iter().map(|b| convert(*b)));
+        }
+        let size = self.dtype.size();
+        let bytes = &self.bytes[elements.start * size..elements.end * size];
         match self.dtype {
-            DType::F64 => self.map(|b| f64::from_le_bytes(b) as f32),
-            DType::F32 => self.map(f32::from_le_bytes),
-            DType::F16 => self.map(|b| f16::from_le_bytes(b).to_f32()),
-            DType::BF16 => self.map(|b| bf16::from_le_bytes(b).to_f32()),
-            DType::I64 => self.map(|b| i64::from_le_bytes(b) as f32),
-            DType::I32 => self.map(|b| i32::from_le_bytes(b) as f32),
-            DType::I16 => self.map(|b| f32::from(i16::from_le_bytes(b))),
-            DType::I8 => self.map(|b| f32::from(i8::from_le_bytes(b))),
-            DType::U64 => self.map(|b| u64::from_le_bytes(b) as f32),
-            DType::U32 => self.map(|b| u32::from_le_bytes(b) as f32),
-            DType::U16 => self.map(|b| f32::from(u16::from_le_bytes(b))),
-            DType::U8 => self.map(|b| f32::from(u8::from_le_bytes(b))),
-            DType::Bool => self.map(|[b]| f32::from(u8::from(b != 0))),
+            DType::F64 => each(bytes, values, |b| f64::from_le_bytes(b) as f32),
+            DType::F32 => each(bytes, values, f32::from_le_bytes),
+            DType::F16 => each(bytes, values, |b| f16::from_le_bytes(b).to_f32()),
+            DType::BF16 => each(bytes, values, |b| bf16::from_le_bytes(b).to_f32()),
+            DType::I64 => each(bytes, values, |b| i64::from_le_bytes(b) as f32),
+            DType::I32 => each(bytes, values, |b| i32::from_le_bytes(b) as f32),
+            DType::I16 => each(bytes, values, |b| f32::from(i16::from_le_bytes(b))),
+            DType::I8 => each(bytes, values, |b| f32::from(i8::from_le_bytes(b))),
+            DType::U64 => each(bytes, values, |b| u64::from_le_bytes(b) as f32),
+            DType::U32 => each(bytes, values, |b| u32::from_le_bytes(b) as f32),
+            DType::U16 => each(bytes, values, |b| f32::from(u16::from_le_bytes(b))),
+            DType::U8 => each(bytes, values, |b| f32::from(u8::from_le_bytes(b))),
+            DType::Bool => each(bytes, values, |[b]| f32::from(u8::from(b != 0))),
         }
     }
 
@@ -92,8 +110,8 @@ impl TensorData {
     /// what is nearer to 65536 than to 65504 becomes infinite.
     pub fn to_f16(&self) -> Self {
         let bytes = match self.dtype {
-            DType::F16 => self.bytes.clone(),
-            _ => self.to_f32().into_iter().flat_map(|v| f16::from_f32(v).to_le_bytes()).collect(),
+            DType::F16 => Arc::clone(&self.bytes),
+            _ => Arc::new(self.to_f32().into_iter().flat_map(|v| f16::from_f32(v).to_le_bytes()).collect()),
         };
         Self { dtype: DType::F16, shape: self.shape.clone(), bytes }
     }
@@ -110,7 +128,7 @@ impl TensorData {
     /// Replaces the element at `i` by the nearest that its type has; behind the last it changes nothing.
     pub(crate) fn set_element(&mut self, i: usize, value: f64) {
         let size = self.dtype.size();
-        let Some(place) = self.bytes.get_mut(i * size..(i + 1) * size) else { return };
+        let Some(place) = Arc::make_mut(&mut self.bytes).get_mut(i * size..(i + 1) * size) else { return };
         let single = value as f32;
         match self.dtype {
             DType::F64 => place.copy_from_slice(&value.to_le_bytes()),

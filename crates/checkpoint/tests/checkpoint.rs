@@ -165,7 +165,7 @@ fn six() -> Vec<u8> {
 }
 
 fn tensor(dtype: DType, shape: &[usize], bytes: impl Into<Vec<u8>>) -> TensorData {
-    TensorData { dtype, shape: shape.to_vec(), bytes: bytes.into() }
+    TensorData { dtype, shape: shape.to_vec(), bytes: bytes.into().into() }
 }
 
 fn s(text: &str) -> Value {
@@ -876,7 +876,7 @@ fn whole_numbers_are_no_weights() {
     for (dtype, scale) in [(DType::I8, true), (DType::I64, false), (DType::Bool, false)] {
         let mut weights = modified("");
         let bytes = vec![1; 3 * 256 * dtype.size()];
-        weights[4].1 = TensorData { dtype, shape: vec![3, 256], bytes }.into();
+        weights[4].1 = TensorData { dtype, shape: vec![3, 256], bytes: bytes.into() }.into();
         if scale {
             weights.push((s("classifier.2.scale"), scalar(0.1)));
         }
@@ -905,7 +905,8 @@ fn what_stands_among_the_weights_is_left_out_or_named() {
         among(vec![("note", s("hello")), ("x.epoch", Value::Int(3))], &["note", "x"]).unwrap();
     assert_eq!(checkpoint.weights.len(), 5);
     assert_eq!(notes[0].to_string(), "--ignore note left out 0 tensors and 1 other things");
-    let averaged = TensorData { dtype: DType::I64, shape: vec![], bytes: vec![5, 0, 0, 0, 0, 0, 0, 0] };
+    let averaged =
+        TensorData { dtype: DType::I64, shape: vec![], bytes: vec![5, 0, 0, 0, 0, 0, 0, 0].into() };
     let (checkpoint, notes) = among(vec![("n_averaged", averaged.into())], &[]).unwrap();
     assert_eq!((checkpoint.weights.len(), notes), (5, vec![Note::ExtraState(vec!["n_averaged".into()])]));
     let packed =

@@ -138,7 +138,7 @@ fn what_torch_save_writes_is_read_bit_for_bit() {
     let half = read(&files.join("half.pth")).unwrap();
     let ours: Vec<u8> = ["double", "single"]
         .iter()
-        .flat_map(|key| half.get(key).unwrap().as_tensor().unwrap().to_f16().bytes)
+        .flat_map(|key| half.get(key).unwrap().as_tensor().unwrap().to_f16().bytes.to_vec())
         .collect();
     assert!(ours == fs::read(files.join("half.bin")).unwrap(), "to_f16 must round as PyTorch does");
 
@@ -262,8 +262,8 @@ fn s(text: &str) -> Value {
 fn what_is_written_is_opened_by_torch_load() {
     let tensors = DType::ALL.iter().map(|&dtype| {
         let byte = |i: usize| if dtype == DType::Bool { i as u8 & 1 } else { (i * 37 + 128) as u8 };
-        let bytes = (0..6 * dtype.size()).map(byte).collect();
-        (s(&dtype.to_string()), Value::from(TensorData { dtype, shape: vec![2, 3], bytes }))
+        let bytes: Vec<u8> = (0..6 * dtype.size()).map(byte).collect();
+        (s(&dtype.to_string()), Value::from(TensorData { dtype, shape: vec![2, 3], bytes: bytes.into() }))
     });
     let ints = [0, 255, 256, 65535, 65536, -1, i32::MIN.into(), 1 << 31, i64::MIN, i64::MAX];
     let floats = [0.1, -0.0, f64::INFINITY, f64::NAN];
@@ -321,7 +321,7 @@ fn safetensors_opens_a_saved_checkpoint() {
     checkpoint.thresholds = Some(vec![7.3638, 1.4794]);
     checkpoint.weights.extend(DType::ALL.map(|dtype| {
         let bytes = vec![1; 3 * dtype.size()];
-        (format!("a {dtype}"), TensorData { dtype, shape: vec![3], bytes })
+        (format!("a {dtype}"), TensorData { dtype, shape: vec![3], bytes: bytes.into() })
     }));
     let path = folder.path().join("saved.safetensors");
     checkpoint.save(&path).unwrap();

@@ -165,7 +165,7 @@ fn safetensors(directory: &str, content: &[u8]) -> Vec<u8> {
 fn safetensors_by_hand() {
     let directory = r#"{"b":{"dtype":"U8","shape":[],"data_offsets":[4,5]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}  "#;
     let value = load(&safetensors(directory, &[0, 0, 0x80, 0x3f, 7])).unwrap();
-    let b = TensorData { dtype: DType::U8, shape: vec![], bytes: vec![7] };
+    let b = TensorData { dtype: DType::U8, shape: vec![], bytes: vec![7].into() };
     assert_eq!(value, Value::OrderedDict(vec![(s("b"), Value::from(b)), (s("a"), tensor(&[1.0]))]));
     assert_eq!(load(&safetensors("{}", &[])).unwrap(), Value::OrderedDict(vec![]));
 }
@@ -292,7 +292,7 @@ impl Random {
         let dtype = DType::ALL[self.below(DType::ALL.len() as u64) as usize];
         let shape: Vec<usize> = (0..self.below(4)).map(|_| self.below(4) as usize).collect();
         let bytes = self.bytes((shape.iter().product::<usize>() * dtype.size()) as u64);
-        TensorData { dtype, shape, bytes }
+        TensorData { dtype, shape, bytes: bytes.into() }
     }
 
     /// Something that can be a key.
@@ -397,8 +397,8 @@ fn any_checkpoint_comes_back_from_both_formats() {
 fn equal_checkpoints_give_equal_safetensors_and_wide_elements_come_first() {
     let folder = TempDir::new().unwrap();
     let weights = vec![
-        ("byte".to_owned(), TensorData { dtype: DType::U8, shape: vec![3], bytes: vec![1, 2, 3] }),
-        ("wide".to_owned(), TensorData { dtype: DType::F64, shape: vec![1], bytes: vec![9; 8] }),
+        ("byte".to_owned(), TensorData { dtype: DType::U8, shape: vec![3], bytes: vec![1, 2, 3].into() }),
+        ("wide".to_owned(), TensorData { dtype: DType::F64, shape: vec![1], bytes: vec![9; 8].into() }),
     ];
     let checkpoint = Checkpoint { weights, ..Default::default() };
     let [a, b] = ["a", "b"].map(|name| {
@@ -425,7 +425,7 @@ fn what_safetensors_cannot_hold_is_refused_before_the_file_is_touched() {
     let cases = [
         (with("__metadata__", TensorData::from_f32(&[], &[1.0])), "expected another name"),
         (
-            with("w", TensorData { dtype: DType::F32, shape: vec![2], bytes: vec![0; 7] }),
+            with("w", TensorData { dtype: DType::F32, shape: vec![2], bytes: vec![0; 7].into() }),
             "expected 8 bytes, got 7",
         ),
         (

@@ -247,7 +247,7 @@ fn weights_that_are_put_together() {
         Value::from(TensorData {
             dtype,
             shape: shape.to_vec(),
-            bytes: vec![1; shape.iter().product::<usize>() * dtype.size()],
+            bytes: vec![1; shape.iter().product::<usize>() * dtype.size()].into(),
         })
     };
     let pruned = [("model.a_orig", tensor(DType::BF16, &[N])), ("model.a_mask", tensor(DType::Bool, &[N]))];

@@ -105,7 +105,7 @@ fn skeleton(ann: &Ann, rules: Rules) -> Result<SpikingNetwork, ModelError> {
             let norm = BatchNorm { mean: &mean, variance: &variance, scale: &scale, shift: &shift, eps };
             bias = norm.fold(&mut weights, &bias);
         }
-        Ok(SpikingLayer { shape: stage, weights, bias, neuron: Neuron::default() })
+        Ok(SpikingLayer { shape: stage, weights: weights.into(), bias, neuron: Neuron::default() })
     });
     let layers = layers.collect::<Result<_, ModelError>>()?;
     Ok(SpikingNetwork { rules, network: ann.network().folded(), layers })

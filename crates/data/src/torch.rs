@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use escape_checkpoint::identify::Identity;
 use escape_checkpoint::{Checkpoint, Contents, DType, Format, TensorData, Value};
@@ -218,7 +219,8 @@ fn of_tensor(name: String, tensor: TensorData) -> NamedArray {
             return of_tensor(name, wide);
         }
     };
-    NamedArray { name, shape: tensor.shape, values: ArrayValues::Numbers(kind, tensor.bytes) }
+    let bytes = Arc::unwrap_or_clone(tensor.bytes);
+    NamedArray { name, shape: tensor.shape, values: ArrayValues::Numbers(kind, bytes) }
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (stage, (_, weight)) in ann.network().stages()?.into_iter().zip(ann.parameters()) {
         layers.push(SpikingLayer {
             shape: stage,
-            weights: to_vec(weight)?,
+            weights: to_vec(weight)?.into(),
             bias: Vec::new(),
             neuron: Neuron::new(0.05, 1.0)?,
         });

@@ -123,14 +123,14 @@ fn spiking(index: u64) -> SpikingNetwork {
     let described = network.folded();
     let layers = network.stages().unwrap().into_iter().map(|stage| {
         let spread = 2.0 / (stage.weights() as f64 / stage.output.channels as f64).sqrt();
-        let weights = (0..stage.weights()).map(|_| (random.normal() * spread) as f32).collect();
+        let weights: Vec<f32> = (0..stage.weights()).map(|_| (random.normal() * spread) as f32).collect();
         let bias = match stage.bias {
             true => (0..stage.output.channels).map(|_| (random.normal() * 0.1) as f32).collect(),
             false => Vec::new(),
         };
         let neuron =
             Neuron::new(0.3 + random.uniform() as f32, if index.is_multiple_of(3) { 0.9 } else { 1.0 });
-        SpikingLayer { shape: stage, weights, bias, neuron: neuron.unwrap() }
+        SpikingLayer { shape: stage, weights: weights.into(), bias, neuron: neuron.unwrap() }
     });
     let mut network = SpikingNetwork { rules: Rules::DEFAULT, network: described, layers: layers.collect() };
     // Weights of every number of bits, and input of as many as no potential overflows with.
@@ -311,7 +311,7 @@ fn events_are_those_of_the_dense_engine(text: &str, rules: Rules) {
         let spread = 2.0 / (shape.weights() as f64 / shape.output.channels as f64).sqrt();
         let weights = values(shape.weights(), spread);
         let bias = if shape.bias { values(shape.output.channels, 0.1) } else { Vec::new() };
-        SpikingLayer { shape, weights, bias, neuron: Neuron::new(0.6, 1.0).unwrap() }
+        SpikingLayer { shape, weights: weights.into(), bias, neuron: Neuron::new(0.6, 1.0).unwrap() }
     });
     let layers = layers.collect();
     let network = SpikingNetwork { rules, network: network.folded(), layers };

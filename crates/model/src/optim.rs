@@ -3,6 +3,7 @@
 //! libtorch's own optimisers keep their state out of reach, so that a run could not be resumed exactly;
 //! the rules are short enough to state here.
 
+use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use crate::ModelError;
@@ -92,34 +93,21 @@ impl Optimizer {
             }
         }
         self.steps += 1;
+        let how = Step { rule: self.rule, steps: self.steps, factor };
+        let mut pieces = Vec::new();
         for (i, (parameter, gradient)) in parameters.iter().zip(gradients).enumerate() {
-            let mut p = parameter.f_detach()?;
-            match self.rule {
-                Rule::Adam { lr, betas: (b1, b2), eps, weight_decay } => {
-                    let g = decayed(gradient, &p, weight_decay)?;
-                    let (m, v) = (&mut self.first[i], &mut self.second[i]);
-                    let _ = m.f_lerp_(&g, 1.0 - b1)?;
-                    let _ = v.f_mul_scalar_(b2)?.f_add_(&g.f_square()?.f_mul_scalar(1.0 - b2)?)?;
-                    let corrected = v.f_div_scalar(1.0 - b2.powi(self.steps as i32))?.f_sqrt()?;
-                    let denominator = corrected.f_add_scalar(eps)?;
-                    let step = factor * lr / (1.0 - b1.powi(self.steps as i32));
-                    let _ = p.f_sub_(&m.f_div(&denominator)?.f_mul_scalar(step)?)?;
-                }
-                Rule::Sgd { lr, momentum, nesterov, weight_decay } => {
-                    let g = decayed(gradient, &p, weight_decay)?;
-                    let buffer = &mut self.first[i];
-                    // PyTorch starts the buffer at the first gradient, which zero times momentum plus it is.
-                    let _ = buffer.f_mul_scalar_(momentum)?.f_add_(&g)?;
-                    let direction = if nesterov {
-                        g.f_add(&buffer.f_mul_scalar(momentum)?)?
-                    } else {
-                        buffer.shallow_clone()
-                    };
-                    let _ = p.f_sub_(&direction.f_mul_scalar(factor * lr)?)?;
-                }
-            }
+            let piece = Piece {
+                parameter: parameter.f_detach()?,
+                gradient: gradient.f_detach()?,
+                first: self.first[i].shallow_clone(),
+                second: self.second.get(i).map(Tensor::shallow_clone),
+            };
+            pieces.extend(piece.split()?);
         }
-        Ok(())
+        match pieces.iter().all(|piece| piece.parameter.device() == Device::Cpu) {
+            true => pieces.into_par_iter().try_for_each(|piece| tch::no_grad(|| piece.update(how))),
+            false => pieces.into_iter().try_for_each(|piece| piece.update(how)),
+        }
     }
 
     /// The state as PyTorch's `optimizer.state_dict()`, so that either side can continue from it.
@@ -208,11 +196,68 @@ impl Optimizer {
     }
 }
 
+/// An update: the rule, how many there have been with this one, and what scales its learning rate.
+#[derive(Clone, Copy)]
+struct Step {
+    rule: Rule,
+    steps: i64,
+    factor: f64,
+}
+
+/// Elements that are updated together: what every operation reads and writes stays in cache, and it is no more than
+/// libtorch takes on one thread, so that its threads do not get in the way of ours.
+const TOGETHER: i64 = 1 << 15;
+
+/// Some elements of a parameter, or all, and what belongs to them; all of them views.
+struct Piece {
+    parameter: Tensor,
+    gradient: Tensor,
+    first: Tensor,
+    second: Option<Tensor>,
+}
+
+impl Piece {
+    /// In pieces that are quick to update, where the elements lie in a row on a CPU.
+    fn split(self) -> Result<Vec<Self>, ModelError> {
+        let kept = [Some(&self.parameter), Some(&self.first), self.second.as_ref()];
+        if kept.iter().flatten().any(|t| t.device() != Device::Cpu || !t.is_contiguous()) {
+            return Ok(vec![self]);
+        }
+        let parts = |tensor: &Tensor| tensor.f_reshape([-1])?.f_split(TOGETHER, 0);
+        let second = self.second.as_ref().map(parts).transpose()?;
+        let mut second = second.into_iter().flatten();
+        let all = parts(&self.parameter)?.into_iter().zip(parts(&self.gradient)?).zip(parts(&self.first)?);
+        let piece =
+            |((parameter, gradient), first)| Self { parameter, gradient, first, second: second.next() };
+        Ok(all.map(piece).collect())
+    }
+
+    fn update(self, Step { rule, steps, factor }: Step) -> Result<(), ModelError> {
+        let Self { parameter: mut p, gradient, first: mut m, second } = self;
+        match rule {
+            Rule::Adam { lr, betas: (b1, b2), eps, weight_decay } => {
+                let g = decayed(gradient, &p, weight_decay)?;
+                let mut v = second.ok_or_else(|| ModelError::Data("Adam has two moments, got one".into()))?;
+                let _ = m.f_lerp_(&g, 1.0 - b1)?;
+                let _ = v.f_mul_scalar_(b2)?.f_add_(&g.f_square()?.f_mul_scalar_(1.0 - b2)?)?;
+                let mut denominator = v.f_div_scalar(1.0 - b2.powi(steps as i32))?;
+                let _ = denominator.f_sqrt_()?.f_add_scalar_(eps)?;
+                let step = factor * lr / (1.0 - b1.powi(steps as i32));
+                let _ = p.f_sub_(&m.f_div(&denominator)?.f_mul_scalar_(step)?)?;
+            }
+            Rule::Sgd { lr, momentum, nesterov, weight_decay } => {
+                let g = decayed(gradient, &p, weight_decay)?;
+                // PyTorch starts the buffer at the first gradient, which zero times momentum plus it is.
+                let _ = m.f_mul_scalar_(momentum)?.f_add_(&g)?;
+                let direction = if nesterov { g.f_add(&m.f_mul_scalar(momentum)?)? } else { m };
+                let _ = p.f_sub_(&direction.f_mul_scalar(factor * lr)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The gradient with the L2 penalty added.
-fn decayed(gradient: &Tensor, parameter: &Tensor, weight_decay: f64) -> Result<Tensor, ModelError> {
-    Ok(if weight_decay == 0.0 {
-        gradient.f_detach()?
-    } else {
-        gradient.f_add(&parameter.f_mul_scalar(weight_decay)?)?
-    })
+fn decayed(gradient: Tensor, parameter: &Tensor, weight_decay: f64) -> Result<Tensor, ModelError> {
+    Ok(if weight_decay == 0.0 { gradient } else { gradient.f_add(&parameter.f_mul_scalar(weight_decay)?)? })
 }

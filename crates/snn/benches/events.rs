@@ -21,8 +21,8 @@ fn spiking(network: Sequential, rules: Rules) -> SpikingNetwork {
     let mut random = Stream::new(1, 0);
     let layers = network.stages().unwrap_or_default().into_iter().map(|shape| {
         let spread = (shape.output.channels as f64 / shape.weights() as f64).sqrt();
-        let weights = (0..shape.weights()).map(|_| (random.normal() * spread) as f32).collect();
-        SpikingLayer { shape, weights, bias: Vec::new(), neuron: Neuron::default() }
+        let weights: Vec<f32> = (0..shape.weights()).map(|_| (random.normal() * spread) as f32).collect();
+        SpikingLayer { shape, weights: weights.into(), bias: Vec::new(), neuron: Neuron::default() }
     });
     SpikingNetwork { rules, layers: layers.collect(), network }
 }

@@ -19,6 +19,7 @@ use escape_network::sequential::Sequential;
 use escape_network::stage::Stage;
 use rayon::prelude::*;
 
+use crate::Weights;
 use crate::encode::Encoding;
 use crate::network::SpikingNetwork;
 use crate::neuron::{Firing, Plane};
@@ -241,10 +242,10 @@ impl IntegerNetwork {
             let theta = (k < last).then(|| f64::from(layer.neuron.threshold()));
             let rows =
                 Rows { weights: &layer.weights, bias: &layer.bias, count: layer.shape.output.channels };
-            if layer.weights.iter().chain(&layer.bias).any(|w| !w.is_finite()) {
-                return Err(IntegerError::NotFinite { layer: layer.shape.name.clone() });
-            }
-            let mut made = rows.rounded(theta, precision, signal)?.in_layer(layer.shape.clone())?;
+            let rounded = rows.rounded(theta, precision, signal);
+            let rounded =
+                rounded.ok_or_else(|| IntegerError::NotFinite { layer: layer.shape.name.clone() })?;
+            let mut made = rounded.in_layer(layer.shape.clone())?;
             made.decay = (f64::from(layer.neuron.decay()) * f64::from(NO_DECAY)).round() as i32;
             layers.push(made);
             signal = sent(&layer.shape);
@@ -326,7 +327,7 @@ fn sent(shape: &Stage) -> Signal {
 
 /// The weights of a layer, row after row.
 struct Rows<'a> {
-    weights: &'a [f32],
+    weights: &'a Weights,
     bias: &'a [f32],
     count: usize,
 }
@@ -341,24 +342,23 @@ struct Rounded {
 }
 
 impl Rows<'_> {
-    /// On scales that thresholds `theta` allow; of a readout, which has none, on one scale.
-    fn rounded(
-        &self,
-        theta: Option<f64>,
-        precision: Precision,
-        signal: Signal,
-    ) -> Result<Rounded, IntegerError> {
+    /// On scales that thresholds `theta` allow; of a readout, which has none, on one scale. Nothing where a number is not
+    /// finite.
+    fn rounded(&self, theta: Option<f64>, precision: Precision, signal: Signal) -> Option<Rounded> {
         let most = f64::from(precision.largest_weight());
-        let row = (self.weights.len() / self.count).max(1);
+        let count = self.weights.count();
+        let row = (count / self.count).max(1);
+        let of_row = |o: usize| o * row..(o + 1) * row;
         let bias = |o: usize| self.bias.get(o).map_or(0.0, |b| f64::from(*b));
-        let largest = |weights: &[f32]| weights.iter().fold(0f32, |m, w| m.max(w.abs()));
         // What one unit of potential is at least, so that no weight is cut and no bias is huge; more only where a threshold would be below 1.
-        let least = |weights: &[f32], bias: f64| {
-            let of_weights = f64::from(largest(weights)) / most * signal.unit;
-            of_weights.max(bias.abs() / LARGEST_CONSTANT)
+        let least = |buffer: &mut Vec<f32>, o: usize| {
+            let largest = largest(self.weights.part(of_row(o), buffer));
+            let of_weights = f64::from(largest) / most * signal.unit;
+            let finite = largest.is_finite() && bias(o).is_finite();
+            finite.then_some(of_weights.max(bias(o).abs() / LARGEST_CONSTANT))
         };
-        let of_rows: Vec<f64> =
-            self.weights.par_chunks(row).enumerate().map(|(o, weights)| least(weights, bias(o))).collect();
+        let of_rows = (0..count / row).into_par_iter().map_init(Vec::new, least);
+        let of_rows = of_rows.collect::<Option<Vec<f64>>>()?;
         let common = match of_rows.iter().copied().fold(0.0, f64::max) {
             // Nothing but zeros.
             0.0 => 1.0,
@@ -377,13 +377,22 @@ impl Rows<'_> {
                 }
             }
         }
-        let mut weights = vec![0; self.weights.len()];
-        let rows = weights.par_chunks_mut(row).zip(self.weights.par_chunks(row)).zip(&units);
-        rows.for_each(|((whole, values), unit)| round_all(values, signal.unit / unit, most, whole));
+        let mut weights = vec![0; count];
+        let rows = weights.par_chunks_mut(row).zip(&units).enumerate();
+        rows.for_each_init(Vec::new, |buffer, (o, (whole, unit))| {
+            round_all(self.weights.part(of_row(o), buffer), signal.unit / unit, most, whole);
+        });
         let whole = |(b, unit): (&f32, &f64)| (f64::from(*b) / unit).round() as i64;
         let bias = self.bias.iter().zip(&units).map(whole).collect();
-        Ok(Rounded { weights, bias, thresholds, units, signal })
+        Some(Rounded { weights, bias, thresholds, units, signal })
     }
+}
+
+/// The largest magnitude, which is no finite number if any is none.
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn largest(numbers: &[f32]) -> f32 {
+    // Without their signs, numbers are in the order of their bits, infinity and then NaN above all.
+    f32::from_bits(numbers.iter().fold(0, |most, number| most.max(number.abs().to_bits())))
 }
 
 /// Weights times `scale`, each as the nearest whole number of at most this magnitude, halves away from zero.
@@ -505,7 +514,12 @@ mod tests {
         let mut values = |n: usize| (0..n).map(|_| random.normal() as f32 * 0.2).collect::<Vec<f32>>();
         let layers = network.stages().unwrap().into_iter().map(|stage| {
             let (weights, bias) = (values(stage.weights()), values(stage.output.channels));
-            SpikingLayer { shape: stage, weights, bias, neuron: Neuron::new(0.7, decay).unwrap() }
+            SpikingLayer {
+                shape: stage,
+                weights: weights.into(),
+                bias,
+                neuron: Neuron::new(0.7, decay).unwrap(),
+            }
         });
         let layers = layers.collect();
         let rules = Rules { arithmetic: Arithmetic::Integer(precision), ..Rules::DEFAULT };
@@ -534,7 +548,7 @@ mod tests {
             made.write_back(&mut back);
             for ((layer, whole), real) in network.layers.iter().zip(&made.layers).zip(&back.layers) {
                 let signal = if whole.thresholds.is_empty() { 4.0 } else { 511.0 };
-                for (i, (w, r)) in layer.weights.iter().zip(&real.weights).enumerate() {
+                for (i, (w, r)) in layer.weights.iter().zip(&real.weights[..]).enumerate() {
                     let unit = whole.units[i / whole.row()] * signal;
                     assert!(f64::from((w - r).abs()) <= unit * 0.5001, "{w} {r} {unit}");
                 }
@@ -577,7 +591,7 @@ mod tests {
         let stage = Stage { input: Shape::features(1 << 20), ..huge.layers[1].shape.clone() };
         huge.layers[1] = SpikingLayer {
             shape: stage,
-            weights: vec![1.0; 2 << 20],
+            weights: vec![1.0; 2 << 20].into(),
             bias: vec![0.0; 2],
             neuron: Neuron::default(),
         };
@@ -585,8 +599,11 @@ mod tests {
         let why = IntegerNetwork::new(&huge, Encoding::Direct).unwrap_err().to_string();
         assert!(why.contains("linear1") && why.contains("--input-bits"), "{why}");
         let mut broken = network(Precision::DEFAULT, 1.0);
-        broken.layers[0].weights[3] = f32::NAN;
-        assert!(IntegerNetwork::new(&broken, Encoding::Direct).unwrap_err().to_string().contains("conv1"));
+        for wrong in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            broken.layers[0].weights[3] = wrong;
+            let why = IntegerNetwork::new(&broken, Encoding::Direct).unwrap_err().to_string();
+            assert!(why.contains("conv1"), "{why}");
+        }
         broken.layers[0].weights[3] = 0.1;
         broken.layers[0].bias[1] = -1e30;
         let why = IntegerNetwork::new(&broken, Encoding::Direct).unwrap_err().to_string();

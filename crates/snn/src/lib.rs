@@ -22,5 +22,7 @@ pub mod neuron;
 pub mod random;
 pub mod rules;
 pub mod stored;
+mod weights;
 
 pub use error::SnnError;
+pub use weights::Weights;

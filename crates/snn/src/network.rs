@@ -3,6 +3,7 @@
 use escape_network::sequential::{Sequential, Shape};
 use escape_network::stage::Stage;
 
+use crate::Weights;
 use crate::neuron::{Dynamics, Neuron, Plane};
 use crate::rules::Rules;
 
@@ -12,7 +13,7 @@ pub struct SpikingLayer {
     /// Sizes and names.
     pub shape: Stage,
     /// Weights, row-major in PyTorch's order.
-    pub weights: Vec<f32>,
+    pub weights: Weights,
     /// A constant current for each output channel, at every step; empty where there is none.
     pub bias: Vec<f32>,
     /// The constants of its neurons; a readout that only accumulates makes no use of them.

@@ -5,12 +5,12 @@ use std::path::Path;
 use escape_checkpoint::{Checkpoint, Leak, TensorData, Value, describe, matched_weights, network_of};
 use escape_network::stage::Stage;
 
-use crate::SnnError;
 use crate::encode::Encoding;
 use crate::integer::Bits;
 use crate::network::{SpikingLayer, SpikingNetwork};
 use crate::neuron::Neuron;
 use crate::rules::Preset;
+use crate::{SnnError, Weights};
 
 /// Everything of an SNN checkpoint that a simulation needs.
 #[derive(Clone, Debug)]
@@ -62,7 +62,7 @@ pub fn load(
     let weights = matched_weights(checkpoint, path, &network)?;
     let parameter = |stage: &Stage, what: &str| {
         let name = format!("{}.{what}", stage.key);
-        weights.iter().find(|(other, _)| *other == name).map(|(_, data)| data.to_f32()).unwrap_or_default()
+        weights.iter().find(|(other, _)| *other == name).map(|(_, data)| *data)
     };
     let thresholds = checkpoint.thresholds.as_ref().ok_or_else(|| {
         wrong(
@@ -87,8 +87,9 @@ pub fn load(
             let again = "convert the ANN again with more samples or steps";
             wrong(format!("{}: {error}; {again}", stage.name))
         })?;
-        let (weight, bias) = (parameter(&stage, "weight"), parameter(&stage, "bias"));
-        layers.push(SpikingLayer { shape: stage, weights: weight, bias, neuron });
+        let weights = parameter(&stage, "weight").cloned().map_or_else(|| Vec::new().into(), Weights::from);
+        let bias = parameter(&stage, "bias").map(TensorData::to_f32).unwrap_or_default();
+        layers.push(SpikingLayer { shape: stage, weights, bias, neuron });
     }
     let stored = |key: &str| checkpoint.extra.iter().find(|e| e.0 == key).and_then(|e| e.1.as_str());
     let stored_preset = stored(PRESET_KEY).map(str::parse).transpose().map_err(wrong)?;
@@ -197,7 +198,7 @@ mod tests {
         assert_eq!((back.timesteps, back.encoding), (Some(7), Encoding::Poisson));
         assert_eq!(back.stored_preset, Some(Preset::Default));
         for (a, b) in network.layers.iter().zip(&back.network.layers) {
-            assert_eq!((a.neuron, &a.weights), (b.neuron, &b.weights));
+            assert_eq!((a.neuron, &a.weights[..]), (b.neuron, &b.weights[..]));
         }
         // Asked for the other preset, its own encoder comes with it.
         assert_eq!(load(&saved, Some(Preset::Published)).unwrap().encoding, Encoding::Poisson);

@@ -184,7 +184,7 @@ fn gradients_through_maxima_are_those_of_the_largest_counts() {
         .into_iter()
         .map(|shape| {
             let (weights, bias) = (values(shape.weights(), 0.3), values(shape.output.channels, 0.1));
-            SpikingLayer { shape, weights, bias, neuron: Neuron::new(1.5, 0.9).unwrap() }
+            SpikingLayer { shape, weights: weights.into(), bias, neuron: Neuron::new(1.5, 0.9).unwrap() }
         })
         .collect();
     let x: Vec<f32> = values(4 * 286, 0.4).into_iter().map(|v| v.clamp(-1.0, 1.0)).collect();

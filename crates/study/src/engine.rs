@@ -63,13 +63,19 @@ fn kind(name: EngineName, _: &SpikingNetwork, _: Device) -> Result<Kind> {
     }
 }
 
+/// What to do with a network whose layers are too large for the event engine.
+#[cfg(feature = "libtorch")]
+const OTHER: &str = "give --engine dense";
+#[cfg(not(feature = "libtorch"))]
+const OTHER: &str = "the dense engine has no such limit, and is a part of the whole program";
+
 /// Makes sure that there is an engine of a name for a network.
 ///
 /// # Errors
 /// There is none: [`Usage`](crate::session::Usage), in words.
 pub fn check(name: EngineName, network: &SpikingNetwork) -> Result<()> {
     match kind(name, network, Device::Cpu)? {
-        Kind::Event => Event::check(network).map_err(|why| usage(why.to_string())),
+        Kind::Event => Event::check(network).map_err(|why| usage(format!("{why}; {OTHER}"))),
         #[cfg(feature = "libtorch")]
         Kind::Dense => Ok(()),
     }
@@ -155,10 +161,8 @@ impl Engine for AnyEngine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    #[cfg(feature = "libtorch")]
     use escape_snn_core::{network::SpikingLayer, neuron::Neuron, rules::Rules};
 
-    #[cfg(feature = "libtorch")]
     fn network(rules: Rules, window: usize) -> SpikingNetwork {
         let text = format!(
             "input: [1, 1, {window}]\nlayers:\n  - {{type: conv2d, name: a, out: 1, kernel: 1, bias: false}}\n  - {{type: relu}}\n  \
@@ -166,7 +170,7 @@ mod tests {
         );
         let network = escape_checkpoint::description::parse("test", &text).unwrap();
         let layers = network.stages().unwrap().into_iter().map(|shape| SpikingLayer {
-            weights: vec![1.0; shape.weights()],
+            weights: vec![1.0; shape.weights()].into(),
             bias: Vec::new(),
             neuron: Neuron::default(),
             shape,
@@ -190,8 +194,13 @@ mod tests {
                 assert_eq!(kind(name, &network, device).unwrap(), want);
             }
         }
+    }
+
+    #[test]
+    fn what_is_too_large_for_events_is_refused_with_what_this_program_can_do() {
         let why = check(EngineName::Event, &network(Rules::DEFAULT, 40_000)).unwrap_err().to_string();
-        assert!(why.contains("40000 neurons") && why.contains("dense"), "{why}");
+        assert!(why.contains("40000 neurons") && why.ends_with(OTHER), "{why}");
+        assert_eq!(why.contains("--engine dense"), cfg!(feature = "libtorch"), "{why}");
     }
 
     #[test]

@@ -272,7 +272,7 @@ mod tests {
         let network = Sequential::new(Shape::new(1, 1, 2), layers, Vec::new()).unwrap();
         let layers = network.stages().unwrap().into_iter().map(|shape| SpikingLayer {
             shape,
-            weights: vec![1.0, 0.0, 0.0, 1.0],
+            weights: vec![1.0, 0.0, 0.0, 1.0].into(),
             bias: Vec::new(),
             neuron: Neuron::new(1.0, 1.0).unwrap(),
         });

@@ -580,7 +580,7 @@ impl Source<'_> {
             }
         }
         let named = |(suffix, shape, bytes): (&str, Vec<usize>, Vec<u8>)| {
-            (format!("{}.{suffix}", self.name), TensorData { dtype: DType::F32, shape, bytes })
+            (format!("{}.{suffix}", self.name), TensorData { dtype: DType::F32, shape, bytes: bytes.into() })
         };
         Ok(all.into_iter().map(named).collect())
     }

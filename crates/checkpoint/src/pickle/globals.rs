@@ -432,7 +432,7 @@ impl<'a> Machine<'a, '_> {
         if dtype.big_endian {
             bytes.reverse();
         }
-        let scalar = TensorData { dtype: element, shape: Vec::new(), bytes };
+        let scalar = TensorData { dtype: element, shape: Vec::new(), bytes: bytes.into() };
         let item = match (element, scalar.to_i64()) {
             (DType::Bool, Some(v)) => v.first().map(|&v| Item::Bool(v != 0)),
             (_, Some(v)) => v.first().map(|&v| Item::Int(v)),

@@ -223,7 +223,8 @@ pub struct BenchArgs {
     /// How often all of them are timed, after one batch to warm up; the median counts
     #[arg(long, default_value_t = 5, value_name = "R", value_parser = whole::<usize>(1))]
     pub rounds: usize,
-    /// Time training steps instead of inference, three a round
+    /// Time training steps instead of inference, three a round; memory grows with the timesteps (every current of a recording for
+    /// each thread: of the modified network about 1.5 MB a timestep)
     #[arg(long)]
     pub train: bool,
 }

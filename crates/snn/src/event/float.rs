@@ -39,7 +39,7 @@ pub(super) fn pack(network: &SpikingNetwork, encoding: crate::encode::Encoding) 
     let layers = network.layers.iter().enumerate().map(|(k, layer)| {
         let below = k.checked_sub(1).map(|k| &network.layers[k].shape);
         let window = below.map_or(1, Stage::largest_count);
-        let weights = |order: Order, _: Holds| {
+        let weights = |order: Order| {
             let short = order.run <= SHORT_RUN && order.stride.1 == 1;
             Weights {
                 rows: if short { Vec::new() } else { order.rows(&layer.weights, |n| n) },
@@ -51,7 +51,7 @@ pub(super) fn pack(network: &SpikingNetwork, encoding: crate::encode::Encoding) 
         Packed::new(&Parts {
             shape: &layer.shape,
             below,
-            encoding,
+            holds: Holds::of(below, encoding),
             weights: &weights,
             bias: &|o| layer.bias.get(o).copied().unwrap_or(0.0),
             threshold: &|_| neuron.threshold(),
@@ -81,7 +81,7 @@ impl Number for f32 {
         let Weights { share, .. } = packed.weights;
         match input {
             Values::Bytes(bytes) => {
-                with.list_floats(lists, &packed.frame, bytes, (steps, packed.nothing, share))
+                with.list_floats(lists, &packed.frame, bytes, (steps, packed.nothing(), share))
             }
             Values::Words(words) => lists.fill_with(&packed.frame, words, steps, |count| {
                 (count != 0).then(|| f32::from(count) * share)

@@ -46,9 +46,7 @@ pub enum EventError {
     #[error(transparent)]
     Integer(#[from] IntegerError),
     /// A mean over more neurons than a count of 16 bits holds.
-    #[error(
-        "{layer}: a mean over {neurons} neurons, expected at most 32767; simulate it with the dense engine"
-    )]
+    #[error("{layer}: a mean over {neurons} neurons, the event engine takes at most 32767")]
     Window {
         /// The layer.
         layer: String,
@@ -56,9 +54,7 @@ pub enum EventError {
         neurons: usize,
     },
     /// An input of more values than places in lists.
-    #[error(
-        "{layer}: its input has {values} values, the event engine takes at most {most}; give --engine dense"
-    )]
+    #[error("{layer}: its input has {values} values, the event engine takes at most {most}")]
     Size {
         /// The layer.
         layer: String,

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use escape_network::sequential::{Conv2d, Padding, Pool, Size};
 use escape_network::stage::{Op, Stage};
+use rayon::prelude::*;
 
 use crate::encode::Encoding;
 
@@ -42,10 +43,6 @@ pub(super) struct Packed<N: Number> {
     pub thresholds: Vec<N>,
     pub start: Vec<N>,
     pub rule: N::Rule,
-    /// Whether its input is the same at every step.
-    pub fixed: bool,
-    /// The byte that stands for nothing: Poisson input is -1, 0 or 1 and stored as 0, 1 or 2.
-    pub nothing: u8,
     /// Arrivals at each input pixel, weighed by the neurons that they reach.
     fan_out: Vec<u32>,
     /// How the output is pooled.
@@ -57,12 +54,26 @@ pub(super) struct Packed<N: Number> {
 /// What a layer's input is kept in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Holds {
-    /// Counts of up to 127, see [`LARGEST_BYTE`], or Poisson input.
+    /// Poisson input: -1, 0 and 1, stored as 0, 1 and 2.
+    Signs,
+    /// Counts of up to 127, see [`LARGEST_BYTE`].
     Bytes,
     /// Larger counts.
     Words,
     /// Recordings, in whole numbers or not.
     Recordings,
+}
+
+impl Holds {
+    /// What the layer after `below` gets, or the first one.
+    pub fn of(below: Option<&Stage>, encoding: Encoding) -> Self {
+        match (below, encoding) {
+            (Some(below), _) if below.largest_count() > LARGEST_BYTE => Self::Words,
+            (Some(_), _) => Self::Bytes,
+            (None, Encoding::Direct) => Self::Recordings,
+            (None, Encoding::Poisson) => Self::Signs,
+        }
+    }
 }
 
 /// Where an output is in memory among 32: interleaving two such rows by halves of 16 bytes, bytes of one and the other in turn,
@@ -84,9 +95,9 @@ pub(super) struct Parts<'a, N: Number> {
     /// The layer, and the one before it.
     pub shape: &'a Stage,
     pub below: Option<&'a Stage>,
-    pub encoding: Encoding,
+    pub holds: Holds,
     /// Weights, from those of the layer in PyTorch's order.
-    pub weights: &'a dyn Fn(Order, Holds) -> N::Weights,
+    pub weights: &'a dyn Fn(Order) -> N::Weights,
     /// Constants of each output channel.
     pub bias: &'a dyn Fn(usize) -> N,
     pub threshold: &'a dyn Fn(usize) -> N,
@@ -97,7 +108,7 @@ pub(super) struct Parts<'a, N: Number> {
 
 impl<N: Number> Packed<N> {
     pub fn new(parts: &Parts<'_, N>) -> Self {
-        let Parts { shape, below, encoding, .. } = *parts;
+        let Parts { shape, below, holds, .. } = *parts;
         let conv = match shape.op {
             Op::Conv(conv) => conv,
             Op::Linear => {
@@ -121,13 +132,9 @@ impl<N: Number> Packed<N> {
         let (runs, run) = runs(&frame, kernel, groups);
         let outputs = out / groups;
         let filled = outputs.next_multiple_of(LANES);
-        let holds = match (below, encoding) {
-            (Some(below), _) if below.largest_count() > LARGEST_BYTE => Holds::Words,
-            (None, Encoding::Direct) => Holds::Recordings,
-            _ => Holds::Bytes,
-        };
         let linear = shape.op == Op::Linear;
-        let order = Order { kernel, stride, groups, joined, channels, outputs, filled, run, linear };
+        let inputs = channels / joined;
+        let order = Order { kernel, stride, groups, joined, channels, inputs, outputs, filled, run, linear };
         // A group's constants, and what fills its lanes.
         let lanes = |of: &dyn Fn(usize) -> N, rest: N| -> Vec<N> {
             let lane = |g: usize, n: usize| if n < outputs { of(g * outputs + n) } else { rest };
@@ -137,7 +144,6 @@ impl<N: Number> Packed<N> {
             Op::Conv(_) => (shape.pooled.height, shape.pooled.width),
             Op::Linear => (1, 1),
         };
-        let poisson = below.is_none() && encoding == Encoding::Poisson;
         Self {
             frame,
             holds,
@@ -146,20 +152,28 @@ impl<N: Number> Packed<N> {
             stride,
             groups,
             group: (outputs, filled),
-            weights: (parts.weights)(order, holds),
+            weights: (parts.weights)(order),
             runs,
             run,
             bias: lanes(parts.bias, N::default()),
             thresholds: lanes(parts.threshold, parts.never),
             start: lanes(parts.start, N::default()),
             rule: parts.rule,
-            fixed: holds == Holds::Recordings,
-            nothing: u8::from(poisson),
             fan_out: shape.fan_out(),
             pool: shape.pool,
             pooled,
             bands: bands(output.0, pooled.0, shape.pool.as_ref()),
         }
+    }
+
+    /// Whether its input is the same at every step.
+    pub fn fixed(&self) -> bool {
+        self.holds == Holds::Recordings
+    }
+
+    /// The byte that stands for nothing.
+    pub fn nothing(&self) -> u8 {
+        u8::from(self.holds == Holds::Signs)
     }
 
     /// Sums of one output pixel: output channels, those of each group filled up.
@@ -221,6 +235,8 @@ pub(super) struct Order {
     pub groups: usize,
     joined: usize,
     channels: usize,
+    /// Channels that an output has weights for; kept, so that no weight takes a division.
+    inputs: usize,
     /// Outputs of a group, and the same filled up.
     outputs: usize,
     filled: usize,
@@ -231,13 +247,15 @@ pub(super) struct Order {
 impl Order {
     /// Blocks of 64 outputs and one of 32, in each runs x values x outputs, whose order within 32 is `order`. Of no groups that
     /// are apart.
-    pub fn rows<W: Copy + Default>(&self, weights: &[W], order: impl Fn(usize) -> usize) -> Vec<W> {
-        let mut rows = vec![W::default(); self.kernel.0 * self.run * self.filled];
-        let mut rest = &mut rows[..];
-        let mut first = 0;
-        while first < self.filled {
-            let size = if self.filled - first >= 2 * LANES { 2 * LANES } else { LANES };
-            let (block, others) = rest.split_at_mut(self.kernel.0 * self.run * size);
+    pub fn rows<W: Copy + Default + Send + Sync>(
+        &self,
+        weights: &[W],
+        order: impl Fn(usize) -> usize + Sync,
+    ) -> Vec<W> {
+        let values = self.kernel.0 * self.run;
+        let mut rows = vec![W::default(); values * self.filled];
+        rows.par_chunks_mut(values * 2 * LANES).enumerate().for_each(|(n, block)| {
+            let (first, size) = (n * 2 * LANES, block.len() / values);
             let outputs = (0..size).map(|n| first + n / LANES * LANES + order(n % LANES));
             let of: Vec<Option<usize>> = outputs.map(|o| (o < self.outputs).then_some(o)).collect();
             // Taps of a channel lie together there, outputs here.
@@ -248,8 +266,7 @@ impl Order {
                     }
                 }
             });
-            (rest, first) = (others, first + size);
-        }
+        });
         rows
     }
 
@@ -310,14 +327,13 @@ impl Order {
     /// joined here.
     #[inline(always)]
     fn place(&self, o: usize, channel: usize, tap: usize) -> Option<usize> {
-        let inputs = self.channels / self.joined;
         let within = match self.joined == self.groups {
             true => channel,
-            false => {
-                channel.checked_sub(o / (self.outputs / self.joined) * inputs).filter(|&c| c < inputs)?
-            }
+            false => channel
+                .checked_sub(o / (self.outputs / self.joined) * self.inputs)
+                .filter(|&c| c < self.inputs)?,
         };
-        Some((o * inputs + within) * self.kernel.0 * self.kernel.1 + tap)
+        Some((o * self.inputs + within) * self.kernel.0 * self.kernel.1 + tap)
     }
 }
 

@@ -116,7 +116,7 @@ impl<N: Number> State<N> {
             LayerState {
                 input: match packed.holds {
                     // What lies around the input is as nothing that arrives.
-                    Holds::Bytes => Values::Bytes(vec![packed.nothing; values]),
+                    Holds::Signs | Holds::Bytes => Values::Bytes(vec![packed.nothing(); values]),
                     Holds::Words => Values::Words(vec![0; values]),
                     Holds::Recordings => N::recording(values),
                 },
@@ -126,7 +126,8 @@ impl<N: Number> State<N> {
             }
         };
         let (first, last) = (&layers[0], &layers[layers.len() - 1]);
-        let constant = if first.fixed && whole { first.output.0 * first.output.1 * first.lanes() } else { 0 };
+        let constant =
+            if first.fixed() && whole { first.output.0 * first.output.1 * first.lanes() } else { 0 };
         let classes = last.output.0 * last.output.1 * last.output.2;
         let (height, width, channels) = first.frame.input;
         Self {
@@ -136,7 +137,7 @@ impl<N: Number> State<N> {
             lists: Lists::default(),
             scratch: (0..shares).map(|_| Scratch::default()).collect(),
             constant: vec![N::default(); constant],
-            drawn: vec![0; if first.fixed { 0 } else { height * width * channels }],
+            drawn: vec![0; if first.fixed() { 0 } else { height * width * channels }],
             classes: (vec![N::default(); classes], vec![N::default(); classes], vec![0.0; classes]),
         }
     }
@@ -231,7 +232,7 @@ impl<N: Number> State<N> {
                 let (channel, row) = (n / rows, n % rows);
                 let first = frame.at(row, 0) + s * frame.step() + channel;
                 for (column, &spike) in plane.iter().enumerate() {
-                    values[first + column * channels] = (spike + packed.nothing as i8) as u8;
+                    values[first + column * channels] = (spike + packed.nothing() as i8) as u8;
                     if spike != 0 {
                         found.operations[t] += packed.reaches(row, column);
                         arrivals += 1;
@@ -252,7 +253,7 @@ impl<N: Number> State<N> {
         let lists = match constant {
             Some(_) => None,
             None => {
-                let held = if packed.fixed { 1 } else { steps };
+                let held = if packed.fixed() { 1 } else { steps };
                 lists_of(packed, &this.input, (this.arrivals as usize, held), &mut self.lists, how.with)
             }
         };
@@ -446,7 +447,7 @@ impl<N: Number> Work<'_, N> {
         let Self { packed, lists, constant, input, how, .. } = *self;
         let steps = self.span.len();
         let (columns, lanes) = (packed.output.1, packed.lanes());
-        let held = if packed.fixed { 1 } else { steps };
+        let held = if packed.fixed() { 1 } else { steps };
         let most = if N::by_rows(packed, lists.is_some()) { columns } else { columns.min(8) };
         grow(&mut scratch.sums, most * held * lanes);
         grow(&mut scratch.spikes, band.rows.len() * columns * steps * lanes);
@@ -477,7 +478,7 @@ impl<N: Number> Work<'_, N> {
                 let mut neurons = Neurons {
                     u,
                     current,
-                    constant: packed.fixed,
+                    constant: packed.fixed(),
                     spikes: &mut scratch.spikes[spikes..][..pixels * steps * lanes],
                     fired: &mut scratch.fired,
                 };
@@ -538,7 +539,7 @@ impl<N: Number> Work<'_, N> {
         let packed = self.packed;
         let (rows, columns, _) = packed.output;
         let lanes = packed.lanes();
-        let held = if packed.fixed { 1 } else { self.span.len() };
+        let held = if packed.fixed() { 1 } else { self.span.len() };
         let row = columns * held * lanes;
         grow(&mut scratch.sums, rows * row);
         if self.constant.is_none() {

@@ -44,14 +44,15 @@ pub(super) fn pack(network: &IntegerNetwork, with: Instructions) -> Vec<Packed<i
     let layers = network.layers.iter().enumerate().map(|(k, layer)| {
         let below = k.checked_sub(1).map(|k| &network.layers[k].shape);
         let row = layer.row();
-        let poisson = below.is_none() && network.encoding == crate::encode::Encoding::Poisson;
+        let holds = Holds::of(below, network.encoding);
+        let poisson = holds == Holds::Signs;
         // What storing -1, 0 and 1 as 0, 1 and 2 adds to a sum.
         let excess =
             |o: usize| -> i32 { layer.weights[o * row..][..row].iter().map(|&w| i32::from(w)).sum() };
         let largest_weight = layer.weights.iter().map(|w| w.unsigned_abs()).max().unwrap_or(0).max(1);
-        let weights = |order: Order, holds: Holds| match holds {
+        let weights = |order: Order| match holds {
             Holds::Recordings | Holds::Words => Weights::Wide(order.parts(&layer.weights, words)),
-            Holds::Bytes => {
+            Holds::Signs | Holds::Bytes => {
                 let listed = order.groups == 1 && !poisson;
                 let byte = if poisson { 2 } else { LARGEST_BYTE.min(below.map_or(1, Stage::largest_count)) };
                 Weights::Narrow {
@@ -68,7 +69,7 @@ pub(super) fn pack(network: &IntegerNetwork, with: Instructions) -> Vec<Packed<i
         Packed::new(&Parts {
             shape: &layer.shape,
             below,
-            encoding: network.encoding,
+            holds,
             weights: &weights,
             bias: &|o| layer.bias.get(o).copied().unwrap_or(0) - if poisson { excess(o) } else { 0 },
             threshold: &|o| layer.thresholds.get(o).copied().unwrap_or(i32::MAX),

@@ -112,7 +112,7 @@ impl<'a> Host<'a> {
                 geometry,
                 bands: sending.bands(),
                 sending,
-                weights: layer.weights,
+                weights: layer.weights.into_values(),
                 bias: layer.bias,
                 dynamics,
                 start: net.network.initial_potential(k),

@@ -127,7 +127,7 @@ impl Trainable {
     pub fn snapshot(&self) -> Result<SpikingNetwork, ModelError> {
         let mut network = self.network.clone();
         for (layer, Synapses { weight, bias, .. }) in network.layers.iter_mut().zip(&self.synapses) {
-            layer.weights = to_vec(weight)?;
+            layer.weights = to_vec(weight)?.into();
             layer.bias = bias.as_ref().map(to_vec).transpose()?.unwrap_or_default();
         }
         Ok(network)
@@ -266,7 +266,7 @@ mod tests {
             let neuron = Neuron::new(0.0625, 1.0).unwrap();
             SpikingLayer {
                 shape: stage,
-                weights: to_vec(weight).unwrap().into_iter().map(exact).collect(),
+                weights: to_vec(weight).unwrap().into_iter().map(exact).collect::<Vec<_>>().into(),
                 bias: Vec::new(),
                 neuron,
             }
@@ -408,7 +408,7 @@ layers:
             .into_iter()
             .map(|shape| {
                 let (weights, bias) = (values(shape.weights()), values(shape.output.channels));
-                SpikingLayer { shape, weights, bias, neuron: Neuron::new(1.0, 1.0).unwrap() }
+                SpikingLayer { shape, weights: weights.into(), bias, neuron: Neuron::new(1.0, 1.0).unwrap() }
             })
             .collect();
         let x = values(3 * 286);

@@ -317,7 +317,7 @@ fn settings(job: &Job, start: &SpikingNetwork, train: &Recordings, test: &Record
     };
     let constants: Vec<f32> =
         start.layers.iter().flat_map(|l| [l.neuron.threshold(), l.neuron.decay()]).collect();
-    let weights = start.layers.iter().map(|l| l.weights.as_slice());
+    let weights = start.layers.iter().map(|l| &l.weights[..]);
     json!({
         "preset": start.rules.preset.to_string(),
         "timesteps": steps,
