@@ -209,7 +209,7 @@ fn networks_that_cannot_be_meant_are_refused() {
     let (snn, data, out) = (files.at("snn.pth"), files.at("data.npz"), files.at("out.pth"));
     says(&["convert", "--checkpoint", &snn, "--data", &data, "--out", &out], 2, &["already"]);
     let mut broken = Checkpoint::load(&files.path().join("snn.pth")).unwrap();
-    broken.weights[1].1.bytes[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::sync::Arc::make_mut(&mut broken.weights[1].1.bytes)[..4].copy_from_slice(&f32::NAN.to_le_bytes());
     broken.save(&files.path().join("nan.pth")).unwrap();
     says(
         &["evaluate", "--checkpoint", &files.at("nan.pth"), "--data", &data],

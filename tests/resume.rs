@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::support::{Files, failure, json, lines};
 
 fn weights(path: &Path) -> Vec<Vec<u8>> {
-    Checkpoint::load(path).unwrap().weights.into_iter().map(|w| w.1.bytes).collect()
+    Checkpoint::load(path).unwrap().weights.into_iter().map(|w| w.1.bytes.to_vec()).collect()
 }
 
 #[test]

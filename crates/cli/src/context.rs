@@ -26,6 +26,7 @@ pub struct Context {
     /// The seed came from the command line.
     pub seed_given: bool,
     /// Threads that the command line asks for.
+    #[cfg(feature = "libtorch")]
     pub threads: Option<usize>,
     pub json: bool,
     pub quiet: bool,
@@ -84,6 +85,7 @@ impl Context {
         Ok(Self {
             session,
             seed_given: global.seed.is_some(),
+            #[cfg(feature = "libtorch")]
             threads: global.threads.map(|n| n as usize),
             json: global.json,
             quiet: global.quiet,

@@ -32,7 +32,7 @@ fn network(weight: fn(usize) -> f32, threshold: f32) -> SpikingNetwork {
     let stages = network.stages().unwrap();
     let layers = stages.into_iter().enumerate().map(|(k, shape)| {
         let neuron = Neuron::new(if k < 2 { threshold } else { 1.0 }, 1.0).unwrap();
-        let weights = (0..shape.weights()).map(weight).collect();
+        let weights = (0..shape.weights()).map(weight).collect::<Vec<f32>>().into();
         SpikingLayer { shape, weights, bias: Vec::new(), neuron }
     });
     SpikingNetwork { rules: Rules::PUBLISHED, layers: layers.collect(), network }
