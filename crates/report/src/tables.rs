@@ -69,7 +69,9 @@ pub struct Tables {
 impl Tables {
     /// Those that there are, in the order of the page.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Table> {
-        [&self.table1, &self.table2, &self.table3, &self.energy, &self.activity].into_iter().flatten()
+        [&self.table1, &self.table2, &self.table3, &self.claims, &self.energy, &self.activity]
+            .into_iter()
+            .flatten()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use escape_report::{ReportError, build, tables};
 
@@ -50,8 +50,13 @@ fn a_whole_run_has_every_figure_and_table() {
     let summary = build(folder.path()).unwrap();
     assert_eq!(summary.left_out, []);
 
+    let tables = folder.path().join("tables");
+    let of_tables = |p: &&PathBuf| p.parent() == Some(&tables);
+    // Six tables, each as CSV, Markdown and LaTeX.
+    assert_eq!(summary.written.iter().filter(of_tables).count(), 18);
+    let others = summary.written.iter().filter(|p| !of_tables(p));
     let stems: BTreeSet<String> =
-        summary.written.iter().map(|p| p.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+        others.map(|p| p.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
     assert_eq!(stems.iter().map(String::as_str).collect::<Vec<_>>(), FIGURES);
     let page = read(&summary.page);
     well_formed(&page);
@@ -105,7 +110,8 @@ fn evaluations_alone_make_a_report() {
     let summary = build(folder.path()).unwrap();
     let page = read(&summary.page);
     well_formed(&page);
-    assert_eq!(summary.written.len(), 6);
+    // A figure's four files, the style, the page, and three tables in three forms.
+    assert_eq!(summary.written.len(), 15);
     assert!(page.contains("id=\"table1\"") && page.contains("id=\"accuracy_timesteps\""));
     let missing: Vec<String> = summary.left_out.iter().map(ToString::to_string).collect();
     assert!(missing.contains(&"Figure 1 needs recording.csv".to_owned()), "{missing:?}");
@@ -475,7 +481,9 @@ fn odd_numbers_draw_too() {
     let summary = build(folder.path()).unwrap();
     well_formed(&read(&summary.page));
     let figures = folder.path().join("figures");
-    assert!(summary.written.iter().all(|p| p.parent() == Some(&figures) || *p == summary.page));
+    let tables = folder.path().join("tables");
+    let ours = |p: &PathBuf| [&figures, &tables].map(|f| f.as_path()).contains(&p.parent().unwrap());
+    assert!(summary.written.iter().all(|p| ours(p) || *p == summary.page));
     assert!(figures.join("fig4_raster_x____y.png").exists());
 }
 

@@ -26,7 +26,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_yaml::Value;
 
 use crate::conversion::{Conversion, Wanted};
-use crate::defaults::{Defaults, OptimizerName, Route, ScheduleName, SurrogateName};
+use crate::defaults::{Defaults, EngineName, OptimizerName, Route, ScheduleName, SurrogateName};
 use crate::folder::{A_NAME, names_a_file};
 use crate::session::usage;
 use crate::training::ann::{Recipe, Width};
@@ -323,7 +323,11 @@ impl Convert {
     pub fn conversion(&self) -> Result<Conversion> {
         // Steps that the conversion itself works with: those to balance over, or those to fit thresholds to.
         let steps = match Defaults::of(self.preset).route {
-            Route::Balancing => self.balance_timesteps,
+            // Rates are those of the steps that are simulated.
+            Route::Balancing => {
+                let of_rates = matches!(self.method, Some(Method::Rate(_))).then_some(self.timesteps);
+                self.balance_timesteps.or(of_rates)
+            }
             Route::Activations => Some(self.timesteps),
         };
         let bits = Bits { weight: self.bits, input: self.input_bits };
@@ -531,6 +535,9 @@ pub struct Evaluate {
     pub samples: Option<usize>,
     /// Recordings at once.
     pub batch_size: usize,
+    /// The engine that simulates spiking networks.
+    #[serde(with = "text")]
+    pub engine: EngineName,
     /// Networks to judge, `ann` among them, if not all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub only: Option<Vec<String>>,
@@ -538,7 +545,7 @@ pub struct Evaluate {
 
 impl Default for Evaluate {
     fn default() -> Self {
-        Self { samples: None, batch_size: batch(), only: None }
+        Self { samples: None, batch_size: batch(), engine: EngineName::Auto, only: None }
     }
 }
 

@@ -122,7 +122,7 @@ named! {
     /// Engines by name.
     #[derive(Default)]
     EngineName {
-        /// The usual one: so far the dense, and the event engine where there is no libtorch.
+        /// The event engine for whole numbers on a CPU, the dense one otherwise.
         #[default]
         Auto = "auto",
         /// Every synapse at every step, in libtorch.

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 use crate::config::{Config, Convert, Train};
 use crate::conversion::{calibrated, converted};
-use crate::defaults::{Defaults, EngineName};
+use crate::defaults::Defaults;
 use crate::energy;
 use crate::folder::{
     Held, Input, MANIFEST, Manifest, differences, files_of, hold, left_in, now, remove, sha256, write_text,
@@ -439,7 +439,8 @@ impl Run<'_> {
         let (contacts, samples) = (self.test.contacts, self.test.samples);
         let loaded = stored::load(&found, path, None, contacts, samples)?;
         tell_fewer_steps(self.session, (path, &found), loaded.network.rules.preset, steps);
-        Ok(Simulation { network: loaded.network, encoding: loaded.encoding, steps, engine: EngineName::Auto })
+        let engine = self.config.evaluate.engine;
+        Ok(Simulation { network: loaded.network, encoding: loaded.encoding, steps, engine })
     }
 
     /// Measures a spiking network of the run folder.

@@ -14,7 +14,6 @@ use escape_snn_core::stored;
 
 use super::{Cell, CellKind, Index};
 use crate::config::Config;
-use crate::defaults::EngineName;
 use crate::energy;
 use crate::engine::AnyEngine;
 use crate::folder::{BEST, write_csv};
@@ -267,9 +266,9 @@ fn test_of(session: &Session, config: &Config) -> Result<Recordings> {
 fn network_of(session: &Session, study: &Path, cell: &Cell) -> Result<(Recordings, Simulation)> {
     let test = test_of(session, &cell.config()?)?;
     let path = cell.path(study).join(format!("{}.pth", cell.entry));
+    let engine = cell.config()?.evaluate.engine;
     let loaded = stored::load(&checkpoint(&path)?, &path, None, test.contacts, test.samples)?;
     let steps = cell.timesteps.unwrap_or(1);
-    let chosen =
-        Simulation { network: loaded.network, encoding: loaded.encoding, steps, engine: EngineName::Auto };
+    let chosen = Simulation { network: loaded.network, encoding: loaded.encoding, steps, engine };
     Ok((test, chosen))
 }

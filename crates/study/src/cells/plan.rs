@@ -386,8 +386,19 @@ impl<'a> Planner<'a> {
             let (ann_seed, ann_folder, of) = (ann.seed, ann.folder.clone(), of.clone());
             let all = self.steps_of("convert", &name, &mut entry)?;
             let also_at = entry.remove("also_at");
-            for &timesteps in &all {
+            for (i, &timesteps) in all.iter().enumerate() {
                 let mut route = entry.clone();
+                for key in OF_STEPS {
+                    let Some(Value::Sequence(list)) = route.get(key) else { continue };
+                    let own = list.get(i).filter(|_| list.len() == all.len()).cloned().ok_or_else(|| {
+                        self.wrong(format!(
+                            "convert '{name}': {key}: expected one value, or as many as timesteps, {}; got {}",
+                            all.len(),
+                            list.len()
+                        ))
+                    })?;
+                    route.insert(text(key), own);
+                }
                 route.insert(text("name"), text(&name));
                 route.insert(text("timesteps"), Value::from(timesteps));
                 // The longest simulation serves all of them.
@@ -525,6 +536,9 @@ impl<'a> Planner<'a> {
     }
 }
 
+/// Keys of a conversion that may be lists, with a value for each number of timesteps.
+const OF_STEPS: [&str; 3] = ["method", "balance_timesteps", "scale"];
+
 /// The simulated recordings in their cell's folder.
 pub const RECORDINGS: &str = "recordings.npz";
 
@@ -651,6 +665,11 @@ spikes: {network: stdb}
         let differ: Vec<String> = all(&changed).into_iter().filter(|n| !all(&before).contains(n)).collect();
         assert!(differ.iter().all(|n| n.starts_with("published") || n.starts_with("stdb")), "{differ:?}");
         assert_eq!(differ.len(), 6);
+        // One value for each number of timesteps changes those that differ.
+        let lists = "method: [channels:99.9, channels:98], timesteps: [4, 1]";
+        let each = plan(folder.path(), &[("timesteps: [4, 1]", lists)]).unwrap();
+        let differ: Vec<String> = all(&each).into_iter().filter(|n| !all(&before).contains(n)).collect();
+        assert!(differ.iter().all(|n| n.contains("-T1-")) && differ.len() == 3, "{differ:?}");
         // Where the study lies does not.
         let elsewhere = tempfile::tempdir().unwrap();
         assert_eq!(all(&plan(elsewhere.path(), &[]).unwrap()), all(&before));
@@ -678,6 +697,8 @@ spikes: {network: stdb}
         assert!(why(&[("also_at: [5]", "allso_at: [5]")]).contains("allso_at"));
         assert!(why(&[("name: stdb", "name: direct")]).contains("finetune[0].name"));
         assert!(why(&[("samples: 100", "sampels: 100")]).contains("sampels"));
+        let lists = "method: [percentile:99, max], timesteps: 30";
+        assert!(why(&[("timesteps: 30", lists)]).contains("as many as timesteps, 1; got 2"));
         assert!(why(&[("network: stdb", "network: ann")]).contains("spikes.network"));
         assert!(
             why(&[("timesteps: 4}", "timesteps: 4, checkpoint: x.pth, scale: 2}")])
