@@ -91,7 +91,7 @@ words! {
     published_formula: "published formula" | "veröffentlichte Formel",
     arithmetic: "arithmetic" | "Arithmetik",
     and_memory: "and memory" | "und Speicher",
-    and_events: "and memory by event" | "und Speicher je Ereignis",
+    and_events: "by event" | "je Ereignis",
     nerve_title: "The nerve in its cuff" | "Der Nerv in seiner Manschette",
     velocity: "conduction velocity (m/s)" | "Leitgeschwindigkeit (m/s)",
     fibres_per: "fibres per" | "Fasern je",

@@ -22,6 +22,8 @@ const CELLS: u64 = 1_000_000;
 
 /// Width of a spike of a single neuron, in units.
 const SPIKE: f64 = 1.8;
+/// Its greatest width among so many neurons that their rows are thin.
+const TICK: f64 = 12.0;
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Bin {
@@ -158,7 +160,8 @@ impl Drawn for Bin {
             }
         } else {
             // Of single neurons a spike is a tick in the middle of its step, of groups the whole step has their colour.
-            let columns = if single { (area.w / steps as f64 / SPIKE).max(1.0) as usize | 1 } else { 1 };
+            let w = area.w / steps as f64;
+            let columns = if single { (w / (w * 0.5).clamp(0.6, TICK)).max(1.0) as usize | 1 } else { 1 };
             let mut pixels = vec![[255_u8; 3]; rows * steps * columns];
             let mut row_of = vec![0_usize; steps];
             for bin in bins {
