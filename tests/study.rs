@@ -72,7 +72,7 @@ fn a_study_is_killed_again_and_again_and_ends_with_the_same_numbers() {
     let mut kills = 0;
     for n in 0..50 {
         moment = moment.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let wait = (moment >> 33) as f64 / f64::from(1u32 << 31) * seconds / 12.0;
+        let wait = (moment >> 33) as f64 / f64::from(1u32 << 31) * seconds / 20.0;
         let mut arguments = vec!["run", &config, "--out", &out, "--quiet", "--device", "cpu"];
         if n > 0 {
             arguments.push("--resume");
