@@ -14,8 +14,9 @@ use layers::{LayerTrouble, Told};
 const WINDOW: usize = 128;
 /// Factor between the loss of these batches and the loss before that is called an explosion.
 const EXPLOSION: f64 = 3.0;
-/// Factor between the losses of the first and the last of three times [`WINDOW`] recordings that is called a rise.
-const RISE: f64 = 1.2;
+/// Factor between the losses of the first and the last of three times [`WINDOW`] recordings that is called a rise; so few recordings
+/// differ by a fifth in healthy trainings.
+const RISE: f64 = 1.5;
 
 /// What goes wrong in a training.
 #[derive(Clone, Debug, PartialEq)]
@@ -311,12 +312,12 @@ mod tests {
                 .flat_map(|step| watch.batch((1, step), start + per_step * step as f64, &logits, &labels))
                 .collect::<Vec<_>>()
         };
-        // Four batches of 32 make a block: 1.04, 1.2 and 1.36 at 0.04 a step.
-        let found = told(0.04, 0.94);
+        // Four batches of 32 make a block: 1.14, 1.46 and 1.78 at 0.08 a step.
+        let found = told(0.08, 0.94);
         assert!(matches!(found[..], [Trouble::Rising { epoch: 1, step: 12, .. }]), "{found:?}");
-        assert!(found[0].to_string().contains("from 1.040 over 1.200 to 1.360"), "{}", found[0]);
-        // It falls, rises hardly, or stays below that of a guess.
-        for (per_step, start) in [(-0.04, 2.0), (0.005, 1.5), (0.01, 0.5)] {
+        assert!(found[0].to_string().contains("from 1.140 over 1.460 to 1.780"), "{}", found[0]);
+        // It falls, rises hardly (the blocks of a healthy training differ as much), or stays below that of a guess.
+        for (per_step, start) in [(-0.04, 2.0), (0.005, 1.5), (0.037, 1.34), (0.01, 0.5)] {
             assert_eq!(told(per_step, start), [], "{per_step} {start}");
         }
     }

@@ -157,7 +157,7 @@ impl Drawn for Point {
         let mut levels = Vec::new();
         for (i, ann) in anns.iter().enumerate() {
             let name = words.network(&ann.network);
-            let name = if name == words.ann { name } else { format!("{} {name}", words.ann) };
+            let name = if name.starts_with(words.ann) { name } else { format!("{} {name}", words.ann) };
             levels.push((
                 ann.accuracy,
                 Ink::Route(Route::Ann),
