@@ -482,6 +482,26 @@ table! {
     }
 }
 
+impl Outcome {
+    /// As the tables of a run have it.
+    pub fn evaluation(&self) -> Evaluation {
+        Evaluation {
+            network: self.network.clone(),
+            kind: self.kind,
+            preset: self.preset.clone(),
+            encoder: self.encoder.clone(),
+            timesteps: self.timesteps,
+            samples: self.samples,
+            accuracy: self.accuracy,
+            loss: self.loss,
+            epoch: self.epoch,
+            balanced_accuracy: None,
+            macro_f1: self.macro_f1,
+            bits: None,
+        }
+    }
+}
+
 table! {
     /// Energy of one network of a study, for one seed and T.
     OutcomeEnergy in "outcome_energy.csv" => {
@@ -548,6 +568,14 @@ pub const FILES: [&str; 13] = [
     Energy::FILE,
     EnergyStep::FILE,
 ];
+
+/// A folder's table; none is an empty one.
+///
+/// # Errors
+/// As [`read_csv`].
+pub fn read_table<R: Row>(folder: &Path) -> Result<Vec<R>, ReportError> {
+    Ok(read_csv(&folder.join(R::FILE))?.unwrap_or_default())
+}
 
 /// A whole table: the header, and a line for each row.
 ///

@@ -69,7 +69,7 @@ pub struct Config {
     pub report: bool,
 }
 
-fn yes() -> bool {
+pub(crate) fn yes() -> bool {
     true
 }
 

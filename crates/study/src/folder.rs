@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::energy::CONSTANTS;
-use crate::session::Session;
+use crate::session::{LIBTORCH, Session};
 
 /// The latest checkpoint, with everything to go on from.
 pub const LAST: &str = "last.pth";
@@ -143,6 +143,35 @@ pub struct Manifest {
     pub config_sha256: String,
     /// Files that are read.
     pub inputs: Vec<Input>,
+}
+
+impl Manifest {
+    /// Of work that begins now in this process, on these files and by this resolved configuration.
+    ///
+    /// # Errors
+    /// The device that was asked for is not there.
+    pub fn of(session: &Session, name: &str, config: &str, inputs: Vec<Input>) -> Result<Self> {
+        Ok(Self {
+            name: name.to_owned(),
+            created: now(),
+            command: session.command.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            libtorch: LIBTORCH,
+            device: session.device_name()?,
+            threads: rayon::current_num_threads(),
+            seed: session.seed,
+            config_sha256: sha256(config),
+            inputs,
+        })
+    }
+
+    /// Writes it into the folder of the work.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        write_text(&folder.join(MANIFEST), &(serde_json::to_string_pretty(self)? + "\n"))
+    }
 }
 
 /// A file that a run read.

@@ -19,7 +19,7 @@ use crate::conversion::{calibrated, converted};
 use crate::defaults::Defaults;
 use crate::energy;
 use crate::folder::{
-    Held, Input, MANIFEST, Manifest, differences, files_of, hold, left_in, now, remove, sha256, write_text,
+    Held, Input, MANIFEST, Manifest, differences, files_of, hold, left_in, remove, write_text,
 };
 use crate::load::{
     Simulation, checkpoint, dataset, network, reading_for, simulated, tell_fewer_steps, tell_remarks,
@@ -28,7 +28,7 @@ use crate::measure;
 use crate::measured::{Measured, put};
 use crate::notes;
 use crate::place::{check_apart, check_results, existing, existing_data, make_folder};
-use crate::session::{LIBTORCH, Session, usage};
+use crate::session::{Session, usage};
 use crate::spikes;
 use crate::training::ann::{Recipe, train};
 use crate::training::finetune::{Job, finetune};
@@ -116,7 +116,7 @@ pub fn run_in(
         write_text(&folder.join(RESOLVED), &text)?;
     }
     if !folder.join(MANIFEST).exists() {
-        manifest(session, config, folder, &text, inputs)?;
+        Manifest::of(session, &config.name, &text, inputs)?.write(folder)?;
     }
     let trained = config.ann.train.as_ref().map(|train| -> Result<_> {
         load(&train_ann(session, config, train, folder, &data)?, &Selection::default())
@@ -228,22 +228,6 @@ fn check_same(session: &Session, config: &Config, folder: &Path, inputs: &[Input
         resolved.display(),
         found.join("; ")
     )))
-}
-
-fn manifest(session: &Session, config: &Config, folder: &Path, text: &str, inputs: Vec<Input>) -> Result<()> {
-    let manifest = Manifest {
-        name: config.name.clone(),
-        created: now(),
-        command: session.command.clone(),
-        version: env!("CARGO_PKG_VERSION"),
-        libtorch: LIBTORCH,
-        device: session.device_name()?,
-        threads: rayon::current_num_threads(),
-        seed: session.seed,
-        config_sha256: sha256(text),
-        inputs,
-    };
-    write_text(&folder.join(MANIFEST), &(serde_json::to_string_pretty(&manifest)? + "\n"))
 }
 
 /// The recordings. Simulated ones are not stored: settings and seed make them again, the same.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use escape_report::rows::{Activity, Energy, Evaluation, Row, read_csv};
+use escape_report::rows::{Activity, Energy, Evaluation, read_table};
 use escape_study::cells::plan::is_study;
 use escape_study::config::{Config, settings_of};
 use escape_study::engine::interrupted;
@@ -88,17 +88,12 @@ fn start(
     let result = json!({
         "run": folder,
         "report": page,
-        "evaluations": rows::<Evaluation>(&folder)?,
-        "activity": rows::<Activity>(&folder)?,
-        "energy": rows::<Energy>(&folder)?,
+        "evaluations": read_table::<Evaluation>(&folder)?,
+        "activity": read_table::<Activity>(&folder)?,
+        "energy": read_table::<Energy>(&folder)?,
     });
     context.result(&result, || match &page {
         Some(page) => format!("{tables}\nreport: {}", page.display()),
         None => format!("results: {}", folder.display()),
     })
-}
-
-/// A table of the run; none is an empty one.
-fn rows<R: Row>(folder: &Path) -> Result<Vec<R>> {
-    Ok(read_csv(&folder.join(R::FILE))?.unwrap_or_default())
 }

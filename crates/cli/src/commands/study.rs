@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use escape_report::rows::{Latency, Outcome, OutcomeEnergy, Row, read_csv};
+use escape_report::rows::{Latency, Outcome, OutcomeEnergy, read_table};
 use escape_study::cells::plan::Study;
 use escape_study::cells::schedule::{How, all};
 use escape_study::cells::slurm::{Wanted, jobs, submit};
@@ -14,7 +14,7 @@ use escape_study::config::settings_of;
 use escape_study::engine::interrupted;
 use escape_study::folder::{free_folder, hold, latest_folder};
 use escape_study::place::check_folder;
-use escape_study::session::{Session, usage};
+use escape_study::session::usage;
 use serde_json::{Value, json};
 
 use super::report::first_table;
@@ -72,7 +72,7 @@ pub fn start(context: &Context, mut args: RunArgs) -> Result<()> {
     session.note(format!("results go to {}", folder.display()));
     let index = begin(session, &study, &source, &folder, args.resume)?;
     let program = std::env::current_exe().context("where this program lies cannot be found out")?;
-    let device = ["--device".to_owned(), device_of(session)];
+    let device = ["--device".to_owned(), session.device.to_string()];
     let cell = |more: &[&str]| -> Vec<String> {
         let words = ["study", "cell", "--threads", &index.threads.to_string()].map(str::to_owned);
         words.into_iter().chain(device.clone()).chain(more.iter().map(|word| (*word).to_owned())).collect()
@@ -135,11 +135,6 @@ fn stopped(folder: &Path) -> anyhow::Error {
     anyhow::anyhow!("stopped; the same command with --resume goes on in {}", folder.display())
 }
 
-/// The device as the option says it.
-fn device_of(session: &Session) -> String {
-    session.device.to_string()
-}
-
 /// Tables, figures and page of what is done.
 fn finish(context: &Context, folder: &Path, index: &Index) -> Result<()> {
     let session = &context.session;
@@ -155,9 +150,9 @@ fn finish(context: &Context, folder: &Path, index: &Index) -> Result<()> {
         "report": summary.page,
         "cells": index.cells.len(),
         "done": done,
-        "outcomes": rows::<Outcome>(folder)?,
-        "energies": rows::<OutcomeEnergy>(folder)?,
-        "latencies": rows::<Latency>(folder)?,
+        "outcomes": read_table::<Outcome>(folder)?,
+        "energies": read_table::<OutcomeEnergy>(folder)?,
+        "latencies": read_table::<Latency>(folder)?,
     });
     context.result(&result, || {
         let left = match index.cells.len() - done {
@@ -166,11 +161,6 @@ fn finish(context: &Context, folder: &Path, index: &Index) -> Result<()> {
         };
         format!("{tables}\n{left}report: {}", summary.page.display())
     })
-}
-
-/// A table of the study; none is an empty one.
-fn rows<R: Row>(folder: &Path) -> Result<Vec<R>> {
-    Ok(read_csv(&folder.join(R::FILE))?.unwrap_or_default())
 }
 
 fn status(context: &Context, folder: &Path) -> Result<()> {

@@ -50,48 +50,42 @@ impl Point {
 }
 
 fn derive(run: &Run, evaluations: &[Evaluation]) -> Vec<Point> {
-    let point = |e: &Evaluation| {
-        let interval = wilson(e.accuracy, e.samples);
-        Point {
-            network: e.network.clone(),
-            kind: e.kind,
-            preset: e.preset.clone(),
-            encoder: e.encoder.clone(),
-            route: Route::of(e.kind, &e.preset),
-            timesteps: e.timesteps,
-            accuracy: e.accuracy,
-            low: interval.map(|i| i.low),
-            high: interval.map(|i| i.high),
-            samples: e.samples,
-            standard_error: Some(standard_error(e)).filter(|error| error.is_finite()),
-            largest_class: largest_class(run, e.samples),
-            chance: chance(run),
-        }
-    };
-    evaluations.iter().map(point).collect()
+    evaluations.iter().map(|e| point(run, e)).collect()
+}
+
+fn point(run: &Run, e: &Evaluation) -> Point {
+    let interval = wilson(e.accuracy, e.samples);
+    Point {
+        network: e.network.clone(),
+        kind: e.kind,
+        preset: e.preset.clone(),
+        encoder: e.encoder.clone(),
+        route: Route::of(e.kind, &e.preset),
+        timesteps: e.timesteps,
+        accuracy: e.accuracy,
+        low: interval.map(|i| i.low),
+        high: interval.map(|i| i.high),
+        samples: e.samples,
+        standard_error: Some(standard_error(e)).filter(|error| error.is_finite()),
+        largest_class: largest_class(run, e.samples),
+        chance: chance(run),
+    }
 }
 
 /// Means over the seeds of a study. A network that no seed reaches has the interval of its recordings.
 fn of_seeds(run: &Run, outcomes: &[Outcome]) -> Vec<Point> {
-    let point = |(o, spread): (&Outcome, Spread)| {
-        let interval = spread.interval().or_else(|| wilson(o.accuracy, o.samples));
+    let mean = |(o, spread): (&Outcome, Spread)| {
+        let single = point(run, &o.evaluation());
+        let interval = spread.interval();
         Point {
-            network: o.network.clone(),
-            kind: o.kind,
-            preset: o.preset.clone(),
-            encoder: o.encoder.clone(),
-            route: Route::of(o.kind, &o.preset),
-            timesteps: o.timesteps,
             accuracy: spread.mean,
-            low: interval.map(|i| i.low),
-            high: interval.map(|i| i.high),
-            samples: o.samples,
+            low: interval.map_or(single.low, |i| Some(i.low)),
+            high: interval.map_or(single.high, |i| Some(i.high)),
             standard_error: Some(spread.standard_error(o.samples as f64)),
-            largest_class: largest_class(run, o.samples),
-            chance: chance(run),
+            ..single
         }
     };
-    means(outcomes).into_iter().map(point).collect()
+    means(outcomes).into_iter().map(mean).collect()
 }
 
 pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportError> {

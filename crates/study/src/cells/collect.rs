@@ -8,7 +8,7 @@ use escape_data::Recordings;
 use escape_model::ann::Ann;
 use escape_report::rows::{
     Activity, AnnActivity, Confusion, Energy, Evaluation, Finetune, Kind, Latency, Outcome, OutcomeEnergy,
-    Prediction, Raster, Row, Step, Training, read_csv,
+    Prediction, Raster, Row, Step, Training, read_table,
 };
 use escape_snn_core::stored;
 
@@ -23,11 +23,6 @@ use crate::session::Session;
 use crate::spikes;
 use crate::timing::{self, Plan};
 
-/// A table of a cell; none is an empty one.
-fn table<R: Row>(folder: &Path) -> Result<Vec<R>> {
-    Ok(read_csv(&folder.join(R::FILE))?.unwrap_or_default())
-}
-
 /// Writes the tables of a study from those of its cells that are done; returns how many are.
 ///
 /// # Errors
@@ -39,14 +34,14 @@ pub fn collect(study: &Path, index: &Index) -> Result<usize> {
     write_csv(&study.join(OutcomeEnergy::FILE), &energies(study, &done)?)?;
     let of_first = |seed: Option<u64>| seed.is_none_or(|seed| Some(&seed) == index.seeds.first());
     let mut evaluations: Vec<Evaluation> =
-        outcomes.iter().filter(|o| of_first(o.seed)).map(evaluation).collect();
+        outcomes.iter().filter(|o| of_first(o.seed)).map(Outcome::evaluation).collect();
     // The quantised ANNs that spiking networks are compared with are those of the ANN that they come from.
     let reference = index.reference_ann();
     let baseline = done.iter().find(|c| c.kind == CellKind::Ann && c.entry == reference && of_first(c.seed));
     if let Some(cell) = baseline {
-        let quantised = table::<Evaluation>(&cell.path(study))?.into_iter();
+        let quantised = read_table::<Evaluation>(&cell.path(study))?.into_iter();
         evaluations.extend(quantised.filter(|row| row.kind == Kind::Quantised));
-        write_csv(&study.join(AnnActivity::FILE), &table::<AnnActivity>(&cell.path(study))?)?;
+        write_csv(&study.join(AnnActivity::FILE), &read_table::<AnnActivity>(&cell.path(study))?)?;
     }
     write_csv(&study.join(Evaluation::FILE), &evaluations)?;
     let shown: Vec<&Cell> =
@@ -68,7 +63,7 @@ pub fn collect(study: &Path, index: &Index) -> Result<usize> {
 fn merge<R: Row>(study: &Path, cells: &[&Cell], network: impl Fn(&mut R) -> &mut String) -> Result<()> {
     let mut all: Vec<R> = Vec::new();
     for cell in cells {
-        for mut row in table::<R>(&cell.path(study))? {
+        for mut row in read_table::<R>(&cell.path(study))? {
             let name = network(&mut row);
             if cell.network() == name {
                 name.clone_from(&cell.entry);
@@ -86,30 +81,13 @@ fn is_shown(index: &Index, cell: &Cell) -> bool {
     first.is_some_and(|first| first.timesteps == cell.timesteps)
 }
 
-fn evaluation(outcome: &Outcome) -> Evaluation {
-    Evaluation {
-        network: outcome.network.clone(),
-        kind: outcome.kind,
-        preset: outcome.preset.clone(),
-        encoder: outcome.encoder.clone(),
-        timesteps: outcome.timesteps,
-        samples: outcome.samples,
-        accuracy: outcome.accuracy,
-        loss: outcome.loss,
-        epoch: outcome.epoch,
-        balanced_accuracy: None,
-        macro_f1: outcome.macro_f1,
-        bits: None,
-    }
-}
-
 fn outcomes(study: &Path, index: &Index, done: &[&Cell]) -> Result<Vec<Outcome>> {
     let mut found: Vec<(bool, Outcome)> = Vec::new();
     for cell in done {
         let folder = cell.path(study);
-        let judged: Vec<Finetune> = table(&folder)?;
+        let judged: Vec<Finetune> = read_table(&folder)?;
         let judged_on = judged.iter().find_map(|row| row.judged_on.clone());
-        let evaluations: Vec<Evaluation> = table(&folder)?;
+        let evaluations: Vec<Evaluation> = read_table(&folder)?;
         for e in evaluations.into_iter().filter(|e| e.network == cell.network()) {
             let own = cell.timesteps.is_none_or(|t| e.timesteps == Some(t as u32));
             let outcome = Outcome {
@@ -164,7 +142,7 @@ fn energies(study: &Path, done: &[&Cell]) -> Result<Vec<OutcomeEnergy>> {
     let mut found = Vec::new();
     for cell in done {
         let Some(timesteps) = cell.timesteps else { continue };
-        let rows: Vec<Energy> = table(&cell.path(study))?;
+        let rows: Vec<Energy> = read_table(&cell.path(study))?;
         let mut models: Vec<&str> = Vec::new();
         rows.iter().for_each(|row| {
             if !models.contains(&row.model.as_str()) {
@@ -205,7 +183,7 @@ pub fn finish(session: &Session, study: &Path, index: &Index) -> Result<()> {
     if !index.timing {
         return Ok(());
     }
-    let known: Vec<Latency> = table(study)?;
+    let known: Vec<Latency> = read_table(study)?;
     let first = |cell: &&Cell| {
         cell.seed.is_none_or(|seed| Some(&seed) == index.seeds.first())
             && cell.kind != CellKind::Data

@@ -22,10 +22,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::Config;
-use crate::folder::{MANIFEST, Manifest, now, sha256, write_text};
+use crate::folder::{MANIFEST, Manifest, write_text};
 use crate::place::{check_results, make_folder};
 use crate::run::RESOLVED;
-use crate::session::{LIBTORCH, Session, usage};
+use crate::session::{Session, usage};
 
 /// The index of a study, in its folder; written first when it begins.
 pub const INDEX: &str = "study.json";
@@ -73,20 +73,10 @@ pub fn begin(
     index.write(folder)?;
     let text = serde_yaml::to_string(study).context("the study cannot be written as YAML")?;
     write_text(&folder.join(RESOLVED), &text)?;
-    let manifest = Manifest {
-        name: study.name.clone(),
-        created: now(),
-        command: session.command.clone(),
-        version: env!("CARGO_PKG_VERSION"),
-        libtorch: LIBTORCH,
-        device: session.device_name()?,
-        threads: index.threads,
-        seed: index.seeds.first().copied().unwrap_or_default(),
-        config_sha256: sha256(&text),
-        inputs: Vec::new(),
-    };
     if !folder.join(MANIFEST).exists() {
-        write_text(&folder.join(MANIFEST), &(serde_json::to_string_pretty(&manifest)? + "\n"))?;
+        let seed = index.seeds.first().copied().unwrap_or_default();
+        let manifest = Manifest::of(session, &study.name, &text, Vec::new())?;
+        Manifest { threads: index.threads, seed, ..manifest }.write(folder)?;
     }
     Ok(index)
 }

@@ -16,7 +16,7 @@ use serde_json::json;
 use serde_yaml::{Mapping, Value};
 
 use super::{CELLS, Cell, CellKind, Index, Shown};
-use crate::config::{Config, STANDARD_NERVE};
+use crate::config::{self, Config, STANDARD_NERVE, Spikes};
 use crate::defaults::{Defaults, Route};
 use crate::folder::{A_NAME, BEST, Input, names_a_file, sha256};
 use crate::session::usage;
@@ -45,7 +45,8 @@ pub struct Study {
     /// Fine-tunings.
     #[serde(default)]
     pub finetune: Vec<Mapping>,
-    /// The recording that is shown spike by spike, and in which network.
+    /// The recording that is shown spike by spike, and in which network, an entry under `convert` or `finetune`; of its first number
+    /// of timesteps and the first seed.
     #[serde(default)]
     pub spikes: Option<Spikes>,
     /// The ANNs quantised, as in a run.
@@ -55,23 +56,8 @@ pub struct Study {
     #[serde(default)]
     pub energy: Option<Value>,
     /// Whether the networks of Table 1 are timed once all cells are done.
-    #[serde(default = "yes")]
+    #[serde(default = "config::yes")]
     pub timing: bool,
-}
-
-/// Which recording of which network to show spike by spike.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Spikes {
-    /// An entry under `convert` or `finetune`; of its first number of timesteps and the first seed.
-    pub network: String,
-    /// Index among the test recordings.
-    #[serde(default)]
-    pub sample: usize,
-}
-
-fn yes() -> bool {
-    true
 }
 
 fn one_thread() -> usize {

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use escape_report::rows::{Evaluation, read_csv};
+use escape_report::rows::{Evaluation, read_table};
 
 use super::standing::{State, of, standing};
 use super::work::Stage;
@@ -246,8 +246,7 @@ fn why_failed(study: &Path, cell: &Cell) -> String {
 
 /// What a cell found, in a line.
 fn result_of(study: &Path, cell: &Cell) -> String {
-    let rows: Vec<Evaluation> =
-        read_csv(&cell.path(study).join("evaluations.csv")).ok().flatten().unwrap_or_default();
+    let rows: Vec<Evaluation> = read_table(&cell.path(study)).unwrap_or_default();
     let own = rows.iter().filter(|row| row.network == cell.network());
     let best = own.max_by_key(|row| row.timesteps);
     best.map_or_else(
