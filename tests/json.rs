@@ -76,7 +76,9 @@ fn every_key_that_is_printed_is_documented() {
         "name: a\ndata: {{file: {data}}}\nann: {{checkpoint: {ann}}}\nconvert: [{{name: snn, timesteps: 1}}]\n\
          evaluate: {{samples: 2}}\n"
     );
-    std::fs::write(files.path().join("run.yaml"), config).unwrap();
+    std::fs::write(files.path().join("run.yaml"), &config).unwrap();
+    std::fs::write(files.path().join("study.yaml"), format!("{config}seeds: [1]\n")).unwrap();
+    let (study, out_study) = (files.at("study.yaml"), files.at("study"));
     let on = |command: &'static str, checkpoint: &str| {
         [command, "--checkpoint", checkpoint, "--data", &data].map(str::to_owned).to_vec()
     };
@@ -112,12 +114,17 @@ fn every_key_that_is_printed_is_documented() {
         ("energy --run", words(&["energy", "--run", &out])),
         ("report", words(&["report", &out])),
         ("run", words(&["run", &run, "--out", &out_run])),
+        ("study report", words(&["run", &study, "--out", &out_study])),
+        ("study status", words(&["study", "status", &out_study])),
+        ("study cell", words(&["study", "cell", &out_study, "ann"])),
+        ("study report", words(&["study", "report", &out_study])),
         ("checkpoint inspect", words(&["checkpoint", "inspect", &snn])),
         ("checkpoint convert", words(&["checkpoint", "convert", &snn, &copy])),
         ("bench", with(on("bench", &snn), &["--samples", "2", "--batch-size", "1", "--timesteps", "1"])),
     ];
     let documented = documented();
-    let mut seen: BTreeSet<String> = ["Errors", "demo"].map(str::to_owned).into();
+    // The last is printed where there is a cluster only: scripts/test-slurm.
+    let mut seen: BTreeSet<String> = ["Errors", "demo", "run --slurm"].map(str::to_owned).into();
     for (heading, arguments) in &calls {
         let printed = json(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
         let mut keys = documented[*heading].clone();

@@ -134,9 +134,11 @@ impl Trace {
         }
         let start = i64::from(self.first[phase]) - i64::from((-arrival).div_euclid(PHASES as i32));
         let end = start + (values.len() / self.width) as i64;
-        let (from, to) = (start.clamp(0, length as i64), end.clamp(0, length as i64));
-        let range = ((from - start) as usize * self.width)..((to - start).max(0) as usize * self.width);
-        (from as usize, values.get(range).unwrap_or(&[]))
+        let (from, to) = (start.max(0), end.min(length as i64));
+        if from >= to {
+            return (0, &[]);
+        }
+        (from as usize, &values[(from - start) as usize * self.width..(to - start) as usize * self.width])
     }
 }
 

@@ -173,14 +173,27 @@ impl Index {
         write_text(&folder.join(INDEX), &(text + "\n"))
     }
 
-    /// The cell of this folder's name.
+    /// The cell of this folder's name, or the only one whose name begins so.
     ///
     /// # Errors
-    /// There is none.
+    /// There is none, or more than one.
     pub fn cell(&self, name: &str) -> Result<&Cell> {
-        self.cells.iter().find(|cell| cell.folder == name).ok_or_else(|| {
-            usage(format!("{name}: no cell of the study; `escape-snn study status FOLDER` lists them"))
-        })
+        if let Some(cell) = self.cells.iter().find(|cell| cell.folder == name) {
+            return Ok(cell);
+        }
+        let begins: Vec<&Cell> = self.cells.iter().filter(|cell| cell.folder.starts_with(name)).collect();
+        match begins[..] {
+            [cell] => Ok(cell),
+            [] => Err(usage(format!(
+                "{name}: no cell of the study; `escape-snn study status FOLDER` lists them"
+            ))),
+            [first, .., last] => Err(usage(format!(
+                "{name}: {} cells begin so, from {} to {}; add letters",
+                begins.len(),
+                first.folder,
+                last.folder
+            ))),
+        }
     }
 
     /// The ANN's entry that spiking networks are compared with: that of the first conversion.

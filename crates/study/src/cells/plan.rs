@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use escape_data::nerve::NerveConfig;
 use escape_snn_core::encode::Encoding;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 use serde_yaml::{Mapping, Value};
 
@@ -37,7 +37,8 @@ pub struct Study {
     /// How networks are judged, as in a run.
     #[serde(default)]
     pub evaluate: Mapping,
-    /// ANNs, each with a name.
+    /// ANNs, each with a name; or one as in a run, whose name is `ann`.
+    #[serde(deserialize_with = "one_or_several")]
     pub ann: Vec<Mapping>,
     /// Routes; `ann` says from which of several.
     #[serde(default)]
@@ -62,6 +63,22 @@ pub struct Study {
 
 fn one_thread() -> usize {
     1
+}
+
+fn one_or_several<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<Mapping>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected an ANN's settings, or a list of such with a name each")]
+    enum Anns {
+        One(Mapping),
+        Several(Vec<Mapping>),
+    }
+    Ok(match Anns::deserialize(d)? {
+        Anns::One(mut ann) => {
+            ann.entry(text("name")).or_insert(text("ann"));
+            vec![ann]
+        }
+        Anns::Several(anns) => anns,
+    })
 }
 
 /// Whether a configuration is that of a study.
@@ -126,7 +143,7 @@ impl Study {
         for (section, entries) in sections {
             for (i, entry) in entries.iter().enumerate() {
                 let name = entry.get("name").and_then(Value::as_str).unwrap_or_default();
-                let own = names_a_file(name) && !names.contains(&name) && name != "ann";
+                let own = names_a_file(name) && !names.contains(&name) && (name != "ann" || section == "ann");
                 check(own, format!("{section}[{i}].name: {A_NAME}"));
                 names.push(name);
             }
