@@ -61,6 +61,39 @@ fn what_a_preset_has_no_use_for_is_refused() {
     }
 }
 
+/// The loss of the mean of two readouts is no more than the mean of both losses.
+#[test]
+fn weight_normalisation_resets_either_way_and_averages_both() {
+    let files = Files::new();
+    let losses = ["toolbox", "toolbox-zero", "toolbox-mean"].map(|preset| {
+        let out = format!("{preset}.pth");
+        let all = convert(&files, &out, &["--preset", preset]);
+        json(&all.iter().map(String::as_str).collect::<Vec<_>>());
+        let inspected = json(&["checkpoint", "inspect", &files.at(&out)]);
+        assert_eq!(inspected["content"]["timesteps"], 300, "{inspected}");
+        let paths = ["--checkpoint", &files.at(&out), "--data", &files.at("data.npz")];
+        let evaluate = ["evaluate", "--limit", "4", "--timesteps", "20", "--engine", "event"];
+        let found = json(&[&evaluate[..], &paths].concat());
+        assert_eq!((&found["preset"], &found["encoder"]), (&preset.into(), &"direct".into()));
+        if preset != "toolbox" {
+            let tune = ["finetune", "--timesteps", "2", "--out", &files.at("t")];
+            let (_, text) = failure(&[&tune[..], &paths].concat());
+            assert!(text.contains("resets potentials to zero"), "{text}");
+        }
+        found["loss"].as_f64().unwrap()
+    });
+    assert!(losses[0] != losses[1] && losses[2] <= (losses[0] + losses[1]) / 2.0, "{losses:?}");
+    for more in ["--bits", "--readout-gain"] {
+        let all = convert(&files, "none.pth", &["--preset", "toolbox", more, "4"]);
+        let (code, text) = failure(&all.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(code == 2 && text.contains("the toolbox preset"), "{text}");
+    }
+    let mean = files.at("toolbox-mean.pth");
+    let (_, text) =
+        failure(&["spikes", "--checkpoint", &mean, "--data", &files.at("data.npz"), "--out", &files.at("s")]);
+    assert!(text.contains("averages two networks") && !text.contains("--engine"), "{text}");
+}
+
 /// In five steps a spike passes the five layers once. Thresholds from the largest inputs leave some layer silent, so that the one
 /// above receives nothing; those for a rate do not.
 #[test]

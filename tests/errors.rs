@@ -24,7 +24,11 @@ fn wrong_usage_is_exit_2() {
         &["percentile"],
     );
     says(&["convert", "--checkpoint", "a", "--data", "b", "--out", "/nowhere/c.pth"], 2, &["/nowhere"]);
-    says(&["evaluate", "--checkpoint", "a", "--data", "b", "--preset", "best"], 2, &["published or default"]);
+    says(
+        &["evaluate", "--checkpoint", "a", "--data", "b", "--preset", "best"],
+        2,
+        &["default, published, toolbox"],
+    );
     says(&["evaluate", "--checkpoint", "a", "--data", "b", "--timesteps", "0"], 2, &["0"]);
     says(&["evaluate", "--checkpoint", "a", "--data", "b", "--device", "gpu"], 2, &["cuda:N"]);
     says(&["energy", "--rates", "0.3,0.4"], 2, &["3"]);

@@ -18,7 +18,7 @@ use escape_snn_core::rules::Rules;
 use crate::quantile::{Quantiles, Top};
 use crate::{Method, set_threshold, skeleton};
 
-/// A spiking network of the default preset, each threshold what `method` takes from the layer's activations over the
+/// A spiking network that follows `rules`, each threshold what `method` takes from the layer's activations over the
 /// `calibration` recordings. The readout's, which nothing uses, is that of the logits. `tick` hears of recordings done, and
 /// stops the work by returning false.
 ///
@@ -27,10 +27,11 @@ use crate::{Method, set_threshold, skeleton};
 pub fn convert(
     ann: &Ann,
     calibration: &Recordings,
+    rules: Rules,
     method: Method,
     tick: &mut dyn FnMut(usize) -> bool,
 ) -> Result<SpikingNetwork, ModelError> {
-    let mut network = skeleton(ann, Rules::DEFAULT)?;
+    let mut network = skeleton(ann, rules)?;
     let mut seen = vec![Quantiles::default(); network.layers.len()];
     // Of each channel of a convolution, where that is asked for.
     let mut by_channel: Vec<Vec<Top>> = match method {
@@ -142,6 +143,7 @@ mod tests {
     use escape_network::rng::Stream;
     use escape_snn_core::encode::Encoding;
     use escape_snn_core::engine::{Batch, Engine};
+    use escape_snn_core::rules::Preset;
     use tch::Device;
 
     fn untrained() -> Ann {
@@ -157,7 +159,11 @@ mod tests {
 
     /// Squared difference between the logits of the ANN and the spiking network's mean readout, relative to the logits.
     fn logit_error(ann: &Ann, r: &Recordings, method: Method, steps: usize) -> f64 {
-        let network = convert(ann, r, method, &mut |_| true).unwrap();
+        logit_error_by(ann, r, Rules::DEFAULT, method, steps)
+    }
+
+    fn logit_error_by(ann: &Ann, r: &Recordings, rules: Rules, method: Method, steps: usize) -> f64 {
+        let network = convert(ann, r, rules, method, &mut |_| true).unwrap();
         let mut encoder = network.rules.encoder(Encoding::Direct, 0);
         let engine = Dense::new(network, Encoding::Direct, Device::Cpu).unwrap();
         let outcome = engine.run(Batch { x: &r.x, first: 0 }, &mut encoder, steps, &mut ()).unwrap();
@@ -168,6 +174,48 @@ mod tests {
         let error =
             got.iter().zip(&logits).map(|(g, w)| f64::from(g / steps as f32 - w).powi(2)).sum::<f64>();
         error / logits.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>()
+    }
+
+    /// The paper's equation: weights times the activation of the layer below over that of the layer, thresholds 1. Here a layer
+    /// keeps its activation as its threshold instead, in powers of two so that both round alike.
+    #[test]
+    fn thresholds_are_weight_normalisation_in_other_units() {
+        let (ann, r) = (untrained(), recordings(3));
+        for preset in [Preset::Toolbox, Preset::ToolboxZero] {
+            let mut ours =
+                convert(&ann, &r, preset.rules(), Method::Percentile(99.9), &mut |_| true).unwrap();
+            let mut theirs = skeleton(&ann, preset.rules()).unwrap();
+            let mut below = 1.0;
+            for (layer, normalised) in ours.layers.iter_mut().zip(&mut theirs.layers) {
+                let exact = layer.neuron.threshold();
+                let lambda = exact.log2().round().exp2();
+                layer.neuron = layer.neuron.with_threshold(lambda).unwrap();
+                // What this layer receives stands for the rounded activation too.
+                layer.weights.iter_mut().zip(normalised.weights.iter_mut()).for_each(|(own, w)| {
+                    *own = *w * below;
+                    *w *= below / lambda;
+                });
+                below = lambda;
+            }
+            let run = |network: SpikingNetwork| {
+                let mut encoder = network.rules.encoder(Encoding::Direct, 0);
+                let engine = Dense::new(network, Encoding::Direct, Device::Cpu).unwrap();
+                engine.run(Batch { x: &r.x, first: 0 }, &mut encoder, 20, &mut ()).unwrap()
+            };
+            let readout = below;
+            let (ours, theirs) = (run(ours), run(theirs));
+            assert_eq!(ours.spikes, theirs.spikes);
+            assert!(ours.spikes.iter().take(4).all(|steps| steps.iter().sum::<u64>() > 0));
+            assert!(ours.readout.iter().zip(&theirs.readout).all(|(a, b)| *a == b * readout));
+        }
+    }
+
+    #[test]
+    fn reset_by_subtraction_approaches_the_ann_and_reset_to_zero_less_so() {
+        let (ann, r) = (untrained(), recordings(2));
+        let error = |preset: Preset| logit_error_by(&ann, &r, preset.rules(), Method::Percentile(99.9), 200);
+        let (subtraction, zero) = (error(Preset::Toolbox), error(Preset::ToolboxZero));
+        assert!(subtraction < zero, "{subtraction} {zero}");
     }
 
     #[test]
@@ -185,7 +233,7 @@ mod tests {
     fn a_threshold_for_each_channel_changes_the_weights_and_not_what_they_compute() {
         let (ann, r) = (untrained(), recordings(1));
         let [layers, channels] = [Method::Max, Method::Channels(100.0)]
-            .map(|method| convert(&ann, &r, method, &mut |_| true).unwrap());
+            .map(|method| convert(&ann, &r, Rules::DEFAULT, method, &mut |_| true).unwrap());
         assert_eq!(
             layers.layers.iter().map(|l| l.neuron).collect::<Vec<_>>(),
             channels.layers.iter().map(|l| l.neuron).collect::<Vec<_>>()
@@ -213,7 +261,9 @@ mod tests {
     fn the_work_can_be_stopped() {
         let ann = untrained();
         for method in [Method::Channels(99.0), Method::Percentile(99.0), Method::Max] {
-            let of = |tick: &mut dyn FnMut(usize) -> bool| convert(&ann, &recordings(1), method, tick);
+            let of = |tick: &mut dyn FnMut(usize) -> bool| {
+                convert(&ann, &recordings(1), Rules::DEFAULT, method, tick)
+            };
             assert!(matches!(of(&mut |_| false), Err(ModelError::Interrupted)), "{method}");
             let mut heard = 0;
             let count = &mut |recordings| {

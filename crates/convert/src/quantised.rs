@@ -218,6 +218,7 @@ mod tests {
     use escape_model::ann::{Ann, to_vec};
     use escape_network::rng::Stream;
     use escape_network::sequential::{Conv2d, Layer, Named, Shape};
+    use escape_snn_core::rules::Rules;
 
     fn network() -> Sequential {
         let named = |(i, layer): (usize, Layer)| Named { name: format!("n{i}"), layer };
@@ -244,7 +245,7 @@ mod tests {
     fn error(bits: u32) -> f64 {
         let ann = Ann::new(network(), 3, Device::Cpu).unwrap();
         let r = recordings(40);
-        let found = activations::convert(&ann, &r, Method::Max, &mut |_| true).unwrap();
+        let found = activations::convert(&ann, &r, Rules::DEFAULT, Method::Max, &mut |_| true).unwrap();
         let quantised = QuantisedAnn::new(&found, Precision::new(bits, 16).unwrap(), Device::Cpu).unwrap();
         let x = to_tensor(&r.x, &[40, 1, 8, 10], Device::Cpu).unwrap();
         let want = to_vec(&ann.forward(&x, false).unwrap()).unwrap();
@@ -263,7 +264,8 @@ mod tests {
     #[test]
     fn a_weight_that_is_no_number_is_refused_by_name() {
         let ann = Ann::new(network(), 3, Device::Cpu).unwrap();
-        let mut found = activations::convert(&ann, &recordings(2), Method::Max, &mut |_| true).unwrap();
+        let mut found =
+            activations::convert(&ann, &recordings(2), Rules::DEFAULT, Method::Max, &mut |_| true).unwrap();
         found.layers[1].weights[0] = f32::NAN;
         let why = QuantisedAnn::new(&found, Precision::DEFAULT, Device::Cpu).unwrap_err().to_string();
         assert!(why.contains("linear1"), "{why}");

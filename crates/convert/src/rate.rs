@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use escape_snn_core::neuron::{Dynamics, Firing, Neuron, step_all};
+use escape_snn_core::neuron::{Dynamics, Firing, Neuron, Reset, step_all};
 
 /// Halvings of the range of thresholds, which spans six orders of magnitude: to a millionth of a threshold.
 const HALVINGS: usize = 24;
@@ -51,7 +51,7 @@ pub fn threshold_for(currents: &[Vec<f32>], window: &Range<usize>, rate: f64) ->
 /// How often a neuron fires in a step of `window` at a threshold; 0 at one that no neuron can have.
 fn rate_at(currents: &[Vec<f32>], window: &Range<usize>, threshold: f32) -> f64 {
     let Ok(neuron) = Neuron::new(threshold, 1.0) else { return 0.0 };
-    let dynamics = Dynamics { neuron, firing: Firing::BeforeInput };
+    let dynamics = Dynamics { neuron, firing: Firing::BeforeInput, reset: Reset::Subtraction };
     let n = currents.first().map_or(0, Vec::len);
     let (mut u, mut spikes) = (vec![0f32; n], vec![0f32; n]);
     let mut fired = 0.0;

@@ -12,6 +12,7 @@ use escape_network::rng::Stream;
 use escape_network::sequential::{Conv2d, Pool, Pooling, Shape};
 use escape_network::stage::{Arrived, Op, Stage};
 use escape_snn_core::integer::Precision;
+use escape_snn_core::rules::Rules;
 use tch::Device;
 
 #[path = "../../../tests/random_networks/mod.rs"]
@@ -124,7 +125,9 @@ fn logits_and_counts_are_those_of_a_naive_statement() {
         let ann = Ann::new(described, index, Device::Cpu).unwrap();
         let method = [Method::Max, Method::Percentile(99.0), Method::Channels(99.0)][index as usize % 3];
         // A layer of few neurons may be silent.
-        let Ok(found) = activations::convert(&ann, &recordings, method, &mut |_| true) else { continue };
+        let Ok(found) = activations::convert(&ann, &recordings, Rules::DEFAULT, method, &mut |_| true) else {
+            continue;
+        };
         let precision = Precision::new(2 + index as u32 % 7, [4, 10, 16][index as usize / 7 % 3]).unwrap();
         let network = QuantisedAnn::new(&found, precision, Device::Cpu).unwrap();
         made += 1;

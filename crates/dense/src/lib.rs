@@ -18,6 +18,7 @@ use escape_model::ann::{convolve, convolve_padded, to_tensor};
 use escape_network::stage::{Op, Stage};
 use escape_snn_core::encode::{Encoder, Encoding};
 use escape_snn_core::engine::{Batch, Engine, Observer, Outcome};
+use escape_snn_core::event::EventError;
 use escape_snn_core::integer::{IntegerLayer, IntegerNetwork};
 use escape_snn_core::network::{SpikingLayer, SpikingNetwork};
 use escape_snn_core::neuron::Plane;
@@ -54,6 +55,9 @@ impl Dense {
     /// # Errors
     /// Its sums may be too large for whole numbers, or libtorch could not place the weights on the device.
     pub fn new(network: SpikingNetwork, encoding: Encoding, device: Device) -> Result<Self, ModelError> {
+        if network.rules.averaged {
+            return Err(ModelError::Data(EventError::Averaged(network.rules.preset).to_string()));
+        }
         let integer = match network.rules.arithmetic {
             Arithmetic::Float32 => None,
             Arithmetic::Integer(_) => Some(

@@ -7,7 +7,7 @@ use escape_model::ann::to_vec;
 use escape_network::sequential::Pooling;
 use escape_snn_core::engine::Spike;
 use escape_snn_core::integer::NO_DECAY;
-use escape_snn_core::neuron::{Dynamics, Firing, Plane};
+use escape_snn_core::neuron::{Dynamics, Firing, Plane, Reset};
 use tch::{Device, Kind, Tensor};
 
 use crate::scan::{Rule, Scan, Tally};
@@ -42,7 +42,10 @@ impl Neurons {
         };
         let m = deciding.f_div(&self.threshold)?.f_sub_scalar(1.0)?;
         let spikes = m.f_gt(0.0)?.f_to_kind(Kind::Float)?;
-        *u = integrated.f_sub(&spikes.f_mul(&self.threshold)?)?;
+        *u = match self.dynamics.reset {
+            Reset::Subtraction => integrated.f_sub(&spikes.f_mul(&self.threshold)?)?,
+            Reset::Zero => integrated.f_mul(&spikes.f_rsub_scalar(1.0)?)?,
+        };
         Ok((m, spikes))
     }
 }

@@ -12,7 +12,7 @@ use escape_network::arch::Architecture;
 use escape_network::family::Family;
 use escape_network::rng::Stream;
 use escape_snn_core::encode::Encoding;
-use escape_snn_core::engine::{Batch, Engine, Outcome, Spike, SpikeRecorder};
+use escape_snn_core::engine::{Averaged, Batch, Engine, Outcome, Spike, SpikeRecorder};
 use escape_snn_core::network::SpikingNetwork;
 use escape_snn_core::rules::Preset;
 use escape_snn_core::stored;
@@ -21,10 +21,11 @@ use tch::Device;
 const SIZE: usize = 56 * 100;
 
 /// Rules with each kind of input that they are used with.
-const CASES: [(Preset, Encoding); 3] = [
+const CASES: [(Preset, Encoding); 4] = [
     (Preset::Published, Encoding::Poisson),
     (Preset::Default, Encoding::Poisson),
     (Preset::Default, Encoding::Direct),
+    (Preset::ToolboxZero, Encoding::Direct),
 ];
 
 /// A network with random weights whose layers all spike.
@@ -86,7 +87,7 @@ fn blocks_of_steps_change_nothing() {
             let cut = run(&engine, &x, 0, 7);
             match preset {
                 Preset::Default => assert_eq!(cut.readout, whole.readout, "{encoding}"),
-                Preset::Published => {
+                _ => {
                     assert_eq!(cut.readout.len(), whole.readout.len());
                     for (a, b) in cut.readout.iter().zip(&whole.readout) {
                         assert!((a - b).abs() <= 1e-5 * b.abs().max(1.0), "{a} against {b}");
@@ -96,6 +97,37 @@ fn blocks_of_steps_change_nothing() {
             assert_eq!(cut.events, whole.events);
             assert_eq!((cut.spikes, cut.operations), (whole.spikes.clone(), whole.operations.clone()));
         }
+    }
+}
+
+#[test]
+fn two_networks_readouts_are_averaged() {
+    let x = recordings(2);
+    let batch = Batch { x: &x, first: 0 };
+    let run = |preset: Preset| {
+        let engine = engine(preset, Encoding::Direct);
+        engine.run(batch, &mut preset.rules().encoder(Encoding::Direct, 7), 6, &mut ()).unwrap()
+    };
+    let (subtraction, zero) = (run(Preset::Toolbox), run(Preset::ToolboxZero));
+    assert_ne!(subtraction.readout, zero.readout);
+    let network = network(Preset::ToolboxMean);
+    let refused = Dense::new(network.clone(), Encoding::Direct, Device::Cpu).unwrap_err().to_string();
+    assert!(refused.contains("toolbox-mean") && refused.contains("toolbox-zero"), "{refused}");
+    let mut encoder = network.rules.encoder(Encoding::Direct, 7);
+    let both = Averaged::new(network, |network| Dense::new(network, Encoding::Direct, Device::Cpu)).unwrap();
+    let mut steps = 0;
+    let mut told = |n: usize| {
+        steps += n;
+        true
+    };
+    let found = both.run(batch, &mut encoder, 6, &mut told).unwrap();
+    assert_eq!(steps, 6);
+    for ((a, b), mean) in subtraction.readout.iter().zip(&zero.readout).zip(&found.readout) {
+        assert_eq!((a + b) / 2.0, *mean);
+    }
+    for (((a, b), sum), layer) in subtraction.spikes.iter().zip(&zero.spikes).zip(&found.spikes).zip(0..) {
+        let sums: Vec<u64> = a.iter().zip(b).map(|(a, b)| a + b).collect();
+        assert_eq!(sums, *sum, "layer {layer}");
     }
 }
 

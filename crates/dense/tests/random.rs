@@ -12,7 +12,7 @@ use escape_snn_core::event::{Event, EventError, Instructions};
 use escape_snn_core::integer::{IntegerLayer, IntegerNetwork, Precision};
 use escape_snn_core::network::{SpikingLayer, SpikingNetwork};
 use escape_snn_core::neuron::Neuron;
-use escape_snn_core::rules::{Arithmetic, Rules};
+use escape_snn_core::rules::{Arithmetic, Preset, Rules};
 use tch::Device;
 
 #[path = "../../../tests/random_networks/mod.rs"]
@@ -229,8 +229,9 @@ fn float_rules_by_events_are_the_dense_engines_but_for_rounding() {
     let (mut spikes, mut differing, mut alike) = (0, 0, 0);
     for index in 0..NETWORKS / 2 {
         let mut network = spiking(index);
-        network.rules = match index % 3 {
+        network.rules = match index % 5 {
             0 => Rules { arithmetic: Arithmetic::Float32, ..Rules::DEFAULT },
+            1 => Preset::ToolboxZero.rules(),
             _ => Rules::PUBLISHED,
         };
         let encoding = if index % 2 == 0 { Encoding::Poisson } else { Encoding::Direct };

@@ -17,17 +17,20 @@ pub(crate) enum Route {
     FinetunedDefault,
     ConvertedPublished,
     FinetunedPublished,
+    /// By any of the SNN toolbox's rules.
+    ConvertedToolbox,
     /// Of another preset, or unknown.
     Other,
 }
 
 impl Route {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Ann,
         Self::ConvertedDefault,
         Self::FinetunedDefault,
         Self::ConvertedPublished,
         Self::FinetunedPublished,
+        Self::ConvertedToolbox,
         Self::Other,
     ];
 
@@ -38,6 +41,7 @@ impl Route {
             (Kind::Finetuned, "default") => Self::FinetunedDefault,
             (Kind::Converted, "published") => Self::ConvertedPublished,
             (Kind::Finetuned, "published") => Self::FinetunedPublished,
+            (Kind::Converted, preset) if preset.starts_with("toolbox") => Self::ConvertedToolbox,
             _ => Self::Other,
         }
     }

@@ -107,6 +107,8 @@ pub struct RouteColours {
     pub converted_published: Colour,
     /// Converted by the published preset and fine-tuned.
     pub finetuned_published: Colour,
+    /// Converted by weight normalisation, as in the SNN toolbox.
+    pub converted_toolbox: Colour,
     /// Of any other preset, or unknown.
     pub other: Colour,
 }
@@ -196,6 +198,7 @@ impl Default for RouteColours {
             finetuned_default: colour(0xD5_5E00),
             converted_published: colour(0x00_9E73),
             finetuned_published: colour(0xB8_5C92),
+            converted_toolbox: colour(0x56_B4E9),
             other: colour(0xE6_9F00),
         }
     }
@@ -209,6 +212,7 @@ impl RouteColours {
             Route::FinetunedDefault => self.finetuned_default,
             Route::ConvertedPublished => self.converted_published,
             Route::FinetunedPublished => self.finetuned_published,
+            Route::ConvertedToolbox => self.converted_toolbox,
             Route::Other => self.other,
         }
     }

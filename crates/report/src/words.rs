@@ -126,6 +126,7 @@ impl Words {
             Route::FinetunedDefault => preset(self.finetuned, "default"),
             Route::ConvertedPublished => preset(self.converted, "published"),
             Route::FinetunedPublished => preset(self.finetuned, "published"),
+            Route::ConvertedToolbox => preset(self.converted, "toolbox"),
             Route::Other => String::new(),
         }
     }

@@ -24,13 +24,14 @@ fn neurons(c: &mut Criterion) {
     let mut group = c.benchmark_group("neurons");
     group.throughput(Throughput::Elements(size as u64));
     for rules in [Rules::PUBLISHED, Rules::DEFAULT] {
-        let dynamics = Dynamics { neuron: Neuron::default(), firing: rules.firing };
+        let dynamics = Dynamics { neuron: Neuron::default(), firing: rules.firing, reset: rules.reset };
         let (mut u, mut spikes) = (vec![0.5; size], vec![0.0; size]);
         group.bench_function(format!("step, {}", rules.preset), |b| {
             b.iter(|| step_all(dynamics, black_box(&mut u), &current, &mut spikes));
         });
     }
-    let dynamics = Dynamics { neuron: Neuron::default(), firing: Rules::DEFAULT.firing };
+    let dynamics =
+        Dynamics { neuron: Neuron::default(), firing: Rules::DEFAULT.firing, reset: Rules::DEFAULT.reset };
     let (mut u, mut spikes, mut trace) = (vec![0.5; size], vec![0.0; size], vec![0.0; size]);
     group.bench_function("step with a trace", |b| {
         b.iter(|| {

@@ -14,7 +14,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut u = rules.start * neuron.threshold();
     let mut spikes = 0.0;
     for _ in 0..steps {
-        let (_, spike, next) = step(Dynamics { neuron, firing: rules.firing }, u, current);
+        let (_, spike, next) =
+            step(Dynamics { neuron, firing: rules.firing, reset: rules.reset }, u, current);
         spikes += spike;
         u = next;
     }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use crate::encode::Encoder;
 use crate::network::SpikingNetwork;
+use crate::neuron::Reset;
+use crate::rules::Rules;
 
 /// Simulates a spiking network.
 pub trait Engine {
@@ -27,6 +29,74 @@ pub trait Engine {
         steps: usize,
         observer: &mut dyn Observer,
     ) -> Result<Outcome, Self::Error>;
+}
+
+/// A network with each reset whose readouts are averaged: what [`Rules::averaged`] stands for. Spikes and operations are those of
+/// both.
+#[derive(Debug)]
+pub struct Averaged<E> {
+    network: SpikingNetwork,
+    engines: [E; 2],
+}
+
+impl<E: Engine> Averaged<E> {
+    /// Prepares both by `engine`.
+    ///
+    /// # Errors
+    /// Those of `engine`.
+    pub fn new<R>(
+        network: SpikingNetwork,
+        mut engine: impl FnMut(SpikingNetwork) -> Result<E, R>,
+    ) -> Result<Self, R> {
+        let mut with = |reset| {
+            let rules = Rules { reset, averaged: false, ..network.rules };
+            engine(SpikingNetwork { rules, ..network.clone() })
+        };
+        let engines = [with(Reset::Subtraction)?, with(Reset::Zero)?];
+        Ok(Self { network, engines })
+    }
+
+    /// Either of both.
+    pub fn either(&self) -> &E {
+        &self.engines[0]
+    }
+}
+
+impl<E: Engine> Engine for Averaged<E> {
+    type Error = E::Error;
+
+    fn network(&self) -> &SpikingNetwork {
+        &self.network
+    }
+
+    fn run(
+        &self,
+        batch: Batch<'_>,
+        encoder: &mut Encoder,
+        steps: usize,
+        observer: &mut dyn Observer,
+    ) -> Result<Outcome, E::Error> {
+        let [first, second] = &self.engines;
+        // Both receive the same input. The observer hears of the second only, whose steps are the last to be done.
+        let mut outcome = first.run(batch, &mut encoder.clone(), steps, &mut Unheard(observer))?;
+        let other = second.run(batch, encoder, steps, observer)?;
+        outcome.readout.iter_mut().zip(&other.readout).for_each(|(a, b)| *a = (*a + b) / 2.0);
+        for (counts, more) in
+            [(&mut outcome.spikes, &other.spikes), (&mut outcome.operations, &other.operations)]
+        {
+            counts.iter_mut().flatten().zip(more.iter().flatten()).for_each(|(a, b)| *a += b);
+        }
+        Ok(outcome)
+    }
+}
+
+/// May stop a run, but is told nothing of it.
+struct Unheard<'a>(&'a mut dyn Observer);
+
+impl Observer for Unheard<'_> {
+    fn advanced(&mut self, _: usize) -> ControlFlow<()> {
+        self.0.advanced(0)
+    }
 }
 
 /// Recordings that are simulated together.

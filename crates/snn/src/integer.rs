@@ -22,7 +22,7 @@ use rayon::prelude::*;
 use crate::Weights;
 use crate::encode::Encoding;
 use crate::network::SpikingNetwork;
-use crate::neuron::{Firing, Plane};
+use crate::neuron::{Firing, Plane, Reset};
 use crate::rules::{Arithmetic, Readout, Rules};
 
 /// Bits of weights and of input values, sign included.
@@ -231,8 +231,9 @@ impl IntegerNetwork {
         let Arithmetic::Integer(precision) = network.rules.arithmetic else {
             return Err(IntegerError::Rules);
         };
-        let Rules { firing, start, readout, .. } = network.rules;
-        if readout != Readout::Accumulate || firing != Firing::AfterInput || start != 0.5 {
+        let Rules { firing, reset, start, readout, averaged, .. } = network.rules;
+        let other = averaged || reset != Reset::Subtraction || start != 0.5;
+        if other || readout != Readout::Accumulate || firing != Firing::AfterInput {
             return Err(IntegerError::Rules);
         }
         let mut signal = of_input(precision, encoding);

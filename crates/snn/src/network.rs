@@ -44,7 +44,8 @@ impl SpikingNetwork {
 
     /// Constants of a layer's neurons.
     pub fn dynamics(&self, layer: usize) -> Dynamics {
-        Dynamics { neuron: self.layers[layer].neuron, firing: self.rules.firing }
+        let Rules { firing, reset, .. } = self.rules;
+        Dynamics { neuron: self.layers[layer].neuron, firing, reset }
     }
 
     /// The potential with which a layer's neurons start; a readout that only accumulates starts its sum at 0.

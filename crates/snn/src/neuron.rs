@@ -19,6 +19,15 @@ pub enum Firing {
     AfterInput,
 }
 
+/// What a spike takes from its neuron's potential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// One threshold; what is above it stays.
+    Subtraction,
+    /// Everything.
+    Zero,
+}
+
 /// The constants of one layer's neurons.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Neuron {
@@ -82,13 +91,15 @@ pub struct Dynamics {
     pub neuron: Neuron,
     /// When they decide.
     pub firing: Firing,
+    /// What a spike takes from them.
+    pub reset: Reset,
 }
 
 /// One neuron, one step: (m, s, next u). The roundings are those of the study's PyTorch program,
 /// `leak * u + current - theta * spike` from left to right in float32.
 #[inline(always)]
 pub fn step(dynamics: Dynamics, u: f32, current: f32) -> (f32, f32, f32) {
-    let Dynamics { neuron: Neuron { threshold, decay }, firing } = dynamics;
+    let Dynamics { neuron: Neuron { threshold, decay }, firing, reset } = dynamics;
     let integrated = decay * u + current;
     let deciding = match firing {
         Firing::BeforeInput => u,
@@ -96,16 +107,30 @@ pub fn step(dynamics: Dynamics, u: f32, current: f32) -> (f32, f32, f32) {
     };
     let m = deciding / threshold - 1.0;
     let spike = if m > 0.0 { 1.0 } else { 0.0 };
-    (m, spike, integrated - threshold * spike)
+    let next = match reset {
+        Reset::Subtraction => integrated - threshold * spike,
+        Reset::Zero => integrated * (1.0 - spike),
+    };
+    (m, spike, next)
 }
 
 /// One step of many neurons: updates `u`, writes `spikes`.
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
 pub fn step_all(dynamics: Dynamics, u: &mut [f32], current: &[f32], spikes: &mut [f32]) {
-    // The rule is chosen outside the loop so that the loop vectorises.
-    match dynamics.firing {
-        Firing::BeforeInput => each(Dynamics { firing: Firing::BeforeInput, ..dynamics }, u, current, spikes),
-        Firing::AfterInput => each(Dynamics { firing: Firing::AfterInput, ..dynamics }, u, current, spikes),
+    // The rules are chosen outside the loop so that the loop vectorises.
+    use {Firing::*, Reset::*};
+    let neuron = dynamics.neuron;
+    match (dynamics.firing, dynamics.reset) {
+        (BeforeInput, Subtraction) => {
+            each(Dynamics { neuron, firing: BeforeInput, reset: Subtraction }, u, current, spikes);
+        }
+        (AfterInput, Subtraction) => {
+            each(Dynamics { neuron, firing: AfterInput, reset: Subtraction }, u, current, spikes);
+        }
+        (BeforeInput, Zero) => {
+            each(Dynamics { neuron, firing: BeforeInput, reset: Zero }, u, current, spikes)
+        }
+        (AfterInput, Zero) => each(Dynamics { neuron, firing: AfterInput, reset: Zero }, u, current, spikes),
     }
 }
 
@@ -351,8 +376,11 @@ pub fn softmax(x: &[f32]) -> Vec<f32> {
 mod tests {
     use super::*;
 
-    const BEFORE: Dynamics =
-        Dynamics { neuron: Neuron { threshold: 1.0, decay: 1.0 }, firing: Firing::BeforeInput };
+    const BEFORE: Dynamics = Dynamics {
+        neuron: Neuron { threshold: 1.0, decay: 1.0 },
+        firing: Firing::BeforeInput,
+        reset: Reset::Subtraction,
+    };
     const AFTER: Dynamics = Dynamics { firing: Firing::AfterInput, ..BEFORE };
 
     fn after(threshold: f32, decay: f32) -> Dynamics {
@@ -404,6 +432,17 @@ mod tests {
         let (u, s) = trajectory(AFTER, 0.5, &[0.75; 4]);
         assert_eq!(s, [1.0, 0.0, 1.0, 1.0]);
         assert_eq!(u, [0.25, 1.0, 0.75, 0.5]);
+    }
+
+    #[test]
+    fn a_neuron_that_is_reset_to_zero_forgets_what_was_above_the_threshold() {
+        let zero = Dynamics { reset: Reset::Zero, ..AFTER };
+        let (u, s) = trajectory(zero, 0.5, &[0.75; 4]);
+        assert_eq!(s, [1.0, 0.0, 1.0, 0.0]);
+        assert_eq!(u, [0.0, 0.75, 0.0, 0.75]);
+        let (u, s) = trajectory(Dynamics { firing: Firing::BeforeInput, ..zero }, 0.0, &[0.75; 4]);
+        assert_eq!(s, [0.0, 0.0, 1.0, 0.0]);
+        assert_eq!(u, [0.75, 1.5, 0.0, 0.75]);
     }
 
     #[test]

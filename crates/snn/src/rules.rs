@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::encode::{Encoder, Encoding};
 use crate::integer::{Bits, Precision};
-use crate::neuron::Firing;
+use crate::neuron::{Firing, Reset};
 use crate::random::TorchGenerator;
 
 /// What a simulation does, rule by rule. No code that simulates or trains asks which preset it is.
@@ -15,6 +15,11 @@ pub struct Rules {
     pub preset: Preset,
     /// When neurons decide.
     pub firing: Firing,
+    /// What a spike takes from a potential.
+    pub reset: Reset,
+    /// Whether this stands for two networks, one with each reset, whose readouts are averaged
+    /// ([`crate::engine::Averaged`]); an engine simulates one of them.
+    pub averaged: bool,
     /// Potential at the start, as a fraction of the threshold.
     pub start: f32,
     /// What the last layer does with its synaptic current.
@@ -81,6 +86,8 @@ impl Rules {
     pub const PUBLISHED: Self = Self {
         preset: Preset::Published,
         firing: Firing::BeforeInput,
+        reset: Reset::Subtraction,
+        averaged: false,
         start: 0.0,
         readout: Readout::Spiking,
         encoding: Encoding::Poisson,
@@ -94,12 +101,25 @@ impl Rules {
     pub const DEFAULT: Self = Self {
         preset: Preset::Default,
         firing: Firing::AfterInput,
+        reset: Reset::Subtraction,
+        averaged: false,
         start: 0.5,
         readout: Readout::Accumulate,
         encoding: Encoding::Direct,
         poisson: Poisson::Keyed,
         arithmetic: Arithmetic::Integer(Precision::DEFAULT),
         loss_scale: LossScale::Mean,
+    };
+
+    /// Those of the SNN toolbox, for conversions by weight normalisation (Rueckauer et al., "Conversion of continuous-valued deep
+    /// networks to efficient event-driven networks", Front. Neurosci. 2017): the recording is a constant current, potentials
+    /// start at 0, in float32. The study's first route.
+    pub const TOOLBOX: Self = Self {
+        preset: Preset::Toolbox,
+        start: 0.0,
+        poisson: Poisson::Keyed,
+        arithmetic: Arithmetic::Float32,
+        ..Self::DEFAULT
     };
 
     /// An encoder for input of a kind, its random numbers from `seed`.
@@ -152,14 +172,27 @@ pub enum Preset {
     Published,
     /// [`Rules::DEFAULT`].
     Default,
+    /// [`Rules::TOOLBOX`], reset by subtraction.
+    Toolbox,
+    /// The same, reset to zero.
+    ToolboxZero,
+    /// The same, the readouts of both averaged.
+    ToolboxMean,
 }
 
 impl Preset {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Default, Self::Published, Self::Toolbox, Self::ToolboxZero, Self::ToolboxMean];
+
     /// What it is a name for.
     pub const fn rules(self) -> Rules {
         match self {
             Self::Published => Rules::PUBLISHED,
             Self::Default => Rules::DEFAULT,
+            Self::Toolbox => Rules::TOOLBOX,
+            Self::ToolboxZero => Rules { preset: self, reset: Reset::Zero, ..Rules::TOOLBOX },
+            Self::ToolboxMean => Rules { preset: self, averaged: true, ..Rules::TOOLBOX },
         }
     }
 }
@@ -169,6 +202,9 @@ impl fmt::Display for Preset {
         f.write_str(match self {
             Self::Published => "published",
             Self::Default => "default",
+            Self::Toolbox => "toolbox",
+            Self::ToolboxZero => "toolbox-zero",
+            Self::ToolboxMean => "toolbox-mean",
         })
     }
 }
@@ -177,11 +213,11 @@ impl FromStr for Preset {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "published" => Ok(Self::Published),
-            "default" => Ok(Self::Default),
-            _ => Err(format!("unknown preset '{text}': expected published or default")),
-        }
+        let named = |preset: &Self| preset.to_string() == text;
+        Self::ALL.into_iter().find(named).ok_or_else(|| {
+            let names = Self::ALL.map(|preset| preset.to_string()).join(", ");
+            format!("unknown preset '{text}': expected one of {names}")
+        })
     }
 }
 
@@ -191,11 +227,11 @@ mod tests {
 
     #[test]
     fn a_preset_is_the_name_of_its_rules() {
-        for preset in [Preset::Published, Preset::Default] {
+        for preset in Preset::ALL {
             assert_eq!(preset.rules().preset, preset);
             assert_eq!(preset.to_string().parse(), Ok(preset));
         }
-        assert!("best".parse::<Preset>().unwrap_err().contains("published or default"));
+        assert!("best".parse::<Preset>().unwrap_err().contains("default, published"));
     }
 
     #[test]

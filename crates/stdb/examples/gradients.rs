@@ -10,6 +10,7 @@ use escape_model::ann::Ann;
 use escape_network::arch::{Architecture, CONTACTS, SAMPLES};
 use escape_network::family::Family;
 use escape_snn_core::encode::Encoding;
+use escape_snn_core::rules::Rules;
 use escape_stdb::bptt::Trainable;
 use escape_stdb::surrogate::Surrogate;
 use tch::Device;
@@ -19,7 +20,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ann::new(Family::published(Architecture::Modified).network(CONTACTS, SAMPLES)?, 1, Device::Cpu)?;
     let x = (0..CONTACTS * SAMPLES).map(|i| (i as f32 * 0.1).sin()).collect();
     let recordings = Recordings::new(x, vec![2], CONTACTS, SAMPLES)?;
-    let network = activations::convert(&ann, &recordings, Method::for_steps(2), &mut |_| true)?;
+    let network =
+        activations::convert(&ann, &recordings, Rules::DEFAULT, Method::for_steps(2), &mut |_| true)?;
     let mut encoder = network.rules.encoder(Encoding::Direct, 0);
     let trainable = Trainable::new(network, Surrogate::DEFAULT, true, Device::Cpu)?;
     let found = trainable.gradients(&recordings.x, &recordings.y, &[0], &mut encoder, 2)?;

@@ -130,7 +130,7 @@ impl Backward {
             }
             back_step(self.dynamics, m, spike_gradient, later);
         }
-        let Dynamics { neuron, firing } = self.dynamics;
+        let Dynamics { neuron, firing, .. } = self.dynamics;
         let (theta, kept) = (neuron.threshold(), neuron.decay());
         let sum = |values: &[f32]| values.iter().map(|&v| f64::from(v)).sum::<f64>();
         // The first step began at fraction theta.
@@ -184,7 +184,7 @@ pub fn back(dynamics: Dynamics, through: f32, later: f32) -> (f32, f32) {
 /// (that it finds, when firing before input).
 #[inline(always)]
 pub fn parameters(dynamics: Dynamics, m: f32, through: f32, later: f32) -> (f32, f32) {
-    let Dynamics { neuron, firing } = dynamics;
+    let Dynamics { neuron, firing, .. } = dynamics;
     let (threshold, decay) = (neuron.threshold(), neuron.decay());
     let spike = if m > 0.0 { 1.0 } else { 0.0 };
     let through_m = -through * (m + 1.0) / threshold;
@@ -251,7 +251,7 @@ fn parameters_step(
 mod tests {
     use super::*;
     use escape_network::rng::Stream;
-    use escape_snn_core::neuron::{Neuron, step};
+    use escape_snn_core::neuron::{Neuron, Reset, step};
 
     /// The smooth step whose derivative is the linear surrogate at gamma = 1.
     fn smooth(m: f64) -> f64 {
@@ -275,7 +275,7 @@ mod tests {
             let mut r = Stream::new(seed, 0);
             let mut draw = |low: f64, high: f64| (low + (high - low) * r.uniform()) as f32;
             let neuron = Neuron::new(draw(0.5, 2.0), draw(0.6, 1.0)).unwrap();
-            let dynamics = Dynamics { neuron, firing };
+            let dynamics = Dynamics { neuron, firing, reset: Reset::Subtraction };
             let currents = (0..12).map(|_| draw(-1.0, 2.0)).collect();
             let weights = (0..12).map(|_| draw(-1.0, 1.0)).collect();
             Self { dynamics, fraction: draw(0.0, 0.9), currents, weights }
@@ -358,7 +358,7 @@ mod tests {
     #[test]
     fn planes_in_a_larger_trace_do_not_touch_their_neighbours() {
         let neuron = Neuron::new(1.0, 0.9).unwrap();
-        let d = Dynamics { neuron, firing: Firing::AfterInput };
+        let d = Dynamics { neuron, firing: Firing::AfterInput, reset: Reset::Subtraction };
         let backward = Backward::new(d, 0.5, Surrogate::Exponential { alpha: 0.3, beta: 0.01 }, true, 3);
         let mut trace: Vec<f32> = (0..3 * 10).map(|i| (i as f32 * 0.7).sin()).collect();
         let before = trace.clone();

@@ -63,7 +63,7 @@ fn every_gradient_equals_autograd() {
     for preset in [Preset::Published, Preset::Default] {
         let linear = match preset {
             Preset::Published => Surrogate::PUBLISHED_LINEAR,
-            Preset::Default => Surrogate::DEFAULT,
+            _ => Surrogate::DEFAULT,
         };
         for surrogate in [linear, Surrogate::PUBLISHED_EXPONENTIAL] {
             let case = format!("{preset}-{}", surrogate.name());

@@ -1005,7 +1005,7 @@ finetune:
     #[test]
     fn errors_name_their_place() {
         assert!(error(&["convert.0.timesteps=many"]).contains("convert[0].timesteps"));
-        assert!(error(&["convert.0.preset=odd"]).contains("expected published or default"));
+        assert!(error(&["convert.0.preset=odd"]).contains("expected one of default, published, toolbox"));
         assert!(error(&["ann.checkpont=b.pth"]).contains("checkpont"));
         assert!(error(&["convert.3.timesteps=1"]).contains("list of 1"));
         assert!(error(&["nothing"]).contains("path=value"));

@@ -12,7 +12,7 @@ use escape_model::ann::Ann;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::integer::Bits;
 use escape_snn_core::network::SpikingNetwork;
-use escape_snn_core::rules::{self, Preset};
+use escape_snn_core::rules::{self, Preset, Rules};
 use escape_snn_core::stored;
 use serde::Serialize;
 
@@ -82,7 +82,7 @@ impl Conversion {
         if !(scale > 0.0 && scale.is_finite()) {
             return Err(usage(format!("scale: expected a positive number, got {scale}")));
         }
-        let Defaults { route, conversion_steps, .. } = Defaults::of(preset);
+        let Defaults { route, conversion_steps, method: usual, .. } = Defaults::of(preset);
         let steps = steps.unwrap_or(conversion_steps);
         if route == Route::Balancing && matches!(method, Some(Method::Channels(_))) {
             return Err(usage(
@@ -94,10 +94,7 @@ impl Conversion {
                 "method rate: rates are what the published preset's thresholds can be balanced for; expected max, percentile:P or channels:P for the default one",
             ));
         }
-        let method = method.unwrap_or(match route {
-            Route::Balancing => Method::Max,
-            Route::Activations => Method::for_steps(steps),
-        });
+        let method = method.unwrap_or_else(|| usual(steps));
         Ok(Self { preset, method, steps, scale, readout_gain, bits })
     }
 
@@ -130,7 +127,7 @@ impl Conversion {
                 Converted { network, readout: Some(readout), notes: self.remarks(&readout, classes) }
             }
             Route::Activations => {
-                let network = calibrated(session, ann, calibration, self.method)?;
+                let network = calibrated(session, ann, calibration, self.preset.rules(), self.method)?;
                 Converted { network, readout: None, notes: Vec::new() }
             }
         };
@@ -173,10 +170,11 @@ pub fn calibrated(
     session: &Session,
     ann: &Ann,
     calibration: &Recordings,
+    rules: Rules,
     method: Method,
 ) -> Result<SpikingNetwork> {
     let mut progress = session.progress("thresholds", calibration.len());
-    Ok(activations::convert(ann, calibration, method, &mut |n| progress.tick(n))?)
+    Ok(activations::convert(ann, calibration, rules, method, &mut |n| progress.tick(n))?)
 }
 
 /// The SNN checkpoint of a converted network. Accuracy and epoch stay those of the ANN until the network is

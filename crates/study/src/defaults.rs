@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+#[cfg(feature = "libtorch")]
+use escape_convert::Method;
 use escape_network::metrics::Loss;
 use escape_snn_core::rules::Preset;
 #[cfg(feature = "libtorch")]
@@ -17,6 +19,9 @@ pub const HELD_OUT: usize = 1000;
 pub struct Defaults {
     /// How an ANN becomes a spiking network.
     pub route: Route,
+    /// Where thresholds come from in a conversion to so many timesteps.
+    #[cfg(feature = "libtorch")]
+    pub method: fn(usize) -> Method,
     /// Timesteps of a conversion: those to balance over, or those that the network is meant for.
     pub conversion_steps: usize,
     /// The loss that an ANN is trained with and judged by.
@@ -45,6 +50,8 @@ impl Defaults {
     /// The study's (github.com/shafinulh/ESCAPE_NET_SNN, 2022).
     const PUBLISHED: Self = Self {
         route: Route::Balancing,
+        #[cfg(feature = "libtorch")]
+        method: |_| Method::Max,
         conversion_steps: 1000,
         ann_loss: Loss::SoftmaxCrossEntropy,
         #[cfg(feature = "libtorch")]
@@ -57,6 +64,8 @@ impl Defaults {
     /// What a user who wants results should get.
     const DEFAULT: Self = Self {
         route: Route::Activations,
+        #[cfg(feature = "libtorch")]
+        method: Method::for_steps,
         conversion_steps: 4,
         ann_loss: Loss::CrossEntropy,
         #[cfg(feature = "libtorch")]
@@ -66,11 +75,20 @@ impl Defaults {
         held_out: HELD_OUT,
     };
 
+    /// Those of weight normalisation, which needs many steps.
+    const TOOLBOX: Self = Self {
+        #[cfg(feature = "libtorch")]
+        method: |_| Method::Percentile(99.9),
+        conversion_steps: 300,
+        ..Self::DEFAULT
+    };
+
     /// Those under a preset's rules.
     pub const fn of(preset: Preset) -> Self {
         match preset {
             Preset::Published => Self::PUBLISHED,
             Preset::Default => Self::DEFAULT,
+            Preset::Toolbox | Preset::ToolboxZero | Preset::ToolboxMean => Self::TOOLBOX,
         }
     }
 }

@@ -14,6 +14,7 @@ use escape_model::{ModelError, train};
 use escape_network::metrics::Loss;
 use escape_network::sequential::Sequential;
 use escape_report::rows::Kind;
+use escape_snn_core::engine::Averaged;
 use escape_snn_core::evaluate::{Labelled, evaluate};
 #[cfg(feature = "libtorch")]
 use escape_snn_core::integer::Precision;
@@ -143,12 +144,20 @@ pub fn snn(
     let rules = description.rules;
     let layers = description.layers.iter().map(|l| (l.shape.clone(), f64::from(l.neuron.decay()))).collect();
     let classes = names(&description.network);
-    let engine = AnyEngine::new(engine, description, encoding, session.device()?)?;
+    let device = session.device()?;
+    let one = |network| AnyEngine::new(engine, network, encoding, device);
     let mut encoder = rules.encoder(encoding, session.seed);
     let mut progress = session.progress(&format!("{network}, T up to {longest}"), recordings.len());
     let labelled = Labelled { x: &recordings.x, y: &recordings.y };
-    let found = evaluate(&engine, labelled, &mut encoder, longest, batch_size, &mut |n| progress.part(n))?;
-    let simulated = Simulated { engine: engine.to_string(), rules, encoding, steps, moments, layers, found };
+    let told = &mut |n| progress.part(n);
+    let (engine, found) = if rules.averaged {
+        let engine = Averaged::new(description, one)?;
+        (engine.either().to_string(), evaluate(&engine, labelled, &mut encoder, longest, batch_size, told)?)
+    } else {
+        let engine = one(description)?;
+        (engine.to_string(), evaluate(&engine, labelled, &mut encoder, longest, batch_size, told)?)
+    };
+    let simulated = Simulated { engine, rules, encoding, steps, moments, layers, found };
     Ok(Measured {
         network: network.to_owned(),
         classes,

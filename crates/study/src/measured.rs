@@ -101,7 +101,10 @@ impl Measured {
     /// # Errors
     /// A table cannot be read or written.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        if let Findings::Spiking(simulated) = &self.result {
+        // Of two networks whose readouts are averaged the tables of layers would have the spikes of both.
+        if let Findings::Spiking(simulated) = &self.result
+            && !simulated.rules.averaged
+        {
             let preset = simulated.rules.preset.to_string();
             put(folder, &simulated.activity(&self.network), |row: &Activity| {
                 (&row.network, &row.preset, row.timesteps) == (&self.network, &preset, simulated.steps as u32)

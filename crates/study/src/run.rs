@@ -11,6 +11,7 @@ use escape_data::{Dataset, Recordings};
 use escape_model::ann::Ann;
 use escape_network::metrics::Loss;
 use escape_report::rows::{Activity, Evaluation, Finetune, Kind, Raster, Row, Training, read_csv};
+use escape_snn_core::rules::Rules;
 use escape_snn_core::stored;
 use serde_json::{Map, Value};
 
@@ -313,7 +314,7 @@ impl Run<'_> {
         if let Some(note) = notes::on_calibration(wanted.samples, calibration.len()) {
             self.session.note(format!("baselines: {note}"));
         }
-        let found = calibrated(self.session, ann, &calibration, wanted.method)?;
+        let found = calibrated(self.session, ann, &calibration, Rules::DEFAULT, wanted.method)?;
         let batch = self.config.evaluate.batch_size;
         for (name, precision) in open {
             let ann = QuantisedAnn::new(&found, precision, self.session.device()?)?;

@@ -187,11 +187,12 @@ pub struct ConvertArgs {
     /// SNN checkpoint to write; .safetensors by that ending, otherwise as torch.save does
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// published: the study's threshold balancing; default: thresholds from the ANN's activations
+    /// published: the study's threshold balancing; default: thresholds from the ANN's activations; toolbox, toolbox-zero,
+    /// toolbox-mean: weight normalisation as in the SNN toolbox, reset by subtraction, to zero, or the mean of both
     #[arg(long, default_value = "default")]
     pub preset: Preset,
     /// Timesteps to balance over (published) or to fit thresholds to (default), and to store [default: 1000
-    /// (published), 4 (default)]
+    /// (published), 4 (default), 300 (toolbox)]
     #[arg(long, value_name = "T", value_parser = whole_up_to::<u32>(1, 100_000))]
     pub timesteps: Option<u32>,
     /// Calibration recordings, the first of the split

@@ -20,7 +20,7 @@ use super::{CommonReading, ReadingArgs, WeightsArgs, named, whole, whole_up_to};
 /// What every command that simulates a checkpoint shares.
 #[derive(Args)]
 pub struct SimulationArgs {
-    /// Rules to simulate by [default: what the checkpoint names, otherwise default]
+    /// Rules to simulate by: default, published, toolbox, toolbox-zero or toolbox-mean [default: what the checkpoint names, otherwise default]
     #[arg(long)]
     pub preset: Option<Preset>,
     /// Timesteps [default: what the checkpoint names]

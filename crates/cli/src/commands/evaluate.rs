@@ -21,7 +21,7 @@ use escape_snn_core::evaluate::Evaluation;
 #[cfg(feature = "libtorch")]
 use escape_snn_core::integer::Precision;
 #[cfg(feature = "libtorch")]
-use escape_snn_core::rules::Preset;
+use escape_snn_core::rules::{Preset, Rules};
 #[cfg(feature = "libtorch")]
 use escape_study::conversion::calibrated;
 #[cfg(feature = "libtorch")]
@@ -174,7 +174,7 @@ pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
             start = Instant::now();
             let measured = match (precision, calibration) {
                 (Some(precision), Some(calibration)) => {
-                    let found = calibrated(session, &ann, &calibration, METHOD)?;
+                    let found = calibrated(session, &ann, &calibration, Rules::DEFAULT, METHOD)?;
                     let ann = QuantisedAnn::new(&found, precision, session.device()?)?;
                     measure::quantised(session, &network, &ann, &recordings, batch_size, loss)?
                 }

@@ -4,7 +4,7 @@
 use escape_network::stage::Stage;
 
 use crate::network::SpikingNetwork;
-use crate::neuron::{Dynamics, Firing, published_readout_step};
+use crate::neuron::{Dynamics, Firing, Reset, published_readout_step};
 use crate::rules::Readout;
 
 use super::kernels::{Instructions, Listed};
@@ -172,14 +172,22 @@ fn scatter(packed: &Packed<f32>, chunk: &Chunk, lists: &Lists<f32>, sums: &mut [
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
 fn fire(dynamics: Dynamics, thresholds: &[f32], neurons: &mut Neurons<'_, f32>) {
     // The rule is chosen outside the loops so that they vectorise.
-    match dynamics.firing {
-        Firing::BeforeInput => fire_each(Firing::BeforeInput, dynamics, thresholds, neurons),
-        Firing::AfterInput => fire_each(Firing::AfterInput, dynamics, thresholds, neurons),
+    use {Firing::*, Reset::*};
+    match (dynamics.firing, dynamics.reset) {
+        (BeforeInput, Subtraction) => fire_each((BeforeInput, Subtraction), dynamics, thresholds, neurons),
+        (AfterInput, Subtraction) => fire_each((AfterInput, Subtraction), dynamics, thresholds, neurons),
+        (BeforeInput, Zero) => fire_each((BeforeInput, Zero), dynamics, thresholds, neurons),
+        (AfterInput, Zero) => fire_each((AfterInput, Zero), dynamics, thresholds, neurons),
     }
 }
 
 #[inline(always)]
-fn fire_each(firing: Firing, dynamics: Dynamics, thresholds: &[f32], neurons: &mut Neurons<'_, f32>) {
+fn fire_each(
+    (firing, reset): (Firing, Reset),
+    dynamics: Dynamics,
+    thresholds: &[f32],
+    neurons: &mut Neurons<'_, f32>,
+) {
     let (lanes, steps) = (thresholds.len(), neurons.fired.len());
     let decay = dynamics.neuron.decay();
     for (p, u) in neurons.u.chunks_exact_mut(lanes).enumerate() {
@@ -200,7 +208,11 @@ fn fire_each(firing: Firing, dynamics: Dynamics, thresholds: &[f32], neurons: &m
                     // The study's v / theta - 1 > 0, which float32 rounds to the same: a quotient above 1 is at least as far
                     // from it as the next number.
                     let fires = deciding > thresholds[n];
-                    u[n] = integrated - if fires { thresholds[n] } else { 0.0 };
+                    u[n] = match (fires, reset) {
+                        (false, _) => integrated,
+                        (true, Reset::Subtraction) => integrated - thresholds[n],
+                        (true, Reset::Zero) => 0.0,
+                    };
                     spikes[n] = u8::from(fires);
                     count += u32::from(fires);
                 }
@@ -219,10 +231,15 @@ mod tests {
     #[test]
     fn neurons_follow_the_studys_rule_at_the_last_bit() {
         let mut random = Stream::new(1, 0);
-        for (firing, decay) in [(Firing::BeforeInput, 1.0), (Firing::AfterInput, 0.9)] {
+        for (firing, reset, decay) in [
+            (Firing::BeforeInput, Reset::Subtraction, 1.0),
+            (Firing::AfterInput, Reset::Subtraction, 0.9),
+            (Firing::AfterInput, Reset::Zero, 1.0),
+            (Firing::BeforeInput, Reset::Zero, 0.9),
+        ] {
             for _ in 0..50 {
                 let theta = (random.normal().exp() * 3.0) as f32;
-                let dynamics = Dynamics { neuron: Neuron::new(theta, decay).unwrap(), firing };
+                let dynamics = Dynamics { neuron: Neuron::new(theta, decay).unwrap(), firing, reset };
                 // Around the threshold, number by number, and elsewhere.
                 let start: Vec<f32> = (0..LANES)
                     .map(|n| match n % 2 {

@@ -32,7 +32,7 @@ use crate::encode::{Encoder, Encoding};
 use crate::engine::{Batch, Engine, Observer, Outcome};
 use crate::integer::{IntegerError, IntegerNetwork};
 use crate::network::{SpikingLayer, SpikingNetwork};
-use crate::rules::Arithmetic;
+use crate::rules::{Arithmetic, Preset};
 
 pub use kernels::Instructions;
 use number::Number;
@@ -53,6 +53,11 @@ pub enum EventError {
         /// Neurons of a window.
         neurons: usize,
     },
+    /// Rules that stand for two networks.
+    #[error(
+        "the {0} preset averages two networks, which only `evaluate` does; simulate one of them with toolbox or toolbox-zero"
+    )]
+    Averaged(Preset),
     /// An input of more values than places in lists.
     #[error("{layer}: its input has {values} values, the event engine takes at most {most}")]
     Size {
@@ -103,9 +108,12 @@ impl Event {
     /// Prepares a network for input of one kind.
     ///
     /// # Errors
-    /// [`EventError`] of a network in whole numbers whose sums may be too large, or that pools more neurons than a count of 16
-    /// bits holds.
+    /// [`EventError`] of a network in whole numbers whose sums may be too large, that pools more neurons than a count of 16
+    /// bits holds, or that is two by its rules.
     pub fn new(network: SpikingNetwork, encoding: Encoding) -> Result<Self, EventError> {
+        if network.rules.averaged {
+            return Err(EventError::Averaged(network.rules.preset));
+        }
         Self::check(&network)?;
         let instructions = Instructions::best();
         let machine = match network.rules.arithmetic {

@@ -22,6 +22,7 @@ use escape_model::ann::to_vec;
 use escape_snn_core::encode::{Encoder, Encoding};
 use escape_snn_core::integer::IntegerNetwork;
 use escape_snn_core::network::SpikingNetwork;
+use escape_snn_core::neuron::Reset;
 use escape_snn_core::rules::Arithmetic;
 use tch::{Device, Tensor};
 
@@ -89,13 +90,20 @@ impl Trainable {
     /// Makes a network trainable on `device`.
     ///
     /// # Errors
-    /// libtorch could not place the weights there.
+    /// Its rules are not those whose gradient is known, or libtorch could not place the weights there.
     pub fn new(
         network: SpikingNetwork,
         surrogate: Surrogate,
         neuron_parameters: bool,
         device: Device,
     ) -> Result<Self, ModelError> {
+        if network.rules.reset != Reset::Subtraction || network.rules.averaged {
+            return Err(ModelError::Data(format!(
+                "the {} preset resets potentials to zero, which fine-tuning has no gradient for; take the toolbox preset, \
+                 which resets by subtraction, or the default one",
+                network.rules.preset
+            )));
+        }
         let synapses = learned(&network, device)?;
         let in_float32 = network.rules.arithmetic == Arithmetic::Float32;
         Ok(Self {

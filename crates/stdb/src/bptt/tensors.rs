@@ -158,7 +158,7 @@ fn backward(
 ) -> Result<(Tensor, NeuronFindings), ModelError> {
     let &Neurons { channels, plane, batch, steps, constant_current, fraction, surrogate, parameters, .. } =
         neurons;
-    let Dynamics { neuron, firing } = neurons.dynamics;
+    let Dynamics { neuron, firing, .. } = neurons.dynamics;
     let (theta, kept) = (f64::from(neuron.threshold()), f64::from(neuron.decay()));
     tch::no_grad(|| {
         let shape = [batch, steps, channels, plane.height, plane.width].map(|n| n as i64);
