@@ -19,6 +19,7 @@ use escape_network::sequential::Sequential;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::integer::{Bits, Precision};
 use escape_snn_core::rules::{Preset, Readout};
+use escape_stdb::bptt;
 use escape_stdb::finetune::{Options, Schedule};
 use escape_stdb::surrogate::Surrogate;
 use serde::de::Error as _;
@@ -794,6 +795,9 @@ impl Config {
             check(drawn, &at("shuffle"), "balanced sampling draws recordings in an order of its own");
             check(f.samples != Some(0) && f.test_samples != Some(0), &at("samples"), "expected at least 1");
             let from = self.convert.iter().find(|c| c.name == f.from);
+            if let Some(why) = from.and_then(|c| bptt::check(&c.preset.rules()).err()) {
+                check(false, &at("from"), &why);
+            }
             let judges = f.validation.or(from.map(|c| Defaults::of(c.preset).held_out));
             check(
                 f.test_samples.is_none() || judges == Some(0) || from.is_none(),
@@ -1049,6 +1053,11 @@ finetune:
             assert!(Config::parse("x.yaml", SMALL, Path::new(""), &set).is_ok(), "{judge}");
         }
         assert!(error(&["ann={train: {epochs: 1}, ignore: [x]}"]).contains("there is none"));
+        let zero = error(&["convert.0.preset=toolbox-zero"]);
+        assert!(
+            zero.contains("finetune[0].from: the toolbox-zero preset resets potentials to zero"),
+            "{zero}"
+        );
     }
 
     #[test]

@@ -23,7 +23,7 @@ use escape_snn_core::encode::{Encoder, Encoding};
 use escape_snn_core::integer::IntegerNetwork;
 use escape_snn_core::network::SpikingNetwork;
 use escape_snn_core::neuron::Reset;
-use escape_snn_core::rules::Arithmetic;
+use escape_snn_core::rules::{Arithmetic, Rules};
 use tch::{Device, Tensor};
 
 pub use order::sums_as_libtorch;
@@ -86,6 +86,21 @@ trait Pass {
     fn part(&self, part: &Part<'_>) -> Result<Gradients, ModelError>;
 }
 
+/// Makes sure that there is a gradient for a network's rules.
+///
+/// # Errors
+/// In words, that there is none.
+pub fn check(rules: &Rules) -> Result<(), String> {
+    if rules.reset == Reset::Subtraction && !rules.averaged {
+        return Ok(());
+    }
+    Err(format!(
+        "the {} preset resets potentials to zero, which fine-tuning has no gradient for; take the toolbox preset, which resets \
+         by subtraction, or the default one",
+        rules.preset
+    ))
+}
+
 impl Trainable {
     /// Makes a network trainable on `device`.
     ///
@@ -97,13 +112,7 @@ impl Trainable {
         neuron_parameters: bool,
         device: Device,
     ) -> Result<Self, ModelError> {
-        if network.rules.reset != Reset::Subtraction || network.rules.averaged {
-            return Err(ModelError::Data(format!(
-                "the {} preset resets potentials to zero, which fine-tuning has no gradient for; take the toolbox preset, \
-                 which resets by subtraction, or the default one",
-                network.rules.preset
-            )));
-        }
+        check(&network.rules).map_err(ModelError::Data)?;
         let synapses = learned(&network, device)?;
         let in_float32 = network.rules.arithmetic == Arithmetic::Float32;
         Ok(Self {
@@ -261,7 +270,7 @@ mod tests {
     use escape_network::family::Family;
     use escape_snn_core::network::SpikingLayer;
     use escape_snn_core::neuron::Neuron;
-    use escape_snn_core::rules::{Preset, Rules};
+    use escape_snn_core::rules::Preset;
 
     /// An untrained network with thresholds low enough that every layer fires.
     fn trainable(preset: Preset) -> Trainable {

@@ -13,6 +13,7 @@ use escape_report::rows::{Finetune, Kind, Row};
 use escape_snn_core::network::SpikingNetwork;
 use escape_snn_core::rules::Preset;
 use escape_snn_core::stored;
+use escape_stdb::bptt;
 use escape_stdb::finetune::{FineTuner, Options, Schedule};
 use escape_stdb::surrogate::Surrogate;
 use serde::Serialize;
@@ -171,6 +172,7 @@ pub fn finetune(
     let Parts { train: on, judges, judged_on } = parts(session, train, test, job.validation)?;
     let classes = start.network.classes();
     [train, test].into_iter().try_for_each(|split| check_classes("the network", classes, split))?;
+    bptt::check(&start.network.rules).map_err(usage)?;
     let preset = start.network.rules.preset;
     let Options { steps, encoding, surrogate, .. } = job.options;
     let _held = begin(session, &job.folder, &settings(&job, &start.network, train, test), LOG, job.resume)?;
