@@ -145,6 +145,8 @@ table! {
         test_macro_f1: Option<f64>,
         /// What the epoch was judged by: the `test` split, or recordings `held-out` of the training split.
         judged_on: Option<String>,
+        /// The seed, in a study's table.
+        seed: Option<u64>,
     } check self {
         check::named("network", &self.network);
         check::share("train_accuracy", self.train_accuracy.unwrap_or_default());

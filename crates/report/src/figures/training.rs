@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Chapter, Drawn, Gallery, Plan};
 use crate::error::ReportError;
+use crate::interval::Spread;
 use crate::plot::{Axis, Plot, Swatch, legend};
 use crate::routes::Route;
 use crate::rows::{Epoch, Finetune, Row, Training};
@@ -28,37 +29,44 @@ pub(crate) struct Point {
     pub high: Option<f64>,
 }
 
-/// Loss and accuracy of every epoch, in training and judged.
-fn derive<const FINETUNING: bool>(run: &Run, rows: &[Epoch<FINETUNING>]) -> Vec<Point> {
-    // One epoch makes no curve.
-    let trained = |network: &str| rows.iter().filter(|row| row.network == network && row.epoch > 0).count();
-    let curves = rows.iter().filter(|row| trained(&row.network) > 1);
-    curves
-        .flat_map(|row| {
-            // Earlier versions had nothing but the test split to judge by, and did not say so.
-            let judged = row.judged_on.as_deref().unwrap_or("test");
-            let values = [
-                ("loss", TRAIN, row.train_loss),
-                ("loss", judged, Some(row.test_loss)),
-                ("accuracy", TRAIN, row.train_accuracy),
-                ("accuracy", judged, Some(row.test_accuracy)),
-            ];
-            // Before the first epoch nothing was trained on yet.
-            let route = if FINETUNING { Route::of_network(run, &row.network) } else { Route::Ann };
-            values.into_iter().filter_map(move |(measure, split, value)| {
-                Some(Point {
-                    network: row.network.clone(),
+/// Loss and accuracy of every epoch, in training and judged; of several seeds their means.
+fn derive<const FINETUNING: bool>(rows: &[Epoch<FINETUNING>], route: impl Fn(&str) -> Route) -> Vec<Point> {
+    let mut points = Vec::new();
+    for network in distinct(rows.iter().map(|row| row.network.as_str())) {
+        let of_network = || rows.iter().filter(|row| row.network == network);
+        let mut epochs: Vec<u32> = of_network().map(|row| row.epoch).collect();
+        epochs.sort_unstable();
+        epochs.dedup();
+        // One epoch makes no curve.
+        if epochs.iter().filter(|&&epoch| epoch > 0).count() < 2 {
+            continue;
+        }
+        let route = route(&network);
+        // Earlier versions had nothing but the test split to judge by, and did not say so.
+        let judged = of_network().find_map(|row| row.judged_on.as_deref()).unwrap_or("test");
+        for epoch in epochs {
+            let mut add = |measure: &str, split: &str, value: &dyn Fn(&Epoch<FINETUNING>) -> Option<f64>| {
+                let values: Vec<f64> =
+                    of_network().filter(|row| row.epoch == epoch).filter_map(value).collect();
+                // Before the first epoch nothing was trained on yet.
+                points.extend(Spread::of(&values).map(|spread| Point {
+                    network: network.clone(),
                     route,
-                    epoch: row.epoch,
+                    epoch,
                     measure: measure.to_owned(),
                     split: split.to_owned(),
-                    value: value?,
-                    low: None,
-                    high: None,
-                })
-            })
-        })
-        .collect()
+                    value: spread.mean,
+                    low: spread.interval().map(|i| i.low),
+                    high: spread.interval().map(|i| i.high),
+                }));
+            };
+            add("loss", TRAIN, &|row| row.train_loss);
+            add("loss", judged, &|row| Some(row.test_loss));
+            add("accuracy", TRAIN, &|row| row.train_accuracy);
+            add("accuracy", judged, &|row| Some(row.test_accuracy));
+        }
+    }
+    points
 }
 
 pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportError> {
@@ -72,14 +80,22 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportErro
             item,
             "Training of the ANN",
             rows.len(),
-            &derive(run, rows),
+            &derive(rows, |_| Route::Ann),
         )?;
     }
     let item = "Figure 3, fine-tuning of the spiking network";
     if gallery.has(run, item, &[Finetune::FILE]) {
         let rows = run.finetune.as_deref().unwrap_or_default();
         let title = "Fine-tuning of the spiking network";
-        one(gallery, "fig3_finetune", Finetune::FILE, item, title, rows.len(), &derive(run, rows))?;
+        one(
+            gallery,
+            "fig3_finetune",
+            Finetune::FILE,
+            item,
+            title,
+            rows.len(),
+            &derive(rows, |network| Route::of_network(run, network)),
+        )?;
     }
     Ok(())
 }
@@ -108,8 +124,13 @@ fn one(
         label: "Figure 3",
         caption: format!(
             "{title}: mean cross-entropy and share of correct answers after each epoch. The ringed point is the \
-             epoch with the best accuracy on the {}.",
-            judges(epochs).join(" or the ")
+             epoch with the best accuracy on the {}.{}",
+            judges(epochs).join(" or the "),
+            if epochs.iter().any(|e| e.low.is_some()) {
+                " Means over the seeds, with one standard deviation to either side."
+            } else {
+                ""
+            }
         ),
     };
     gallery.add(plan, epochs)
@@ -208,6 +229,42 @@ fn ring(scene: &mut Scene<'_>, x: f64, y: f64, ink: Ink) {
 mod tests {
     use super::*;
     use crate::scene::Item;
+
+    #[test]
+    fn seeds_are_averaged_epoch_by_epoch() {
+        let row = |network: &str, epoch: u32, accuracy: f64, seed: Option<u64>| Training {
+            network: network.to_owned(),
+            epoch,
+            train_loss: None,
+            train_accuracy: None,
+            test_loss: 1.0,
+            test_accuracy: accuracy,
+            seconds: 1.0,
+            test_balanced_accuracy: None,
+            test_macro_f1: None,
+            judged_on: Some("held-out".to_owned()),
+            seed,
+        };
+        let rows = [
+            row("two", 1, 0.5, Some(1)),
+            row("two", 2, 0.6, Some(1)),
+            row("two", 1, 0.7, Some(2)),
+            // The second seed stopped earlier.
+            row("one", 1, 0.1, None),
+            row("one", 2, 0.2, None),
+            row("short", 1, 0.3, None),
+        ];
+        let points = derive(&rows, |_| Route::Ann);
+        let of = |network: &str| {
+            let points = points.iter().filter(|p| p.network == network && p.measure == "accuracy");
+            points.map(|p| (p.epoch, p.value, p.low.is_some())).collect::<Vec<_>>()
+        };
+        assert_eq!(of("two"), [(1, 0.6, true), (2, 0.6, false)]);
+        assert_eq!(of("one"), [(1, 0.1, false), (2, 0.2, false)]);
+        assert!(of("short").is_empty());
+        let low = points.iter().find_map(|p| p.low.filter(|_| p.measure == "accuracy")).unwrap();
+        assert!((low - (0.6 - 0.02f64.sqrt())).abs() < 1e-12, "{low}");
+    }
 
     #[test]
     fn seeds_make_a_band_and_a_single_run_none() {

@@ -131,6 +131,7 @@ fn epochs(folder: &Path) {
                 test_balanced_accuracy: Some(test - 0.01),
                 test_macro_f1: Some(test - 0.02),
                 judged_on: Some("test".to_owned()),
+                seed: None,
             });
         }
     }
@@ -154,6 +155,7 @@ fn epochs(folder: &Path) {
                 test_balanced_accuracy: None,
                 test_macro_f1: None,
                 judged_on: None,
+                seed: None,
             });
         }
     }

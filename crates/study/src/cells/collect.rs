@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 use escape_data::Recordings;
 use escape_model::ann::Ann;
 use escape_report::rows::{
-    Activity, AnnActivity, Confusion, Energy, Evaluation, Finetune, Kind, Latency, Outcome, OutcomeEnergy,
-    Prediction, Raster, Row, Step, Training, read_table,
+    Activity, AnnActivity, Confusion, Energy, Epoch, Evaluation, Finetune, Kind, Latency, Outcome,
+    OutcomeEnergy, Prediction, Raster, Row, Step, read_table,
 };
 use escape_snn_core::stored;
 
@@ -49,9 +49,11 @@ pub fn collect(study: &Path, index: &Index) -> Result<usize> {
     merge(study, &shown, |row: &mut Activity| &mut row.network)?;
     merge(study, &shown, |row: &mut Step| &mut row.network)?;
     merge(study, &shown, |row: &mut Confusion| &mut row.network)?;
-    merge(study, &shown, |row: &mut Training| &mut row.network)?;
-    merge(study, &shown, |row: &mut Finetune| &mut row.network)?;
     merge(study, &shown, |row: &mut Prediction| &mut row.network)?;
+    // Epochs of all seeds: figures show their mean.
+    let shown: Vec<&Cell> = done.iter().filter(|cell| is_shown(index, cell)).copied().collect();
+    epochs::<false>(study, &shown)?;
+    epochs::<true>(study, &shown)?;
     let constants = index.cells.iter().find_map(|cell| cell.settings["energy"]["constants"].as_str());
     if study.join(Activity::FILE).exists() {
         energy::write(study, constants.map(Path::new))?;
@@ -61,10 +63,29 @@ pub fn collect(study: &Path, index: &Index) -> Result<usize> {
 
 /// Takes a table over from all cells; their own networks are called as their entries.
 fn merge<R: Row>(study: &Path, cells: &[&Cell], network: impl Fn(&mut R) -> &mut String) -> Result<()> {
+    merge_with(study, cells, |row, _| network(row))
+}
+
+/// The epochs of all cells, with their seeds.
+fn epochs<const FINETUNING: bool>(study: &Path, cells: &[&Cell]) -> Result<()>
+where
+    Epoch<FINETUNING>: Row,
+{
+    merge_with(study, cells, |row: &mut Epoch<FINETUNING>, seed| {
+        row.seed = seed;
+        &mut row.network
+    })
+}
+
+fn merge_with<R: Row>(
+    study: &Path,
+    cells: &[&Cell],
+    network: impl Fn(&mut R, Option<u64>) -> &mut String,
+) -> Result<()> {
     let mut all: Vec<R> = Vec::new();
     for cell in cells {
         for mut row in read_table::<R>(&cell.path(study))? {
-            let name = network(&mut row);
+            let name = network(&mut row, cell.seed);
             if cell.network() == name {
                 name.clone_from(&cell.entry);
             }

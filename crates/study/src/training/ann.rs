@@ -22,9 +22,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Accuracies, Parts, Teller, best_trained, describe, interrupted, known, known_after, parts};
-use super::{BEST, LAST, begin, epoch_rows, hash_of};
+use super::{BEST, LAST, begin, hash_of, tell};
 use crate::defaults::{Defaults, HELD_OUT, OptimizerName};
-use crate::folder::write_csv;
 use crate::load;
 use crate::notes;
 use crate::session::{Session, usage};
@@ -314,9 +313,7 @@ pub fn train(
     };
     let mut warnings = Vec::new();
     let name = recipe.name();
-    let log = |trainer: &Trainer| {
-        write_csv::<Training>(&folder.join(LOG), &epoch_rows(&name, judged_on, trainer.history()))
-    };
+    let log = |trainer: &Trainer| tell::<false>(folder, &name, judged_on, trainer.history());
     let mut trainer = if last.exists() {
         let trainer = Trainer::resume(load(&last)?, options, &load::checkpoint(&last)?)?;
         // A process that was killed may have saved an epoch and not told of it.

@@ -1,4 +1,4 @@
-//! Fine-tunes a spiking network into a folder: `best.pth`, `last.pth`, `finetune.csv`.
+//! Fine-tunes a spiking network into a folder: `best.pth`, `last.pth`, `finetune.csv`, and the same for TensorBoard.
 
 use std::path::{Path, PathBuf};
 
@@ -20,9 +20,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Accuracies, Parts, Teller, best_trained, describe, interrupted, known, known_after, parts};
-use super::{BEST, LAST, begin, epoch_rows, hash_of};
+use super::{BEST, LAST, begin, hash_of, tell};
 use crate::defaults::{Defaults, EngineName, ScheduleName, SurrogateName};
-use crate::folder::write_csv;
 use crate::load::{self, Simulation, check_classes};
 use crate::measure;
 use crate::notes;
@@ -180,9 +179,7 @@ pub fn finetune(
     let (contacts, samples) = (train.contacts, train.samples);
     let device = session.device()?;
     let mut warnings = Vec::new();
-    let log = |tuner: &FineTuner| {
-        write_csv::<Finetune>(&job.folder.join(LOG), &epoch_rows(&job.name, judged_on, tuner.history()))
-    };
+    let log = |tuner: &FineTuner| tell::<true>(&job.folder, &job.name, judged_on, tuner.history());
     let load = |path: &PathBuf| -> Result<_> {
         let saved = load::checkpoint(path)?;
         let network = stored::load(&saved, path, Some(preset), contacts, samples)?.network;

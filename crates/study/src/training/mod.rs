@@ -7,19 +7,21 @@ use anyhow::{Context as _, Result};
 use escape_checkpoint::input::KnownInput;
 use escape_data::Recordings;
 use escape_model::train::{EpochResult, Event, History, hold_out};
-use escape_report::rows::Epoch;
+use escape_report::rows::{Epoch, Row};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::folder::{Held, SETTINGS, differences, hex, hold, now, remove, write_text};
+use crate::folder::{Held, SETTINGS, differences, hex, hold, now, remove, write_csv, write_text};
 use crate::place::{check_results, make_folder};
 use crate::session::{Progress, Session, usage};
+use tensorboard::EVENTS;
 
 pub use crate::folder::{BEST, LAST};
 
 pub mod ann;
 pub mod finetune;
+mod tensorboard;
 
 /// What a training works on.
 pub struct Parts {
@@ -170,7 +172,7 @@ pub fn check_training(session: &Session, folder: &Path, table: &str) -> Result<(
 /// The folder holds a training that is neither to be resumed nor replaced, or one that was started with other settings;
 /// each is named.
 pub fn begin(session: &Session, folder: &Path, settings: &Value, table: &str, resume: bool) -> Result<Held> {
-    let files = [LAST, BEST, table, SETTINGS];
+    let files = [LAST, BEST, table, EVENTS, SETTINGS];
     if !resume {
         check_training(session, folder, table)?;
     }
@@ -243,7 +245,21 @@ fn hash_values(hasher: &mut Sha256, values: &[f32]) {
     }
 }
 
-/// The rows of a network's `training.csv`, or of its `finetune.csv`.
+/// Tells of all epochs so far: a network's `training.csv`, or its `finetune.csv`, and the same for TensorBoard.
+fn tell<const FINETUNING: bool>(
+    folder: &Path,
+    network: &str,
+    judged_on: &str,
+    history: &History,
+) -> Result<()>
+where
+    Epoch<FINETUNING>: Row,
+{
+    let rows = epoch_rows::<FINETUNING>(network, judged_on, history);
+    write_csv(&folder.join(Epoch::<FINETUNING>::FILE), &rows)?;
+    tensorboard::write(folder, judged_on, history.epochs())
+}
+
 fn epoch_rows<const FINETUNING: bool>(
     network: &str,
     judged_on: &str,
@@ -260,6 +276,7 @@ fn epoch_rows<const FINETUNING: bool>(
         test_balanced_accuracy: Some(e.test_balanced_accuracy),
         test_macro_f1: Some(e.test_macro_f1),
         judged_on: Some(judged_on.to_owned()),
+        seed: None,
     };
     history.epochs().iter().map(row).collect()
 }
