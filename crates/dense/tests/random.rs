@@ -17,6 +17,9 @@ use tch::Device;
 
 #[path = "../../../tests/random_networks/mod.rs"]
 mod networks;
+#[path = "../../../tests/random_networks/spiking.rs"]
+mod spiking;
+use spiking::spiking;
 
 const NETWORKS: u64 = 250;
 /// Steps that a network is simulated for: one block of the event engine's or more, of equal length or not.
@@ -117,39 +120,11 @@ fn simulate(network: &IntegerNetwork, input: &[Vec<i64>], steps: usize) -> (Vec<
     (events, potentials.pop().unwrap().into_iter().map(|u| (u as f64 * unit) as f32).collect())
 }
 
-fn spiking(index: u64) -> SpikingNetwork {
-    let network = networks::random(index, |n| n.stages().is_ok());
-    let mut random = Stream::new(index, 3);
-    let described = network.folded();
-    let layers = network.stages().unwrap().into_iter().map(|stage| {
-        let spread = 2.0 / (stage.weights() as f64 / stage.output.channels as f64).sqrt();
-        let weights: Vec<f32> = (0..stage.weights()).map(|_| (random.normal() * spread) as f32).collect();
-        let bias = match stage.bias {
-            true => (0..stage.output.channels).map(|_| (random.normal() * 0.1) as f32).collect(),
-            false => Vec::new(),
-        };
-        let neuron =
-            Neuron::new(0.3 + random.uniform() as f32, if index.is_multiple_of(3) { 0.9 } else { 1.0 });
-        SpikingLayer { shape: stage, weights: weights.into(), bias, neuron: neuron.unwrap() }
-    });
-    let mut network = SpikingNetwork { rules: Rules::DEFAULT, network: described, layers: layers.collect() };
-    // Weights of every number of bits, and input of as many as no potential overflows with.
-    for bits in (4..=[8, 10, 12, 16][index as usize / 7 % 4]).rev() {
-        let bits = Precision::new(2 + index as u32 % 7, bits).unwrap();
-        network.rules.arithmetic = Arithmetic::Integer(bits);
-        let whole = IntegerNetwork::new(&network, Encoding::Direct);
-        if whole.is_ok_and(|whole| whole.check_steps(STEPS[3]).is_ok()) {
-            break;
-        }
-    }
-    network
-}
-
 #[test]
 fn spikes_are_those_of_a_naive_simulator() {
     let (mut spikes, mut maxima, mut averages, mut wide) = (0, 0, 0, 0);
     for index in 0..NETWORKS {
-        let network = spiking(index);
+        let network = spiking(index, STEPS[3]);
         let encoding = if index % 4 == 3 { Encoding::Poisson } else { Encoding::Direct };
         let whole = IntegerNetwork::new(&network, encoding).unwrap();
         for pool in network.layers.iter().filter_map(|l| l.shape.pool) {
@@ -228,7 +203,7 @@ fn spikes_are_those_of_a_naive_simulator() {
 fn float_rules_by_events_are_the_dense_engines_but_for_rounding() {
     let (mut spikes, mut differing, mut alike) = (0, 0, 0);
     for index in 0..NETWORKS / 2 {
-        let mut network = spiking(index);
+        let mut network = spiking(index, STEPS[3]);
         network.rules = match index % 5 {
             0 => Rules { arithmetic: Arithmetic::Float32, ..Rules::DEFAULT },
             1 => Preset::ToolboxZero.rules(),

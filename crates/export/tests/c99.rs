@@ -1,0 +1,105 @@
+//! Programs in C against the event engine: the readout and every layer's spikes of random networks, compiled without a warning and run
+//! under the address and undefined-behaviour sanitizers.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::process::Command;
+
+use escape_export::{ExportError, Golden, Program, c99};
+use escape_network::rng::Stream;
+use escape_snn_core::encode::Encoding;
+use escape_snn_core::engine::{Batch, Engine};
+use escape_snn_core::event::Event;
+use escape_snn_core::integer::IntegerNetwork;
+use escape_snn_core::network::SpikingNetwork;
+
+#[path = "../../../tests/random_networks/mod.rs"]
+mod networks;
+#[path = "../../../tests/random_networks/spiking.rs"]
+mod spiking;
+use spiking::spiking;
+
+/// Recordings of a network, and what the event engine makes of them.
+fn goldens(network: &SpikingNetwork, whole: &IntegerNetwork, steps: usize, seed: u64) -> Vec<Golden> {
+    let event = Event::new(network.clone(), Encoding::Direct).unwrap();
+    let unit = whole.layers.last().unwrap().units[0];
+    let mut random = Stream::new(seed, 4);
+    let golden = |_| {
+        let x: Vec<f32> =
+            (0..network.input().count()).map(|_| (random.uniform() * 2.0 - 1.0) as f32).collect();
+        let mut encoder = network.rules.encoder(Encoding::Direct, 0);
+        let found = event.run(Batch { x: &x, first: 0 }, &mut encoder, steps, &mut ()).unwrap();
+        let readout = found.logits(steps).iter().map(|&v| (f64::from(v) / unit).round() as i32).collect();
+        let layers = network.rules.firing_layers(network.layers.len());
+        let spikes = found.spikes[..layers].iter().map(|steps| steps.iter().sum()).collect();
+        Golden { recording: whole.precision.round_recording(&x), readout, spikes }
+    };
+    (0..3).map(golden).collect()
+}
+
+fn write(program: &Program, folder: &Path) {
+    for file in &program.files {
+        std::fs::write(folder.join(&file.name), &file.text).unwrap();
+    }
+}
+
+/// Compiles files of a folder strictly; with the sanitizers.
+fn compile(compiler: &str, folder: &Path, files: &[&str], more: &[&str]) {
+    let strict = [
+        "-std=c99",
+        "-O1",
+        "-Wall",
+        "-Wextra",
+        "-Wconversion",
+        "-Wshadow",
+        "-Wcast-qual",
+        "-pedantic",
+        "-Werror",
+    ];
+    let safe = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-o", "program"];
+    let output =
+        Command::new(compiler).current_dir(folder).args(strict).args(safe).args(more).args(files).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{compiler}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn compilers() -> Vec<&'static str> {
+    let is_there = |c: &&str| Command::new(c).arg("--version").output().is_ok_and(|o| o.status.success());
+    ["cc", "clang"].into_iter().filter(is_there).collect()
+}
+
+const STEPS: [usize; 4] = [4, 1, 9, 2];
+
+#[test]
+fn programs_give_the_event_engines_readouts_and_spikes() {
+    let compilers = compilers();
+    assert!(!compilers.is_empty(), "no C compiler, which Rust needs as well");
+    let (mut written, mut spikes, mut refused) = (0, 0, 0);
+    for index in 0..60u64 {
+        let steps = STEPS[index as usize % STEPS.len()];
+        let network = spiking(index, 9);
+        let whole = IntegerNetwork::new(&network, Encoding::Direct).unwrap();
+        let goldens = goldens(&network, &whole, steps, index);
+        let program = match c99(&whole, steps, "net", "a random network", &goldens) {
+            Ok(program) => program,
+            Err(ExportError::Readout { .. }) => {
+                refused += 1;
+                continue;
+            }
+            Err(other) => panic!("network {index}: {other}"),
+        };
+        let folder = tempfile::tempdir().unwrap();
+        write(&program, folder.path());
+        // Each compiler its turn.
+        let compiler = compilers[index as usize % compilers.len()];
+        compile(compiler, folder.path(), &["net.c", "net_selftest.c"], &["-DNET_COUNT_SPIKES"]);
+        let output = Command::new(folder.path().join("program")).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let complained = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && complained.is_empty(), "network {index}: {said}{complained}");
+        written += 1;
+        spikes += goldens.iter().flat_map(|g| &g.spikes).sum::<u64>();
+    }
+    assert!(written > 30 && spikes > 5_000, "{written} written, {refused} refused, {spikes} spikes");
+}
