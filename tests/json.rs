@@ -78,7 +78,7 @@ fn every_key_that_is_printed_is_documented() {
     );
     std::fs::write(files.path().join("run.yaml"), &config).unwrap();
     std::fs::write(files.path().join("study.yaml"), format!("{config}seeds: [1]\n")).unwrap();
-    let (study, out_study) = (files.at("study.yaml"), files.at("study"));
+    let (study, out_study, program) = (files.at("study.yaml"), files.at("study"), files.at("program"));
     let on = |command: &'static str, checkpoint: &str| {
         [command, "--checkpoint", checkpoint, "--data", &data].map(str::to_owned).to_vec()
     };
@@ -109,6 +109,7 @@ fn every_key_that_is_printed_is_documented() {
                 &["--limit", "2", "--validation", "0", "--timesteps", "1", "--out", &tuned],
             ),
         ),
+        ("export", words(&["export", &snn, "--c", &program])),
         ("spikes", with(on("spikes", &snn), &["--out", &out])),
         ("energy --rates", words(&["energy", "--rates", "0.3,0.6,0.5"])),
         ("energy --run", words(&["energy", "--run", &out])),

@@ -15,6 +15,8 @@ mod recordings;
 mod json;
 // Routes from an ANN to a spiking network: gains, fitted thresholds, what does not fit together.
 mod conversion;
+// A spiking network as a program in C, compiled and run.
+mod export;
 // Networks that are not of the family.
 mod networks;
 // Batch size and threads change nothing in the default preset.

@@ -161,6 +161,7 @@ pub enum Command {
     /// Record every spike of one recording
     Spikes(SpikesArgs),
     Stream(StreamArgs),
+    Export(ExportArgs),
     /// Energy of a network from measured or given activity
     Energy(EnergyArgs),
     /// Tables, figures and one page from a run's recorded data; never loads a model

@@ -69,6 +69,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Spikes(a) => commands::spikes::run(&context, a),
         Command::Bench(a) => commands::bench::run(&context, a),
         Command::Stream(a) => commands::stream::run(&context, a),
+        Command::Export(a) => commands::export::run(&context, a),
         #[cfg(feature = "libtorch")]
         computing => compute(&context, computing),
         #[cfg(not(feature = "libtorch"))]
@@ -93,6 +94,7 @@ fn compute(context: &Context, command: Command) -> anyhow::Result<()> {
         | Command::Evaluate(_)
         | Command::Spikes(_)
         | Command::Stream(_)
+        | Command::Export(_)
         | Command::Bench(_)
         | Command::Energy(_)
         | Command::Report(_)

@@ -9,7 +9,7 @@ use escape_network::stage::{Op, Stage};
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::engine::{Batch, Engine, Spike, SpikeRecorder};
 use escape_snn_core::event::{Event, EventError, Instructions};
-use escape_snn_core::integer::{IntegerLayer, IntegerNetwork, Precision};
+use escape_snn_core::integer::{IntegerLayer, IntegerNetwork};
 use escape_snn_core::network::{SpikingLayer, SpikingNetwork};
 use escape_snn_core::neuron::Neuron;
 use escape_snn_core::rules::{Arithmetic, Preset, Rules};

@@ -26,10 +26,10 @@ pub fn c99(
     goldens: &[Golden],
 ) -> Result<Program, ExportError> {
     check_prefix(prefix)?;
+    let plan = Plan::new(network, steps)?;
     if goldens.is_empty() {
         return Err(ExportError::NoGolden);
     }
-    let plan = Plan::new(network, steps)?;
     let fill = |template: &str| fill(template, &plan, prefix, title, goldens);
     let file = |name: &str, text: String| Written { name: name.to_owned(), text };
     let files = vec![

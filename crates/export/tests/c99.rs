@@ -98,8 +98,42 @@ fn programs_give_the_event_engines_readouts_and_spikes() {
         let said = String::from_utf8_lossy(&output.stdout);
         let complained = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && complained.is_empty(), "network {index}: {said}{complained}");
+        // A self-test that finds nothing would be none.
+        if written == 0 {
+            let wrong: Vec<Golden> = goldens
+                .iter()
+                .map(|g| Golden { readout: g.readout.iter().map(|v| v + 1).collect(), ..g.clone() })
+                .collect();
+            write(&c99(&whole, steps, "net", "", &wrong).unwrap(), folder.path());
+            compile(compiler, folder.path(), &["net.c", "net_selftest.c"], &["-DNET_COUNT_SPIKES"]);
+            let output = Command::new(folder.path().join("program")).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(
+                !output.status.success() && said.contains("expected") && said.ends_with("FAILED\n"),
+                "{said}"
+            );
+        }
         written += 1;
         spikes += goldens.iter().flat_map(|g| &g.spikes).sum::<u64>();
     }
     assert!(written > 30 && spikes > 5_000, "{written} written, {refused} refused, {spikes} spikes");
+}
+
+#[test]
+fn what_no_program_is_written_for_is_refused() {
+    let network = spiking(0, 9);
+    let whole = IntegerNetwork::new(&network, Encoding::Direct).unwrap();
+    let goldens = goldens(&network, &whole, 1, 0);
+    for prefix in ["", "Net", "9x", "a-b", "_a", &"a".repeat(41)] {
+        let refused = c99(&whole, 1, prefix, "", &goldens).unwrap_err();
+        assert_eq!(refused, ExportError::Prefix(prefix.to_owned()));
+    }
+    assert_eq!(c99(&whole, 1, "net", "", &[]).unwrap_err(), ExportError::NoGolden);
+    let (most, _) = whole.most_steps();
+    assert!(c99(&whole, most + 1, "net", "", &goldens).unwrap_err().to_string().contains("31 bits"));
+    let poisson = IntegerNetwork::new(&network, Encoding::Poisson).unwrap();
+    assert_eq!(c99(&poisson, 1, "net", "", &goldens).unwrap_err(), ExportError::Encoder);
+    // Nothing in a title ends a comment.
+    let program = c99(&whole, 1, "net", "a */ b\nc", &goldens).unwrap();
+    assert!(program.files[0].text.starts_with("/* A spiking network in whole numbers: a * / b c.\n"));
 }

@@ -19,6 +19,7 @@ pub mod conversion;
 pub mod defaults;
 pub mod energy;
 pub mod engine;
+pub mod export;
 pub mod folder;
 pub mod latency;
 pub mod load;

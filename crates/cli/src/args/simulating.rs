@@ -290,6 +290,39 @@ pub struct StreamArgs {
     pub realtime: bool,
 }
 
+/// An SNN checkpoint of the default preset as a program for an implant
+///
+/// Writes C99 without dependencies, allocation, floating point or recursion: PREFIX.h, PREFIX.c, PREFIX_weights.h, PREFIX_selftest.c and
+/// README.md. It takes a recording column by column as it arrives, and its readout is the event engine's, bit for bit; the
+/// self-test holds recordings and what is to come out. docs/export.md has more.
+#[derive(Args)]
+pub struct ExportArgs {
+    /// SNN checkpoint
+    #[arg(value_name = "CHECKPOINT")]
+    pub checkpoint: PathBuf,
+    #[command(flatten)]
+    pub selection: WeightsArgs,
+    /// Folder to write C into
+    #[arg(long, value_name = "DIR")]
+    pub c: PathBuf,
+    /// What every name in the program begins with
+    #[arg(long, default_value = "escape", value_name = "NAME")]
+    pub prefix: String,
+    /// Recordings for the self-test [default: drawn at random]
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub reading: ReadingArgs,
+    /// train or test
+    #[arg(long, default_value = "test")]
+    pub split: Split,
+    /// How many recordings the self-test runs
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = whole::<usize>(1))]
+    pub recordings: usize,
+    #[command(flatten)]
+    pub simulation: SimulationArgs,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,7 @@ pub mod convert;
 pub mod data;
 pub mod energy;
 pub mod evaluate;
+pub mod export;
 #[cfg(feature = "libtorch")]
 pub mod finetune;
 pub mod report;
