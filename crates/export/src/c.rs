@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use escape_snn_core::integer::IntegerNetwork;
 
 use crate::plan::{ExportError, Kind, Plan, Stage};
-use crate::{Golden, Program, Written, check_prefix};
+use crate::template::{Told, fill, numbers};
+use crate::{Golden, Program, Written, prepared};
 
 const HEADER: &str = include_str!("c/net.h");
 const SOURCE: &str = include_str!("c/net.c");
@@ -25,12 +26,13 @@ pub fn c99(
     title: &str,
     goldens: &[Golden],
 ) -> Result<Program, ExportError> {
-    check_prefix(prefix)?;
-    let plan = Plan::new(network, steps)?;
-    if goldens.is_empty() {
-        return Err(ExportError::NoGolden);
-    }
-    let fill = |template: &str| fill(template, &plan, prefix, title, goldens);
+    let plan = prepared(network, steps, prefix, goldens)?;
+    let own = [
+        ("value", if plan.wide { "uint16_t" } else { "uint8_t" }.to_owned()),
+        ("table", table(&plan, prefix)),
+        ("golden_table", golden_table(goldens)),
+    ];
+    let fill = |template: &str| fill(template, &plan, Told { prefix, title, goldens }, &own);
     let file = |name: &str, text: String| Written { name: name.to_owned(), text };
     let files = vec![
         file(&format!("{prefix}.h"), fill(HEADER)),
@@ -40,45 +42,6 @@ pub fn c99(
         file("README.md", fill(README)),
     ];
     Ok(Program { files, constant_bytes: plan.constant_bytes(), state_bytes: plan.state_bytes() })
-}
-
-fn fill(template: &str, plan: &Plan, prefix: &str, title: &str, goldens: &[Golden]) -> String {
-    // Nothing that ends a comment.
-    let title = title.replace("*/", "* /").replace(['\n', '\r'], " ");
-    let classes: Vec<String> = plan.classes.iter().map(|c| c.replace(['\n', '\r'], " ")).collect();
-    let values = [
-        ("P", prefix.to_uppercase()),
-        ("p", prefix.to_owned()),
-        ("title", title),
-        ("version", env!("CARGO_PKG_VERSION").to_owned()),
-        ("input_bits", plan.input_bits.to_string()),
-        ("channels", plan.input.channels.to_string()),
-        ("rows", plan.input.height.to_string()),
-        ("columns", plan.input.width.to_string()),
-        ("largest", plan.largest_input.to_string()),
-        ("classes", plan.classes.len().to_string()),
-        ("class_names", classes.join(", ")),
-        ("steps", plan.steps.to_string()),
-        ("spiking", plan.spiking.len().to_string()),
-        ("spikes_length", plan.spiking.len().max(1).to_string()),
-        ("spiking_names", plan.spiking.join(", ")),
-        ("sums", plan.sums.to_string()),
-        ("currents", plan.currents.to_string()),
-        ("stages", plan.stages.len().to_string()),
-        ("input", plan.kept_input.to_string()),
-        ("values", plan.kept_values.max(1).to_string()),
-        ("value", if plan.wide { "uint16_t" } else { "uint8_t" }.to_owned()),
-        ("constant_bytes", plan.constant_bytes().to_string()),
-        ("state_bytes", plan.state_bytes().to_string()),
-        ("table", table(plan, prefix)),
-        ("goldens", goldens.len().to_string()),
-        ("golden_table", golden_table(goldens)),
-    ];
-    let mut text = template.to_owned();
-    for (name, value) in values {
-        text = text.replace(&format!("@{name}@"), &value);
-    }
-    text
 }
 
 /// The stages as C initialises them.
@@ -152,17 +115,6 @@ fn weights(plan: &Plan, prefix: &str) -> String {
     }
     text.push_str("\n#endif\n");
     text
-}
-
-/// Numbers in lines of a readable length.
-fn numbers(text: &mut String, values: &[i32]) {
-    for line in values.chunks(24) {
-        text.push_str("   ");
-        for value in line {
-            let _ = write!(text, " {value},");
-        }
-        text.push('\n');
-    }
 }
 
 /// The recordings of the self-test, and what is to come out.

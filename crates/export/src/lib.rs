@@ -1,15 +1,23 @@
 //! Spiking networks in whole numbers as programs for an implant.
 //!
-//! [`c99`] writes C99 without dependencies, allocation, floating point or recursion. The program works column by column as a
+//! [`c99`] writes C99 without dependencies, allocation, floating point or recursion, [`no_std`] a crate of Rust without these and without unsafe
+//! code. The program works column by column as a
 //! recording arrives: the network is feed-forward, so a layer's spikes at all timesteps follow from those of the layer below, each
 //! stage keeps of its input no more columns than its window has, and a neuron's potential lives only while its column is
 //! worked on. Its readout is the event engine's ([`escape_snn_core::event`]) to the last bit.
 
 mod c;
 mod plan;
+mod rust;
+mod template;
 
 pub use c::c99;
 pub use plan::ExportError;
+pub use rust::no_std;
+
+use escape_snn_core::integer::IntegerNetwork;
+
+use plan::Plan;
 
 /// A file of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,4 +58,19 @@ fn check_prefix(prefix: &str) -> Result<(), ExportError> {
         true => Ok(()),
         false => Err(ExportError::Prefix(prefix.to_owned())),
     }
+}
+
+/// A network's plan, once it is known that a program can be written for it.
+fn prepared(
+    network: &IntegerNetwork,
+    steps: usize,
+    prefix: &str,
+    goldens: &[Golden],
+) -> Result<Plan, ExportError> {
+    check_prefix(prefix)?;
+    let plan = Plan::new(network, steps)?;
+    if goldens.is_empty() {
+        return Err(ExportError::NoGolden);
+    }
+    Ok(plan)
 }

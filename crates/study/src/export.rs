@@ -23,11 +23,25 @@ pub struct Names<'a> {
 /// The largest whole number up to which float32, in which engines give readouts, holds all.
 const EXACT: i64 = 1 << 24;
 
-/// Writes a network as a program in C99 whose self-test runs `recordings`, one after the other in values from -1 to 1.
+/// In which language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// C99.
+    C,
+    /// Rust without the standard library.
+    Rust,
+}
+
+/// Writes a network as a program whose self-test runs `recordings`, one after the other in values from -1 to 1.
 ///
 /// # Errors
 /// The network is none of whole numbers, or one that no program is written for: [`Usage`](crate::session::Usage), in words.
-pub fn c99(chosen: Simulation, recordings: &[f32], names: Names<'_>) -> Result<Program> {
+pub fn program(
+    language: Language,
+    chosen: Simulation,
+    recordings: &[f32],
+    names: Names<'_>,
+) -> Result<Program> {
     let Simulation { network, encoding, steps, .. } = chosen;
     let whole = IntegerNetwork::new(&network, encoding).map_err(|why| usage(why.to_string()))?;
     let readout = whole.layers.last().map_or(0, |l| i64::from(l.largest_current));
@@ -54,8 +68,11 @@ pub fn c99(chosen: Simulation, recordings: &[f32], names: Names<'_>) -> Result<P
             });
         }
     }
-    escape_export::c99(&whole, steps, names.prefix, names.title, &goldens)
-        .map_err(|why| usage(why.to_string()))
+    let write = match language {
+        Language::C => escape_export::c99,
+        Language::Rust => escape_export::no_std,
+    };
+    write(&whole, steps, names.prefix, names.title, &goldens).map_err(|why| usage(why.to_string()))
 }
 
 /// Recordings for a self-test where none are given: values drawn evenly from -1 to 1.

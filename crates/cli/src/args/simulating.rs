@@ -292,8 +292,8 @@ pub struct StreamArgs {
 
 /// An SNN checkpoint of the default preset as a program for an implant
 ///
-/// Writes C99 without dependencies, allocation, floating point or recursion: PREFIX.h, PREFIX.c, PREFIX_weights.h, PREFIX_selftest.c and
-/// README.md. It takes a recording column by column as it arrives, and its readout is the event engine's, bit for bit; the
+/// Writes C99 without dependencies, allocation, floating point or recursion (PREFIX.h, PREFIX.c, PREFIX_weights.h,
+/// PREFIX_selftest.c, README.md), or a crate of Rust without the standard library and without unsafe code. The program takes a recording column by column as it arrives, and its readout is the event engine's, bit for bit; the
 /// self-test holds recordings and what is to come out. docs/export.md has more.
 #[derive(Args)]
 pub struct ExportArgs {
@@ -302,9 +302,12 @@ pub struct ExportArgs {
     pub checkpoint: PathBuf,
     #[command(flatten)]
     pub selection: WeightsArgs,
-    /// Folder to write C into
+    /// Folder to write C99 into
+    #[arg(long, value_name = "DIR", required_unless_present = "rust", conflicts_with = "rust")]
+    pub c: Option<PathBuf>,
+    /// Folder to write a crate of Rust into, without the standard library
     #[arg(long, value_name = "DIR")]
-    pub c: PathBuf,
+    pub rust: Option<PathBuf>,
     /// What every name in the program begins with
     #[arg(long, default_value = "escape", value_name = "NAME")]
     pub prefix: String,

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use escape_files::write_atomically;
-use escape_study::export::{Names, c99, drawn};
+use escape_study::export::{Language, Names, drawn, program};
 use escape_study::load::{Simulation, input_of, network, recordings, simulation_of};
 use escape_study::place::{check_folder, check_results, make_folder};
+use escape_study::session::usage;
 use serde::Serialize;
 
 use super::{BitsReport, thousands};
@@ -28,7 +29,12 @@ struct Report {
 
 pub fn run(context: &Context, args: ExportArgs) -> Result<()> {
     let session = &context.session;
-    check_folder(&args.c)?;
+    let (language, folder) = match (args.c, args.rust) {
+        (Some(folder), None) => (Language::C, folder),
+        (None, Some(folder)) => (Language::Rust, folder),
+        _ => return Err(usage("expected either --c DIR or --rust DIR")),
+    };
+    check_folder(&folder)?;
     let checkpoint = network(session, &args.checkpoint, &args.selection.selection())?;
     let shown = (&checkpoint, args.checkpoint.as_path());
     let given = match &args.data {
@@ -47,17 +53,18 @@ pub fn run(context: &Context, args: ExportArgs) -> Result<()> {
     let x = given.map_or_else(|| drawn(size, args.recordings, session.seed), |recordings| recordings.x);
     let title =
         args.checkpoint.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let program = c99(chosen, &x, Names { prefix: &args.prefix, title: &title })?;
+    let program = program(language, chosen, &x, Names { prefix: &args.prefix, title: &title })?;
     let names: Vec<&str> = program.files.iter().map(|file| file.name.as_str()).collect();
-    check_results(session, &args.c, &names, "a program", "")?;
-    make_folder(&args.c)?;
+    check_results(session, &folder, &names, "a program", "")?;
+    make_folder(&folder)?;
     for file in &program.files {
-        let path = args.c.join(&file.name);
+        let path = folder.join(&file.name);
+        path.parent().map_or(Ok(()), make_folder)?;
         write_atomically(&path, |to| to.write_all(file.text.as_bytes()))
             .with_context(|| format!("{}: cannot be written", path.display()))?;
     }
     let report = Report {
-        written: names.iter().map(|name| args.c.join(name)).collect(),
+        written: names.iter().map(|name| folder.join(name)).collect(),
         prefix: args.prefix,
         timesteps: steps,
         bits,

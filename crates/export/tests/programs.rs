@@ -1,12 +1,12 @@
-//! Programs in C against the event engine: the readout and every layer's spikes of random networks, compiled without a warning and run
-//! under the address and undefined-behaviour sanitizers.
+//! Programs against the event engine: the readout and every layer's spikes of random networks. C is compiled without a warning and run
+//! under the address and undefined-behaviour sanitizers, Rust with checks of every sum.
 
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 use std::process::Command;
 
-use escape_export::{ExportError, Golden, Program, c99};
+use escape_export::{ExportError, Golden, Program, c99, no_std};
 use escape_network::rng::Stream;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::engine::{Batch, Engine};
@@ -40,7 +40,9 @@ fn goldens(network: &SpikingNetwork, whole: &IntegerNetwork, steps: usize, seed:
 
 fn write(program: &Program, folder: &Path) {
     for file in &program.files {
-        std::fs::write(folder.join(&file.name), &file.text).unwrap();
+        let path = folder.join(&file.name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, &file.text).unwrap();
     }
 }
 
@@ -117,6 +119,39 @@ fn programs_give_the_event_engines_readouts_and_spikes() {
         spikes += goldens.iter().flat_map(|g| &g.spikes).sum::<u64>();
     }
     assert!(written > 30 && spikes > 5_000, "{written} written, {refused} refused, {spikes} spikes");
+}
+
+/// The compiler itself, not cargo: no folder for what it builds, and no lock to wait for.
+#[test]
+fn crates_give_the_event_engines_readouts_and_spikes() {
+    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
+    let mut spikes = 0;
+    for index in (0..60u64).step_by(3) {
+        let steps = STEPS[index as usize / 3 % STEPS.len()];
+        let network = spiking(index, 9);
+        let whole = IntegerNetwork::new(&network, Encoding::Direct).unwrap();
+        let goldens = goldens(&network, &whole, steps, index);
+        let Ok(program) = no_std(&whole, steps, "net", "a \"random\" network", &goldens) else { continue };
+        let folder = tempfile::tempdir().unwrap();
+        write(&program, folder.path());
+        for arguments in [
+            &["--crate-name", "net", "--crate-type", "rlib", "src/lib.rs"][..],
+            &["--test", "--extern", "net=libnet.rlib", "-o", "selftest", "tests/selftest.rs"],
+        ] {
+            let strict = ["--edition", "2021", "-D", "warnings", "-C", "overflow-checks=yes"];
+            let output = Command::new(&rustc)
+                .current_dir(folder.path())
+                .args(strict)
+                .args(arguments)
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "network {index}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        let output = Command::new(folder.path().join("selftest")).output().unwrap();
+        assert!(output.status.success(), "network {index}: {}", String::from_utf8_lossy(&output.stdout));
+        spikes += goldens.iter().flat_map(|g| &g.spikes).sum::<u64>();
+    }
+    assert!(spikes > 1_000, "{spikes} spikes");
 }
 
 #[test]
