@@ -215,8 +215,9 @@ pub fn finish(session: &Session, study: &Path, index: &Index) -> Result<()> {
         if known.iter().any(|row| row.network == cell.entry) {
             continue;
         }
-        let row = latency(session, study, cell)?;
-        put(study, &[row], |old: &Latency| old.network == cell.entry)?;
+        if let Some(row) = latency(session, study, cell)? {
+            put(study, &[row], |old: &Latency| old.network == cell.entry)?;
+        }
     }
     Ok(())
 }
@@ -224,7 +225,8 @@ pub fn finish(session: &Session, study: &Path, index: &Index) -> Result<()> {
 /// Recordings that a network is timed with, and the rounds.
 const TIMED: (usize, Plan) = (16, Plan { batch_size: 1, rounds: 3 });
 
-fn latency(session: &Session, study: &Path, cell: &Cell) -> Result<Latency> {
+/// Nothing of two networks whose readouts are averaged, which are no engine's.
+fn latency(session: &Session, study: &Path, cell: &Cell) -> Result<Option<Latency>> {
     session.note(format!("timing {}", cell.entry));
     let (samples, plan) = TIMED;
     let (engine, timing, timed) = if cell.kind == CellKind::Ann {
@@ -237,13 +239,16 @@ fn latency(session: &Session, study: &Path, cell: &Cell) -> Result<Latency> {
         ("ann".to_owned(), timing::ann(session, &ann, &test, plan)?, test.len())
     } else {
         let (test, chosen) = network_of(session, study, cell)?;
+        if chosen.network.rules.averaged {
+            return Ok(None);
+        }
         let test = test.head(samples);
         let engine =
             AnyEngine::new(chosen.engine, chosen.network.clone(), chosen.encoding, session.device()?)?;
         (engine.to_string(), timing::inference(session, &engine, &chosen, &test, plan)?, test.len())
     };
     let (fastest, slowest) = timing.range();
-    Ok(Latency {
+    Ok(Some(Latency {
         network: cell.entry.clone(),
         timesteps: cell.timesteps.map(|t| t as u32),
         engine,
@@ -252,7 +257,7 @@ fn latency(session: &Session, study: &Path, cell: &Cell) -> Result<Latency> {
         milliseconds: timing.median(),
         fastest,
         slowest,
-    })
+    }))
 }
 
 fn test_of(session: &Session, config: &Config) -> Result<Recordings> {
