@@ -268,12 +268,13 @@ fn pooling(layer: &IntegerLayer, pool: Pool, spiking: usize) -> Stage {
     }
 }
 
-/// From out, in, rows, columns to rows, columns, groups, in, out: what one value that arrives is multiplied with lies together.
+/// From out, in, rows, columns to columns, rows, groups, in, out: what one value that arrives is multiplied with lies together, and so do
+/// the values of a column that a window reads.
 fn convolution(weights: &[i8], conv: Conv2d, channels: usize) -> Vec<i8> {
     let Conv2d { out, kernel: (rows, columns), groups, .. } = conv;
     let (inputs, outputs) = (channels / groups, out / groups);
     let mut ordered = Vec::with_capacity(weights.len());
-    for (r, c) in (0..rows).flat_map(|r| (0..columns).map(move |c| (r, c))) {
+    for (c, r) in (0..columns).flat_map(|c| (0..rows).map(move |r| (c, r))) {
         for (g, i) in (0..groups).flat_map(|g| (0..inputs).map(move |i| (g, i))) {
             let of_output = |o| weights[(((g * outputs + o) * inputs + i) * rows + r) * columns + c];
             ordered.extend((0..outputs).map(of_output));

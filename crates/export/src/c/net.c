@@ -31,7 +31,7 @@ typedef struct {
     uint16_t slots;     /* columns of the input that are kept */
     uint32_t values_at; /* where, among the values; of the first stage among the input */
     uint16_t spiking;   /* which layer of spiking neurons, counted from 0 */
-    const int8_t *weights;     /* rows, columns, groups, channels in, channels out; linear: columns, rows, channels, out */
+    const int8_t *weights;     /* columns, rows, groups, channels in, channels out; linear: columns, rows, channels, out */
     const int32_t *bias;       /* or null */
     const int32_t *thresholds; /* or null: the readout */
     int32_t decay;             /* in 2^-15 */
@@ -147,28 +147,61 @@ static void clear(int32_t *numbers, uint32_t n)
     }
 }
 
+/* Where the rows of a window begin that lie within the input, and where they end; counted within the window. */
+static uint32_t rows_from(const stage_t *s, uint32_t y)
+{
+    const uint32_t first = y * s->stride_rows;
+    return (first < s->top) ? ((uint32_t)s->top - first) : 0u;
+}
+
+static uint32_t rows_to(const stage_t *s, uint32_t y)
+{
+    const uint32_t first = y * s->stride_rows;
+    const uint32_t end = (uint32_t)s->top + s->in.rows;
+    const uint32_t inside = (end > first) ? (end - first) : 0u;
+    return (inside < s->kernel_rows) ? inside : s->kernel_rows;
+}
+
+/* Whether a column of the window in column x lies within the input. */
+static int is_inside(const stage_t *s, uint32_t x, uint32_t c)
+{
+    const uint32_t column = (x * s->stride_columns) + c;
+    return (column >= s->left) && (column < ((uint32_t)s->left + s->in.columns));
+}
+
+/* Where the first row of a window lies that is within the input, in its column c. */
+static uint32_t window_at(uint32_t k, uint32_t x, uint32_t c, uint32_t t, uint32_t y)
+{
+    const stage_t *s = &stages[k];
+    const uint32_t row = (y * s->stride_rows) + rows_from(s, y);
+    return row_at(k, ((x * s->stride_columns) + c) - s->left, t, row - s->top);
+}
+
 /* What arrives at the neurons of row y in column x at timestep t. */
 static void convolve(@p@_state_t *state, uint32_t k, uint32_t x, uint32_t y, uint32_t t)
 {
     const stage_t *s = &stages[k];
     const uint32_t inputs = (uint32_t)s->in.channels / s->groups;
     const uint32_t outputs = (uint32_t)s->out.channels / s->groups;
+    const uint32_t from = rows_from(s, y);
+    const uint32_t to = rows_to(s, y);
+    const uint32_t row = (uint32_t)s->groups * inputs * outputs; /* weights of a row of the kernel */
     uint32_t r;
     uint32_t c;
     uint32_t g;
     clear(state->sums, s->out.channels);
-    for (r = 0u; r < s->kernel_rows; r++) {
-        const uint32_t row = (y * s->stride_rows) + r; /* counted from the first of the zeros */
-        if ((row >= s->top) && (row < ((uint32_t)s->top + s->in.rows))) {
-            for (c = 0u; c < s->kernel_columns; c++) {
-                const uint32_t column = (x * s->stride_columns) + c;
-                if ((column >= s->left) && (column < ((uint32_t)s->left + s->in.columns))) {
-                    const uint32_t at = row_at(k, column - s->left, t, row - s->top);
-                    const int8_t *weights =
-                        &s->weights[((r * s->kernel_columns) + c) * s->groups * inputs * outputs];
+    for (c = 0u; c < s->kernel_columns; c++) {
+        if ((from < to) && is_inside(s, x, c)) {
+            const uint32_t at = window_at(k, x, c, t, y);
+            const int8_t *weights = &s->weights[((c * s->kernel_rows) + from) * row];
+            if (s->groups == 1u) {
+                /* Rows lie one after the other. */
+                add(state, k, at, state->sums, (to - from) * inputs, weights, outputs);
+            } else {
+                for (r = 0u; r < (to - from); r++) {
                     for (g = 0u; g < s->groups; g++) {
-                        add(state, k, at + (g * inputs), &state->sums[g * outputs], inputs,
-                            &weights[g * inputs * outputs], outputs);
+                        add(state, k, at + (r * s->in.channels) + (g * inputs), &state->sums[g * outputs], inputs,
+                            &weights[(r * row) + (g * inputs * outputs)], outputs);
                     }
                 }
             }
@@ -192,39 +225,33 @@ static void convolution(@p@_state_t *state, uint32_t k, uint32_t x)
     }
 }
 
-/* Of a maximum: how often the neuron of a window has fired by timestep t that has fired most. Of a sum: how many fire at t. */
-static uint32_t window(const @p@_state_t *state, uint32_t k, uint32_t x, uint32_t y, uint32_t channel, uint32_t t)
+/* How often the neuron of a window has fired by timestep t that has fired most. */
+static uint32_t most(const @p@_state_t *state, uint32_t k, uint32_t x, uint32_t y, uint32_t channel, uint32_t t)
 {
     const stage_t *s = &stages[k];
+    const uint32_t from = rows_from(s, y);
+    const uint32_t to = rows_to(s, y);
     uint32_t found = 0u;
     uint32_t r;
     uint32_t c;
     uint32_t step;
-    for (r = 0u; r < s->kernel_rows; r++) {
-        const uint32_t row = (y * s->stride_rows) + r;
-        if ((row >= s->top) && (row < ((uint32_t)s->top + s->in.rows))) {
-            for (c = 0u; c < s->kernel_columns; c++) {
-                const uint32_t column = (x * s->stride_columns) + c;
-                if ((column >= s->left) && (column < ((uint32_t)s->left + s->in.columns))) {
-                    uint32_t count = 0u;
-                    for (step = (s->kind == MAXIMUM) ? 0u : t; step <= t; step++) {
-                        count += state->values[row_at(k, column - s->left, step, row - s->top) + channel];
-                    }
-                    if (s->kind == SUM) {
-                        found += count;
-                    } else if (count > found) {
-                        found = count;
-                    } else {
-                        /* Another has fired more often. */
-                    }
+    for (c = 0u; c < s->kernel_columns; c++) {
+        if (is_inside(s, x, c)) {
+            for (r = from; r < to; r++) {
+                const uint32_t at = ((r - from) * s->in.channels) + channel;
+                uint32_t count = 0u;
+                for (step = 0u; step <= t; step++) {
+                    count += state->values[window_at(k, x, c, step, y) + at];
                 }
+                found = (count > found) ? count : found;
             }
         }
     }
     return found;
 }
 
-static void pooling(@p@_state_t *state, uint32_t k, uint32_t x)
+/* Of a window's maximum: by how much the count of the neuron grows that has fired most. */
+static void maximum(@p@_state_t *state, uint32_t k, uint32_t x)
 {
     const stage_t *s = &stages[k];
     uint32_t y;
@@ -234,10 +261,41 @@ static void pooling(@p@_state_t *state, uint32_t k, uint32_t x)
         for (channel = 0u; channel < s->out.channels; channel++) {
             uint32_t before = 0u;
             for (t = 0u; t < (uint32_t)@P@_STEPS; t++) {
-                const uint32_t found = window(state, k, x, y, channel, t);
+                const uint32_t found = most(state, k, x, y, channel, t);
                 state->values[row_at(k + 1u, x, t, y) + channel] = (@value@)(found - before);
-                if (s->kind == MAXIMUM) {
-                    before = found;
+                before = found;
+            }
+        }
+    }
+}
+
+/* Of a window's mean: how many of its neurons fire. The division is in the next stage's weights. */
+static void sum(@p@_state_t *state, uint32_t k, uint32_t x)
+{
+    const stage_t *s = &stages[k];
+    const uint32_t channels = s->out.channels;
+    uint32_t y;
+    uint32_t t;
+    uint32_t r;
+    uint32_t c;
+    uint32_t channel;
+    for (y = 0u; y < s->out.rows; y++) {
+        const uint32_t from = rows_from(s, y);
+        const uint32_t to = rows_to(s, y);
+        for (t = 0u; t < (uint32_t)@P@_STEPS; t++) {
+            @value@ *sums = &state->values[row_at(k + 1u, x, t, y)];
+            for (channel = 0u; channel < channels; channel++) {
+                sums[channel] = 0u;
+            }
+            for (c = 0u; c < s->kernel_columns; c++) {
+                if ((from < to) && is_inside(s, x, c)) {
+                    const @value@ *spikes = &state->values[window_at(k, x, c, t, y)];
+                    for (r = from; r < to; r++) {
+                        for (channel = 0u; channel < channels; channel++) {
+                            sums[channel] = (@value@)(sums[channel] + spikes[channel]);
+                        }
+                        spikes = &spikes[channels];
+                    }
                 }
             }
         }
@@ -322,9 +380,11 @@ static void work(@p@_state_t *state, uint32_t k)
         linear(state, k, x);
         break;
     case SUM:
+        sum(state, k, x);
+        break;
     case MAXIMUM:
     default:
-        pooling(state, k, x);
+        maximum(state, k, x);
         break;
     }
     state->produced[k]++;
