@@ -78,7 +78,7 @@ fn programs_give_the_event_engines_readouts_and_spikes() {
     let compilers = compilers();
     assert!(!compilers.is_empty(), "no C compiler, which Rust needs as well");
     let (mut written, mut spikes, mut refused) = (0, 0, 0);
-    for index in 0..60u64 {
+    for index in 0..40u64 {
         let steps = STEPS[index as usize % STEPS.len()];
         let network = spiking(index, 9);
         let whole = IntegerNetwork::new(&network, Encoding::Direct).unwrap();
@@ -118,7 +118,7 @@ fn programs_give_the_event_engines_readouts_and_spikes() {
         written += 1;
         spikes += goldens.iter().flat_map(|g| &g.spikes).sum::<u64>();
     }
-    assert!(written > 30 && spikes > 5_000, "{written} written, {refused} refused, {spikes} spikes");
+    assert!(written > 20 && spikes > 3_000, "{written} written, {refused} refused, {spikes} spikes");
 }
 
 /// The compiler itself, not cargo: no folder for what it builds, and no lock to wait for.
@@ -126,7 +126,7 @@ fn programs_give_the_event_engines_readouts_and_spikes() {
 fn crates_give_the_event_engines_readouts_and_spikes() {
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
     let mut spikes = 0;
-    for index in (0..60u64).step_by(3) {
+    for index in (0..40u64).step_by(3) {
         let steps = STEPS[index as usize / 3 % STEPS.len()];
         let network = spiking(index, 9);
         let whole = IntegerNetwork::new(&network, Encoding::Direct).unwrap();
@@ -151,7 +151,7 @@ fn crates_give_the_event_engines_readouts_and_spikes() {
         assert!(output.status.success(), "network {index}: {}", String::from_utf8_lossy(&output.stdout));
         spikes += goldens.iter().flat_map(|g| &g.spikes).sum::<u64>();
     }
-    assert!(spikes > 1_000, "{spikes} spikes");
+    assert!(spikes > 500, "{spikes} spikes");
 }
 
 #[test]
