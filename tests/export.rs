@@ -27,9 +27,11 @@ fn the_program_gives_what_the_event_engine_gives() {
     let ann = concat!(env!("CARGO_MANIFEST_DIR"), "/../../checkpoints/modified.pth");
     json(&["convert", "--checkpoint", ann, "--data", &data, "--timesteps", "4", "--out", &snn]);
     let wanted = ["export", &snn, "--c", &out, "--prefix", "nerve_net"];
-    let report = json(&[&wanted[..], &["--data", &data, "--split", "train", "--recordings", "6"]].concat());
-    assert_eq!((&report["self_tests"], &report["timesteps"]), (&6.into(), &4.into()), "{report}");
-    assert_eq!(compiled(Path::new(&out), "nerve_net"), "6 recordings: all as expected\n");
+    let more = files.at("more.npz");
+    json(&["data", "simulate", "--samples", "160", "--out", &more]);
+    let report = json(&[&wanted[..], &["--data", &more, "--split", "train", "--recordings", "100"]].concat());
+    assert_eq!((&report["self_tests"], &report["timesteps"]), (&100.into(), &4.into()), "{report}");
+    assert_eq!(compiled(Path::new(&out), "nerve_net"), "100 recordings: all as expected\n");
     let header = std::fs::read_to_string(Path::new(&out).join("nerve_net.h")).unwrap();
     assert!(header.contains("#define NERVE_NET_ROWS 56\n") && header.contains("#define NERVE_NET_STEPS 4\n"));
 
