@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use escape_snn_core::integer::IntegerNetwork;
 
-use crate::plan::{ExportError, Kind, Plan, Stage};
-use crate::template::{Told, fill, numbers};
+use crate::plan::{ExportError, Plan};
+use crate::template::{Array, Told, arrays, fill, numbers, stages};
 use crate::{Golden, Program, Written, prepared};
 
 const HEADER: &str = include_str!("c/net.h");
@@ -27,9 +27,13 @@ pub fn c99(
     goldens: &[Golden],
 ) -> Result<Program, ExportError> {
     let plan = prepared(network, steps, prefix, goldens)?;
+    let array = |what: &str, k: usize, there: bool| match there {
+        true => format!("{prefix}_{what}_{k}"),
+        false => "NULL".to_owned(),
+    };
     let own = [
         ("value", if plan.wide { "uint16_t" } else { "uint8_t" }.to_owned()),
-        ("table", table(&plan, prefix)),
+        ("table", stages(STAGE, &plan, ["CONVOLUTION", "SUM", "MAXIMUM", "LINEAR"], array)),
         ("golden_table", golden_table(goldens)),
     ];
     let fill = |template: &str| fill(template, &plan, Told { prefix, title, goldens }, &own);
@@ -44,49 +48,12 @@ pub fn c99(
     Ok(Program { files, constant_bytes: plan.constant_bytes(), state_bytes: plan.state_bytes() })
 }
 
-/// The stages as C initialises them.
-fn table(plan: &Plan, prefix: &str) -> String {
-    let mut text = String::new();
-    for (k, stage) in plan.stages.iter().enumerate() {
-        let Stage { input, output, kernel, stride, padding, .. } = stage;
-        let kind = match stage.kind {
-            Kind::Convolution => "CONVOLUTION",
-            Kind::Sum => "SUM",
-            Kind::Maximum => "MAXIMUM",
-            Kind::Linear => "LINEAR",
-        };
-        let array = |what: &str, there: bool| match there {
-            true => format!("{prefix}_{what}_{k}"),
-            false => "NULL".to_owned(),
-        };
-        let _ = writeln!(
-            text,
-            "    /* {} */\n    {{{kind}, {{{}u, {}u, {}u}}, {{{}u, {}u, {}u}}, {}u, {}u, {}u, {}u, {}u, {}u, {}u, {}u, {}u, {}u,\n     {}, {}, {}, {}}},",
-            stage.name,
-            input.channels,
-            input.height,
-            input.width,
-            output.channels,
-            output.height,
-            output.width,
-            kernel.0,
-            kernel.1,
-            stride.0,
-            stride.1,
-            padding.top,
-            padding.left,
-            stage.groups,
-            stage.slots,
-            stage.values_at,
-            stage.spiking,
-            array("weights", !stage.weights.is_empty()),
-            array("bias", !stage.bias.is_empty()),
-            array("thresholds", !stage.thresholds.is_empty()),
-            stage.decay,
-        );
-    }
-    text
-}
+/// A stage as C initialises it.
+const STAGE: &str = "    /* @name@ */
+    {@kind@, {@in_channels@u, @in_rows@u, @in_columns@u}, {@out_channels@u, @out_rows@u, @out_columns@u}, @kernel_rows@u, @kernel_columns@u,
+     @stride_rows@u, @stride_columns@u, @top@u, @left@u, @groups@u, @slots@u, @values_at@u, @spiking@u,
+     @weights@, @bias@, @thresholds@, @decay@},
+";
 
 /// Every constant array.
 fn weights(plan: &Plan, prefix: &str) -> String {
@@ -94,24 +61,11 @@ fn weights(plan: &Plan, prefix: &str) -> String {
     let mut text = format!(
         "/* Weights, biases and thresholds; {prefix}.c has their order. */\n#ifndef {guard}\n#define {guard}\n\n#include <stdint.h>\n"
     );
-    for (k, stage) in plan.stages.iter().enumerate() {
-        let mut array = |what: &str, of: &str, values: &mut dyn Iterator<Item = i32>| {
-            let values: Vec<i32> = values.collect();
-            if values.is_empty() {
-                return;
-            }
-            let _ = writeln!(
-                text,
-                "\n/* {} */\nstatic const {of} {prefix}_{what}_{k}[{}] = {{",
-                stage.name,
-                values.len()
-            );
-            numbers(&mut text, &values);
-            text.push_str("};\n");
-        };
-        array("weights", "int8_t", &mut stage.weights.iter().map(|&w| i32::from(w)));
-        array("bias", "int32_t", &mut stage.bias.iter().copied());
-        array("thresholds", "int32_t", &mut stage.thresholds.iter().copied());
+    for Array { stage, k, what, bits, values } in arrays(plan) {
+        let (name, count) = (&stage.name, values.len());
+        let _ = writeln!(text, "\n/* {name} */\nstatic const int{bits}_t {prefix}_{what}_{k}[{count}] = {{");
+        numbers(&mut text, &values);
+        text.push_str("};\n");
     }
     text.push_str("\n#endif\n");
     text

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::Golden;
-use crate::plan::Plan;
+use crate::plan::{Plan, Stage};
 
 /// What is told of a network besides its plan.
 #[derive(Clone, Copy)]
@@ -44,13 +44,83 @@ pub(crate) fn fill(template: &str, plan: &Plan, told: Told<'_>, own: &[(&str, St
         ("state_bytes", plan.state_bytes().to_string()),
         ("goldens", goldens.len().to_string()),
     ];
-    let mut text = template.to_owned();
-    for (name, value) in
-        own.iter().map(|(name, value)| (*name, value)).chain(values.iter().map(|(n, v)| (*n, v)))
-    {
-        text = text.replace(&format!("@{name}@"), value);
+    let all = own
+        .iter()
+        .map(|(name, value)| (*name, value))
+        .chain(values.iter().map(|(name, value)| (*name, value)));
+    replaced(template, all)
+}
+
+/// A template with each `@name@` as its value.
+fn replaced<'a>(template: &str, values: impl Iterator<Item = (&'a str, &'a String)>) -> String {
+    values.fold(template.to_owned(), |text, (name, value)| text.replace(&format!("@{name}@"), value))
+}
+
+/// The stages, each by a template of the language's; `kinds` are what it calls a convolution, a sum, a maximum and a linear stage, and `array`
+/// is an array's name there, or what stands for none.
+pub(crate) fn stages(
+    template: &str,
+    plan: &Plan,
+    kinds: [&str; 4],
+    array: impl Fn(&str, usize, bool) -> String,
+) -> String {
+    let one = |(k, stage): (usize, &Stage)| {
+        let Stage { input, output, kernel, stride, padding, .. } = stage;
+        let numbers = [
+            ("in_channels", input.channels),
+            ("in_rows", input.height),
+            ("in_columns", input.width),
+            ("out_channels", output.channels),
+            ("out_rows", output.height),
+            ("out_columns", output.width),
+            ("kernel_rows", kernel.0),
+            ("kernel_columns", kernel.1),
+            ("stride_rows", stride.0),
+            ("stride_columns", stride.1),
+            ("top", padding.top),
+            ("left", padding.left),
+            ("groups", stage.groups),
+            ("slots", stage.slots),
+            ("values_at", stage.values_at),
+            ("spiking", stage.spiking),
+        ];
+        let named = [
+            ("name", stage.name.clone()),
+            ("kind", kinds[stage.kind as usize].to_owned()),
+            ("decay", stage.decay.to_string()),
+            ("weights", array("weights", k, !stage.weights.is_empty())),
+            ("bias", array("bias", k, !stage.bias.is_empty())),
+            ("thresholds", array("thresholds", k, !stage.thresholds.is_empty())),
+        ];
+        let numbers = numbers.map(|(name, number)| (name, number.to_string()));
+        replaced(template, named.iter().chain(&numbers).map(|(name, value)| (*name, value)))
+    };
+    plan.stages.iter().enumerate().map(one).collect()
+}
+
+/// A constant array.
+pub(crate) struct Array<'a> {
+    pub stage: &'a Stage,
+    /// The stage's number.
+    pub k: usize,
+    pub what: &'static str,
+    /// Of a value.
+    pub bits: u32,
+    pub values: Vec<i32>,
+}
+
+/// Every constant array.
+pub(crate) fn arrays(plan: &Plan) -> Vec<Array<'_>> {
+    let mut all = Vec::new();
+    for (k, stage) in plan.stages.iter().enumerate() {
+        let weights = stage.weights.iter().map(|&w| i32::from(w)).collect();
+        let mut add = |what, bits, values| all.push(Array { stage, k, what, bits, values });
+        add("weights", 8, weights);
+        add("bias", 32, stage.bias.clone());
+        add("thresholds", 32, stage.thresholds.clone());
     }
-    text
+    all.retain(|array| !array.values.is_empty());
+    all
 }
 
 /// Numbers in lines of a readable length.

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use escape_snn_core::integer::IntegerNetwork;
 
-use crate::plan::{ExportError, Kind, Plan, Stage};
-use crate::template::{Told, fill, numbers};
+use crate::plan::{ExportError, Plan};
+use crate::template::{Array, Told, arrays, fill, numbers, stages};
 use crate::{Golden, Program, Written, prepared};
 
 const MANIFEST: &str = include_str!("Cargo.toml.txt");
@@ -27,9 +27,13 @@ pub fn no_std(
     let plan = prepared(network, steps, prefix, goldens)?;
     // A string in a manifest.
     let toml_title: String = title.chars().filter(|c| !c.is_control() && !"\"\\".contains(*c)).collect();
+    let array = |what: &str, k: usize, there: bool| match there {
+        true => format!("&weights::{}_{k}", what.to_uppercase()),
+        false => "&[]".to_owned(),
+    };
     let own = [
         ("value", if plan.wide { "u16" } else { "u8" }.to_owned()),
-        ("table", table(&plan)),
+        ("table", stages(STAGE, &plan, ["Convolution", "Sum", "Maximum", "Linear"], array)),
         ("golden_table", golden_table(goldens)),
         ("toml_title", toml_title),
     ];
@@ -45,69 +49,34 @@ pub fn no_std(
     Ok(Program { files, constant_bytes: plan.constant_bytes(), state_bytes: plan.state_bytes() })
 }
 
-fn table(plan: &Plan) -> String {
-    let mut text = String::new();
-    for (k, stage) in plan.stages.iter().enumerate() {
-        let Stage { input, output, kernel, stride, padding, .. } = stage;
-        let array = |what: &str, there: bool| match there {
-            true => format!("&weights::{what}_{k}"),
-            false => "&[]".to_owned(),
-        };
-        let kind = match stage.kind {
-            Kind::Convolution => "Convolution",
-            Kind::Sum => "Sum",
-            Kind::Maximum => "Maximum",
-            Kind::Linear => "Linear",
-        };
-        let _ = writeln!(
-            text,
-            "    // {}\n    Stage {{\n        kind: Kind::{kind},\n        from: Shape {{ channels: {}, rows: {}, columns: {} }},\n        \
-             to: Shape {{ channels: {}, rows: {}, columns: {} }},\n        kernel: [{}, {}],\n        stride: [{}, {}],\n        \
-             before: [{}, {}],\n        groups: {},\n        slots: {},\n        values_at: {},\n        spiking: {},\n        \
-             weights: {},\n        bias: {},\n        thresholds: {},\n        decay: {},\n    }},",
-            stage.name,
-            input.channels,
-            input.height,
-            input.width,
-            output.channels,
-            output.height,
-            output.width,
-            kernel.0,
-            kernel.1,
-            stride.0,
-            stride.1,
-            padding.top,
-            padding.left,
-            stage.groups,
-            stage.slots,
-            stage.values_at,
-            stage.spiking,
-            array("WEIGHTS", !stage.weights.is_empty()),
-            array("BIAS", !stage.bias.is_empty()),
-            array("THRESHOLDS", !stage.thresholds.is_empty()),
-            stage.decay,
-        );
-    }
-    text
-}
+/// A stage as Rust has it.
+const STAGE: &str = "    // @name@
+    Stage {
+        kind: Kind::@kind@,
+        from: Shape { channels: @in_channels@, rows: @in_rows@, columns: @in_columns@ },
+        to: Shape { channels: @out_channels@, rows: @out_rows@, columns: @out_columns@ },
+        kernel: [@kernel_rows@, @kernel_columns@],
+        stride: [@stride_rows@, @stride_columns@],
+        before: [@top@, @left@],
+        groups: @groups@,
+        slots: @slots@,
+        values_at: @values_at@,
+        spiking: @spiking@,
+        weights: @weights@,
+        bias: @bias@,
+        thresholds: @thresholds@,
+        decay: @decay@,
+    },
+";
 
 /// Every constant array.
 fn weights(plan: &Plan) -> String {
     let mut text = "//! Weights, biases and thresholds; lib.rs has their order.\n".to_owned();
-    for (k, stage) in plan.stages.iter().enumerate() {
-        let mut array = |what: &str, of: &str, values: &mut dyn Iterator<Item = i32>| {
-            let values: Vec<i32> = values.collect();
-            if values.is_empty() {
-                return;
-            }
-            let _ =
-                writeln!(text, "\n/// {}\npub static {what}_{k}: [{of}; {}] = [", stage.name, values.len());
-            numbers(&mut text, &values);
-            text.push_str("];\n");
-        };
-        array("WEIGHTS", "i8", &mut stage.weights.iter().map(|&w| i32::from(w)));
-        array("BIAS", "i32", &mut stage.bias.iter().copied());
-        array("THRESHOLDS", "i32", &mut stage.thresholds.iter().copied());
+    for Array { stage, k, what, bits, values } in arrays(plan) {
+        let (name, what, count) = (&stage.name, what.to_uppercase(), values.len());
+        let _ = writeln!(text, "\n/// {name}\npub static {what}_{k}: [i{bits}; {count}] = [");
+        numbers(&mut text, &values);
+        text.push_str("];\n");
     }
     text
 }
