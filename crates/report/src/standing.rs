@@ -178,10 +178,22 @@ pub(crate) fn reference_ann(run: &Run) -> Option<&Evaluation> {
 }
 
 /// The spiking network to speak of first: one that decides something before one that does not, then the most accurate,
-/// of equals the one that needs the least energy, then the fewest steps, then one whose spikes are in the folder.
+/// of equals the one that needs the least energy, then the fewest steps, then one whose spikes are in the folder. It is one that
+/// can be compared with the ANN, if any can.
 pub(crate) fn best_spiking(run: &Run) -> Option<&Evaluation> {
-    let spiking = representatives(run).into_iter().filter(|e| e.kind.is_spiking());
-    spiking.reduce(|best, e| if is_better(run, e, best) { e } else { best })
+    let best = |compared_only: bool| {
+        let spiking = representatives(run).into_iter().filter(|e| e.kind.is_spiking());
+        let spiking = spiking.filter(|e| !compared_only || is_comparable(run, e));
+        spiking.reduce(|best, e| if is_better(run, e, best) { e } else { best })
+    };
+    best(true).or_else(|| best(false))
+}
+
+/// Whether a network was judged by as many recordings as the reference ANN and comes from it, as far as a study's outcomes say.
+fn is_comparable(run: &Run, e: &Evaluation) -> bool {
+    let Some(ann) = reference_ann(run) else { return true };
+    let outcome = run.outcomes.iter().flatten().find(|o| o.network == e.network);
+    e.samples == ann.samples && outcome.is_none_or(|outcome| outcome.ann == ann.network)
 }
 
 fn is_better(run: &Run, e: &Evaluation, than: &Evaluation) -> bool {
