@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use escape_snn_core::integer::IntegerNetwork;
 
 use crate::plan::{ExportError, Plan};
-use crate::template::{Array, Told, arrays, fill, numbers, stages};
+use crate::template::{Array, Told, arrays, fill, golden_row, numbers, stages};
 use crate::{Golden, Program, Written, prepared};
 
 const HEADER: &str = include_str!("c/net.h");
@@ -81,11 +81,7 @@ fn golden_table(goldens: &[Golden]) -> String {
         let _ = writeln!(text, "static const {of} {name}[GOLDENS][{length}] = {{");
         for row in rows {
             let row = if row.is_empty() { vec![0] } else { row };
-            let lines: Vec<String> = row
-                .chunks(24)
-                .map(|line| line.iter().map(|v| format!("{v}{suffix}")).collect::<Vec<_>>().join(", "))
-                .collect();
-            let _ = writeln!(text, "    {{{}}},", lines.join(",\n     "));
+            let _ = writeln!(text, "    {{{}}},", golden_row(&row, suffix));
         }
         text.push_str("};\n\n");
     };

@@ -123,6 +123,12 @@ pub(crate) fn arrays(plan: &Plan) -> Vec<Array<'_>> {
     all
 }
 
+/// A row of the self-test's tables, in lines of a readable length; `suffix` follows each number.
+pub(crate) fn golden_row(values: &[i64], suffix: &str) -> String {
+    let line = |line: &[i64]| line.iter().map(|v| format!("{v}{suffix}")).collect::<Vec<_>>().join(", ");
+    values.chunks(24).map(line).collect::<Vec<_>>().join(",\n     ")
+}
+
 /// Numbers in lines of a readable length.
 pub(crate) fn numbers(text: &mut String, values: &[i32]) {
     for line in values.chunks(24) {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use escape_snn_core::integer::IntegerNetwork;
 
 use crate::plan::{ExportError, Plan};
-use crate::template::{Array, Told, arrays, fill, numbers, stages};
+use crate::template::{Array, Told, arrays, fill, golden_row, numbers, stages};
 use crate::{Golden, Program, Written, prepared};
 
 const MANIFEST: &str = include_str!("Cargo.toml.txt");
@@ -87,11 +87,7 @@ fn golden_table(goldens: &[Golden]) -> String {
     let mut array = |name: &str, of: &str, each: &dyn Fn(&Golden) -> Vec<i64>| {
         let _ = writeln!(text, "static {name}: [[{of}]; GOLDENS] = [");
         for values in goldens.iter().map(each) {
-            let lines: Vec<String> = values
-                .chunks(24)
-                .map(|line| line.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
-                .collect();
-            let _ = writeln!(text, "    [{}],", lines.join(",\n     "));
+            let _ = writeln!(text, "    [{}],", golden_row(&values, ""));
         }
         text.push_str("];\n\n");
     };
