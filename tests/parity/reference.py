@@ -49,11 +49,12 @@ def synapse(k, w, s):
 
 
 def simulate(ws, theta, leak, x, steps, preset, surrogate, gamma=0.3):
-    """Logits B x 3 and the number of spikes of each layer. theta and leak: five 0-dim tensors each."""
+    """Logits B x 3, the number of spikes of each layer, and the synaptic operations that they cause: each spike alone, for which
+    there is a gradient, and with those of a mean's window taken together. theta and leak: five 0-dim tensors each."""
     published = preset == "published"
     u, last = {}, {}
     counts = [0.0] * 5
-    readout = 0.0
+    readout = operations = together = 0.0
     for t in range(steps):
         if published:
             s = (torch.rand_like(x) <= x.abs() * 0.9).float() * x.sign()
@@ -62,6 +63,11 @@ def simulate(ws, theta, leak, x, steps, preset, surrogate, gamma=0.3):
         for k, w in enumerate(ws):
             if k == 3:
                 s = s.flatten(1)
+            if k > 0:
+                # Four spikes are one in the mean that they are pooled to.
+                ones = torch.ones_like(w)
+                operations = operations + synapse(k, ones, s * (4 if k in (1, 2) else 1)).sum()
+                together = together + synapse(k, ones, (s.detach() > 0).float()).double().sum()
             current = synapse(k, w, s)
             if k == 4 and not published:
                 readout = readout + current
@@ -84,7 +90,7 @@ def simulate(ws, theta, leak, x, steps, preset, surrogate, gamma=0.3):
                 u[k] = u[k] + torch.softmax(s, 1)
             if k in (0, 1):
                 s = F.avg_pool2d(s, 2)
-    return (u[4] if published else readout / steps), counts
+    return (u[4] if published else readout / steps), counts, operations, together
 
 
 def study(ws, **more):
@@ -161,7 +167,9 @@ def main():
     found["ann_logits"] = s
     with torch.no_grad():
         torch.manual_seed(a.seed)
-        found["logits"], found["counts"] = simulate(ws, scalars(theta), scalars([1.0] * 5), test, steps, "published", "linear")
+        found["logits"], found["counts"], *_ = simulate(
+            ws, scalars(theta), scalars([1.0] * 5), test, steps, "published", "linear"
+        )
     for surrogate in ("linear", "exponential"):
         p = [w.clone().requires_grad_() for w in ws]
         optimizer = torch.optim.Adam(p, lr=1e-4)
@@ -169,7 +177,7 @@ def main():
         losses = []
         for _ in range(3):
             optimizer.zero_grad()
-            logits, _ = simulate(p, scalars(theta), scalars([1.0] * 5), train, steps, "published", surrogate)
+            logits, *_ = simulate(p, scalars(theta), scalars([1.0] * 5), train, steps, "published", surrogate)
             loss = F.cross_entropy(logits, y[:SAMPLES])
             loss.backward()
             optimizer.step()
@@ -185,7 +193,7 @@ def main():
             th, lk = ([torch.tensor(v, requires_grad=True) for v in c] for c in (theta, leak))
             torch.manual_seed(a.seed)
             gamma = 0.3 if preset == "published" else 1.0
-            logits, counts = simulate(p, th, lk, train, steps, preset, surrogate, gamma)
+            logits, *_ = simulate(p, th, lk, train, steps, preset, surrogate, gamma)
             loss = F.cross_entropy(logits, y[:SAMPLES])
             loss.backward()
             zero = torch.tensor(0.0)
@@ -197,6 +205,19 @@ def main():
                 ),
                 out / f"gradients-{preset}-{surrogate}.pth",
             )
+
+    # With a teacher, three tenths of the loss at temperature 2, and a penalty on the operations that spikes cause.
+    p = [w.clone().requires_grad_() for w in ws]
+    logits, _, operations, together = simulate(p, scalars(theta), scalars([1.0] * 5), train, steps, "default", "linear", 1.0)
+    teacher = torch.sin(torch.arange(3.0 * SAMPLES)).view(SAMPLES, 3) * 3
+    distance = F.kl_div(F.log_softmax(logits / 2, 1), F.softmax(teacher / 2, 1), reduction="batchmean") * 4
+    loss = 0.7 * F.cross_entropy(logits, y[:SAMPLES]) + 0.3 * distance
+    mean = operations / SAMPLES
+    (loss + 0.2 * mean / 1e6).backward()
+    torch.save(
+        dict(loss=loss.item(), operations=together.item(), teacher=teacher, weights=[w.grad for w in p]),
+        out / "gradients-taught.pth",
+    )
 
     # Update rules, over parameters and gradients that are easy to state again.
     rules = {

@@ -11,6 +11,7 @@ use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::ModelError;
 use crate::ann::{Ann, to_tensor, to_vec};
+use crate::distill::Teacher;
 use crate::optim::{Optimizer, Rule};
 use crate::watch::{Trouble, Watch};
 use escape_checkpoint::{Checkpoint, Value, describe};
@@ -229,6 +230,8 @@ impl History {
 #[derive(Debug)]
 pub struct Trainer {
     net: Ann,
+    /// Another network to learn from, whose logits for the training recordings are known.
+    teacher: Option<Teacher>,
     optimizer: Optimizer,
     options: Options,
     epoch: usize,
@@ -241,7 +244,8 @@ impl Trainer {
     pub fn new(mut net: Ann, options: Options) -> Self {
         net.require_gradients();
         let optimizer = Optimizer::new(options.rule);
-        Self { net, optimizer, options, epoch: 0, history: History::default(), watch: Watch::default() }
+        let (history, watch) = (History::default(), Watch::default());
+        Self { net, teacher: None, optimizer, options, epoch: 0, history, watch }
     }
 
     /// Continues from a checkpoint that [`Trainer::checkpoint`] made; `net` holds its weights already.
@@ -262,6 +266,11 @@ impl Trainer {
         trainer.history = History::of(saved)?;
         trainer.expect();
         Ok(trainer)
+    }
+
+    /// Learns from a teacher from now on.
+    pub fn learn_from(&mut self, teacher: Option<Teacher>) {
+        self.teacher = teacher;
     }
 
     /// The network.
@@ -355,8 +364,15 @@ impl Trainer {
             let target = Tensor::f_from_slice(&labels)?.f_to_device(device)?;
             let loss =
                 judged.f_cross_entropy_loss(&target, on_device.as_ref(), Reduction::Mean, -100, 0.0)?;
+            let mixed = match &self.teacher {
+                None => loss.shallow_clone(),
+                Some(teacher) => {
+                    let taught = to_tensor(&teacher.of(batch), &[batch.len(), teacher.classes], device)?;
+                    teacher.how.mixed(&loss, &teacher.how.distance(&logits, &taught)?)?
+                }
+            };
             let parameters = self.net.learned();
-            let gradients = Tensor::f_run_backward(&[&loss], &parameters, false, false)?;
+            let gradients = Tensor::f_run_backward(&[&mixed], &parameters, false, false)?;
             self.optimizer.step(&parameters, &gradients, 1.0)?;
             let logits = to_vec(&logits)?;
             add_all(&mut metrics, &logits, &labels, self.options.loss);
@@ -436,8 +452,8 @@ pub fn check_loss(loss: f64, epoch: usize) -> Result<(), ModelError> {
 
 /// Splits off up to `per_class` different recordings of each class, the last ones in file order, to stop training
 /// by; never more than a fifth of those of a class, but one of two. Training sets balanced by oversampling hold copies of a recording:
-/// no copy of what is held out stays behind. Returns (training, validation).
-pub fn hold_out(recordings: &Recordings, per_class: usize) -> (Recordings, Recordings) {
+/// no copy of what is held out stays behind. Returns the places of those to train on and of those to validate by.
+pub fn hold_out(recordings: &Recordings, per_class: usize) -> (Vec<usize>, Vec<usize>) {
     // Two recordings with one key are the same but for a chance of 1 in 2^64, and then one is left out in vain.
     let key = |i: usize| {
         let mut hasher = DefaultHasher::new();
@@ -458,8 +474,7 @@ pub fn hold_out(recordings: &Recordings, per_class: usize) -> (Recordings, Recor
     }
     held.sort_unstable();
     let copies: HashSet<u64> = held.iter().map(|&i| keys[i]).collect();
-    let keep: Vec<usize> = (0..recordings.len()).filter(|&i| !copies.contains(&keys[i])).collect();
-    (recordings.select(&keep), recordings.select(&held))
+    ((0..recordings.len()).filter(|&i| !copies.contains(&keys[i])).collect(), held)
 }
 
 /// Judges a network on recordings in file order. `look` sees each batch's first index and its logits
@@ -539,20 +554,24 @@ mod tests {
 
     #[test]
     fn no_copy_of_what_is_held_out_is_trained_on() {
+        let split = |all: &Recordings, per_class| {
+            let (train, held) = hold_out(all, per_class);
+            (all.select(&train), all.select(&held))
+        };
         // Ten different ones; ten, each three times; five, one of them often.
         let plain: Vec<f32> = (0..10u8).map(f32::from).collect();
         let thrice: Vec<f32> = (0..30u8).map(|i| f32::from(20 + i % 10)).collect();
         let often = [50.0, 51.0, 52.0, 53.0, 54.0, 54.0, 54.0, 54.0];
-        let (train, held) = hold_out(&recordings([&plain, &thrice, &often]), 2);
+        let (train, held) = split(&recordings([&plain, &thrice, &often]), 2);
         assert_eq!(held.x, [8.0, 9.0, 28.0, 29.0, 54.0]);
         assert_eq!(held.y, [0, 0, 1, 1, 2]);
         assert_eq!(train.class_counts(), [8, 24, 4]);
         assert!(train.x.iter().all(|v| !held.x.contains(v)));
         // At most a fifth of the different ones.
-        let (_, held) = hold_out(&recordings([&plain, &thrice, &often]), 1000);
+        let (_, held) = split(&recordings([&plain, &thrice, &often]), 1000);
         assert_eq!(held.class_counts(), [2, 2, 1]);
         // One of few, and none of one.
-        let (train, held) = hold_out(&recordings([&[1.0, 2.0, 3.0], &[4.0, 5.0], &[6.0]]), 1000);
+        let (train, held) = split(&recordings([&[1.0, 2.0, 3.0], &[4.0, 5.0], &[6.0]]), 1000);
         assert_eq!(train.class_counts(), [2, 1, 1]);
         assert_eq!(held.class_counts(), [1, 1, 0]);
     }

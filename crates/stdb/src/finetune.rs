@@ -9,6 +9,7 @@ use escape_data::Recordings;
 use escape_dense::Dense;
 use escape_model::ModelError;
 use escape_model::ann::{to_tensor, to_vec};
+use escape_model::distill::Teacher;
 use escape_model::optim::{Optimizer, Rule};
 use escape_model::train::{
     Balance, EpochResult, Event, History, check_loss, class_weights, order, tell_one_class,
@@ -50,6 +51,9 @@ pub struct Options {
     pub balance: Option<Balance>,
     /// How the learning rate goes.
     pub schedule: Schedule,
+    /// Added to the loss for each million synaptic operations that the spikes of a recording cause; see
+    /// [`Trainable::operations_penalty`].
+    pub operations_penalty: f64,
     /// Orders the recordings and drives the input.
     pub seed: u64,
 }
@@ -84,6 +88,8 @@ impl Schedule {
 #[derive(Debug)]
 pub struct FineTuner {
     trainable: Trainable,
+    /// Another network to learn from, whose logits for the training recordings are known.
+    teacher: Option<Teacher>,
     optimizer: Optimizer,
     options: Options,
     encoder: Encoder,
@@ -121,11 +127,13 @@ impl FineTuner {
         let encoder = network.rules.encoder(options.encoding, options.seed);
         let learned = options.learn_thresholds || options.learn_decays;
         let thresholds = network.layers.iter().map(|l| l.neuron.threshold()).collect();
-        let trainable = Trainable::new(network, options.surrogate, learned, device)?;
+        let mut trainable = Trainable::new(network, options.surrogate, learned, device)?;
+        trainable.operations_penalty = options.operations_penalty;
         let optimizer = Optimizer::new(options.rule);
         let (history, watch) = (History::default(), Watch::default());
         Ok(Self {
             trainable,
+            teacher: None,
             optimizer,
             options,
             encoder,
@@ -180,6 +188,11 @@ impl FineTuner {
         Ok(tuner)
     }
 
+    /// Learns from a teacher from now on.
+    pub fn learn_from(&mut self, teacher: Option<Teacher>) {
+        self.teacher = teacher;
+    }
+
     /// Epochs done.
     pub fn epoch(&self) -> usize {
         self.epoch
@@ -218,7 +231,10 @@ impl FineTuner {
             _ => None,
         };
         let encoder = fresh.as_mut().unwrap_or(&mut self.encoder);
-        let found = self.trainable.gradients(&x, &labels, batch, encoder, self.options.steps)?;
+        let taught = self.teacher.as_ref().map(|teacher| (teacher.of(batch), teacher.how));
+        let taught = taught.as_ref().map(|(logits, how)| (&logits[..], *how));
+        let found =
+            self.trainable.taught_gradients(&x, &labels, taught, batch, encoder, self.options.steps)?;
         check_loss(found.loss, self.epoch + 1)?;
         let layers = self.layers_of(&found)?;
         if let Some(layer) = layers.iter().find(|layer| !layer.gradient.is_finite()) {

@@ -11,9 +11,12 @@ use std::path::Path;
 
 use escape_checkpoint::{Checkpoint, Leak, Value, description, read};
 use escape_data::{ReadOptions, Recordings, Split, read_split};
+use escape_dense::Dense;
 use escape_model::ann::to_vec;
+use escape_model::distill::Distillation;
 use escape_network::rng::Stream;
 use escape_snn_core::encode::{Encoder, Encoding};
+use escape_snn_core::engine::{Batch, Engine as _};
 use escape_snn_core::integer::{IntegerNetwork, Precision};
 use escape_snn_core::network::{SpikingLayer, SpikingNetwork};
 use escape_snn_core::neuron::Neuron;
@@ -89,6 +92,46 @@ fn every_gradient_equals_autograd() {
             }
         }
     }
+}
+
+/// A teacher's part and a penalty on operations, by PyTorch's autograd.
+#[test]
+fn teacher_and_penalty_equal_autograd() {
+    let Some(folder) = parity::reference() else { return };
+    let (data, ..) = read_split(&folder.join("data.npz"), Split::Train, &ReadOptions::default()).unwrap();
+    let want = read(&folder.join("gradients-taught.pth")).unwrap();
+    let number = |key: &str| want.get(key).unwrap().as_f64().unwrap();
+    let teacher = want.get("teacher").unwrap().as_tensor().unwrap().to_f32();
+    let taught = Some((&teacher[..], Distillation { share: 0.3, temperature: 2.0 }));
+    let mut net = trainable(&folder, Preset::Default, Surrogate::DEFAULT, vec![1.0; 5]);
+    net.network.rules.arithmetic = Arithmetic::Float32;
+    let run = |net: &Trainable| {
+        net.taught_gradients(&data.x, &data.y, taught, &[0, 1], &mut Encoder::Direct, STEPS).unwrap()
+    };
+    let plain = run(&net);
+    net.operations_penalty = 0.2;
+    let whole = run(&net);
+    net.budget = 0;
+    let parts = run(&net);
+    net.tensor_neurons = true;
+    for got in [whole, parts, run(&net)] {
+        assert!((got.loss - number("loss")).abs() < 1e-5, "{} against {}", got.loss, number("loss"));
+        for (k, tensor) in want.get("weights").unwrap().items().unwrap().iter().enumerate() {
+            let (got, want) = (to_vec(&got.weights[k]).unwrap(), tensor.as_tensor().unwrap().to_f32());
+            let d = distance(&got, &want);
+            assert!(d < 1e-4, "weights of layer {k} differ by {d:e} of the largest");
+            // The readout's weights cause none, and a spike before it only three; those of the convolutions do.
+            let without = distance(&to_vec(&plain.weights[k]).unwrap(), &want);
+            assert_eq!(without > 0.001, k < 3, "layer {k}: {without:e} without a penalty");
+        }
+    }
+    // Engines count alike, but that spikes of a mean's window arrive as one.
+    let found = Dense::new(net.network.clone(), Encoding::Direct, Device::Cpu)
+        .unwrap()
+        .run(Batch { x: &data.x, first: 0 }, &mut Encoder::Direct, STEPS, &mut ())
+        .unwrap();
+    let counted: u64 = found.operations[1..].iter().flatten().sum();
+    assert_eq!(counted as f64, number("operations"));
 }
 
 /// The gradient of a weight is that of what it is rounded to.

@@ -67,6 +67,7 @@ fn told(
         shuffle: true,
         balance: None,
         schedule: Schedule::Constant,
+        operations_penalty: 0.0,
         seed: 1,
     };
     let mut tuner = FineTuner::new(network, options, Device::Cpu).unwrap();

@@ -32,6 +32,7 @@ use crate::folder::{A_NAME, names_a_file};
 use crate::session::usage;
 use crate::training::ann::{Recipe, Width};
 use crate::training::finetune::{adam, check_order, schedule, surrogate};
+use crate::training::teacher::Teaching;
 
 /// A run.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -158,9 +159,9 @@ pub struct Ann {
     /// How to train one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train: Option<Train>,
-    /// A description of the network, a YAML file, where the checkpoint does not tell it; or of the one to train.
+    /// A description of the network where the checkpoint does not tell it; or of the one to train.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub network: Option<PathBuf>,
+    pub network: Option<Described>,
     /// What to take as the network from a checkpoint that is not the study's, as the options of the same names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<String>,
@@ -172,7 +173,34 @@ pub struct Ann {
     pub ignore: Vec<String>,
 }
 
+/// The description of a network: a YAML file, or what would be in it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+pub enum Described {
+    /// The file.
+    File(PathBuf),
+    /// The description.
+    Here(Value),
+}
+
+impl Described {
+    fn file_mut(&mut self) -> Option<&mut PathBuf> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Here(_) => None,
+        }
+    }
+}
+
 impl Ann {
+    /// The file that describes the network, if one does.
+    pub fn network_file(&self) -> Option<&PathBuf> {
+        match self.network.as_ref()? {
+            Described::File(path) => Some(path),
+            Described::Here(_) => None,
+        }
+    }
+
     /// Whether there is one.
     pub fn is_there(&self) -> bool {
         self.checkpoint.is_some() || self.train.is_some()
@@ -183,10 +211,14 @@ impl Ann {
     /// # Errors
     /// The file is not there, or describes no network.
     pub fn described(&self) -> Result<Option<Sequential>> {
-        self.network
-            .as_deref()
-            .map(|path| description::read(path).map_err(|why| usage(why.to_string())))
-            .transpose()
+        let read = |described: &Described| match described {
+            Described::File(path) => description::read(path).map_err(|why| usage(why.to_string())),
+            Described::Here(value) => {
+                let text = serde_yaml::to_string(value).context("ann.network: cannot be written as YAML")?;
+                description::parse("ann.network", &text).map_err(|why| usage(why.to_string()))
+            }
+        };
+        self.network.as_ref().map(read).transpose()
     }
 
     /// What to take from the checkpoint.
@@ -242,6 +274,9 @@ pub struct Train {
     /// How classes of different frequency are made up for.
     #[serde(with = "optional_text", default)]
     pub balance: Option<Balance>,
+    /// Another network to learn from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<Teaching>,
 }
 
 impl Train {
@@ -258,6 +293,7 @@ impl Train {
         recipe.patience = self.patience.or(recipe.patience);
         recipe.validation = self.validation;
         recipe.balance = self.balance;
+        recipe.teacher.clone_from(&self.teacher);
         Ok(recipe)
     }
 }
@@ -388,6 +424,12 @@ pub struct Finetune {
     /// How classes of different frequency are made up for.
     #[serde(with = "optional_text", default)]
     pub balance: Option<Balance>,
+    /// What the loss grows by for each million synaptic operations of a recording.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub operations_penalty: f64,
+    /// Another network to learn from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<Teaching>,
     /// Steps to stop after, of all epochs.
     #[serde(default)]
     pub max_steps: Option<usize>,
@@ -421,6 +463,7 @@ impl Finetune {
             shuffle: self.shuffle,
             balance: self.balance,
             schedule: schedule(self.schedule, preset, self.epochs),
+            operations_penalty: self.operations_penalty,
             seed,
         })
     }
@@ -598,9 +641,13 @@ impl Config {
     /// Fills in what follows from other settings, so that the file in the run folder says what is done, and makes
     /// paths independent of the current folder.
     fn resolve(&mut self) -> Result<()> {
-        let of_ann = self.ann.checkpoint.iter_mut().chain(&mut self.ann.network);
+        let of_ann =
+            self.ann.checkpoint.iter_mut().chain(self.ann.network.as_mut().and_then(Described::file_mut));
         let given = self.convert.iter_mut().filter_map(|route| route.checkpoint.as_mut());
         let given = given.chain(self.energy.constants_mut());
+        let of_train = self.ann.train.iter_mut().filter_map(|train| train.teacher.as_mut());
+        let of_finetune = self.finetune.iter_mut().filter_map(|job| job.teacher.as_mut());
+        let given = given.chain(of_train.chain(of_finetune).map(|teaching| &mut teaching.checkpoint));
         for path in self.data.file.iter_mut().chain(of_ann).chain(given) {
             *path = path.canonicalize().or_else(|_| std::path::absolute(&*path))?;
         }
@@ -651,6 +698,16 @@ impl Config {
         converted.chain(self.finetune.iter().map(|job| job.name.as_str()))
     }
 
+    /// Networks to learn from, each with its place.
+    pub fn teachers(&self) -> impl Iterator<Item = (String, &Teaching)> {
+        let of_train = self.ann.train.iter().filter_map(|train| train.teacher.as_ref());
+        let of_train = of_train.map(|teaching| ("ann.train.teacher".to_owned(), teaching));
+        let of_finetune = self.finetune.iter().enumerate();
+        let of_finetune = of_finetune
+            .filter_map(|(i, job)| Some((format!("finetune[{i}].teacher"), job.teacher.as_ref()?)));
+        of_train.chain(of_finetune)
+    }
+
     /// Whether a network is to be judged, by the name that tables have for it.
     pub fn judges(&self, network: &str) -> bool {
         self.evaluate.only.as_ref().is_none_or(|names| names.iter().any(|name| name == network))
@@ -664,13 +721,18 @@ impl Config {
         let mut same = self.clone();
         same.data.file = same.data.file.map(|_| PathBuf::from("a file"));
         same.ann.checkpoint = same.ann.checkpoint.map(|_| PathBuf::from("a file"));
-        same.ann.network = same.ann.network.map(|_| PathBuf::from("a file"));
+        if let Some(network) = same.ann.network.as_mut().and_then(Described::file_mut) {
+            *network = PathBuf::from("a file");
+        }
         for route in &mut same.convert {
             route.checkpoint = route.checkpoint.as_ref().map(|_| PathBuf::from("a file"));
         }
         if let Some(constants) = same.energy.constants_mut() {
             *constants = PathBuf::from("a file");
         }
+        let of_train = same.ann.train.iter_mut().filter_map(|train| train.teacher.as_mut());
+        let of_finetune = same.finetune.iter_mut().filter_map(|job| job.teacher.as_mut());
+        of_train.chain(of_finetune).for_each(|teaching| teaching.checkpoint = PathBuf::from("a file"));
         Ok(serde_json::to_value(same)?)
     }
 
@@ -746,6 +808,11 @@ impl Config {
             }
             check(baselines.samples > 0, "baselines.samples", "expected at least 1");
         }
+        for (at, teaching) in self.teachers() {
+            if let Some(problem) = teaching.problem() {
+                check(false, &at, &problem);
+            }
+        }
         let mut names = vec!["ann"];
         for (i, c) in self.convert.iter().enumerate() {
             let at = |key: &str| format!("convert[{i}].{key}");
@@ -790,6 +857,12 @@ impl Config {
             let height =
                 f.gamma.is_none_or(|g| g > 0.0 && g.is_finite() && f.surrogate == SurrogateName::Linear);
             check(height, &at("gamma"), "expected a positive number, the height of the linear surrogate");
+            let penalty = f.operations_penalty;
+            check(
+                penalty >= 0.0 && penalty.is_finite(),
+                &at("operations_penalty"),
+                "expected 0 or a positive number",
+            );
             check(f.max_steps != Some(0), &at("max_steps"), "expected at least 1");
             let drawn = f.shuffle || f.balance != Some(Balance::Sampling);
             check(drawn, &at("shuffle"), "balanced sampling draws recordings in an order of its own");
@@ -855,12 +928,14 @@ fn document(source: &str, text: &str, folder: &Path, set: &[String]) -> Result<V
     }
     let mut value: Value =
         serde_yaml::from_str(text).map_err(|e| usage(format!("{source}: no valid YAML: {e}")))?;
-    for (section, key) in [
-        ("data", "file"),
-        ("ann", "checkpoint"),
-        ("ann", "network"),
-        ("convert", "checkpoint"),
-        ("energy", "constants"),
+    for (section, keys) in [
+        ("data", &["file"][..]),
+        ("ann", &["checkpoint"]),
+        ("ann", &["network"]),
+        ("ann", &["train", "teacher", "checkpoint"]),
+        ("convert", &["checkpoint"]),
+        ("finetune", &["teacher", "checkpoint"]),
+        ("energy", &["constants"]),
     ] {
         // A run has one ANN, a study may have several.
         let entries: Vec<&mut Value> = match value.get_mut(section) {
@@ -868,7 +943,8 @@ fn document(source: &str, text: &str, folder: &Path, set: &[String]) -> Result<V
             entry => entry.into_iter().collect(),
         };
         for entry in entries {
-            if let Some(Value::String(path)) = entry.get_mut(key) {
+            let found = keys.iter().try_fold(entry, |value, key| value.get_mut(key));
+            if let Some(Value::String(path)) = found {
                 *path = folder.join(&*path).display().to_string();
             }
         }

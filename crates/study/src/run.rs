@@ -150,8 +150,9 @@ fn inputs(config: &Config) -> Result<Vec<Input>> {
         files.extend(escape_data::files(&existing_data(data)?, &config.data.reading())?);
     }
     files.extend(config.ann.checkpoint.clone());
-    files.extend(config.ann.network.clone());
+    files.extend(config.ann.network_file().cloned());
     files.extend(config.convert.iter().filter_map(|route| route.checkpoint.clone()));
+    files.extend(config.teachers().map(|(_, teaching)| teaching.checkpoint.clone()));
     if let Some(path) = config.energy.constants() {
         energy::constants(path)?;
         files.push(path.to_path_buf());
@@ -200,12 +201,14 @@ fn check_same(session: &Session, config: &Config, folder: &Path, inputs: &[Input
         let manifest: Value = serde_json::from_str(&text)
             .with_context(|| format!("{}: expected JSON", folder.join(MANIFEST).display()))?;
         // Networks and constants come after the recordings' files, in the order of `inputs`.
-        let of_ann = [("ann.checkpoint", &config.ann.checkpoint), ("ann.network", &config.ann.network)];
+        let of_ann =
+            [("ann.checkpoint", config.ann.checkpoint.as_ref()), ("ann.network", config.ann.network_file())];
         let of_ann = of_ann.iter().filter(|(_, path)| path.is_some()).map(|(key, _)| (*key).to_owned());
         let given = config.convert.iter().enumerate().filter(|(_, route)| route.checkpoint.is_some());
         let given = given.map(|(i, _)| format!("convert[{i}].checkpoint"));
+        let teachers = config.teachers().map(|(at, _)| at);
         let constants = config.energy.constants().map(|_| "energy.constants".to_owned());
-        let networks: Vec<String> = of_ann.chain(given).chain(constants).collect();
+        let networks: Vec<String> = of_ann.chain(given).chain(teachers).chain(constants).collect();
         let recordings = inputs.len() - networks.len();
         let setting = |i: usize| match i < recordings {
             true => format!("data.file ({})", i + 1),
@@ -399,6 +402,7 @@ impl Run<'_> {
                 epochs: job.epochs,
                 max_steps: job.max_steps,
                 validation: job.validation.unwrap_or(Defaults::of(preset).held_out),
+                teacher: job.teacher.clone(),
                 folder: folder.clone(),
                 given: KnownInput::of(&checkpoint(&from)?),
                 input: self.data.origin().known_input(&self.data.train),

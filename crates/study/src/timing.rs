@@ -199,6 +199,7 @@ pub fn training(
         balance: None,
         shuffle: false,
         schedule: Schedule::Constant,
+        operations_penalty: 0.0,
         seed: session.seed,
     };
     let mut tuner = FineTuner::new(chosen.network, options, device)?;

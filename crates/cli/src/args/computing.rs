@@ -10,6 +10,8 @@ use escape_model::train::Balance;
 use escape_network::arch::Architecture;
 use escape_snn_core::rules::Preset;
 use escape_study::defaults::{OptimizerName, ScheduleName, SurrogateName};
+use escape_study::session::usage;
+use escape_study::training::teacher::Teaching;
 
 use super::{
     BitsArgs, ReadingArgs, SimulationArgs, WeightsArgs, WindowedReading, named, not_negative, positive,
@@ -108,6 +110,35 @@ pub enum StudyCommand {
     },
 }
 
+/// Another network to learn from.
+#[derive(Args)]
+pub struct TeacherArgs {
+    /// Learn from this ANN too: a checkpoint, or a file with its logits for the training recordings
+    #[arg(long, value_name = "FILE")]
+    teacher: Option<PathBuf>,
+    /// The teacher's part of the loss, 0 to 1
+    #[arg(long, default_value_t = Teaching::share(), value_name = "S", requires = "teacher", value_parser = not_negative)]
+    teacher_share: f64,
+    /// Logits are divided by TAU before they are compared with the teacher's
+    #[arg(long, default_value_t = Teaching::temperature(), value_name = "TAU", requires = "teacher", value_parser = positive)]
+    temperature: f64,
+}
+
+impl TeacherArgs {
+    /// Who teaches, if anybody.
+    ///
+    /// # Errors
+    /// A part of the loss above 1.
+    pub fn teaching(&self) -> anyhow::Result<Option<Teaching>> {
+        let Some(checkpoint) = self.teacher.clone() else { return Ok(None) };
+        let teaching = Teaching { checkpoint, share: self.teacher_share, temperature: self.temperature };
+        match teaching.problem() {
+            None => Ok(Some(teaching)),
+            Some(problem) => Err(usage(format!("--teacher: {problem}"))),
+        }
+    }
+}
+
 #[derive(Args)]
 pub struct TrainArgs {
     /// Recordings to train and test on
@@ -164,6 +195,8 @@ pub struct TrainArgs {
     /// Make up for classes of different frequency: weights (of the loss) or sampling (each class equally often)
     #[arg(long, value_name = "HOW")]
     pub balance: Option<Balance>,
+    #[command(flatten)]
+    pub teacher: TeacherArgs,
     /// Continue an interrupted training; settings must be the same, but for --epochs and --patience
     #[arg(long, conflicts_with = "force")]
     pub resume: bool,
@@ -272,6 +305,11 @@ pub struct FinetuneArgs {
     /// Make up for classes of different frequency: weights (of the loss) or sampling (each class equally often)
     #[arg(long, value_name = "HOW")]
     pub balance: Option<Balance>,
+    /// Add P to the loss for each million synaptic operations that the spikes of a recording cause: fewer spikes, for some accuracy
+    #[arg(long, default_value_t = 0.0, value_name = "P", value_parser = not_negative)]
+    pub operations_penalty: f64,
+    #[command(flatten)]
+    pub teacher: TeacherArgs,
     /// Only the first N recordings of each split
     #[arg(long, value_name = "N", value_parser = whole::<usize>(1))]
     pub limit: Option<usize>,

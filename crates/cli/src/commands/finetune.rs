@@ -40,6 +40,7 @@ pub fn run(context: &Context, args: FinetuneArgs) -> Result<()> {
         shuffle: !args.no_shuffle,
         balance: args.balance,
         schedule: schedule(args.schedule, preset, args.epochs),
+        operations_penalty: args.operations_penalty,
         seed: session.seed,
     };
     let job = Job {
@@ -48,6 +49,7 @@ pub fn run(context: &Context, args: FinetuneArgs) -> Result<()> {
         epochs: args.epochs,
         max_steps: args.max_steps,
         validation: args.validation.unwrap_or(defaults.held_out),
+        teacher: args.teacher.teaching()?,
         folder: args.out,
         resume: args.resume,
         given: KnownInput::of(&checkpoint),

@@ -66,6 +66,7 @@ pub fn run(context: &Context, args: TrainArgs) -> Result<()> {
         recipe.patience = args.patience.or(recipe.patience);
         recipe.validation = args.validation;
         recipe.balance = args.balance;
+        recipe.teacher = args.teacher.teaching()?;
         let (trained, report) =
             train(session, &recipe, &data, &folder_of(&arch), trunk.as_ref(), args.resume)?;
         trunk = Some(Start { ann: trained, input: data.origin().known_input(&data.train) });

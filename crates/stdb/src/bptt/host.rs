@@ -82,6 +82,13 @@ fn each<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T, &mut Buffers) -> R + S
     found.into_iter().flatten().collect()
 }
 
+/// Adds to frames, any number of H x W x C, what is due for each pixel, or for all alike.
+fn add_to_pixels(frames: &mut [f32], due: &[f32], Shape { channels, .. }: Shape) {
+    for (pixel, due) in frames.chunks_exact_mut(channels).zip(due.iter().cycle()) {
+        pixel.iter_mut().for_each(|value| *value += due);
+    }
+}
+
 impl<'a> Host<'a> {
     /// For the network with the weights that count, as `net` is trained.
     pub fn new(
@@ -141,16 +148,19 @@ impl Pass for Host<'_> {
         }
         let readout = &self.layers[last];
         let currents = each(frames.iter().collect(), |frames, _| readout.all_currents(frames));
-        let found = self.net.read_out(&currents.concat(), part.labels, part.whole, readout.steps)?;
+        let found = self.net.read_out(&currents.concat(), part)?;
         let traces = found.current_gradient.chunks_exact(found.current_gradient.len() / batch);
         let mut above: Vec<Kept> =
             frames.into_iter().zip(traces).map(|(frames, d)| Kept { frames, trace: d.to_vec() }).collect();
         let mut weights = readout.gradients(&above)?;
         let mut neurons = vec![found.neuron];
         for k in (0..last).rev() {
-            let to_frames = self.layers[k + 1].to_frames(&above)?;
+            let mut to_frames = self.layers[k + 1].to_frames(&above)?;
             drop(above);
             let layer = &self.layers[k];
+            if let Some(penalties) = self.net.penalties(k + 1, part.whole.len()) {
+                add_to_pixels(&mut to_frames, &penalties, layer.sending.pooled);
+            }
             let sent = to_frames.chunks_exact(to_frames.len() / batch);
             let recordings: Vec<(Kept, &[f32])> = kept.pop().into_iter().flatten().zip(sent).collect();
             let mut sum = NeuronFindings::default();

@@ -19,6 +19,8 @@ mod tensors;
 use escape_dense::Synapses;
 use escape_model::ModelError;
 use escape_model::ann::to_vec;
+use escape_model::distill::Distillation;
+use escape_network::sequential::{Pool, Pooling};
 use escape_snn_core::encode::{Encoder, Encoding};
 use escape_snn_core::integer::IntegerNetwork;
 use escape_snn_core::network::SpikingNetwork;
@@ -46,6 +48,10 @@ pub struct Trainable {
     pub neuron_parameters: bool,
     /// What each class's loss counts, if not the same; a batch's loss is then the weighted mean.
     pub class_weights: Option<Vec<f32>>,
+    /// What is added to the loss for each million synaptic operations that the spikes of a recording cause, 0 for nothing. A spike
+    /// costs its fan-out, so that layers whose spikes reach many neurons fall silent first; those of a mean's window cost one by one,
+    /// although they arrive together. It reaches the gradients, not [`Gradients::loss`].
+    pub operations_penalty: f64,
     /// Bytes that a part of the batch may take.
     pub budget: usize,
     /// Computes by libtorch's operations on the CPU too, not by what is there; they are what a CUDA device uses, and rules in
@@ -75,6 +81,8 @@ struct Part<'a> {
     input: &'a [f32],
     constant: bool,
     labels: &'a [i64],
+    /// A teacher's logits for these recordings, B x K, and how they count.
+    taught: Option<(&'a [f32], Distillation)>,
     /// The classes of the whole batch.
     whole: &'a [i64],
     steps: usize,
@@ -121,6 +129,7 @@ impl Trainable {
             surrogate,
             neuron_parameters,
             class_weights: None,
+            operations_penalty: 0.0,
             budget: DEFAULT_BUDGET,
             // In float32 spikes are PyTorch's, whose sums libtorch makes.
             tensor_neurons: device.is_cuda() || in_float32 && !sums_as_libtorch(),
@@ -187,6 +196,22 @@ impl Trainable {
         encoder: &mut Encoder,
         steps: usize,
     ) -> Result<Gradients, ModelError> {
+        self.taught_gradients(x, labels, None, indices, encoder, steps)
+    }
+
+    /// As [`Trainable::gradients`], learning from a teacher too: its logits for these recordings, B x K.
+    ///
+    /// # Errors
+    /// As [`Trainable::gradients`].
+    pub fn taught_gradients(
+        &self,
+        x: &[f32],
+        labels: &[i64],
+        taught: Option<(&[f32], Distillation)>,
+        indices: &[usize],
+        encoder: &mut Encoder,
+        steps: usize,
+    ) -> Result<Gradients, ModelError> {
         let shape = self.network.input();
         let pixels = shape.count();
         let pass = self.pass(encoder, steps)?;
@@ -206,15 +231,41 @@ impl Trainable {
         };
         let mut total: Option<Gradients> = None;
         let size = self.part_size(steps, direct);
-        for (input, part_labels) in input.chunks(size * per_recording).zip(labels.chunks(size)) {
-            let found =
-                pass.part(&Part { input, constant: direct, labels: part_labels, whole: labels, steps })?;
+        let classes = self.network.classes();
+        for (i, (input, part_labels)) in
+            input.chunks(size * per_recording).zip(labels.chunks(size)).enumerate()
+        {
+            let taught = taught
+                .map(|(logits, how)| (&logits[i * size * classes..][..part_labels.len() * classes], how));
+            let found = pass.part(&Part {
+                input,
+                constant: direct,
+                labels: part_labels,
+                taught,
+                whole: labels,
+                steps,
+            })?;
             total = Some(match total {
                 None => found,
                 Some(sum) => sum.plus(found)?,
             });
         }
         total.ok_or_else(|| ModelError::Data("a training step needs at least one recording".into()))
+    }
+
+    /// What the penalty on operations adds to the gradient of every frame that arrives at a layer, pixel by pixel, in a batch of so
+    /// many recordings; one value for all of a linear layer.
+    fn penalties(&self, layer: usize, batch: usize) -> Option<Vec<f32>> {
+        // What a spike of the layer below is in its frame.
+        let below = self.network.planes(layer - 1).1;
+        let share = match below.pool {
+            Some(Pool { pooling: Pooling::Max, .. }) => 1.0,
+            _ => below.share,
+        };
+        let each = self.operations_penalty / 1e6 / batch as f64 / f64::from(share);
+        let fan_out = || self.network.layers[layer].shape.fan_out();
+        (self.operations_penalty > 0.0)
+            .then(|| fan_out().into_iter().map(|reached| (f64::from(reached) * each) as f32).collect())
     }
 
     /// Recordings a part: as many as the budget holds, at least one for each thread.
@@ -303,8 +354,8 @@ mod tests {
                 let (values, labels, steps) =
                     ([0.3, -1.2, 0.8, 1.1, 0.4, -0.5, -0.9, 0.2, 1.7], [0i64, 2, 1], 2);
                 let whole = [0i64, 2, 1, 1, 0];
-                let at = |values: &[f32]| net.judge(values, &labels, &whole, steps).unwrap().0;
-                let (_, gradient) = net.judge(&values, &labels, &whole, steps).unwrap();
+                let at = |values: &[f32]| net.judge(values, &labels, None, &whole, steps).unwrap().0;
+                let (_, gradient) = net.judge(&values, &labels, None, &whole, steps).unwrap();
                 for i in 0..values.len() {
                     let moved = |by: f32| {
                         let mut values = values;

@@ -2,24 +2,19 @@
 
 use escape_model::ModelError;
 use escape_model::ann::{to_tensor, to_vec};
+use escape_model::distill::Distillation;
 use escape_snn_core::neuron::{published_readout_step, softmax};
 use escape_snn_core::rules::Readout;
 use tch::{Device, Reduction, Tensor};
 
-use super::Trainable;
+use super::{Part, Trainable};
 use crate::scan::{NeuronFindings, back, parameters, table_values};
 use crate::surrogate::Surrogate;
 
 impl Trainable {
-    /// The readout of B x T x K currents, its loss as part of a batch with the classes `whole`, and the way
-    /// back to the currents.
-    pub(super) fn read_out(
-        &self,
-        current: &[f32],
-        labels: &[i64],
-        whole: &[i64],
-        steps: usize,
-    ) -> Result<ReadOut, ModelError> {
+    /// The readout of B x T x K currents, its loss as that part of a batch, and the way back to the currents.
+    pub(super) fn read_out(&self, current: &[f32], part: &Part<'_>) -> Result<ReadOut, ModelError> {
+        let Part { labels, steps, .. } = *part;
         let k = self.network.layers.len() - 1;
         let dynamics = self.network.dynamics(k);
         let spiking = self.network.rules.readout == Readout::Spiking;
@@ -41,7 +36,7 @@ impl Trainable {
             }
             values.extend_from_slice(&u);
         }
-        let (loss, to_values) = self.judge(&values, labels, whole, steps)?;
+        let (loss, to_values) = self.judge(&values, labels, part.taught, part.whole, steps)?;
         let mut out =
             ReadOut { loss, values, current_gradient: vec![0.0; current.len()], ..ReadOut::default() };
         for (b, later) in to_values.chunks_exact(classes).enumerate() {
@@ -57,7 +52,8 @@ impl Trainable {
         Ok(out)
     }
 
-    /// Cross-entropy of readout values, B x K, as part of a batch with the classes `whole`, and its gradient.
+    /// Cross-entropy of readout values, B x K, as part of a batch with the classes `whole`, and its gradient; mixed with the distance
+    /// from a teacher, if there is one.
     ///
     /// By libtorch, in float32: of a sample that is already right beyond doubt, softmax minus one-hot is mere
     /// rounding, and Adam's first steps would make much of a different rounding than PyTorch's.
@@ -65,6 +61,7 @@ impl Trainable {
         &self,
         values: &[f32],
         labels: &[i64],
+        taught: Option<(&[f32], Distillation)>,
         whole: &[i64],
         steps: usize,
     ) -> Result<(f64, Vec<f32>), ModelError> {
@@ -84,6 +81,14 @@ impl Trainable {
             Some(weights) => {
                 let total: f64 = whole.iter().map(|&label| f64::from(weights[label as usize])).sum();
                 loss(Some(&Tensor::f_from_slice(weights)?), Reduction::Sum)?.f_div_scalar(total)?
+            }
+        };
+        let share = match taught {
+            None => share,
+            Some((teacher, how)) => {
+                let teacher = to_tensor(teacher, &[labels.len(), classes], Device::Cpu)?;
+                let part = labels.len() as f64 / whole.len() as f64;
+                how.mixed(&share, &how.distance(&judged, &teacher)?.f_mul_scalar(part)?)?
             }
         };
         let gradient = Tensor::f_run_backward(&[&share], &[&logits], false, false)?;

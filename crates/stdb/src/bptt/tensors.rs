@@ -95,7 +95,7 @@ impl Pass for Tensors<'_> {
             // The recording itself is the readout's input, at every step.
             current = current.f_repeat_interleave_self_int(steps as i64, 0, None)?;
         }
-        let readout = self.net.read_out(&to_vec(&current)?, part.labels, part.whole, steps)?;
+        let readout = self.net.read_out(&to_vec(&current)?, part)?;
         let mut gradient = to_tensor(
             &readout.current_gradient,
             &[batch * steps, self.net.network.classes()],
@@ -123,6 +123,15 @@ impl Pass for Tensors<'_> {
             if let (Some(to_frames), Some(below)) = (to_frames, kept.last()) {
                 k -= 1;
                 let neurons = self.neurons(k, batch, steps, constant_input);
+                let to_frames = match self.net.penalties(k + 1, part.whole.len()) {
+                    None => to_frames,
+                    Some(due) if due.len() == 1 => to_frames.f_add_scalar(f64::from(due[0]))?,
+                    Some(due) => {
+                        let plane = &to_frames.size()[2..];
+                        let plane: Vec<usize> = plane.iter().map(|&n| n as usize).collect();
+                        to_frames.f_add(&to_tensor(&due, &plane, to_frames.device())?)?
+                    }
+                };
                 let (current_gradient, found) = backward(&neurons, &below.current, &to_frames)?;
                 gradient = current_gradient;
                 found_neurons.push(found);

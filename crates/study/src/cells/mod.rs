@@ -4,7 +4,7 @@
 //! reach it, those of the cells that it stands on included: nothing is computed twice, and a study that grows keeps what it
 //! has. Cells meet only through the study's folder:
 //!
-//! * [`plan`]: from the YAML file to cells. [`work`]: doing one. [`schedule`]: doing all of them on this machine, each in a
+//! * [`plan`]: from the YAML file to cells; [`space`]: many entries from one. [`work`]: doing one. [`schedule`]: doing all of them on this machine, each in a
 //!   process of its own. [`slurm`]: having a cluster do them.
 //! * [`standing`]: how far each is. [`collect`]: from the tables of the cells to those of the study.
 
@@ -12,6 +12,7 @@ pub mod collect;
 pub mod plan;
 pub mod schedule;
 pub mod slurm;
+pub mod space;
 pub mod standing;
 pub mod work;
 

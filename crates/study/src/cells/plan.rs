@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 use serde_yaml::{Mapping, Value};
 
-use super::{CELLS, Cell, CellKind, Index, Shown};
+use super::{CELLS, Cell, CellKind, Index, Shown, space};
 use crate::config::{self, Config, STANDARD_NERVE, Spikes};
 use crate::defaults::{Defaults, Route};
 use crate::folder::{A_NAME, BEST, Input, names_a_file, sha256};
@@ -124,6 +124,7 @@ impl Study {
     /// # Errors
     /// A key is unknown or of the wrong type, an entry has no name of its own.
     pub fn of(source: &str, settings: Value) -> Result<Self> {
+        let settings = space::expanded(settings).map_err(|why| usage(format!("{source}: {why}")))?;
         let study: Self = serde_path_to_error::deserialize(settings)
             .map_err(|e| usage(format!("{source}: at {}: {}", e.path(), e.inner())))?;
         let mut problems = Vec::new();
@@ -341,7 +342,7 @@ impl<'a> Planner<'a> {
             settings.insert(text("energy"), Value::from(false));
             settings.extend(self.study.baselines.iter().map(|b| (text("baselines"), b.clone())));
             let config = self.config("ann", &name, &settings)?;
-            let files = config.ann.checkpoint.iter().chain(&config.ann.network);
+            let files = config.ann.checkpoint.iter().chain(config.ann.network_file());
             let files = files.map(|path| hashes(path)).collect::<Result<Vec<_>>>()?;
             let train = config.ann.train.as_ref();
             let epochs = train.map_or(0, |train| train.epochs);
@@ -423,7 +424,8 @@ impl<'a> Planner<'a> {
                     config.seed = 0;
                 }
                 let trained = ann_seed.is_some();
-                let files = config.ann.checkpoint.iter().chain(&config.ann.network).filter(|_| !trained);
+                let files =
+                    config.ann.checkpoint.iter().chain(config.ann.network_file()).filter(|_| !trained);
                 let files = files.map(|path| hashes(path)).collect::<Result<Vec<_>>>()?;
                 let needs: Vec<String> = trained.then(|| ann_folder.clone()).into_iter().collect();
                 let upon = json!({ "files": files, "cells": needs });

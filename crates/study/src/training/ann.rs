@@ -21,6 +21,7 @@ use escape_snn_core::rules::Preset;
 use serde::Serialize;
 use serde_json::json;
 
+use super::teacher::Teaching;
 use super::{Accuracies, Parts, Teller, best_trained, describe, interrupted, known, known_after, parts};
 use super::{BEST, LAST, begin, hash_of, tell};
 use crate::defaults::{Defaults, HELD_OUT, OptimizerName};
@@ -54,6 +55,8 @@ pub struct Recipe {
     pub validation: Option<usize>,
     /// How classes of different frequency are made up for.
     pub balance: Option<Balance>,
+    /// Another network to learn from.
+    pub teacher: Option<Teaching>,
 }
 
 /// Sizes of a network of the family that are not those that were published.
@@ -88,6 +91,7 @@ impl Recipe {
             patience: (!modified).then_some(15),
             validation: None,
             balance: None,
+            teacher: None,
         }
     }
 
@@ -248,7 +252,8 @@ pub fn train(
     let device = session.device()?;
     let (contacts, samples) = (data.train.contacts, data.train.samples);
     let network = recipe.network(contacts, samples, &data.classes)?;
-    let Parts { train, judges, judged_on } = parts(session, &data.train, &data.test, recipe.held_out())?;
+    let Parts { train, places, judges, judged_on } =
+        parts(session, &data.train, &data.test, recipe.held_out())?;
     let options = Options {
         rule: recipe.rule,
         batch_size: recipe.batch_size,
@@ -290,6 +295,9 @@ pub fn train(
         if let Some(size) = size {
             settings[key] = json!(size);
         }
+    }
+    if let Some(teaching) = &recipe.teacher {
+        settings["teacher"] = teaching.settings()?;
     }
     let _held = begin(session, folder, &settings, LOG, resume)?;
     let (last, best) = (folder.join(LAST), folder.join(BEST));
@@ -350,6 +358,12 @@ pub fn train(
             None => Trainer::new(ann, options),
         }
     };
+    if trainer.epoch() < recipe.epochs && !trainer.out_of_patience() {
+        let teaching = recipe.teacher.as_ref();
+        trainer.learn_from(
+            teaching.map(|teaching| teaching.teacher(session, &data.train, &places)).transpose()?,
+        );
+    }
     while trainer.epoch() < recipe.epochs && !trainer.out_of_patience() {
         let epoch = format!("{name} epoch {}/{}", trainer.epoch() + 1, recipe.epochs);
         let mut teller = Teller::new(session, &epoch, (train.len(), judges.len()), &mut warnings);

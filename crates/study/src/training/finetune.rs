@@ -19,6 +19,7 @@ use escape_stdb::surrogate::Surrogate;
 use serde::Serialize;
 use serde_json::json;
 
+use super::teacher::Teaching;
 use super::{Accuracies, Parts, Teller, best_trained, describe, interrupted, known, known_after, parts};
 use super::{BEST, LAST, begin, hash_of, tell};
 use crate::defaults::{Defaults, EngineName, ScheduleName, SurrogateName};
@@ -81,6 +82,8 @@ pub struct Job {
     pub max_steps: Option<usize>,
     /// Recordings a class held out to judge epochs by; 0: the test recordings judge them.
     pub validation: usize,
+    /// Another network to learn from.
+    pub teacher: Option<Teaching>,
     /// Where it leaves its files.
     pub folder: PathBuf,
     /// Whether to go on where an interrupted one stopped.
@@ -168,13 +171,13 @@ pub fn finetune(
     test: &Recordings,
     tested: bool,
 ) -> Result<Finetuned> {
-    let Parts { train: on, judges, judged_on } = parts(session, train, test, job.validation)?;
+    let Parts { train: on, places, judges, judged_on } = parts(session, train, test, job.validation)?;
     let classes = start.network.classes();
     [train, test].into_iter().try_for_each(|split| check_classes("the network", classes, split))?;
     bptt::check(&start.network.rules).map_err(usage)?;
     let preset = start.network.rules.preset;
     let Options { steps, encoding, surrogate, .. } = job.options;
-    let _held = begin(session, &job.folder, &settings(&job, &start.network, train, test), LOG, job.resume)?;
+    let _held = begin(session, &job.folder, &settings(&job, &start.network, train, test)?, LOG, job.resume)?;
     let (last, best) = (job.folder.join(LAST), job.folder.join(BEST));
     let (contacts, samples) = (train.contacts, train.samples);
     let device = session.device()?;
@@ -223,6 +226,10 @@ pub fn finetune(
         session.note(describe(&job.name, judged_on, &result));
         tuner
     };
+    if tuner.epoch() < job.epochs {
+        let teaching = job.teacher.as_ref();
+        tuner.learn_from(teaching.map(|teaching| teaching.teacher(session, train, &places)).transpose()?);
+    }
     while tuner.epoch() < job.epochs {
         let limit = job.max_steps.map(|n| n.saturating_sub(tuner.step_losses().len()));
         if limit == Some(0) {
@@ -305,7 +312,12 @@ pub fn finetune(
 }
 
 /// What a fine-tuning that goes on must share with the one that began. The number of epochs is not among it.
-fn settings(job: &Job, start: &SpikingNetwork, train: &Recordings, test: &Recordings) -> serde_json::Value {
+fn settings(
+    job: &Job,
+    start: &SpikingNetwork,
+    train: &Recordings,
+    test: &Recordings,
+) -> Result<serde_json::Value> {
     let Options { rule, batch_size, steps, encoding, surrogate, .. } = job.options;
     let (lr, weight_decay) = match rule {
         Rule::Adam { lr, weight_decay, .. } | Rule::Sgd { lr, weight_decay, .. } => (lr, weight_decay),
@@ -317,7 +329,7 @@ fn settings(job: &Job, start: &SpikingNetwork, train: &Recordings, test: &Record
     let constants: Vec<f32> =
         start.layers.iter().flat_map(|l| [l.neuron.threshold(), l.neuron.decay()]).collect();
     let weights = start.layers.iter().map(|l| &l.weights[..]);
-    json!({
+    let mut settings = json!({
         "preset": start.rules.preset.to_string(),
         "timesteps": steps,
         "encoder": encoding.to_string(),
@@ -337,5 +349,13 @@ fn settings(job: &Job, start: &SpikingNetwork, train: &Recordings, test: &Record
         "checkpoint": hash_of(weights.chain([constants.as_slice()])),
         "training": known(train),
         "test": known(test),
-    })
+    });
+    // Only where they are, so that trainings of before can go on.
+    if job.options.operations_penalty > 0.0 {
+        settings["operations_penalty"] = json!(job.options.operations_penalty);
+    }
+    if let Some(teaching) = &job.teacher {
+        settings["teacher"] = teaching.settings()?;
+    }
+    Ok(settings)
 }

@@ -21,12 +21,15 @@ pub use crate::folder::{BEST, LAST};
 
 pub mod ann;
 pub mod finetune;
+pub mod teacher;
 mod tensorboard;
 
 /// What a training works on.
 pub struct Parts {
-    /// What is trained on.
+    /// What is trained on,
     pub train: Recordings,
+    /// and where in the training split that is.
+    pub places: Vec<usize>,
     /// What each epoch is judged by.
     pub judges: Recordings,
     /// `test` or `held-out`.
@@ -44,10 +47,12 @@ pub fn parts(session: &Session, train: &Recordings, test: &Recordings, validatio
              several, and so a little too good; --validation N (`validation:` in a configuration) holds out training \
              recordings instead",
         );
-        Parts { train: train.clone(), judges: test.clone(), judged_on: "test" }
+        let places = (0..train.len()).collect();
+        Parts { train: train.clone(), places, judges: test.clone(), judged_on: "test" }
     } else {
-        let (train, judges) = hold_out(train, validation);
-        Parts { train, judges, judged_on: "held-out" }
+        let (places, held) = hold_out(train, validation);
+        let (on, judges) = (train.select(&places), train.select(&held));
+        Parts { train: on, places, judges, judged_on: "held-out" }
     };
     if parts.train.is_empty() || parts.judges.is_empty() {
         let remedy = match validation {

@@ -1,0 +1,166 @@
+//! Another network to learn from: an ANN, or its logits as a file.
+//!
+//! Letters: N training recordings, K classes.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use escape_checkpoint::{Selection, TensorData, Value};
+use escape_data::Recordings;
+use escape_model::ann::Ann;
+use escape_model::distill::{Distillation, Teacher};
+use escape_model::train::evaluate;
+use escape_network::metrics::Loss;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{fingerprint, known};
+use crate::folder::Input;
+use crate::load::{check_classes, is_spiking, network};
+use crate::place::existing;
+use crate::session::{Session, usage};
+
+/// Who teaches, and how much it counts.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Teaching {
+    /// An ANN's checkpoint, or a file with its logits.
+    pub checkpoint: PathBuf,
+    /// Its part of the loss, from 0 to 1; see [`Distillation`].
+    #[serde(default = "Teaching::share")]
+    pub share: f64,
+    /// See [`Distillation`].
+    #[serde(default = "Teaching::temperature")]
+    pub temperature: f64,
+}
+
+/// Key of logits, N x K, in a file of them,
+const LOGITS: &str = "logits";
+/// and of the hash of the first recordings that they are for.
+const FIRST: &str = "first_recordings";
+/// How many those are, if there are as many.
+const TOLD_BY: usize = 64;
+/// Recordings at once.
+const BATCH: usize = 256;
+
+impl Teaching {
+    /// What the teacher counts unless told otherwise.
+    pub const fn share() -> f64 {
+        0.5
+    }
+
+    /// The temperature unless told otherwise.
+    pub const fn temperature() -> f64 {
+        2.0
+    }
+
+    /// What does not fit, in words that a setting's name goes before.
+    pub fn problem(&self) -> Option<String> {
+        let Self { share, temperature, .. } = *self;
+        if !(0.0..=1.0).contains(&share) {
+            return Some(format!("share: expected 0 to 1, got {share}"));
+        }
+        (!(temperature > 0.0 && temperature.is_finite()))
+            .then(|| format!("temperature: expected a positive number, got {temperature}"))
+    }
+
+    /// By what trainings are told apart.
+    ///
+    /// # Errors
+    /// The file is not there.
+    pub fn settings(&self) -> Result<serde_json::Value> {
+        let sha256 = Input::of(&existing(&self.checkpoint)?)?.sha256;
+        Ok(json!({ "sha256": sha256, "share": self.share, "temperature": self.temperature }))
+    }
+
+    /// The teacher of the recordings of `train` at these `places`.
+    ///
+    /// # Errors
+    /// The file is none of an ANN for such recordings or their logits; the listener asked to stop.
+    pub fn teacher(&self, session: &Session, train: &Recordings, places: &[usize]) -> Result<Teacher> {
+        let (logits, classes) = logits(session, &self.checkpoint, train)?;
+        let how = Distillation { share: self.share, temperature: self.temperature };
+        let all = Teacher { logits, classes, how };
+        Ok(Teacher { logits: all.of(places), ..all })
+    }
+}
+
+/// A teacher's logits for all recordings of a training split, and K: from a file of them, or of its network.
+fn logits(session: &Session, path: &Path, train: &Recordings) -> Result<(Vec<f32>, usize)> {
+    let path = &existing(path)?;
+    if let Some(found) = stored(path, train)? {
+        return Ok(found);
+    }
+    let found = network(session, path, &Selection::default())?;
+    if is_spiking(&found) {
+        return Err(usage(format!(
+            "{}: a spiking network; expected the checkpoint of an ANN to learn from, or its logits",
+            path.display()
+        )));
+    }
+    let ann = Ann::from_checkpoint(&found, path, train.contacts, train.samples, session.device()?)?;
+    let classes = ann.network().classes();
+    check_classes("the teacher", classes, train)?;
+    let mut progress = session.progress("the teacher", train.len());
+    let mut all = Vec::with_capacity(train.len() * classes);
+    evaluate(&ann, train, BATCH, Loss::CrossEntropy, &mut |_, logits| {
+        all.extend_from_slice(logits);
+        progress.tick(logits.len() / classes)
+    })?;
+    Ok((all, classes))
+}
+
+/// The logits in a file of them; nothing if it holds something else.
+fn stored(path: &Path, train: &Recordings) -> Result<Option<(Vec<f32>, usize)>> {
+    // What is wrong with a network's file is said by its own reader.
+    let Ok(value) = escape_checkpoint::read(path) else { return Ok(None) };
+    let Some(tensor) = value.get(LOGITS).and_then(Value::as_tensor) else { return Ok(None) };
+    let odd = |expected: String, got: String| {
+        usage(format!("{}: {LOGITS}: expected {expected}, got {got}", path.display()))
+    };
+    let [rows, classes] = tensor.shape[..] else {
+        return Err(odd("a matrix, recordings x classes".into(), format!("{:?}", tensor.shape)));
+    };
+    if rows < train.len() {
+        return Err(odd(
+            format!("a row for each of the {} training recordings", train.len()),
+            format!("{rows} rows"),
+        ));
+    }
+    check_classes("the teacher", classes, train)?;
+    let first = value.get(FIRST).and_then(Value::as_str);
+    if first.is_some_and(|first| first != told_by(train)) {
+        return Err(usage(format!(
+            "{}: the logits of other recordings; make them anew from the teacher's checkpoint",
+            path.display()
+        )));
+    }
+    let logits = tensor.to_f32();
+    if let Some(at) = logits.iter().position(|logit| !logit.is_finite()) {
+        return Err(odd("finite numbers".into(), format!("{} for recording {}", logits[at], at / classes)));
+    }
+    Ok(Some((logits, classes)))
+}
+
+/// The hash of the first recordings.
+fn told_by(train: &Recordings) -> String {
+    fingerprint(&train.head(TOLD_BY))
+}
+
+/// Writes the logits of an ANN for all recordings of a training split into a file, which [`Teaching::checkpoint`] can name: they are
+/// computed once for many trainings.
+///
+/// # Errors
+/// As [`Teaching::teacher`], or the file cannot be written.
+pub fn write(session: &Session, teacher: &Path, train: &Recordings, out: &Path) -> Result<()> {
+    let (logits, classes) = logits(session, teacher, train)?;
+    let tensor = TensorData::from_f32(&[train.len(), classes], &logits);
+    let text = |text: &str| Value::Str(text.to_owned());
+    let dictionary = Value::Dict(vec![
+        (text(LOGITS), Value::Tensor(Box::new(tensor))),
+        (text(FIRST), text(&told_by(train))),
+        (text("recordings"), text(&known(train)["sha256"].to_string())),
+    ]);
+    escape_checkpoint::write(out, &dictionary)
+        .with_context(|| format!("{}: cannot be written", out.display()))
+}
