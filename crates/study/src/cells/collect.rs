@@ -207,7 +207,7 @@ pub fn finish(session: &Session, study: &Path, index: &Index) -> Result<()> {
     let known: Vec<Latency> = read_table(study)?;
     let first = |cell: &&Cell| {
         cell.seed.is_none_or(|seed| Some(&seed) == index.seeds.first())
-            && cell.kind != CellKind::Data
+            && !matches!(cell.kind, CellKind::Data | CellKind::Teacher)
             && is_shown(index, cell)
             && cell.is_done(study)
     };

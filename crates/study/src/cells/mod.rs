@@ -114,6 +114,8 @@ pub struct Shown {
 pub enum CellKind {
     /// Simulated recordings.
     Data,
+    /// The logits of an ANN that others learn from.
+    Teacher,
     /// An ANN.
     Ann,
     /// A spiking network by a route from the ANN.

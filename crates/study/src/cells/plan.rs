@@ -20,6 +20,7 @@ use crate::config::{self, Config, STANDARD_NERVE, Spikes};
 use crate::defaults::{Defaults, Route};
 use crate::folder::{A_NAME, BEST, Input, names_a_file, sha256};
 use crate::session::usage;
+use crate::training::teacher::holds_logits;
 
 /// A study.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -332,9 +333,51 @@ impl<'a> Planner<'a> {
         Ok(folder)
     }
 
+    /// The logits of the network that a training learns from are computed once, in a cell whose file they are then taken from; returns
+    /// what the training needs and stands on.
+    fn teacher(&mut self, training: &mut Mapping) -> Result<Option<String>> {
+        let Some(teaching) = training.get_mut("teacher") else { return Ok(None) };
+        let Some(path) = teaching.get("checkpoint").and_then(Value::as_str).map(PathBuf::from) else {
+            // What is wrong with it the configuration says.
+            return Ok(None);
+        };
+        let hash = hashes(&path)?;
+        if holds_logits(&path) {
+            return Ok(None);
+        }
+        let key = key_of(&json!({ "teacher": hash, "data": self.data_key }))?;
+        let name = format!("teacher-{key}");
+        let file = self.folder.join(CELLS).join(&name).join(TEACHER);
+        teaching["checkpoint"] = text(&file.display().to_string());
+        if self.cells.iter().all(|cell| cell.folder != name) {
+            let mut settings = self.settings("teacher", None, "ann");
+            let network = mapping([("checkpoint", text(&path.display().to_string()))]);
+            settings.insert(text("ann"), Value::Mapping(network));
+            settings.insert(text("energy"), Value::from(false));
+            let config = self.config("teacher", &path.display().to_string(), &settings)?;
+            self.cells.push(Cell {
+                folder: name.clone(),
+                kind: CellKind::Teacher,
+                entry: "teacher".into(),
+                ann: String::new(),
+                seed: None,
+                timesteps: None,
+                needs: self.data_needs.clone(),
+                work: self.counts[0] as f64 * cost::PASS,
+                memory: cost::PROGRAM + 2 * (self.counts[0] + self.counts[1]) as u64 * cost::RECORDING,
+                settings: serde_json::to_value(&config)?,
+            });
+        }
+        Ok(Some(name))
+    }
+
     fn anns(&mut self) -> Result<()> {
         for (entry, seed) in pairs(&self.study.ann, &self.study.seeds) {
             let (name, mut ann) = named(entry);
+            let teacher = match ann.get_mut("train").and_then(Value::as_mapping_mut) {
+                Some(train) => self.teacher(train)?,
+                None => None,
+            };
             let given = ann.get("checkpoint").and_then(Value::as_str).map(PathBuf::from);
             let reached = given.is_none().then_some(seed);
             let mut settings = self.settings(&name, reached, "ann");
@@ -347,14 +390,17 @@ impl<'a> Planner<'a> {
             let train = config.ann.train.as_ref();
             let epochs = train.map_or(0, |train| train.epochs);
             let threads = train.is_some().then_some(self.study.threads);
-            let upon = json!({ "files": files, "threads": threads });
+            let mut upon = json!({ "files": files, "threads": threads });
+            if let Some(teacher) = &teacher {
+                upon["teacher"] = json!(teacher);
+            }
             let draft = Draft {
                 kind: CellKind::Ann,
                 entry: name.clone(),
                 ann: name.clone(),
                 seed: reached,
                 timesteps: None,
-                needs: Vec::new(),
+                needs: teacher.into_iter().collect(),
                 upon,
                 work: (epochs * self.counts[0]) as f64 * cost::TRAINING
                     + (epochs + 1) as f64 * self.judged() * cost::PASS,
@@ -475,6 +521,7 @@ impl<'a> Planner<'a> {
                 let (ann, below, mut given) = (made.ann.clone(), made.folder.clone(), given.clone());
                 given.insert(text("timesteps"), Value::from(timesteps));
                 let mut job = entry.clone();
+                let teacher = self.teacher(&mut job)?;
                 job.insert(text("name"), text(&name));
                 job.insert(text("timesteps"), Value::from(timesteps));
                 let mut settings = self.settings(&name, Some(seed), &name);
@@ -487,14 +534,15 @@ impl<'a> Planner<'a> {
                 let [once, a_step] = cost::TUNING;
                 let epochs = job.epochs;
                 let of_batch = (job.batch_size * timesteps) as u64 * cost::KEPT;
+                let needs: Vec<String> = std::iter::once(below).chain(teacher).collect();
                 let draft = Draft {
                     kind: CellKind::Finetune,
                     entry: name.clone(),
                     ann,
                     seed: Some(seed),
                     timesteps: Some(timesteps),
-                    needs: vec![below.clone()],
-                    upon: json!({ "cells": [below] }),
+                    upon: json!({ "cells": needs }),
+                    needs,
                     work: tuned as f64 * (once + a_step * timesteps as f64)
                         + (epochs + 1) as f64 * self.judged() * timesteps as f64 * cost::STEP,
                     memory: cost::PROGRAM + of_batch,
@@ -546,6 +594,8 @@ const OF_STEPS: [&str; 3] = ["method", "balance_timesteps", "scale"];
 
 /// The simulated recordings in their cell's folder.
 pub const RECORDINGS: &str = "recordings.npz";
+/// A teacher's logits in theirs.
+pub const TEACHER: &str = "teacher.pth";
 
 /// Every entry for every seed, seed after seed.
 fn pairs<'a>(entries: &'a [Mapping], seeds: &'a [u64]) -> Vec<(&'a Mapping, u64)> {

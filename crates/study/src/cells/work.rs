@@ -11,13 +11,14 @@ use escape_data::write_npz;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::plan::RECORDINGS;
+use super::plan::{RECORDINGS, TEACHER};
 use super::{Cell, CellKind, FINISHED, Index, PROGRESS};
 use crate::folder::{now, wait_for, write_text};
-use crate::load::simulated;
+use crate::load::{dataset, simulated};
 use crate::place::make_folder;
 use crate::run::run_in;
 use crate::session::{Listener, Progress, Session, usage};
+use crate::training::teacher;
 
 /// What a cell says of how far it is.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -75,6 +76,7 @@ pub fn work(session: &Session, study: &Path, index: &Index, cell: &Cell) -> Resu
     let session = &Session { listener: Arc::new(told), force: false, ..session.clone() };
     let found = match cell.kind {
         CellKind::Data => simulate(session, cell, &folder).map(|()| drop(held)),
+        CellKind::Teacher => teach(session, cell, &folder).map(|()| drop(held)),
         CellKind::Ann | CellKind::Convert | CellKind::Finetune => {
             let config = cell.config()?;
             run_in(&session.with_seed(config.seed), &config, &folder, true, Some(held)).map(drop)
@@ -93,6 +95,15 @@ fn simulate(session: &Session, cell: &Cell, folder: &Path) -> Result<()> {
     let nerve: NerveConfig =
         serde_json::from_value(cell.settings.clone()).context("the cell's settings are no nerve's")?;
     Ok(write_npz(&folder.join(RECORDINGS), &simulated(session, &nerve)?)?)
+}
+
+fn teach(session: &Session, cell: &Cell, folder: &Path) -> Result<()> {
+    let config = cell.config()?;
+    let (Some(file), Some(network)) = (&config.data.file, &config.ann.checkpoint) else {
+        return Err(usage(format!("{}: expected recordings and a network", cell.folder)));
+    };
+    let train = dataset(session, file, &config.data.reading())?.train;
+    teacher::write(session, network, &train, &folder.join(TEACHER))
 }
 
 /// Says again and again in a cell's folder how far it is, until it is ended or the process dies.

@@ -142,6 +142,12 @@ fn stored(path: &Path, train: &Recordings) -> Result<Option<(Vec<f32>, usize)>> 
     Ok(Some((logits, classes)))
 }
 
+/// Whether a file holds logits, not a network.
+pub fn holds_logits(path: &Path) -> bool {
+    let value = escape_checkpoint::read(path);
+    value.is_ok_and(|value| value.get(LOGITS).and_then(Value::as_tensor).is_some())
+}
+
 /// The hash of the first recordings.
 fn told_by(train: &Recordings) -> String {
     fingerprint(&train.head(TOLD_BY))
