@@ -213,6 +213,8 @@ fn measured(folder: &Path) {
         channels: None,
         sent: None,
         input_bits: None,
+        weight_bits: None,
+        nonzero_macs_per_sample: None,
     };
     let activity = [
         layer("conv1", LayerKind::Conv, 5000, 400, 120.0),

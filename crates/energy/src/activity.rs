@@ -103,6 +103,8 @@ pub struct LayerActivity {
     /// The layer sees the recording itself, a constant current, instead of spikes: its synapses are computed
     /// once per sample, as multiply-accumulates.
     pub analog_input: bool,
+    /// Of those multiply-accumulates the ones with a value that is not zero, inside the border, where they were counted.
+    pub nonzero_macs: Option<f64>,
 }
 
 impl LayerActivity {
@@ -121,6 +123,8 @@ pub struct NetworkActivity {
     pub leaky: bool,
     /// Bits of an input value that the first layer multiplies, where the recording itself is its input.
     pub input_bits: u32,
+    /// Bits of a weight, where it computes in whole numbers.
+    pub weight_bits: Option<u32>,
     /// The layers, input first.
     pub layers: Vec<LayerActivity>,
 }
@@ -250,6 +254,7 @@ pub(crate) mod examples {
             spikes_per_sample: spikes,
             synaptic_operations_per_sample: operations,
             analog_input: false,
+            nonzero_macs: None,
         };
         let mut layers = vec![
             layer("conv1", LayerKind::Conv, 22_937_600, 358_400, 4_096, 112_650.0, 40e6),
@@ -262,7 +267,7 @@ pub(crate) mod examples {
         if analog_input {
             layers[0].synaptic_operations_per_sample = 0.0;
         }
-        NetworkActivity { timesteps: 28, leaky: false, input_bits: 10, layers }
+        NetworkActivity { timesteps: 28, leaky: false, input_bits: 10, weight_bits: Some(8), layers }
     }
 }
 

@@ -235,21 +235,24 @@ impl Cost {
     fn of(layer: &LayerActivity, activity: &NetworkActivity, model: &Model, constants: &Constants) -> Self {
         let arithmetic = model.arithmetic(constants, activity.input_bits);
         let (neurons, bits) = (layer.neurons as f64, f64::from(arithmetic.bits));
+        // A potential of fewer than 8 bits would not hold its sums.
+        let potential = constants.potential(arithmetic);
+        let potential_bits = f64::from(potential.bits);
         let weight = match model.traffic {
             Traffic::None => 0.0,
             Traffic::Reused | Traffic::ByEvent => bits * constants.bit_pj(layer.weights as f64 * bits),
         };
-        // A potential is multiplied with what remains of it, of as many bits as a weight.
-        let decay = model.arithmetic(constants, arithmetic.bits);
-        let update = if activity.leaky { decay.mac_pj() } else { decay.add_pj };
+        let update = if activity.leaky { potential.mac_pj() } else { potential.add_pj };
+        let counted = layer.nonzero_macs.filter(|_| model.skips_input);
+        let macs = counted.unwrap_or(layer.macs as f64);
         let once = |value: f64| if layer.analog_input { value } else { 0.0 };
         Self {
-            once_mac: once(layer.macs as f64 * arithmetic.mac_pj()),
+            once_mac: once(macs * arithmetic.mac_pj()),
             once_weights: once(layer.weights as f64 * weight),
             accumulate: arithmetic.add_pj,
             membranes_per_step: neurons * update,
             weight,
-            potentials: 2.0 * neurons * bits * constants.bit_pj(neurons * bits),
+            potentials: 2.0 * neurons * potential_bits * constants.bit_pj(neurons * potential_bits),
         }
     }
 }

@@ -45,9 +45,17 @@ pub struct Model {
     pub bits: Option<u32>,
     /// What is counted of memory.
     pub traffic: Traffic,
+    /// It multiplies only those values of an analog input that are not zero, where they were counted.
+    pub skips_input: bool,
 }
 
 impl Model {
+    /// A spiking network in whole numbers of its own number of bits, which leaves out what is zero in its input: what is compared with
+    /// ANNs in their own bits that skip zeros.
+    pub const fn own(bits: u32, traffic: Traffic) -> Self {
+        Self { name: "own bits", bits: Some(bits), traffic, skips_input: true }
+    }
+
     /// The spiking network's arithmetic; `value_bits` are those of what its weights are multiplied with, if anything.
     pub(crate) fn arithmetic(&self, constants: &Constants, value_bits: u32) -> Arithmetic {
         self.bits.map_or(constants.fp32(), |bits| constants.integer(bits, value_bits))
@@ -66,12 +74,15 @@ impl Model {
 /// The models reported: `fp32` and `int8` (arithmetic only), `fp32+memory` and `int8+memory` (weights reused), and
 /// `int8+events` (weights fetched by each arriving spike).
 pub const fn models() -> [Model; 5] {
+    const fn model(name: &'static str, bits: Option<u32>, traffic: Traffic) -> Model {
+        Model { name, bits, traffic, skips_input: false }
+    }
     [
-        Model { name: "fp32", bits: None, traffic: Traffic::None },
-        Model { name: "int8", bits: Some(8), traffic: Traffic::None },
-        Model { name: "fp32+memory", bits: None, traffic: Traffic::Reused },
-        Model { name: "int8+memory", bits: Some(8), traffic: Traffic::Reused },
-        Model { name: "int8+events", bits: Some(8), traffic: Traffic::ByEvent },
+        model("fp32", None, Traffic::None),
+        model("int8", Some(8), Traffic::None),
+        model("fp32+memory", None, Traffic::Reused),
+        model("int8+memory", Some(8), Traffic::Reused),
+        model("int8+events", Some(8), Traffic::ByEvent),
     ]
 }
 

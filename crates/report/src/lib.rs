@@ -15,6 +15,7 @@ mod claims;
 mod error;
 mod export;
 mod figures;
+mod front;
 pub mod interval;
 mod nerve;
 mod output;

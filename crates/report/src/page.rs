@@ -87,8 +87,13 @@ pub(crate) type ChapterText = (&'static str, &'static str, String);
 fn chapters(run: &Run, figures: &[Figure], tables: &Tables, left_out: &[LeftOut]) -> Vec<ChapterText> {
     let of = |chapter: Chapter| self::figures(figures.iter().filter(|f| f.chapter == chapter));
     let table = |table: &Option<Table>| table.as_ref().map(Table::html).unwrap_or_default();
-    let accuracy =
-        [table(&tables.table1), of(Chapter::Accuracy), table(&tables.table2), table(&tables.table3)];
+    let accuracy = [
+        table(&tables.table1),
+        of(Chapter::Accuracy),
+        table(&tables.front),
+        table(&tables.table2),
+        table(&tables.table3),
+    ];
     let energy = [table(&tables.claims), of(Chapter::Energy), table(&tables.energy), table(&tables.activity)];
     // Figures 1 to 8 in their order.
     let all = [

@@ -241,6 +241,10 @@ table! {
         sent: Option<u64>,
         /// Bits of an input value, of a network in whole numbers.
         input_bits: Option<u32>,
+        /// Bits of a weight likewise.
+        weight_bits: Option<u32>,
+        /// Of a layer that sees the recording: multiply-accumulates with a value that was not zero, inside the border.
+        nonzero_macs_per_sample: Option<f64>,
     } check self {
         check::named("network", &self.network);
         check::named("layer", &self.layer);
@@ -551,8 +555,57 @@ table! {
     }
 }
 
+table! {
+    /// What one network of a study costs, in its own number format, and what it is worth.
+    Front in "front.csv" => {
+        /// The entry of the study's file.
+        network: String,
+        /// How it came to be.
+        kind: Kind,
+        /// The entry of the ANN that it comes from, itself for an ANN.
+        ann: String,
+        /// T; empty for an ANN.
+        timesteps: Option<u32>,
+        /// The seed; empty where none reaches it.
+        seed: Option<u64>,
+        /// Bits of a weight; empty in fp32.
+        bits: Option<u32>,
+        /// Bits of an input value; empty in fp32.
+        input_bits: Option<u32>,
+        /// An ANN that computes only with what is not zero.
+        skips: bool,
+        /// Samples classified.
+        samples: u64,
+        /// Share of them classified correctly.
+        accuracy: f64,
+        /// 1,000 bytes that its weights take.
+        kilobytes: f64,
+        /// Multiplications of a sample, with values that are not zero where it skips those.
+        multiplications: f64,
+        /// Additions of a sample besides, those of membrane updates included.
+        additions: f64,
+        /// Energy of its arithmetic, a sample.
+        arithmetic_pj: f64,
+        /// That and its memory, weights reused within a step.
+        memory_pj: f64,
+        /// That and its memory, weights fetched by each arriving spike or value that is not zero.
+        events_pj: f64,
+        /// The network's checkpoint, from the study's folder; empty for a quantised ANN, which has none.
+        checkpoint: Option<String>,
+    } check self {
+        check::named("network", &self.network);
+        check::share("accuracy", self.accuracy);
+        check::amount("kilobytes", self.kilobytes);
+        check::amount("multiplications", self.multiplications);
+        check::amount("additions", self.additions);
+        check::amount("arithmetic_pj", self.arithmetic_pj);
+        check::amount("memory_pj", self.memory_pj);
+        check::amount("events_pj", self.events_pj);
+    }
+}
+
 /// The files of the tables that a study's folder has besides those of a run.
-pub const STUDY_FILES: [&str; 3] = [Outcome::FILE, OutcomeEnergy::FILE, Latency::FILE];
+pub const STUDY_FILES: [&str; 4] = [Outcome::FILE, OutcomeEnergy::FILE, Latency::FILE, Front::FILE];
 
 /// The files of all tables of a run folder.
 pub const FILES: [&str; 13] = [

@@ -33,6 +33,7 @@ pub(crate) struct Run {
     pub outcomes: Option<Vec<rows::Outcome>>,
     pub outcome_energy: Option<Vec<rows::OutcomeEnergy>>,
     pub latency: Option<Vec<rows::Latency>>,
+    pub front: Option<Vec<rows::Front>>,
 }
 
 impl Run {
@@ -66,6 +67,9 @@ impl Run {
                 (r.network.clone(), r.timesteps, r.seed, r.model.clone())
             })?,
             latency: table(folder, |r: &rows::Latency| (r.network.clone(), r.timesteps))?,
+            front: table(folder, |r: &rows::Front| {
+                (r.network.clone(), r.timesteps, r.seed, r.bits, r.skips)
+            })?,
         };
         run.check_neurons()?;
         Ok(run)

@@ -5,6 +5,7 @@ use std::fmt;
 use escape_energy::{ANN, PUBLISHED, ann_of};
 
 use crate::claims::{Claim, Quantised, Verdict, claims};
+use crate::front;
 use crate::published as study;
 use crate::routes::routes;
 use crate::rows::{Energy, Evaluation, Kind, Row};
@@ -64,14 +65,23 @@ pub struct Tables {
     pub energy: Option<Table>,
     /// Which claims of a saving survive.
     pub claims: Option<Table>,
+    /// Accuracy against energy, of a study.
+    pub front: Option<Table>,
 }
 
 impl Tables {
     /// Those that there are, in the order of the page.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Table> {
-        [&self.table1, &self.table2, &self.table3, &self.claims, &self.energy, &self.activity]
-            .into_iter()
-            .flatten()
+        let all = [
+            &self.table1,
+            &self.front,
+            &self.table2,
+            &self.table3,
+            &self.claims,
+            &self.energy,
+            &self.activity,
+        ];
+        all.into_iter().flatten()
     }
 }
 
@@ -203,6 +213,7 @@ pub(crate) fn all(run: &Run) -> Tables {
         activity: filled(activity(run)),
         energy: filled(energy(run)),
         claims: filled(claims_table(run)),
+        front: filled(front::table(run)),
     }
 }
 

@@ -288,7 +288,7 @@ fn networks(activity: &[Activity]) -> Vec<String> {
     names
 }
 
-fn measured(activity: &[Activity], network: &str) -> NetworkActivity {
+pub(crate) fn measured(activity: &[Activity], network: &str) -> NetworkActivity {
     // Of several presets or T the last counts, and of a layer's rows the last.
     let last = activity.iter().rev().find(|r| r.network == network);
     let same = |r: &&Activity| {
@@ -314,11 +314,14 @@ fn measured(activity: &[Activity], network: &str) -> NetworkActivity {
         spikes_per_sample: r.spikes_per_sample,
         synaptic_operations_per_sample: r.synaptic_operations_per_sample,
         analog_input: r.analog_input,
+        nonzero_macs: r.nonzero_macs_per_sample,
     });
     let layers = layers.collect();
     let timesteps = rows().map(|r| r.timesteps).max().unwrap_or(0);
     let input_bits = rows().find_map(|r| r.input_bits).unwrap_or(Precision::DEFAULT.input_bits());
-    NetworkActivity { timesteps, leaky: rows().any(|r| r.leak < 1.0), input_bits, layers }
+    let weight_bits = rows().find_map(|r| r.weight_bits);
+    let leaky = rows().any(|r| r.leak < 1.0);
+    NetworkActivity { timesteps, leaky, input_bits, weight_bits, layers }
 }
 
 /// Spikes and synaptic operations by step and layer, if every step is there.

@@ -301,7 +301,7 @@ pub fn kind_of(checkpoint: &Checkpoint, spiking: bool) -> (Kind, Option<u32>) {
 /// # Errors
 /// Settings that no nerve can have.
 pub fn simulated(session: &Session, config: &NerveConfig) -> Result<Dataset> {
-    let progress = std::sync::Mutex::new(session.progress("simulating", config.samples));
+    let progress = std::sync::Mutex::new(session.progress("simulating", config.recordings().iter().sum()));
     let tick = |n: usize| {
         if let Ok(mut progress) = progress.lock() {
             progress.tick(n);

@@ -14,10 +14,13 @@ use escape_model::{ModelError, train};
 use escape_network::metrics::Loss;
 use escape_network::sequential::Sequential;
 use escape_report::rows::Kind;
+use escape_snn_core::encode::Encoding;
 use escape_snn_core::engine::Averaged;
 use escape_snn_core::evaluate::{Labelled, evaluate};
 #[cfg(feature = "libtorch")]
 use escape_snn_core::integer::Precision;
+use escape_snn_core::network::SpikingNetwork;
+use rayon::prelude::*;
 #[cfg(feature = "libtorch")]
 use tch::{Device, Tensor};
 
@@ -144,6 +147,7 @@ pub fn snn(
     let rules = description.rules;
     let layers = description.layers.iter().map(|l| (l.shape.clone(), f64::from(l.neuron.decay()))).collect();
     let classes = names(&description.network);
+    let nonzero_macs = nonzero_macs(&description, encoding, recordings);
     let device = session.device()?;
     let one = |network| AnyEngine::new(engine, network, encoding, device);
     let mut encoder = rules.encoder(encoding, session.seed);
@@ -157,7 +161,7 @@ pub fn snn(
         let engine = one(description)?;
         (engine.to_string(), evaluate(&engine, labelled, &mut encoder, longest, batch_size, told)?)
     };
-    let simulated = Simulated { engine, rules, encoding, steps, moments, layers, found };
+    let simulated = Simulated { engine, rules, encoding, steps, moments, layers, found, nonzero_macs };
     Ok(Measured {
         network: network.to_owned(),
         classes,
@@ -166,6 +170,19 @@ pub fn snn(
         labels: recordings.y.clone(),
         result: Findings::Spiking(Box::new(simulated)),
     })
+}
+
+/// Multiply-accumulates that recordings cause in a first layer which takes them in whole numbers, over all of them; those with a value
+/// that is rounded to zero are left out.
+fn nonzero_macs(network: &SpikingNetwork, encoding: Encoding, recordings: &Recordings) -> Option<u64> {
+    let precision = network.rules.precision().filter(|_| encoding == Encoding::Direct)?;
+    let fan_out = network.layers[0].shape.fan_out();
+    let of_value = |(value, reached): (&i32, &u32)| if *value == 0 { 0 } else { u64::from(*reached) };
+    let of_recording = |i: usize| -> u64 {
+        let rounded = precision.round_recording(recordings.get(i));
+        rounded.iter().zip(fan_out.iter().cycle()).map(of_value).sum()
+    };
+    Some((0..recordings.len()).into_par_iter().map(of_recording).sum())
 }
 
 /// What a network's classes are called.

@@ -68,6 +68,9 @@ pub struct Simulated {
     pub layers: Vec<(Stage, f64)>,
     /// Over the largest T of all.
     pub found: evaluate::Evaluation,
+    /// Of a first layer that sees the recordings in whole numbers: multiply-accumulates with a value that is not zero, over all of
+    /// them.
+    pub nonzero_macs: Option<u64>,
 }
 
 impl Measured {
@@ -270,6 +273,11 @@ impl Simulated {
             channels: matches!(shape.op, Op::Conv(_)).then_some(shape.output.channels as u64),
             sent: Some(shape.pooled.count() as u64),
             input_bits: self.rules.precision().map(Precision::input_bits),
+            weight_bits: self.rules.precision().map(Precision::weight_bits),
+            nonzero_macs_per_sample: self
+                .nonzero_macs
+                .filter(|_| k == 0)
+                .map(|n| n as f64 / self.samples() as f64),
         };
         self.layers().enumerate().map(row).collect()
     }

@@ -121,7 +121,7 @@ impl<'a> Animal<'a> {
     /// One recording: H x W values in [-1, 1] into `out`. `progressed` is 0 at the session's first recording and 1
     /// after its last.
     pub(super) fn record(&self, take: Take, progressed: f64, scratch: &mut Scratch, out: &mut [f32]) {
-        let mut random = stream(self.seed, Purpose::Recording, self.config.animal, take.class, take.index);
+        let mut random = stream(self.seed, Purpose::Recording, self.config.animal, take.class, take.number());
         scratch.frames.fill(0.0);
         scratch.rings.fill(0.0);
         self.add_fibres(&mut random, take.class, progressed, scratch);
@@ -298,7 +298,7 @@ mod tests {
 
     fn record(config: &NerveConfig, progressed: f64) -> Vec<f32> {
         let mut out = vec![0.0; config.contacts() * SAMPLES];
-        let take = Take { class: 0, index: 0 };
+        let take = Take { class: 0, index: 0, round: 0 };
         Animal::new(config, 5).record(take, progressed, &mut Scratch::new(config), &mut out);
         out
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::leadfield::{Cylinder, MAX_DEPTH};
-use super::session::{FOLDS, largest_test_fraction};
+use super::session::{FOLDS, ROUNDS, largest_test_fraction};
 use crate::SAMPLE_RATE_HZ;
 use crate::error::DataError;
 use escape_network::arch::CLASSES;
@@ -64,6 +64,10 @@ impl Scaling {
     }
 }
 
+fn once(rounds: &usize) -> bool {
+    *rounds == 1
+}
+
 /// What is simulated. Every field has a default; a configuration file names only those that differ.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -73,6 +77,10 @@ pub struct NerveConfig {
     pub seed: Option<u64>,
     /// Recordings in all, of both splits.
     pub samples: usize,
+    /// How often the training part of the session is recorded, each time with other fibres and other noise at the same place of its
+    /// drift: more to train on beside the same test split. `samples` counts one of them.
+    #[serde(skip_serializing_if = "once")]
+    pub training_rounds: usize,
     /// Number of the animal: its anatomy, its cuff's contacts and its recordings.
     pub animal: u16,
     /// Which third of the session is for testing, 1 to 3.
@@ -181,6 +189,7 @@ impl Default for NerveConfig {
         Self {
             seed: None,
             samples: 28_052,
+            training_rounds: 1,
             animal: 2,
             fold: 1,
             test_fraction: 0.2793,
@@ -296,6 +305,12 @@ impl NerveConfig {
         (0..self.rings).map(position).collect()
     }
 
+    /// Recordings of the test split and all others, every round of training counted.
+    pub fn recordings(&self) -> [usize; 2] {
+        let test = ((self.samples as f64 * self.test_fraction).round() as usize).min(self.samples);
+        [test, (self.samples - test).saturating_mul(self.training_rounds)]
+    }
+
     /// Everything that keeps this configuration from being simulated, each beginning with the field's name.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
@@ -307,6 +322,7 @@ impl NerveConfig {
             fits
         };
         number("samples", self.samples as f64, 1.0, 1e9, "");
+        number("training_rounds", self.training_rounds as f64, 1.0, ROUNDS as f64, "");
         // 0 would draw from the random streams of other parts of the program.
         number("animal", self.animal.into(), 1.0, u16::MAX.into(), "");
         number("fold", self.fold as f64, 1.0, FOLDS as f64, "");

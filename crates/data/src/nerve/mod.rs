@@ -42,8 +42,8 @@ const BATCH: usize = 16;
 ///
 /// A recording depends on the configuration, the seed, the animal, its class, its number and (by the drift) the
 /// length of the session only, not on the number of threads. It runs on rayon's current thread pool. `progress` is
-/// told, from any thread, how many more recordings are finished since it was last told; these numbers add up to
-/// [`NerveConfig::samples`].
+/// told, from any thread, how many more recordings are finished since it was last told; these numbers add up to those of
+/// [`NerveConfig::recordings`].
 ///
 /// # Errors
 /// [`DataError::Config`] when the configuration cannot be simulated, with all its problems;
@@ -56,7 +56,8 @@ pub fn simulate(
     let session = session(config)?;
     // Room for both splits before any work.
     let size = config.contacts() * SAMPLES;
-    let [train_x, test_x] = session.sizes().map(|count| room(count, size));
+    let [train, test] = session.sizes();
+    let [train_x, test_x] = [train * config.training_rounds, test].map(|count| room(count, size));
     let (train_x, test_x) = (train_x?, test_x?);
     let animal = Animal::new(config, seed);
     let part = |takes: Vec<Take>, mut x: Vec<f32>| {
@@ -64,10 +65,14 @@ pub fn simulate(
         let y = takes.iter().map(|take| take.class as i64).collect();
         Recordings { x, y, contacts: config.contacts(), samples: SAMPLES }
     };
+    let round = |round: usize| {
+        let takes = session.train(&mut order(config, seed, 0, round));
+        takes.into_iter().map(move |take| Take { round, ..take })
+    };
     Ok(Dataset {
         classes: Classes::Open.names(),
-        train: part(session.train(&mut order(config, seed, 0)), train_x),
-        test: part(session.test(&mut order(config, seed, 1)), test_x),
+        train: part((0..config.training_rounds).flat_map(round).collect(), train_x),
+        test: part(session.test(&mut order(config, seed, 1, 0)), test_x),
         sample_rate_hz: SAMPLE_RATE_HZ,
         nerve: Some(Nerve { seed, animal: config.animal }),
     })
@@ -82,9 +87,9 @@ fn session(config: &NerveConfig) -> Result<Session, DataError> {
     Ok(Session::new(config.samples, config.test_fraction, config.test_class_weights, config.fold))
 }
 
-/// What the order of the training split (0) or the test split (1) is drawn from.
-fn order(config: &NerveConfig, seed: u64, split: usize) -> Stream {
-    stream(seed, Purpose::Order, config.animal, split, config.fold)
+/// What the order of a round of the training split (0) or of the test split (1) is drawn from.
+fn order(config: &NerveConfig, seed: u64, split: usize, round: usize) -> Stream {
+    stream(seed, Purpose::Order, config.animal, split, round << 8 | config.fold)
 }
 
 /// A recording, and what of it nerve fibres contribute. Each is H x W values in [-1, 1].
@@ -105,7 +110,8 @@ pub struct Example {
 pub fn examples(config: &NerveConfig, seed: u64) -> Result<Vec<Example>, DataError> {
     let session = session(config)?;
     let takes: Vec<Take> =
-        [session.test(&mut order(config, seed, 1)), session.train(&mut order(config, seed, 0))].concat();
+        [session.test(&mut order(config, seed, 1, 0)), session.train(&mut order(config, seed, 0, 0))]
+            .concat();
     let first = |class: usize| takes.iter().find(|take| take.class == class).copied();
     let takes: Vec<Take> = (0..CLASSES).filter_map(first).collect();
     let quiet = config.without_noise();

@@ -17,7 +17,22 @@ pub(super) struct Take {
     pub class: usize,
     /// Its number among the recordings of its class, in the order in which they were made.
     pub index: usize,
+    /// Which recording of that moment it is, see [`NerveConfig::training_rounds`](super::NerveConfig::training_rounds).
+    pub round: usize,
 }
+
+impl Take {
+    /// The number by which its random stream is known.
+    pub fn number(self) -> usize {
+        self.round << ROUND_AT | self.index
+    }
+}
+
+/// Where in a recording's number its round is: above all that a session can count, below the class, see
+/// [`stream`](super::streams::stream).
+const ROUND_AT: u32 = 32;
+/// The most rounds that leaves room for.
+pub(super) const ROUNDS: usize = 15;
 
 /// How many recordings there are.
 #[derive(Debug, Clone, PartialEq)]
@@ -130,7 +145,7 @@ fn interleaved(pools: [Vec<usize>; CLASSES]) -> Vec<Take> {
         }
         let index = pools[best][given[best]];
         given[best] += 1;
-        Take { class: best, index }
+        Take { class: best, index, round: 0 }
     };
     (0..total).map(next).collect()
 }

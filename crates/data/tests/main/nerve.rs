@@ -75,6 +75,23 @@ fn folds_share_a_session() {
     }
 }
 
+/// Further rounds of training add recordings that are no others', behind those that are there anyway.
+#[test]
+fn rounds_of_training_leave_the_test_split_as_it_is() {
+    let once = NerveConfig { samples: 120, test_fraction: 0.25, ..Default::default() };
+    let thrice = NerveConfig { training_rounds: 3, ..once.clone() };
+    let (one, three) = (run(&once, 120, 3), run(&thrice, 120, 3));
+    assert_eq!(one.test, three.test);
+    assert_eq!((three.train.len(), once.recordings(), thrice.recordings()), (270, [30, 90], [30, 270]));
+    assert_eq!(three.train.head(90), one.train);
+    // Two thirds of the session in each, nothing twice but within a round, nothing of the test split.
+    assert_eq!(distinct(&three.train).len(), 180);
+    assert!(distinct(&three.train).is_disjoint(&distinct(&three.test)));
+    assert_eq!(three.train.class_counts(), [90; 3]);
+    let many = NerveConfig { training_rounds: 16, ..once };
+    assert!(message(simulate(&many, 0, &|_| {}).unwrap_err()).contains("training_rounds: expected 1 to 15"));
+}
+
 /// Without drift, a recording does not depend on how many there are.
 #[test]
 fn recordings_are_keyed_by_seed_animal_and_number() {

@@ -297,6 +297,8 @@ mod tests {
             channels: None,
             sent: None,
             input_bits: None,
+            weight_bits: None,
+            nonzero_macs_per_sample: None,
         }
     }
 

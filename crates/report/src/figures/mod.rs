@@ -5,6 +5,7 @@ pub(crate) mod accuracy;
 mod confusion;
 mod counts;
 mod energy;
+mod front;
 mod nerve;
 mod rasters;
 mod recording;
@@ -178,7 +179,8 @@ fn to_csv<R: Serialize>(table: &[R]) -> Result<Vec<u8>, csv::Error> {
 type Redraw = for<'s> fn(&Path, &[u8], &'s Style) -> Result<Scene<'s>, ReportError>;
 
 /// How each figure is drawn from its table, by the beginning of its name.
-const DRAWINGS: [(&str, Redraw); 16] = [
+const DRAWINGS: [(&str, Redraw); 17] = [
+    ("front", redrawn::<front::Point>),
     ("accuracy_timesteps", redrawn::<accuracy::Point>),
     ("confusion", redrawn::<confusion::Cell>),
     ("fig1_recording", redrawn::<recording::Pixel>),
@@ -239,6 +241,7 @@ pub(crate) fn check(folder: &Path, style: Option<&Style>) -> Result<Checked, Rep
 /// All figures of a run.
 pub(crate) fn all<'s>(run: &Run, style: &'s Style) -> Result<Gallery<'s>, ReportError> {
     let mut gallery = Gallery::new(&run.folder, style);
+    front::add(run, &mut gallery)?;
     accuracy::add(run, &mut gallery)?;
     confusion::add(run, &mut gallery)?;
     recording::add_image(run, &mut gallery)?;

@@ -254,6 +254,8 @@ mod tests {
             channels: None,
             sent: None,
             input_bits: None,
+            weight_bits: None,
+            nonzero_macs_per_sample: None,
         };
         let bins = derive(&layer, 0, 2, (0..1000).map(|n| (1, n)));
         assert_eq!(bins.len(), 2 * BINS as usize);

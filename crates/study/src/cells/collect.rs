@@ -7,12 +7,12 @@ use anyhow::{Context as _, Result};
 use escape_data::Recordings;
 use escape_model::ann::Ann;
 use escape_report::rows::{
-    Activity, AnnActivity, Confusion, Energy, Epoch, Evaluation, Finetune, Kind, Latency, Outcome,
+    Activity, AnnActivity, Confusion, Energy, Epoch, Evaluation, Finetune, Front, Kind, Latency, Outcome,
     OutcomeEnergy, Prediction, Raster, Row, Step, read_table,
 };
 use escape_snn_core::stored;
 
-use super::{Cell, CellKind, Index};
+use super::{Cell, CellKind, Index, front};
 use crate::config::Config;
 use crate::energy;
 use crate::engine::AnyEngine;
@@ -32,6 +32,9 @@ pub fn collect(study: &Path, index: &Index) -> Result<usize> {
     let outcomes = outcomes(study, index, &done)?;
     write_csv(&study.join(Outcome::FILE), &outcomes)?;
     write_csv(&study.join(OutcomeEnergy::FILE), &energies(study, &done)?)?;
+    let constants = index.cells.iter().find_map(|cell| cell.settings["energy"]["constants"].as_str());
+    let constants = constants.map(Path::new);
+    write_csv(&study.join(Front::FILE), &front::rows(study, &done, constants)?)?;
     let of_first = |seed: Option<u64>| seed.is_none_or(|seed| Some(&seed) == index.seeds.first());
     let mut evaluations: Vec<Evaluation> =
         outcomes.iter().filter(|o| of_first(o.seed)).map(Outcome::evaluation).collect();
@@ -54,9 +57,8 @@ pub fn collect(study: &Path, index: &Index) -> Result<usize> {
     let shown: Vec<&Cell> = done.iter().filter(|cell| is_shown(index, cell)).copied().collect();
     epochs::<false>(study, &shown)?;
     epochs::<true>(study, &shown)?;
-    let constants = index.cells.iter().find_map(|cell| cell.settings["energy"]["constants"].as_str());
     if study.join(Activity::FILE).exists() {
-        energy::write(study, constants.map(Path::new))?;
+        energy::write(study, constants)?;
     }
     Ok(done.len())
 }

@@ -257,8 +257,8 @@ impl<'a> Planner<'a> {
         let settings = serde_json::to_value(&nerve)?;
         self.data_key = json!({ "simulate": settings });
         let name = format!("recordings-{}", key_of(&self.data_key)?);
-        let test = (nerve.samples as f64 * nerve.test_fraction) as usize;
-        self.counts = [nerve.samples - test, test];
+        let [test, train] = nerve.recordings();
+        self.counts = [train, test];
         let file = self.folder.join(CELLS).join(&name).join(RECORDINGS);
         self.data = Value::Mapping(mapping([("file", text(&file.display().to_string()))]));
         self.data_needs = vec![name.clone()];
@@ -270,8 +270,8 @@ impl<'a> Planner<'a> {
             seed: None,
             timesteps: None,
             needs: Vec::new(),
-            work: nerve.samples as f64 * 0.002,
-            memory: cost::PROGRAM + 3 * nerve.samples as u64 * cost::RECORDING,
+            work: (train + test) as f64 * 0.002,
+            memory: cost::PROGRAM + 3 * (train + test) as u64 * cost::RECORDING,
             settings,
         });
         Ok(())
