@@ -31,6 +31,8 @@ mod published;
 mod run;
 // Whole studies: many runs, killed, grown, failing.
 mod study;
+// Spaces of settings, teachers, and fronts of accuracy against energy.
+mod search;
 
 // What scripts/libtorch chooses and installs, with stand-ins for libtorch and pip.
 mod scripts;

@@ -146,6 +146,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// The pipeline that a YAML file describes, or a whole study
     Run(RunArgs),
+    /// Networks of a space of settings, trained, converted and fine-tuned: which is the most accurate for how much energy
+    Search(RunArgs),
     /// A study of many runs: how far it is, its tables and its page
     Study(StudyArgs),
     /// Make, look at and translate recordings

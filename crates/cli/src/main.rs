@@ -86,6 +86,7 @@ fn compute(context: &Context, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Demo(a) => commands::run::demo(context, a),
         Command::Run(a) => commands::run::run(context, a),
+        Command::Search(a) => commands::study::search(context, a),
         Command::Study(a) => commands::study::run(context, a),
         Command::Train(a) => commands::train::run(context, a),
         Command::Convert(a) => commands::convert::run(context, a),

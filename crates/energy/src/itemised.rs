@@ -113,7 +113,8 @@ pub fn energy(
         if model.traffic != Traffic::None {
             let fetched = model.fetched(operations, layer.weights, steps);
             push(Component::WeightMemory, cost.once_weights + fetched * cost.weight);
-            push(Component::StateMemory, (steps - 1.0) * cost.potentials);
+            let stored = if model.traffic == Traffic::LayerByLayer { 0.0 } else { steps - 1.0 };
+            push(Component::StateMemory, stored * cost.potentials);
             let told = constants.addressing_pj(layer.spikes_per_sample, layer.neurons, steps);
             push(Component::Addressing, told);
         }
@@ -240,7 +241,9 @@ impl Cost {
         let potential_bits = f64::from(potential.bits);
         let weight = match model.traffic {
             Traffic::None => 0.0,
-            Traffic::Reused | Traffic::ByEvent => bits * constants.bit_pj(layer.weights as f64 * bits),
+            Traffic::Reused | Traffic::ByEvent | Traffic::LayerByLayer => {
+                bits * constants.bit_pj(layer.weights as f64 * bits)
+            }
         };
         let update = if activity.leaky { potential.mac_pj() } else { potential.add_pj };
         let counted = layer.nonzero_macs.filter(|_| model.skips_input);
@@ -325,6 +328,26 @@ mod tests {
         let others = (126_157_568.0 - 22_937_600.0) * (0.078125 + 0.01875);
         close(total(&entries), first + others + 470_656.0 * 3.1);
         assert!(entries.iter().all(|e| e.network == "ann-5bit"));
+    }
+
+    #[test]
+    fn layer_by_layer_stores_no_potentials_and_fetches_a_weight_once() {
+        let mut activity = examples::model_1(true);
+        activity.layers[0].nonzero_macs = Some(1e6);
+        let of = |traffic| spiking(&activity, &Model::own(4, traffic));
+        let (once, by_step) = (of(Traffic::LayerByLayer), of(Traffic::Reused));
+        for layer in ["conv1", "conv2", "linear1"] {
+            assert_eq!(find(&once, layer, Component::StateMemory), 0.0);
+            assert!(find(&by_step, layer, Component::StateMemory) > 0.0);
+            // 4-bit weights; potentials have 8 bits all the same.
+            close(find(&once, layer, Component::Membrane) / find(&by_step, layer, Component::Membrane), 1.0);
+        }
+        // conv2's 65,536 weights of 4 bits lie in 32 kB, each of whose words of 64 bits costs 20 pJ.
+        close(find(&once, "conv2", Component::WeightMemory), 65_536.0 * 4.0 * 20.0 / 64.0);
+        close(find(&by_step, "conv2", Component::WeightMemory), 28.0 * 65_536.0 * 4.0 * 20.0 / 64.0);
+        // What is zero in the recording is not multiplied: 4-bit weights with 10-bit values.
+        close(find(&once, "conv1", Component::MultiplyAccumulate), 1e6 * (0.2 * 0.5 * 1.25 + 0.015));
+        close(find(&once, "conv1", Component::Membrane), 28.0 * activity.layers[0].neurons as f64 * 0.03);
     }
 
     #[test]

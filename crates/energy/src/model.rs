@@ -34,6 +34,9 @@ pub enum Traffic {
     Reused,
     /// With memory; each spike that arrives fetches the weights that it meets anew.
     ByEvent,
+    /// With memory; a layer goes through all its steps before the next one's turn, as the exported program does: a weight that was
+    /// fetched serves all of them, and no membrane potential is stored.
+    LayerByLayer,
 }
 
 /// An itemised model: how the spiking network computes, and whether memory counts. ANNs compute in their own number format.
@@ -67,6 +70,7 @@ impl Model {
             Traffic::None => 0.0,
             Traffic::Reused => operations.min(weights as f64 * steps),
             Traffic::ByEvent => operations,
+            Traffic::LayerByLayer => operations.min(weights as f64),
         }
     }
 }

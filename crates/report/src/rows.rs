@@ -586,9 +586,9 @@ table! {
         additions: f64,
         /// Energy of its arithmetic, a sample.
         arithmetic_pj: f64,
-        /// That and its memory, weights reused within a step.
+        /// That and its memory, layer by layer: a weight that was fetched serves all, and no membrane potential is stored.
         memory_pj: f64,
-        /// That and its memory, weights fetched by each arriving spike or value that is not zero.
+        /// That and its memory, step by step, weights fetched by each arriving spike or value that is not zero.
         events_pj: f64,
         /// The network's checkpoint, from the study's folder; empty for a quantised ANN, which has none.
         checkpoint: Option<String>,

@@ -780,6 +780,12 @@ impl Config {
                 check(false, &format!("ann.rename[{i}]"), &why);
             }
         }
+        if let Some(Described::Here(_)) = &self.ann.network
+            && let Err(why) = self.ann.described()
+        {
+            // It begins with that itself.
+            check(false, "ann.network", format!("{why:#}").trim_start_matches("ann.network: "));
+        }
         if let Some(train) = &self.ann.train {
             check(train.epochs > 0, "ann.train.epochs", "expected at least 1");
             check(train.batch_size != Some(0), "ann.train.batch_size", "expected at least 1");

@@ -72,3 +72,9 @@ pub fn first_table(run: &Path) -> Result<String> {
     let first = escape_report::tables(run)?.table1;
     Ok(first.map_or_else(String::new, |table| table.to_string()))
 }
+
+/// Accuracy against energy of a study's networks, as text.
+pub fn front_table(study: &Path) -> Result<String> {
+    let front = escape_report::tables(study)?.front;
+    Ok(front.map_or_else(String::new, |table| table.to_string()))
+}

@@ -4,10 +4,11 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use escape_report::rows::{Latency, Outcome, OutcomeEnergy, read_table};
+use escape_report::rows::{Front, Latency, Outcome, OutcomeEnergy, read_table};
 use escape_study::cells::plan::Study;
 use escape_study::cells::schedule::{How, all};
 use escape_study::cells::slurm::{Wanted, jobs, submit};
+use escape_study::cells::space::SPACE;
 use escape_study::cells::standing::{State, standing};
 use escape_study::cells::{Index, begin, collect, work};
 use escape_study::config::settings_of;
@@ -17,7 +18,7 @@ use escape_study::place::check_folder;
 use escape_study::session::usage;
 use serde_json::{Value, json};
 
-use super::report::first_table;
+use super::report::{first_table, front_table};
 use crate::args::{RunArgs, StudyArgs, StudyCommand};
 use crate::context::Context;
 
@@ -50,6 +51,18 @@ fn end_with_parent() -> Result<()> {
     };
     std::thread::Builder::new().spawn(wait).context("cannot watch the process that started this one")?;
     Ok(())
+}
+
+/// A study of a space of settings.
+pub fn search(context: &Context, args: RunArgs) -> Result<()> {
+    if settings_of(&args.config, &args.set)?.get(SPACE).is_none() {
+        return Err(usage(format!(
+            "{}: no {SPACE} to search, whose values entries name; configs/search.yaml explains it, and `escape-snn run` takes other \
+             configurations",
+            args.config.display()
+        )));
+    }
+    start(context, args)
 }
 
 /// Begins a study or goes on with it, on this machine or a cluster.
@@ -144,7 +157,10 @@ fn finish(context: &Context, folder: &Path, index: &Index) -> Result<()> {
     session.note("drawing the figures");
     let summary = escape_report::build(folder)?;
     summary.left_out.iter().for_each(|missing| session.note(format!("left out: {missing}")));
-    let tables = first_table(folder)?;
+    let tables = match index.searched {
+        true => front_table(folder)?,
+        false => first_table(folder)?,
+    };
     let result = json!({
         "study": folder,
         "report": summary.page,
@@ -153,6 +169,7 @@ fn finish(context: &Context, folder: &Path, index: &Index) -> Result<()> {
         "outcomes": read_table::<Outcome>(folder)?,
         "energies": read_table::<OutcomeEnergy>(folder)?,
         "latencies": read_table::<Latency>(folder)?,
+        "front": read_table::<Front>(folder)?,
     });
     context.result(&result, || {
         let left = match index.cells.len() - done {

@@ -36,9 +36,11 @@ enum Sort {
     Ann,
 }
 
+/// A network's picojoules.
+type Cost = fn(&Candidate<'_>) -> f64;
+
 /// Ways of counting, in the order of their panels.
-const COUNTINGS: [(&str, fn(&Candidate<'_>) -> f64); 2] =
-    [("arithmetic", |c| c.arithmetic_pj), ("memory", |c| c.memory_pj)];
+const COUNTINGS: [(&str, Cost); 2] = [("arithmetic", |c| c.arithmetic_pj), ("memory", |c| c.memory_pj)];
 
 pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportError> {
     let Some(rows) = run.front.as_deref().filter(|rows| rows.iter().any(|r: &Front| r.kind.is_spiking()))

@@ -13,7 +13,7 @@ use crate::energy::{constants, measured};
 use crate::folder::BEST;
 
 /// What is counted of memory, in the order of a row's energies.
-const TRAFFIC: [Traffic; 3] = [Traffic::None, Traffic::Reused, Traffic::ByEvent];
+const TRAFFIC: [Traffic; 3] = [Traffic::None, Traffic::LayerByLayer, Traffic::ByEvent];
 /// Bits of a number where there are no whole ones.
 const FLOAT_BITS: u32 = 32;
 

@@ -97,6 +97,9 @@ pub struct Index {
     pub timing: bool,
     /// The network whose spikes are shown, if one's are.
     pub spikes: Option<Shown>,
+    /// Its entries are those of a space of settings, see [`space`].
+    #[serde(default)]
+    pub searched: bool,
     /// In the order of the file; each after those that it needs.
     pub cells: Vec<Cell>,
 }

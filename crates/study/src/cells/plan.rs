@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 use serde_yaml::{Mapping, Value};
 
+use super::space::SPACE;
 use super::{CELLS, Cell, CellKind, Index, Shown, space};
 use crate::config::{self, Config, STANDARD_NERVE, Spikes};
 use crate::defaults::{Defaults, Route};
@@ -60,6 +61,9 @@ pub struct Study {
     /// Whether the networks of Table 1 are timed once all cells are done.
     #[serde(default = "config::yes")]
     pub timing: bool,
+    /// Whether its entries are those of a space of settings.
+    #[serde(skip)]
+    pub searched: bool,
 }
 
 fn one_thread() -> usize {
@@ -125,9 +129,11 @@ impl Study {
     /// # Errors
     /// A key is unknown or of the wrong type, an entry has no name of its own.
     pub fn of(source: &str, settings: Value) -> Result<Self> {
+        let searched = settings.get(SPACE).is_some();
         let settings = space::expanded(settings).map_err(|why| usage(format!("{source}: {why}")))?;
         let study: Self = serde_path_to_error::deserialize(settings)
             .map_err(|e| usage(format!("{source}: at {}: {}", e.path(), e.inner())))?;
+        let study = Self { searched, ..study };
         let mut problems = Vec::new();
         let mut check = |fits: bool, text: String| {
             if !fits {
@@ -169,6 +175,7 @@ impl Study {
             seeds: self.seeds.clone(),
             threads: self.threads,
             timing: self.timing,
+            searched: self.searched,
             spikes,
             cells: planner.cells,
         })

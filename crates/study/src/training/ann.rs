@@ -297,6 +297,7 @@ pub fn train(
         }
     }
     if let Some(teaching) = &recipe.teacher {
+        teaching.check(session, &data.train)?;
         settings["teacher"] = teaching.settings()?;
     }
     let _held = begin(session, folder, &settings, LOG, resume)?;

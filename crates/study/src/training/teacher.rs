@@ -73,6 +73,14 @@ impl Teaching {
         Ok(json!({ "sha256": sha256, "share": self.share, "temperature": self.temperature }))
     }
 
+    /// Makes sure, before a training begins, that this can teach.
+    ///
+    /// # Errors
+    /// As [`Teaching::teacher`].
+    pub fn check(&self, session: &Session, train: &Recordings) -> Result<()> {
+        source(session, &self.checkpoint, train).map(drop)
+    }
+
     /// The teacher of the recordings of `train` at these `places`.
     ///
     /// # Errors
@@ -85,11 +93,18 @@ impl Teaching {
     }
 }
 
-/// A teacher's logits for all recordings of a training split, and K: from a file of them, or of its network.
-fn logits(session: &Session, path: &Path, train: &Recordings) -> Result<(Vec<f32>, usize)> {
+/// Where logits come from.
+enum Source {
+    /// A file of them; K.
+    Stored(Vec<f32>, usize),
+    /// A network.
+    Network(Ann),
+}
+
+fn source(session: &Session, path: &Path, train: &Recordings) -> Result<Source> {
     let path = &existing(path)?;
-    if let Some(found) = stored(path, train)? {
-        return Ok(found);
+    if let Some((logits, classes)) = stored(path, train)? {
+        return Ok(Source::Stored(logits, classes));
     }
     let found = network(session, path, &Selection::default())?;
     if is_spiking(&found) {
@@ -99,8 +114,17 @@ fn logits(session: &Session, path: &Path, train: &Recordings) -> Result<(Vec<f32
         )));
     }
     let ann = Ann::from_checkpoint(&found, path, train.contacts, train.samples, session.device()?)?;
+    check_classes("the teacher", ann.network().classes(), train)?;
+    Ok(Source::Network(ann))
+}
+
+/// A teacher's logits for all recordings of a training split, and K: from a file of them, or of its network.
+fn logits(session: &Session, path: &Path, train: &Recordings) -> Result<(Vec<f32>, usize)> {
+    let ann = match source(session, path, train)? {
+        Source::Stored(logits, classes) => return Ok((logits, classes)),
+        Source::Network(ann) => ann,
+    };
     let classes = ann.network().classes();
-    check_classes("the teacher", classes, train)?;
     let mut progress = session.progress("the teacher", train.len());
     let mut all = Vec::with_capacity(train.len() * classes);
     evaluate(&ann, train, BATCH, Loss::CrossEntropy, &mut |_, logits| {
