@@ -113,7 +113,9 @@ fn what_cannot_be_searched_is_said() {
     );
     assert!(why("type: relu", "type: rellu").contains("rellu"));
     assert!(why("name: c$channels-s$stride-w", "name: c$channels-w").contains("convert[1].name"));
-    assert!(why("checkpoint: ann.pth", "checkpoint: nobody.pth").contains("nobody.pth"));
+    std::fs::write(files.path().join("search.yaml"), SEARCH.replace("ann.pth", "nobody.pth")).unwrap();
+    let (code, text) = failure(&["search", &config, "--out", &files.at("out")]);
+    assert!(code == 1 && text.contains("nobody.pth: no such file"), "{text}");
     let (code, text) = failure(&["search", "configs/demo.yaml"]);
     assert!(code == 2 && text.contains("no space to search"), "{text}");
     assert!(!files.path().join("out").exists());
