@@ -116,7 +116,8 @@ fn what_cannot_be_searched_is_said() {
     std::fs::write(files.path().join("search.yaml"), SEARCH.replace("ann.pth", "nobody.pth")).unwrap();
     let (code, text) = failure(&["search", &config, "--out", &files.at("out")]);
     assert!(code == 1 && text.contains("nobody.pth: no such file"), "{text}");
-    let (code, text) = failure(&["search", "configs/demo.yaml"]);
+    std::fs::write(files.path().join("search.yaml"), SEARCH.replace("space:", "spikes:")).unwrap();
+    let (code, text) = failure(&["search", &config]);
     assert!(code == 2 && text.contains("no space to search"), "{text}");
     assert!(!files.path().join("out").exists());
 }

@@ -9,7 +9,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use escape_data::Classes;
 use escape_data::nerve::NerveConfig;
+use escape_network::arch::{CONTACTS, SAMPLES};
+use escape_network::sequential::Sequential;
 use escape_snn_core::encode::Encoding;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
@@ -100,6 +103,8 @@ struct Made {
     of_seed: u64,
     timesteps: usize,
     folder: String,
+    /// Multiply-accumulates of a recording, of those of the usual network.
+    size: f64,
 }
 
 /// Rough costs, in seconds of one core for a network of the usual size. Only their ratios matter: what the cells take is
@@ -121,6 +126,24 @@ mod cost {
     pub const RECORDING: u64 = 56 * 100 * 4;
     /// Recordings where nobody knows how many there are.
     pub const RECORDINGS: usize = 28_000;
+    /// Reading a recording from the file.
+    pub const READING: f64 = 1e-4;
+    /// Multiply-accumulates of a recording in the usual network, and the least share of them that counts: small networks take
+    /// their time for other things.
+    pub const USUAL: [f64; 2] = [126e6, 0.02];
+}
+
+/// How large the network of a configuration is, as far as that is known without reading a file.
+fn size(config: &Config) -> f64 {
+    let train = config.ann.train.as_ref();
+    let described = config.ann.described().ok().flatten();
+    let family = || {
+        let recipe = train?.recipe().ok()?;
+        recipe.network(CONTACTS, SAMPLES, &Classes::Open.names()).ok()
+    };
+    let macs = |network: Sequential| (0..network.layers().len()).map(|i| network.macs(i)).sum::<usize>();
+    let [usual, least] = cost::USUAL;
+    described.or_else(family).map_or(1.0, |network| (macs(network) as f64 / usual).max(least))
 }
 
 impl Study {
@@ -332,7 +355,7 @@ impl<'a> Planner<'a> {
                 seed: draft.seed,
                 timesteps: draft.timesteps,
                 needs,
-                work: draft.work,
+                work: draft.work + (self.counts[0] + self.counts[1]) as f64 * cost::READING,
                 memory: draft.memory + 2 * (self.counts[0] + self.counts[1]) as u64 * cost::RECORDING,
                 settings: serde_json::to_value(config)?,
             });
@@ -401,6 +424,7 @@ impl<'a> Planner<'a> {
             if let Some(teacher) = &teacher {
                 upon["teacher"] = json!(teacher);
             }
+            let size = size(&config);
             let draft = Draft {
                 kind: CellKind::Ann,
                 entry: name.clone(),
@@ -409,8 +433,9 @@ impl<'a> Planner<'a> {
                 timesteps: None,
                 needs: teacher.into_iter().collect(),
                 upon,
-                work: (epochs * self.counts[0]) as f64 * cost::TRAINING
-                    + (epochs + 1) as f64 * self.judged() * cost::PASS,
+                work: size
+                    * ((epochs * self.counts[0]) as f64 * cost::TRAINING
+                        + (epochs + 1) as f64 * self.judged() * cost::PASS),
                 memory: cost::PROGRAM,
             };
             let folder = self.add(draft, &config)?;
@@ -418,8 +443,9 @@ impl<'a> Planner<'a> {
                 let best = self.folder.join(CELLS).join(&folder).join("ann").join(BEST);
                 ann = mapping([("checkpoint", text(&best.display().to_string()))]);
             }
+            let (entry, ann_name) = (name.clone(), name);
             let made =
-                Made { entry: name.clone(), ann: name, seed: reached, of_seed: seed, timesteps: 0, folder };
+                Made { entry, ann: ann_name, seed: reached, of_seed: seed, timesteps: 0, folder, size };
             self.anns.push((made, Value::Mapping(ann)));
         }
         Ok(())
@@ -440,7 +466,7 @@ impl<'a> Planner<'a> {
             let Some((ann, of)) = of else {
                 return Err(self.wrong(format!("convert '{name}': no ANN is called '{from}'")));
             };
-            let (ann_seed, ann_folder, of) = (ann.seed, ann.folder.clone(), of.clone());
+            let (ann_seed, ann_folder, of, size) = (ann.seed, ann.folder.clone(), of.clone(), ann.size);
             let all = self.steps_of("convert", &name, &mut entry)?;
             let also_at = entry.remove("also_at");
             for (i, &timesteps) in all.iter().enumerate() {
@@ -490,7 +516,7 @@ impl<'a> Planner<'a> {
                     timesteps: Some(timesteps),
                     needs,
                     upon,
-                    work: self.judged() * longest as f64 * cost::STEP + of_calibration,
+                    work: size * (self.judged() * longest as f64 * cost::STEP + of_calibration),
                     memory: cost::PROGRAM,
                 };
                 let folder = self.add(draft, &config)?;
@@ -501,6 +527,7 @@ impl<'a> Planner<'a> {
                     of_seed: seed,
                     timesteps,
                     folder: folder.clone(),
+                    size,
                 };
                 let file = self.folder.join(CELLS).join(folder).join(format!("{name}.pth"));
                 let mut given =
@@ -525,7 +552,8 @@ impl<'a> Planner<'a> {
                         self.wrong(format!("finetune '{name}': from: no conversion is called '{from}'"))
                     );
                 };
-                let (ann, below, mut given) = (made.ann.clone(), made.folder.clone(), given.clone());
+                let (ann, below, size, mut given) =
+                    (made.ann.clone(), made.folder.clone(), made.size, given.clone());
                 given.insert(text("timesteps"), Value::from(timesteps));
                 let mut job = entry.clone();
                 let teacher = self.teacher(&mut job)?;
@@ -550,14 +578,16 @@ impl<'a> Planner<'a> {
                     timesteps: Some(timesteps),
                     upon: json!({ "cells": needs }),
                     needs,
-                    work: tuned as f64 * (once + a_step * timesteps as f64)
-                        + (epochs + 1) as f64 * self.judged() * timesteps as f64 * cost::STEP,
+                    work: size
+                        * (tuned as f64 * (once + a_step * timesteps as f64)
+                            + (epochs + 1) as f64 * self.judged() * timesteps as f64 * cost::STEP),
                     memory: cost::PROGRAM + of_batch,
                 };
                 let ann = draft.ann.clone();
                 let folder = self.add(draft, &config)?;
+                let (entry, seed) = (name.clone(), Some(seed));
                 let made =
-                    Made { entry: name.clone(), ann, seed: Some(seed), of_seed: seed, timesteps, folder };
+                    Made { entry, ann, seed, of_seed: seed.unwrap_or_default(), timesteps, folder, size };
                 self.tunings.push(made);
             }
         }
