@@ -175,8 +175,15 @@ mod tests {
     fn each_level_is_an_array_and_the_report_comes_last() {
         let folder = tempfile::tempdir().unwrap();
         let cells = vec![cell("a", &[]), cell("b", &[]), cell("it's", &["a"]), cell("d", &["it's", "b"])];
-        let index =
-            Index { name: "s".into(), seeds: vec![1], threads: 2, timing: false, spikes: None, cells };
+        let index = Index {
+            name: "s".into(),
+            seeds: vec![1],
+            threads: 2,
+            timing: false,
+            searched: false,
+            spikes: None,
+            cells,
+        };
         let wanted = Wanted { time: Some("1:00:00".into()), jobs: Some(5), ..Wanted::default() };
         let one = |text: &str| [text.to_owned()];
         let all = jobs(folder.path(), &index, &wanted, Path::new("/p q/x"), &one("cell"), &one("report"));
