@@ -1,4 +1,4 @@
-//! Accuracy against cost: of all networks of a study those that no other beats in both, spiking ones and ANNs, each in its own number
+//! Accuracy against cost: of all networks of a run or a study those that no other beats in both, spiking ones and ANNs, each in its own number
 //! format.
 //!
 //! Letters: n seeds, N recordings.

@@ -556,17 +556,17 @@ table! {
 }
 
 table! {
-    /// What one network of a study costs, in its own number format, and what it is worth.
+    /// What one network of a folder costs, in its own number format, and what it is worth.
     Front in "front.csv" => {
-        /// The entry of the study's file.
+        /// Its name; in a study the entry of the study's file.
         network: String,
         /// How it came to be.
         kind: Kind,
-        /// The entry of the ANN that it comes from, itself for an ANN.
+        /// The ANN that it comes from, likewise; itself for an ANN.
         ann: String,
         /// T; empty for an ANN.
         timesteps: Option<u32>,
-        /// The seed; empty where none reaches it.
+        /// The seed; empty in a run, and where none reaches it.
         seed: Option<u64>,
         /// Bits of a weight; empty in fp32.
         bits: Option<u32>,
@@ -590,7 +590,7 @@ table! {
         memory_pj: f64,
         /// That and its memory, step by step, weights fetched by each arriving spike or value that is not zero.
         events_pj: f64,
-        /// The network's checkpoint, from the study's folder; empty for a quantised ANN, which has none.
+        /// The network's checkpoint, from the folder; empty for a quantised ANN, which has none.
         checkpoint: Option<String>,
     } check self {
         check::named("network", &self.network);
@@ -605,10 +605,10 @@ table! {
 }
 
 /// The files of the tables that a study's folder has besides those of a run.
-pub const STUDY_FILES: [&str; 4] = [Outcome::FILE, OutcomeEnergy::FILE, Latency::FILE, Front::FILE];
+pub const STUDY_FILES: [&str; 3] = [Outcome::FILE, OutcomeEnergy::FILE, Latency::FILE];
 
 /// The files of all tables of a run folder.
-pub const FILES: [&str; 13] = [
+pub const FILES: [&str; 14] = [
     Training::FILE,
     Finetune::FILE,
     Evaluation::FILE,
@@ -622,6 +622,7 @@ pub const FILES: [&str; 13] = [
     Step::FILE,
     Energy::FILE,
     EnergyStep::FILE,
+    Front::FILE,
 ];
 
 /// A folder's table; none is an empty one.

@@ -8,12 +8,13 @@ use escape_energy::{
     SHIPPED, ann_energy, energy, is_published, models, per_step, published, published_entries, total,
 };
 use escape_files::text::{DEEPEST, too_deep};
-use escape_report::rows::{self, Activity, AnnActivity, Energy, EnergyStep, Row, Step};
+use escape_report::rows::{self, Activity, AnnActivity, Energy, EnergyStep, Front, Outcome, Row, Step};
 use escape_report::{Claim, claims};
 use escape_snn_core::integer::Precision;
 use serde::Serialize;
 
 use crate::folder::{write_csv, write_text};
+use crate::front;
 use crate::session::usage;
 
 /// The constants that a folder's energies were counted with, where they are others than the program's own.
@@ -135,7 +136,7 @@ fn constants_of(run: &Path, given: Option<&Path>) -> Result<Constants> {
 }
 
 /// Computes the energy of every network in a folder's activity.csv and of the ANNs in its ann_activity.csv, writes
-/// energy.csv and energy_steps.csv. `constants` is a file of them, which the folder keeps.
+/// energy.csv, energy_steps.csv and front.csv. `constants` is a file of them, which the folder keeps.
 ///
 /// # Errors
 /// The folder holds no activity, a table that cannot be read or written, or constants that are none.
@@ -219,6 +220,10 @@ pub fn of_run(run: &Path, constants: Option<&Path>) -> Result<Vec<NetworkEnergy>
         .collect();
     write_csv(&run.join(Energy::FILE), &table)?;
     write_csv(&run.join(EnergyStep::FILE), &cumulative)?;
+    // A study has its own, of all seeds and T.
+    if !run.join(Outcome::FILE).exists() {
+        write_csv(&run.join(Front::FILE), &front::rows(run, &constants)?)?;
+    }
     let claims = claims(run).context("the energies were written, but cannot be compared")?;
     for report in &mut reports {
         for model in &mut report.models {

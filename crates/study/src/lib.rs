@@ -21,6 +21,7 @@ pub mod energy;
 pub mod engine;
 pub mod export;
 pub mod folder;
+pub mod front;
 pub mod latency;
 pub mod load;
 pub mod measure;

@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result};
 use escape_data::{ReadOptions, Split};
 use escape_energy::{ANN, ann_name, ann_of};
 use escape_report::rows::{
-    Activity, AnnActivity, Confusion, Energy, EnergyStep, Epoch, Evaluation, Finetune, Kind, Prediction,
-    Raster, Row, Step, Training, read_csv,
+    Activity, AnnActivity, Confusion, Energy, EnergyStep, Epoch, Evaluation, Finetune, Front, Kind,
+    Prediction, Raster, Row, Step, Training, read_csv,
 };
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::integer::{Bits, Precision};
@@ -365,7 +365,7 @@ impl<'a> Results<'a> {
 
     /// Makes the energy, where there is one, that of the activity.
     fn update_energy(&self) -> Result<()> {
-        let files = [Energy::FILE, EnergyStep::FILE].map(|file| self.folder.join(file));
+        let files = [Energy::FILE, EnergyStep::FILE, Front::FILE].map(|file| self.folder.join(file));
         if files.iter().all(|file| !file.exists()) {
             return Ok(());
         }

@@ -74,6 +74,7 @@ pub fn first_table(run: &Path) -> Result<String> {
 }
 
 /// Accuracy against energy of a study's networks, as text.
+#[cfg(feature = "libtorch")]
 pub fn front_table(study: &Path) -> Result<String> {
     let front = escape_report::tables(study)?.front;
     Ok(front.map_or_else(String::new, |table| table.to_string()))

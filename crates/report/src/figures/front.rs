@@ -1,4 +1,4 @@
-//! Accuracy against energy of every network of a study, and the fronts of spiking networks and of ANNs.
+//! Accuracy against energy of every network, and the fronts of spiking networks and of ANNs.
 
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +70,7 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportErro
         chapter: Chapter::Accuracy,
         stem: "front".to_owned(),
         label: "Accuracy against energy",
-        caption: "Every network of the study, each in its own number of bits: spiking networks, and their ANNs in fp32 and quantised, \
+        caption: "Every network, each in its own number of bits: spiking networks, and their ANNs in fp32 and quantised, \
                   with and without what is zero. Left the energy of arithmetic alone, right with the memory that weights, states and \
                   events take. Lines join the networks that no other of their sort is as accurate as for as little, with one standard \
                   error to either side; where one line lies above and left of the other, its networks are the better choice."

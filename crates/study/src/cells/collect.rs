@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use escape_data::Recordings;
+use escape_energy::Constants;
 use escape_model::ann::Ann;
 use escape_report::rows::{
     Activity, AnnActivity, Confusion, Energy, Epoch, Evaluation, Finetune, Front, Kind, Latency, Outcome,
@@ -12,11 +13,12 @@ use escape_report::rows::{
 };
 use escape_snn_core::stored;
 
-use super::{Cell, CellKind, Index, front};
+use super::{CELLS, Cell, CellKind, Index};
 use crate::config::Config;
 use crate::energy;
 use crate::engine::AnyEngine;
 use crate::folder::{BEST, write_csv};
+use crate::front;
 use crate::load::{Simulation, checkpoint, dataset, network};
 use crate::measured::put;
 use crate::session::Session;
@@ -34,7 +36,7 @@ pub fn collect(study: &Path, index: &Index) -> Result<usize> {
     write_csv(&study.join(OutcomeEnergy::FILE), &energies(study, &done)?)?;
     let constants = index.cells.iter().find_map(|cell| cell.settings["energy"]["constants"].as_str());
     let constants = constants.map(Path::new);
-    write_csv(&study.join(Front::FILE), &front::rows(study, &done, constants)?)?;
+    write_csv(&study.join(Front::FILE), &fronts(study, &done, constants)?)?;
     let of_first = |seed: Option<u64>| seed.is_none_or(|seed| Some(&seed) == index.seeds.first());
     let mut evaluations: Vec<Evaluation> =
         outcomes.iter().filter(|o| of_first(o.seed)).map(Outcome::evaluation).collect();
@@ -184,6 +186,34 @@ fn energies(study: &Path, done: &[&Cell]) -> Result<Vec<OutcomeEnergy>> {
                 model: model.to_owned(),
                 picojoules: total(cell.network()),
                 ann_picojoules: total(ANN),
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// What the cells' own networks cost, as the study calls them.
+fn fronts(study: &Path, done: &[&Cell], constants: Option<&Path>) -> Result<Vec<Front>> {
+    let constants = match constants {
+        Some(path) => energy::constants(path)?.0,
+        None => Constants::default(),
+    };
+    let mut found = Vec::new();
+    for cell in done {
+        let steps = cell.timesteps.and_then(|t| u32::try_from(t).ok());
+        let own = |row: &Front| match steps {
+            None => !row.kind.is_spiking(),
+            Some(_) => row.network == cell.network() && row.timesteps == steps,
+        };
+        let given = cell.settings["ann"]["checkpoint"].as_str().filter(|_| cell.kind == CellKind::Ann);
+        for row in front::rows(&cell.path(study), &constants)?.into_iter().filter(own) {
+            let made = row.checkpoint.map(|file| format!("{CELLS}/{}/{file}", cell.folder));
+            found.push(Front {
+                network: cell.entry.clone(),
+                ann: cell.ann.clone(),
+                seed: cell.seed,
+                checkpoint: made.or(given.filter(|_| row.kind == Kind::Ann).map(str::to_owned)),
+                ..row
             });
         }
     }

@@ -6,11 +6,9 @@
 //!
 //! * [`plan`]: from the YAML file to cells; [`space`]: many entries from one. [`work`]: doing one. [`schedule`]: doing all of them on this machine, each in a
 //!   process of its own. [`slurm`]: having a cluster do them.
-//! * [`standing`]: how far each is. [`collect`]: from the tables of the cells to those of the study,
-//!   [`front`]: and what networks cost beside what they are worth.
+//! * [`standing`]: how far each is. [`collect`]: from the tables of the cells to those of the study.
 
 pub mod collect;
-mod front;
 pub mod plan;
 pub mod schedule;
 pub mod slurm;
