@@ -12,7 +12,7 @@ use tch::{Device, Kind, Reduction, Tensor};
 use crate::ModelError;
 use crate::ann::{Ann, to_tensor, to_vec};
 use crate::distill::Teacher;
-use crate::optim::{Optimizer, Rule};
+use crate::optim::{Optimizer, Rule, Schedule};
 use crate::watch::{Trouble, Watch};
 use escape_checkpoint::{Checkpoint, Value, describe};
 use escape_network::metrics::{Loss, Metrics};
@@ -83,6 +83,8 @@ pub struct Options {
     pub balance: Option<Balance>,
     /// Stop after this many epochs without a new best accuracy.
     pub patience: Option<usize>,
+    /// How the learning rate goes.
+    pub schedule: Schedule,
     /// Orders the recordings and drives dropout.
     pub seed: u64,
 }
@@ -353,7 +355,10 @@ impl Trainer {
         let mut metrics = Metrics::default();
         // Sum of the weighted losses, and of the weights.
         let mut weighted = (0.0, 0.0);
-        for (step, batch) in order.chunks(self.options.batch_size).enumerate() {
+        let batches = order.chunks(self.options.batch_size);
+        let steps = batches.len();
+        for (step, batch) in batches.enumerate() {
+            let factor = self.options.schedule.factor(self.epoch, step, steps);
             let x = batch_tensor(train, batch, device)?;
             let labels: Vec<i64> = batch.iter().map(|&i| train.y[i]).collect();
             let logits = self.net.forward(&x, true)?;
@@ -373,7 +378,7 @@ impl Trainer {
             };
             let parameters = self.net.learned();
             let gradients = Tensor::f_run_backward(&[&mixed], &parameters, false, false)?;
-            self.optimizer.step(&parameters, &gradients, 1.0)?;
+            self.optimizer.step(&parameters, &gradients, factor)?;
             let logits = to_vec(&logits)?;
             add_all(&mut metrics, &logits, &labels, self.options.loss);
             check_loss(metrics.loss(), epoch)?;

@@ -5,13 +5,13 @@
 
 use escape_checkpoint::description;
 use escape_data::Recordings;
-use escape_model::optim::Rule;
+use escape_model::optim::{Rule, Schedule};
 use escape_model::train::Event;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::network::{SpikingLayer, SpikingNetwork};
 use escape_snn_core::neuron::Neuron;
 use escape_snn_core::rules::Rules;
-use escape_stdb::finetune::{FineTuner, Options, Schedule};
+use escape_stdb::finetune::{FineTuner, Options};
 use escape_stdb::surrogate::Surrogate;
 use tch::Device;
 

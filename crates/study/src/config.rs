@@ -12,7 +12,7 @@ use escape_data::nerve::NerveConfig;
 use escape_data::{Axes, BadContacts, Classes, ReadOptions, Rescale};
 use escape_energy::{ann_name, ann_of};
 use escape_files::text::{DEEPEST, too_deep};
-use escape_model::optim::Rule;
+use escape_model::optim::{Rule, Schedule};
 use escape_model::train::Balance;
 use escape_network::arch::Architecture;
 use escape_network::sequential::Sequential;
@@ -20,7 +20,7 @@ use escape_snn_core::encode::Encoding;
 use escape_snn_core::integer::{Bits, Precision};
 use escape_snn_core::rules::{Preset, Readout};
 use escape_stdb::bptt;
-use escape_stdb::finetune::{Options, Schedule};
+use escape_stdb::finetune::Options;
 use escape_stdb::surrogate::Surrogate;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -274,6 +274,9 @@ pub struct Train {
     /// How classes of different frequency are made up for.
     #[serde(with = "optional_text", default)]
     pub balance: Option<Balance>,
+    /// How the learning rate goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleName>,
     /// Another network to learn from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teacher: Option<Teaching>,
@@ -293,6 +296,7 @@ impl Train {
         recipe.patience = self.patience.or(recipe.patience);
         recipe.validation = self.validation;
         recipe.balance = self.balance;
+        recipe.schedule = self.schedule;
         recipe.teacher.clone_from(&self.teacher);
         Ok(recipe)
     }

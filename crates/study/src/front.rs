@@ -137,6 +137,7 @@ fn ann(
         let [arithmetic_pj, memory_pj, events_pj] = each(TRAFFIC, cost)?;
         let macs = |row: &&AnnActivity| if skips { row.nonzero_macs_per_sample } else { row.macs as f64 };
         found.push(Front {
+            network: ANN.to_owned(),
             bits: first.bits,
             input_bits: first.input_bits,
             skips,

@@ -11,11 +11,11 @@ use escape_model::ann::{Ann, to_tensor};
 #[cfg(feature = "libtorch")]
 use escape_model::device::synchronize;
 #[cfg(feature = "libtorch")]
-use escape_model::optim::Rule;
+use escape_model::optim::{Rule, Schedule};
 use escape_snn_core::engine::{Batch, Engine, Observer};
 use escape_snn_core::event::EventError;
 #[cfg(feature = "libtorch")]
-use escape_stdb::finetune::{FineTuner, Options, Schedule};
+use escape_stdb::finetune::{FineTuner, Options};
 #[cfg(feature = "libtorch")]
 use escape_stdb::surrogate::Surrogate;
 

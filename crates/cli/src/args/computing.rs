@@ -195,6 +195,9 @@ pub struct TrainArgs {
     /// Make up for classes of different frequency: weights (of the loss) or sampling (each class equally often)
     #[arg(long, value_name = "HOW")]
     pub balance: Option<Balance>,
+    /// How the learning rate goes: constant, or linear down to 0 at the last epoch
+    #[arg(long, default_value = "constant", value_parser = named::<ScheduleName>(ScheduleName::NAMES))]
+    pub schedule: ScheduleName,
     #[command(flatten)]
     pub teacher: TeacherArgs,
     /// Continue an interrupted training; settings must be the same, but for --epochs and --patience

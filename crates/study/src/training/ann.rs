@@ -10,7 +10,7 @@ use escape_checkpoint::input::KnownInput;
 use escape_data::{Classes, Dataset};
 use escape_model::ModelError;
 use escape_model::ann::{Ann, to_vec};
-use escape_model::optim::Rule;
+use escape_model::optim::{Rule, Schedule};
 use escape_model::train::{Balance, Options, Trainer, evaluate};
 use escape_network::arch::Architecture;
 use escape_network::family::Family;
@@ -24,7 +24,7 @@ use serde_json::json;
 use super::teacher::Teaching;
 use super::{Accuracies, Parts, Teller, best_trained, describe, interrupted, known, known_after, parts};
 use super::{BEST, LAST, begin, hash_of, tell};
-use crate::defaults::{Defaults, HELD_OUT, OptimizerName};
+use crate::defaults::{Defaults, HELD_OUT, OptimizerName, ScheduleName};
 use crate::load;
 use crate::notes;
 use crate::session::{Session, usage};
@@ -55,6 +55,8 @@ pub struct Recipe {
     pub validation: Option<usize>,
     /// How classes of different frequency are made up for.
     pub balance: Option<Balance>,
+    /// How the learning rate goes, constant unless told otherwise.
+    pub schedule: Option<ScheduleName>,
     /// Another network to learn from.
     pub teacher: Option<Teaching>,
 }
@@ -91,6 +93,7 @@ impl Recipe {
             patience: (!modified).then_some(15),
             validation: None,
             balance: None,
+            schedule: None,
             teacher: None,
         }
     }
@@ -260,6 +263,10 @@ pub fn train(
         loss: Defaults::of(recipe.preset).ann_loss,
         balance: recipe.balance,
         patience: recipe.patience,
+        schedule: match recipe.schedule {
+            Some(ScheduleName::Linear) => Schedule::Linear { epochs: recipe.epochs },
+            Some(ScheduleName::Constant) | None => Schedule::Constant,
+        },
         seed: session.seed,
     };
     let (optimizer, lr, weight_decay) = match recipe.rule {
@@ -295,6 +302,9 @@ pub fn train(
         if let Some(size) = size {
             settings[key] = json!(size);
         }
+    }
+    if recipe.schedule == Some(ScheduleName::Linear) {
+        settings["schedule"] = json!("linear");
     }
     if let Some(teaching) = &recipe.teacher {
         teaching.check(session, &data.train)?;
