@@ -189,11 +189,26 @@ pub(crate) fn best_spiking(run: &Run) -> Option<&Evaluation> {
     best(true).or_else(|| best(false))
 }
 
-/// Whether a network was judged by as many recordings as the reference ANN and comes from it, as far as a study's outcomes say.
+/// Whether a spiking network is known to have another number of weights than the reference ANN.
+pub(crate) fn is_of_other_size(run: &Run, network: &str) -> bool {
+    let Some(ann) = reference_ann(run) else { return false };
+    let weights = |wanted: &str, spiking: bool| {
+        let rows = run.front.iter().flatten();
+        let mut theirs = rows.filter(|row| row.network == wanted && row.kind.is_spiking() == spiking);
+        theirs.next().map(|row| row.kilobytes * 8e3 / f64::from(row.bits.unwrap_or(32)))
+    };
+    let (own, of_ann) = (weights(network, true), weights(&ann.network, false));
+    own.zip(of_ann).is_some_and(|(own, of_ann)| (own - of_ann).abs() > 0.5)
+}
+
+/// Whether a network was judged by as many recordings as the reference ANN and comes from it, as far as its layers and a study's
+/// outcomes say.
 fn is_comparable(run: &Run, e: &Evaluation) -> bool {
     let Some(ann) = reference_ann(run) else { return true };
     let outcome = run.outcomes.iter().flatten().find(|o| o.network == e.network);
-    e.samples == ann.samples && outcome.is_none_or(|outcome| outcome.ann == ann.network)
+    e.samples == ann.samples
+        && outcome.is_none_or(|outcome| outcome.ann == ann.network)
+        && !is_of_other_size(run, &e.network)
 }
 
 fn is_better(run: &Run, e: &Evaluation, than: &Evaluation) -> bool {

@@ -13,8 +13,8 @@ use crate::run::{Run, distinct};
 use crate::scene::escape;
 use crate::seeds;
 use crate::standing::{
-    Worthless, balanced, chance, classes, has_energy, is_of_study, largest_class, reference_ann,
-    representatives, standard_error, worthless, worthless_network,
+    Worthless, balanced, chance, classes, has_energy, is_of_other_size, is_of_study, largest_class,
+    reference_ann, representatives, standard_error, worthless, worthless_network,
 };
 use crate::tally::{Tally, model_name, network_name};
 use crate::text;
@@ -604,6 +604,16 @@ fn claims_table(run: &Run) -> Option<Table> {
          accuracy is lower by what may be chance."
             .to_owned(),
     );
+    let others = distinct(all.iter().map(|claim| claim.network.as_str()));
+    let others: Vec<&str> =
+        others.iter().map(String::as_str).filter(|network| is_of_other_size(run, network)).collect();
+    if !others.is_empty() {
+        table.notes.push(format!(
+            "Of other layers than the ANN, and not made from it: {}. What such a network saves is that of its size too; an ANN as small would \
+             save as well, and is not among these.",
+            others.join(", ")
+        ));
+    }
     if all.iter().all(|claim| claim.quantised.is_none() && claim.verdict == Verdict::CannotBeTold)
         && !all.is_empty()
     {
