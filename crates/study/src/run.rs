@@ -23,7 +23,7 @@ use crate::folder::{
     Held, Input, MANIFEST, Manifest, differences, files_of, hold, left_in, remove, write_text,
 };
 use crate::load::{
-    Simulation, checkpoint, dataset, network, reading_for, simulated, tell_fewer_steps, tell_remarks,
+    Simulation, checkpoint, dataset, kind_of, network, reading_for, simulated, tell_fewer_steps, tell_remarks,
 };
 use crate::measure;
 use crate::measured::{Measured, put};
@@ -348,7 +348,12 @@ impl Run<'_> {
             (None, Some((ann, ann_checkpoint))) => self.make(route, ann, ann_checkpoint, &path)?,
         }
         let test = self.test(route.test_samples);
-        self.measure(&route.name, (Kind::Converted, None), route.timesteps, &route.also_at, &test)
+        // One that was given may have been fine-tuned.
+        let how = match &route.checkpoint {
+            Some(_) => kind_of(&checkpoint(&path)?, true),
+            None => (Kind::Converted, None),
+        };
+        self.measure(&route.name, how, route.timesteps, &route.also_at, &test)
     }
 
     /// Takes a spiking network that is there already.
