@@ -155,6 +155,17 @@ fn a_network_learns_from_another_ones_logits() {
     assert!(code == 2 && text.contains("--teacher"), "{text}");
     let (code, text) = tune(&["--teacher", &data]);
     assert!(code == 1 && text.contains("these are recordings"), "{text}");
+    let four = files.path().join("four.yaml");
+    let layers = "[{type: flatten}, {type: linear, name: a, out: 4}]";
+    std::fs::write(&four, format!("input: [1, 56, 100]\nlayers: {layers}\n")).unwrap();
+    let (four, of_four) = (four.display().to_string(), files.at("four"));
+    let own = ["--network", &four, "--epochs", "1", "--validation", "2"];
+    json(&[&["train", "--data", &data, "--out", &of_four][..], &own].concat());
+    let (code, text) = tune(&["--teacher", &format!("{of_four}/best.pth")]);
+    assert!(
+        code == 2
+            && text.contains("tells 3 classes apart, as the network does that is to learn, got one for 4")
+    );
     // Another teacher is another training.
     let other = files.save_seeded("other.pth", 9).display().to_string();
     let out = files.at("taught");

@@ -307,6 +307,11 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
+    /// Bytes that recordings take at most: the file's, those to train on, and what is on its way from one to the other.
+    fn held(&self) -> u64 {
+        3 * (self.counts[0] + self.counts[1]) as u64 * cost::RECORDING
+    }
+
     /// Test recordings that networks are judged by.
     fn judged(&self) -> f64 {
         let wanted = self.study.evaluate.get("samples").and_then(Value::as_u64);
@@ -356,7 +361,7 @@ impl<'a> Planner<'a> {
                 timesteps: draft.timesteps,
                 needs,
                 work: draft.work + (self.counts[0] + self.counts[1]) as f64 * cost::READING,
-                memory: draft.memory + 2 * (self.counts[0] + self.counts[1]) as u64 * cost::RECORDING,
+                memory: draft.memory + self.held(),
                 settings: serde_json::to_value(config)?,
             });
         }
@@ -394,7 +399,7 @@ impl<'a> Planner<'a> {
                 timesteps: None,
                 needs: self.data_needs.clone(),
                 work: self.counts[0] as f64 * cost::PASS,
-                memory: cost::PROGRAM + 2 * (self.counts[0] + self.counts[1]) as u64 * cost::RECORDING,
+                memory: cost::PROGRAM + self.held(),
                 settings: serde_json::to_value(&config)?,
             });
         }

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -94,7 +95,9 @@ pub fn all(session: &Session, study: &Path, index: &Index, how: &How) -> Result<
             }
             while running.len() < jobs {
                 let used: u64 = running.iter().map(|job| job.cell.memory).sum();
-                let fits = |cell: &Cell| running.is_empty() || used + cell.memory <= memory;
+                // What other programs take meanwhile counts too.
+                let free = memory.saturating_sub(used).min(available_memory());
+                let fits = |cell: &Cell| running.is_empty() || cell.memory <= free;
                 let ready = |cell: &&Cell| fits(cell) && cell.is_ready(study);
                 let Some(at) = open.iter().position(ready) else { break };
                 running.push(start(study, open.remove(at), how)?);
@@ -120,7 +123,10 @@ pub fn all(session: &Session, study: &Path, index: &Index, how: &How) -> Result<
                 let text = result_of(study, cell);
                 whole.note(&format!("[{count}/{}] {}: {text}", index.cells.len(), cell.folder));
             } else if !outcome.stopped {
-                let why = why_failed(study, cell);
+                let why = match status.signal() {
+                    Some(signal) => killed(signal),
+                    None => why_failed(study, cell),
+                };
                 whole.note(&format!("{}: failed: {why}", cell.folder));
                 failed.insert(&cell.folder);
                 outcome.failed.push((cell.folder.clone(), why));
@@ -233,6 +239,15 @@ fn available_memory() -> u64 {
     kilobytes.map_or(u64::MAX, |kb| kb << 10)
 }
 
+/// Why a cell failed that could say nothing.
+fn killed(signal: i32) -> String {
+    const KILL: i32 = 9;
+    match signal {
+        KILL => "killed from outside (signal 9), as a system does that has no memory left; fewer at once (--jobs) take less".to_owned(),
+        _ => format!("its process was ended by signal {signal}"),
+    }
+}
+
 /// Why a cell failed, in its own words.
 fn why_failed(study: &Path, cell: &Cell) -> String {
     if let State::Failed { why } = of(study, cell) {
@@ -261,6 +276,15 @@ fn result_of(study: &Path, cell: &Cell) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cell_that_was_killed_is_told_from_one_that_failed() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        child.kill().unwrap();
+        let signal = child.wait().unwrap().signal().unwrap();
+        assert!(killed(signal).contains("no memory left"), "{}", killed(signal));
+        assert_eq!(killed(11), "its process was ended by signal 11");
+    }
 
     #[test]
     fn pace_is_that_of_the_kind_where_it_is_known() {

@@ -307,7 +307,7 @@ pub fn train(
         settings["schedule"] = json!("linear");
     }
     if let Some(teaching) = &recipe.teacher {
-        teaching.check(session, &data.train)?;
+        teaching.check(session, &data.train, network.classes())?;
         settings["teacher"] = teaching.settings()?;
     }
     let _held = begin(session, folder, &settings, LOG, resume)?;

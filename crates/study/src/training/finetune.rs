@@ -175,7 +175,7 @@ pub fn finetune(
     let classes = start.network.classes();
     [train, test].into_iter().try_for_each(|split| check_classes("the network", classes, split))?;
     bptt::check(&start.network.rules).map_err(usage)?;
-    job.teacher.iter().try_for_each(|teaching| teaching.check(session, train))?;
+    job.teacher.iter().try_for_each(|teaching| teaching.check(session, train, classes))?;
     let preset = start.network.rules.preset;
     let Options { steps, encoding, surrogate, .. } = job.options;
     let _held = begin(session, &job.folder, &settings(&job, &start.network, train, test)?, LOG, job.resume)?;

@@ -73,12 +73,22 @@ impl Teaching {
         Ok(json!({ "sha256": sha256, "share": self.share, "temperature": self.temperature }))
     }
 
-    /// Makes sure, before a training begins, that this can teach.
+    /// Makes sure, before a training begins, that this can teach a network of so many classes.
     ///
     /// # Errors
-    /// As [`Teaching::teacher`].
-    pub fn check(&self, session: &Session, train: &Recordings) -> Result<()> {
-        source(session, &self.checkpoint, train).map(drop)
+    /// As [`Teaching::teacher`], or it tells another number of classes apart.
+    pub fn check(&self, session: &Session, train: &Recordings, classes: usize) -> Result<()> {
+        let taught = match source(session, &self.checkpoint, train)? {
+            Source::Stored(_, classes) => classes,
+            Source::Network(ann) => ann.network().classes(),
+        };
+        if taught == classes {
+            return Ok(());
+        }
+        Err(usage(format!(
+            "{}: expected a teacher that tells {classes} classes apart, as the network does that is to learn, got one for {taught}",
+            self.checkpoint.display()
+        )))
     }
 
     /// The teacher of the recordings of `train` at these `places`.
