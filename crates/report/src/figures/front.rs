@@ -71,12 +71,22 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportErro
         stem: "front".to_owned(),
         label: "Accuracy against energy",
         caption: "Every network, each in its own number of bits: spiking networks, and their ANNs in fp32 and quantised, \
-                  with and without what is zero. Left the energy of arithmetic alone, right with the memory that weights, states and \
-                  events take. Lines join the networks that no other of their sort is as accurate as for as little, with one standard \
-                  error to either side; where one line lies above and left of the other, its networks are the better choice."
+                  with and without what is zero. Above the energy of arithmetic alone, below with the memory that weights, states and \
+                  events take. Lines join the networks that no other of their sort is as accurate as for as little (where they are few, \
+                  with one standard error to either side); where one line lies above and left of the other, its networks are the \
+                  better choice. Those more than 12 points below the best are in front.csv only."
             .to_owned(),
     };
     gallery.add(plan, &points)
+}
+
+/// How far below the best a network may be that is drawn.
+const SHOWN: f64 = 0.12;
+
+/// Whether a network is among those worth a place: others would make the axis so long that the best could not be told apart.
+fn is_shown(points: &[Point], point: &Point) -> bool {
+    let best = points.iter().map(|p| p.accuracy).fold(0.0, f64::max);
+    point.microjoules > 0.0 && point.accuracy >= best - SHOWN
 }
 
 impl Sort {
@@ -98,6 +108,8 @@ impl Drawn for Point {
     fn draw<'s>(points: &[Self], style: &'s Style) -> Scene<'s> {
         /// Radius of a network that is on no front.
         const SMALL: f64 = 1.8;
+        /// Networks on a line, at most, that have bars of their errors.
+        const MANY: usize = 8;
         let words = style.words();
         let mut scene = Scene::new(style, 0.0, words.front_title);
         let sorts = [(Sort::Spiking, words.spiking_networks), (Sort::Ann, words.anns)];
@@ -107,18 +119,17 @@ impl Drawn for Point {
             .map(|(i, (sort, name))| (Swatch::Line(sort.ink(), sort.dash(), Some(i)), (*name).to_owned()))
             .collect();
         let (width, top) = (scene.width, scene.top());
-        let top = top + legend(&mut scene, 12.0, top, width - 24.0, &entries) + 48.0;
+        let mut top = top + legend(&mut scene, 12.0, top, width - 24.0, &entries);
         let names = [words.arithmetic, words.with_memory];
-        let shown: Vec<usize> =
-            (0..COUNTINGS.len()).filter(|i| points.iter().any(|p| p.counting == COUNTINGS[*i].0)).collect();
-        let panel = width / shown.len().max(1) as f64;
-        for (place, &i) in shown.iter().enumerate() {
+        for (i, (counting, _)) in COUNTINGS.iter().enumerate() {
             let of: Vec<&Self> =
-                points.iter().filter(|p| p.counting == COUNTINGS[i].0 && p.microjoules > 0.0).collect();
-            let left = place as f64 * panel;
-            let area = Area::new(left + 48.0, top, panel - 48.0 - 14.0, 220.0);
-            scene.height = area.bottom() + 42.0;
-            scene.text(left + 12.0, top - 28.0, names[i], style.panel());
+                points.iter().filter(|p| p.counting == *counting && is_shown(points, p)).collect();
+            if of.is_empty() {
+                continue;
+            }
+            let area = Area::new(48.0, top + 46.0, width - 48.0 - 14.0, 180.0);
+            scene.text(12.0, top + 18.0, names[i], style.panel());
+            top = area.bottom() + 42.0;
             let ends = |value: fn(&Self) -> f64| {
                 of.iter()
                     .map(|p| value(p))
@@ -128,24 +139,32 @@ impl Drawn for Point {
                 (ends(|p| p.accuracy - p.standard_error), ends(|p| p.accuracy + p.standard_error));
             let y = Axis::rounded(low.max(0.0), high.min(1.0), 6, words.accuracy);
             let (low, high) = ends(|p| p.microjoules);
-            let x = Axis::log(low, high, words.microjoules);
-            let plot = Plot::new(&mut scene, area, x, y);
+            let plot = Plot::new(&mut scene, area, Axis::log(low, high, words.microjoules), y);
             for (mark, (sort, _)) in sorts.iter().enumerate() {
                 let theirs = || of.iter().filter(|p| p.sort == *sort);
+                let place = |p: &Self| (plot.px(p.microjoules), plot.py(p.accuracy));
                 for p in theirs().filter(|p| !p.on_front) {
-                    let (x, y) = (plot.px(p.microjoules), plot.py(p.accuracy));
+                    let (x, y) = place(p);
                     scene.disk(x, y, SMALL, sort.ink());
                 }
                 let mut line: Vec<&&Self> = theirs().filter(|p| p.on_front).collect();
                 line.sort_by(|a, b| a.microjoules.total_cmp(&b.microjoules));
-                for p in &line {
-                    let (low, high) = (p.accuracy - p.standard_error, p.accuracy + p.standard_error);
-                    plot.band(&mut scene, &[(p.microjoules, low, high)], sort.ink());
+                // Of many a bar each would hide the line.
+                if line.len() <= MANY {
+                    for p in &line {
+                        let (low, high) = (p.accuracy - p.standard_error, p.accuracy + p.standard_error);
+                        plot.band(&mut scene, &[(p.microjoules, low, high)], sort.ink());
+                    }
                 }
                 let at: Vec<(f64, f64)> = line.iter().map(|p| (p.microjoules, p.accuracy)).collect();
-                plot.series(&mut scene, &at, sort.ink(), sort.dash(), Some(mark));
+                plot.series(&mut scene, &at, sort.ink(), sort.dash(), None);
+                for p in line {
+                    let (x, y) = place(p);
+                    scene.mark(mark, x, y, sort.ink());
+                }
             }
         }
+        scene.height = top;
         scene
     }
 }

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use escape_report::rows::{
-    Activity, Confusion, Energy, EnergyStep, Evaluation, Finetune, InputSpike, Kind, LayerKind, Raster,
-    Recording, Row, Step, Training, append_csv,
+    Activity, Confusion, Energy, EnergyStep, Evaluation, Finetune, Front, InputSpike, Kind, LayerKind,
+    Raster, Recording, Row, Step, Training, append_csv,
 };
 
 /// A small generator (xorshift64*), so that runs repeat.
@@ -47,6 +47,7 @@ pub fn write(folder: &Path, density: f64) {
     input(folder, &mut random);
     spikes(folder, &mut random, density);
     energy(folder);
+    front(folder);
 }
 
 fn put<R: Row>(folder: &Path, rows: &[R]) {
@@ -282,6 +283,39 @@ fn neuron(random: &mut Random, neurons: u64) -> u64 {
     let channel = (random.uniform().powf(1.8) * 48.0) as u64 * 37 % 64;
     let place = ((random.uniform() + random.uniform() + random.uniform()) / 3.0 * size as f64) as u64;
     channel * size + place.min(size - 1)
+}
+
+/// ANNs that grow with their bits, spiking networks that grow with T.
+fn front(folder: &Path) {
+    let row = |network: &str, kind, timesteps, bits, accuracy, picojoules: f64| Front {
+        network: network.to_owned(),
+        kind,
+        ann: "ann".to_owned(),
+        timesteps,
+        seed: None,
+        bits,
+        input_bits: bits.map(|_| 10),
+        skips: kind == Kind::Quantised,
+        samples: 1000,
+        accuracy,
+        kilobytes: 5821.0,
+        multiplications: 1e6,
+        additions: 1e5,
+        arithmetic_pj: picojoules,
+        memory_pj: picojoules * 3.0,
+        events_pj: picojoules * 9.0,
+        checkpoint: None,
+    };
+    let mut rows = vec![row("ann", Kind::Ann, None, None, 0.73, 6e8)];
+    rows.extend(
+        (2..=8).map(|b| {
+            row("ann", Kind::Quantised, None, Some(b), 0.5 + 0.03 * f64::from(b), 3e6 * f64::from(b))
+        }),
+    );
+    rows.extend((1..=12).map(|t| {
+        row("direct-T4", Kind::Finetuned, Some(t), Some(8), 0.6 + 0.01 * f64::from(t), 1e6 * f64::from(t))
+    }));
+    put(folder, &rows);
 }
 
 fn energy(folder: &Path) {
