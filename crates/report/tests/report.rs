@@ -10,7 +10,7 @@ use escape_report::{ReportError, build, tables};
 mod synthetic;
 
 /// Figures of the synthetic run.
-const FIGURES: [&str; 26] = [
+const FIGURES: [&str; 27] = [
     "accuracy_timesteps",
     "confusion",
     "fig1_recording",
@@ -34,6 +34,7 @@ const FIGURES: [&str; 26] = [
     "fig6_computations",
     "fig7_energy",
     "fig8_energy_steps",
+    "front",
     "index",
     "spikes_by_step",
     "style",
@@ -52,8 +53,8 @@ fn a_whole_run_has_every_figure_and_table() {
 
     let tables = folder.path().join("tables");
     let of_tables = |p: &&PathBuf| p.parent() == Some(&tables);
-    // Six tables, each as CSV, Markdown and LaTeX.
-    assert_eq!(summary.written.iter().filter(of_tables).count(), 18);
+    // Seven tables, each as CSV, Markdown and LaTeX.
+    assert_eq!(summary.written.iter().filter(of_tables).count(), 21);
     let others = summary.written.iter().filter(|p| !of_tables(p));
     let stems: BTreeSet<String> =
         others.map(|p| p.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
