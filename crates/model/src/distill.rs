@@ -9,7 +9,9 @@ use crate::ModelError;
 /// How a teacher's logits count (Hinton, Vinyals and Dean, arXiv 1503.02531, 2015, section 2). With z the student's logits and v the
 /// teacher's, the loss is
 ///
-///     (1 - share) cross-entropy(labels, z) + share tau^2 KL(softmax(v / tau) || softmax(z / tau))
+/// ```text
+/// (1 - share) cross-entropy(labels, z) + share tau^2 KL(softmax(v / tau) || softmax(z / tau))
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Distillation {
     /// From 0, labels only, to 1, the teacher only.
