@@ -31,7 +31,7 @@ pub use simulating::*;
 #[cfg_attr(
     not(feature = "libtorch"),
     command(
-        after_help = "Built without libtorch: spiking networks are simulated by the event engine; demo, run, train, convert \
+        after_help = "Built without libtorch: spiking networks are simulated by the event engine; demo, run, search, train, convert \
                       and finetune are refused"
     )
 )]

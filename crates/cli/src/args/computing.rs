@@ -36,7 +36,7 @@ pub struct DemoArgs {
 
 #[derive(Args)]
 pub struct RunArgs {
-    /// YAML file of a run (configs/demo.yaml explains every key) or of a study (configs/study.yaml)
+    /// YAML file of a run (configs/demo.yaml explains every key), a study (configs/study.yaml) or a search (configs/search.yaml)
     pub config: PathBuf,
     /// Change one of its settings, `evaluate.samples=100` say
     #[arg(long, value_name = "PATH=VALUE")]
