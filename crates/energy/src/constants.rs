@@ -160,15 +160,6 @@ impl Constants {
         }
     }
 
-    /// Arithmetic of membrane potentials beside weights of this arithmetic: at least 8 bits; a factor that they are multiplied with, where
-    /// they leak, has as many.
-    pub(crate) fn potential(&self, weights: Arithmetic) -> Arithmetic {
-        match weights.bits {
-            32 => self.fp32(),
-            bits => self.integer(bits.max(8), bits.max(8)),
-        }
-    }
-
     /// What bringing a sum back to a few bits costs.
     pub fn requantise_pj(&self) -> f64 {
         self.requantise.picojoules

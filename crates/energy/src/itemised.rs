@@ -236,8 +236,7 @@ impl Cost {
     fn of(layer: &LayerActivity, activity: &NetworkActivity, model: &Model, constants: &Constants) -> Self {
         let arithmetic = model.arithmetic(constants, activity.input_bits);
         let (neurons, bits) = (layer.neurons as f64, f64::from(arithmetic.bits));
-        // A potential of fewer than 8 bits would not hold its sums.
-        let potential = constants.potential(arithmetic);
+        let potential = model.potential(constants);
         let potential_bits = f64::from(potential.bits);
         let weight = match model.traffic {
             Traffic::None => 0.0,
@@ -334,7 +333,7 @@ mod tests {
     fn layer_by_layer_stores_no_potentials_and_fetches_a_weight_once() {
         let mut activity = examples::model_1(true);
         activity.layers[0].nonzero_macs = Some(1e6);
-        let of = |traffic| spiking(&activity, &Model::own(4, traffic));
+        let of = |traffic| spiking(&activity, &Model::own(Some(4), traffic));
         let (once, by_step) = (of(Traffic::LayerByLayer), of(Traffic::Reused));
         for layer in ["conv1", "conv2", "linear1"] {
             assert_eq!(find(&once, layer, Component::StateMemory), 0.0);

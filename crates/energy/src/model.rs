@@ -4,6 +4,8 @@ use crate::constants::{Arithmetic, Constants};
 
 /// Name of the full-precision ANN in tables.
 pub const ANN: &str = "ann";
+/// Bits of a membrane potential, at least.
+const LEAST_BITS: u32 = 8;
 /// What follows the name of an ANN that skips what is zero.
 const SKIP: &str = "-skip";
 
@@ -53,15 +55,22 @@ pub struct Model {
 }
 
 impl Model {
-    /// A spiking network in whole numbers of its own number of bits, which leaves out what is zero in its input: what is compared with
+    /// A spiking network in whole numbers of its own number of bits, or in fp32, which leaves out what is zero in its input: what is compared with
     /// ANNs in their own bits that skip zeros.
-    pub const fn own(bits: u32, traffic: Traffic) -> Self {
-        Self { name: "own bits", bits: Some(bits), traffic, skips_input: true }
+    pub const fn own(bits: Option<u32>, traffic: Traffic) -> Self {
+        Self { name: "own bits", bits, traffic, skips_input: true }
     }
 
     /// The spiking network's arithmetic; `value_bits` are those of what its weights are multiplied with, if anything.
     pub(crate) fn arithmetic(&self, constants: &Constants, value_bits: u32) -> Arithmetic {
         self.bits.map_or(constants.fp32(), |bits| constants.integer(bits, value_bits))
+    }
+
+    /// Arithmetic of its membrane potentials: of fewer than 8 bits they would not hold their sums. A factor that they are multiplied
+    /// with, where they leak, has as many.
+    pub(crate) fn potential(&self, constants: &Constants) -> Arithmetic {
+        let whole = |bits: u32| constants.integer(bits.max(LEAST_BITS), bits.max(LEAST_BITS));
+        self.bits.map_or(constants.fp32(), whole)
     }
 
     /// Words fetched of `weights` for `operations` over so many steps.

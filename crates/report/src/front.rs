@@ -45,16 +45,16 @@ impl Candidate<'_> {
 }
 
 /// All networks, in the order of their first rows.
-pub(crate) fn candidates(rows: &[Front]) -> Vec<Candidate<'_>> {
+pub(crate) fn candidates<'a>(rows: &'a [Front]) -> Vec<Candidate<'a>> {
     let key = |r: &Front| (r.network.clone(), r.timesteps, r.bits, r.skips);
-    let mut groups: Vec<Vec<&Front>> = Vec::new();
+    let mut groups: Vec<Vec<&'a Front>> = Vec::new();
     for row in rows {
         match groups.iter_mut().find(|group| key(group[0]) == key(row)) {
             Some(group) => group.push(row),
             None => groups.push(vec![row]),
         }
     }
-    let candidate = |group: &Vec<&'_ Front>| {
+    let candidate = |group: &Vec<&'a Front>| {
         let of = |value: fn(&Front) -> f64| -> Option<Spread> {
             Spread::of(&group.iter().map(|row| value(row)).collect::<Vec<_>>())
         };
@@ -65,7 +65,7 @@ pub(crate) fn candidates(rows: &[Front]) -> Vec<Candidate<'_>> {
             arithmetic_pj: of(|r| r.arithmetic_pj)?.mean,
             memory_pj: of(|r| r.memory_pj)?.mean,
             events_pj: of(|r| r.events_pj)?.mean,
-            first: rows.iter().find(|row| std::ptr::eq(*row, group[0]))?,
+            first: group[0],
         })
     };
     groups.iter().filter_map(candidate).collect()

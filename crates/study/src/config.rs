@@ -12,7 +12,7 @@ use escape_data::nerve::NerveConfig;
 use escape_data::{Axes, BadContacts, Classes, ReadOptions, Rescale};
 use escape_energy::{ann_name, ann_of};
 use escape_files::text::{DEEPEST, too_deep};
-use escape_model::optim::{Rule, Schedule};
+use escape_model::optim::Rule;
 use escape_model::train::Balance;
 use escape_network::arch::Architecture;
 use escape_network::sequential::Sequential;
@@ -296,7 +296,7 @@ impl Train {
         recipe.patience = self.patience.or(recipe.patience);
         recipe.validation = self.validation;
         recipe.balance = self.balance;
-        recipe.schedule = self.schedule;
+        recipe.schedule = self.schedule.unwrap_or(recipe.schedule);
         recipe.teacher.clone_from(&self.teacher);
         Ok(recipe)
     }
@@ -645,15 +645,15 @@ impl Config {
     /// Fills in what follows from other settings, so that the file in the run folder says what is done, and makes
     /// paths independent of the current folder.
     fn resolve(&mut self) -> Result<()> {
+        for path in self.teachers_mut() {
+            independent(path)?;
+        }
         let of_ann =
             self.ann.checkpoint.iter_mut().chain(self.ann.network.as_mut().and_then(Described::file_mut));
         let given = self.convert.iter_mut().filter_map(|route| route.checkpoint.as_mut());
         let given = given.chain(self.energy.constants_mut());
-        let of_train = self.ann.train.iter_mut().filter_map(|train| train.teacher.as_mut());
-        let of_finetune = self.finetune.iter_mut().filter_map(|job| job.teacher.as_mut());
-        let given = given.chain(of_train.chain(of_finetune).map(|teaching| &mut teaching.checkpoint));
         for path in self.data.file.iter_mut().chain(of_ann).chain(given) {
-            *path = path.canonicalize().or_else(|_| std::path::absolute(&*path))?;
+            independent(path)?;
         }
         if let Some(simulate) = &mut self.data.simulate {
             simulate.seed.get_or_insert(STANDARD_NERVE);
@@ -687,10 +687,7 @@ impl Config {
             }
             job.learn_threshold.get_or_insert(options.learn_thresholds);
             job.learn_leak.get_or_insert(options.learn_decays);
-            job.schedule.get_or_insert(match options.schedule {
-                Schedule::Constant => ScheduleName::Constant,
-                Schedule::Linear { .. } => ScheduleName::Linear,
-            });
+            job.schedule.get_or_insert(ScheduleName::of(options.schedule));
             job.validation.get_or_insert(Defaults::of(from.preset).held_out);
         }
         Ok(())
@@ -710,6 +707,13 @@ impl Config {
         let of_finetune = of_finetune
             .filter_map(|(i, job)| Some((format!("finetune[{i}].teacher"), job.teacher.as_ref()?)));
         of_train.chain(of_finetune)
+    }
+
+    /// Their files.
+    fn teachers_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let of_train = self.ann.train.iter_mut().filter_map(|train| train.teacher.as_mut());
+        let of_finetune = self.finetune.iter_mut().filter_map(|job| job.teacher.as_mut());
+        of_train.chain(of_finetune).map(|teaching| &mut teaching.checkpoint)
     }
 
     /// Whether a network is to be judged, by the name that tables have for it.
@@ -734,9 +738,7 @@ impl Config {
         if let Some(constants) = same.energy.constants_mut() {
             *constants = PathBuf::from("a file");
         }
-        let of_train = same.ann.train.iter_mut().filter_map(|train| train.teacher.as_mut());
-        let of_finetune = same.finetune.iter_mut().filter_map(|job| job.teacher.as_mut());
-        of_train.chain(of_finetune).for_each(|teaching| teaching.checkpoint = PathBuf::from("a file"));
+        same.teachers_mut().for_each(|path| *path = PathBuf::from("a file"));
         Ok(serde_json::to_value(same)?)
     }
 
@@ -995,6 +997,12 @@ fn replace(root: &mut Value, setting: &str) -> std::result::Result<(), String> {
     Ok(())
 }
 
+/// Makes a path independent of the current folder.
+fn independent(path: &mut PathBuf) -> std::io::Result<()> {
+    *path = path.canonicalize().or_else(|_| std::path::absolute(&*path))?;
+    Ok(())
+}
+
 /// Values that are written as their command-line names.
 mod text {
     use super::*;
@@ -1039,6 +1047,7 @@ mod optional_text {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use escape_model::optim::Schedule;
 
     const SMALL: &str = "
 name: small

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 #[cfg(feature = "libtorch")]
 use escape_convert::Method;
+#[cfg(feature = "libtorch")]
+use escape_model::optim::Schedule;
 use escape_network::metrics::Loss;
 use escape_snn_core::rules::Preset;
 #[cfg(feature = "libtorch")]
@@ -167,6 +169,25 @@ named! {
         Constant = "constant",
         /// Falls in a straight line, to 0 after the last epoch.
         Linear = "linear",
+    }
+}
+
+#[cfg(feature = "libtorch")]
+impl ScheduleName {
+    /// The schedule of a training of so many epochs.
+    pub fn over(self, epochs: usize) -> Schedule {
+        match self {
+            Self::Constant => Schedule::Constant,
+            Self::Linear => Schedule::Linear { epochs },
+        }
+    }
+
+    /// The name of a schedule.
+    pub fn of(schedule: Schedule) -> Self {
+        match schedule {
+            Schedule::Constant => Self::Constant,
+            Schedule::Linear { .. } => Self::Linear,
+        }
     }
 }
 

@@ -259,17 +259,7 @@ fn ann_activities(rows: &[AnnActivity], spiking: &NetworkActivity) -> Vec<escape
         let layers: Vec<AnnLayer> = rows
             .iter()
             .filter(|row| row.bits == bits && row.network == last.network)
-            .map(|row| AnnLayer {
-                layer: row.layer.clone(),
-                macs: row.macs,
-                neurons: row.neurons,
-                sent: row.sent,
-                weights: row.weights,
-                nonzero: Some(Nonzero {
-                    macs: row.nonzero_macs_per_sample,
-                    sent: row.nonzero_sent_per_sample,
-                }),
-            })
+            .map(ann_layer)
             .collect();
         let of_spiking = spiking.layers.iter().map(|layer| (&layer.layer, layer.macs));
         if !layers.iter().map(|layer| (&layer.layer, layer.macs)).eq(of_spiking) {
@@ -280,6 +270,18 @@ fn ann_activities(rows: &[AnnActivity], spiking: &NetworkActivity) -> Vec<escape
     };
     let full = measured(None).unwrap_or_else(|| escape_energy::AnnActivity::dense(spiking));
     std::iter::once(full).chain(bits.into_iter().filter_map(measured)).collect()
+}
+
+/// A layer of an ANN as it was measured.
+pub(crate) fn ann_layer(row: &AnnActivity) -> AnnLayer {
+    AnnLayer {
+        layer: row.layer.clone(),
+        macs: row.macs,
+        neurons: row.neurons,
+        sent: row.sent,
+        weights: row.weights,
+        nonzero: Some(Nonzero { macs: row.nonzero_macs_per_sample, sent: row.nonzero_sent_per_sample }),
+    }
 }
 
 /// Names in order of appearance.

@@ -4,11 +4,11 @@
 use std::path::Path;
 
 use anyhow::Result;
-use escape_energy::{ANN, AnnBits, AnnLayer, Constants, Model, NetworkActivity, Nonzero, Traffic};
+use escape_energy::{ANN, AnnBits, Constants, Model, NetworkActivity, Traffic};
 use escape_energy::{ann_energy, energy, total};
 use escape_report::rows::{Activity, AnnActivity, Evaluation, Front, read_table};
 
-use crate::energy::measured;
+use crate::energy::{ann_layer, measured};
 use crate::folder::BEST;
 
 /// What is counted of memory, in the order of a row's energies.
@@ -78,11 +78,10 @@ fn spiking(
     if judged.timesteps != Some(did.timesteps) {
         return Ok(None);
     }
-    let model = |traffic| match did.weight_bits {
-        Some(bits) => Model::own(bits, traffic),
-        None => Model { name: "own bits", bits: None, traffic, skips_input: true },
+    let cost = |traffic| {
+        let model = Model::own(did.weight_bits, traffic);
+        energy(&judged.network, &did, &model, constants).map(|parts| total(&parts))
     };
-    let cost = |traffic| energy(&judged.network, &did, &model(traffic), constants).map(|parts| total(&parts));
     let [arithmetic_pj, memory_pj, events_pj] = each(TRAFFIC, cost)?;
     Ok(Some(Front {
         bits: did.weight_bits,
@@ -118,20 +117,12 @@ fn ann(
     let theirs: Vec<&AnnActivity> = activity.iter().filter(|row| row.network == judged.network).collect();
     let Some(first) = theirs.first() else { return Ok(Vec::new()) };
     let mut found = Vec::new();
-    let layer = |row: &&AnnActivity| AnnLayer {
-        layer: row.layer.clone(),
-        macs: row.macs,
-        neurons: row.neurons,
-        sent: row.sent,
-        weights: row.weights,
-        nonzero: Some(Nonzero { macs: row.nonzero_macs_per_sample, sent: row.nonzero_sent_per_sample }),
-    };
     let bits = first.bits.zip(first.input_bits).map(|(bits, input_bits)| AnnBits { bits, input_bits });
-    let did = escape_energy::AnnActivity { bits, layers: theirs.iter().map(layer).collect() };
+    let did = escape_energy::AnnActivity { bits, layers: theirs.iter().map(|row| ann_layer(row)).collect() };
     for skips in [false, true] {
         // An ANN computes in its own format, whatever the model's.
         let cost = |traffic| {
-            let model = Model::own(FLOAT_BITS, traffic);
+            let model = Model::own(None, traffic);
             ann_energy(&did, skips, &model, constants).map(|parts| total(&parts))
         };
         let [arithmetic_pj, memory_pj, events_pj] = each(TRAFFIC, cost)?;

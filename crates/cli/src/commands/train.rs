@@ -66,7 +66,7 @@ pub fn run(context: &Context, args: TrainArgs) -> Result<()> {
         recipe.patience = args.patience.or(recipe.patience);
         recipe.validation = args.validation;
         recipe.balance = args.balance;
-        recipe.schedule = Some(args.schedule);
+        recipe.schedule = args.schedule;
         recipe.teacher = args.teacher.teaching()?;
         let (trained, report) =
             train(session, &recipe, &data, &folder_of(&arch), trunk.as_ref(), args.resume)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::leadfield::{Cylinder, MAX_DEPTH};
-use super::session::{FOLDS, ROUNDS, largest_test_fraction};
+use super::session::{FOLDS, ROUNDS, largest_test_fraction, tests};
 use crate::SAMPLE_RATE_HZ;
 use crate::error::DataError;
 use escape_network::arch::CLASSES;
@@ -307,7 +307,7 @@ impl NerveConfig {
 
     /// Recordings of the test split and all others, every round of training counted.
     pub fn recordings(&self) -> [usize; 2] {
-        let test = ((self.samples as f64 * self.test_fraction).round() as usize).min(self.samples);
+        let test = tests(self.samples, self.test_fraction);
         [test, (self.samples - test).saturating_mul(self.training_rounds)]
     }
 

@@ -55,11 +55,16 @@ pub(super) fn largest_test_fraction(weights: [f64; CLASSES]) -> f64 {
     1.0 / (1.0 + 2.0 * share * classes)
 }
 
+/// Test recordings of so many in all.
+pub(super) fn tests(samples: usize, test_fraction: f64) -> usize {
+    ((samples as f64 * test_fraction).round() as usize).min(samples)
+}
+
 impl Session {
     /// The session behind `samples` recordings in all, `test_fraction` of them for testing, whose classes occur in
     /// the proportions of `weights`; `fold` is 1 to [`FOLDS`].
     pub(super) fn new(samples: usize, test_fraction: f64, weights: [f64; CLASSES], fold: usize) -> Self {
-        let tests = ((samples as f64 * test_fraction).round() as usize).min(samples);
+        let tests = tests(samples, test_fraction);
         let total: f64 = weights.iter().sum();
         // Largest remainders first; equal ones in the order of the classes.
         let exact = weights.map(|w| w / total * tests as f64);

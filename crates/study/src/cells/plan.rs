@@ -6,6 +6,7 @@
 //!
 //! Letters: N recordings, T timesteps, B recordings a step.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -221,6 +222,8 @@ struct Planner<'a> {
     anns: Vec<(Made, Value)>,
     conversions: Vec<(Made, Mapping)>,
     tunings: Vec<Made>,
+    /// Teachers' files that were read, each with the cell of its logits unless it holds them itself.
+    teachers: HashMap<PathBuf, Option<String>>,
 }
 
 /// What a cell is made of.
@@ -259,6 +262,7 @@ impl<'a> Planner<'a> {
             anns: Vec::new(),
             conversions: Vec::new(),
             tunings: Vec::new(),
+            teachers: HashMap::new(),
         };
         match study.data.get("simulate") {
             Some(simulate) => planner.simulated(simulate.clone())?,
@@ -301,7 +305,7 @@ impl<'a> Planner<'a> {
             timesteps: None,
             needs: Vec::new(),
             work: (train + test) as f64 * 0.002,
-            memory: cost::PROGRAM + 3 * (train + test) as u64 * cost::RECORDING,
+            memory: cost::PROGRAM + self.held(),
             settings,
         });
         Ok(())
@@ -376,33 +380,47 @@ impl<'a> Planner<'a> {
             // What is wrong with it the configuration says.
             return Ok(None);
         };
-        let hash = hashes(&path)?;
-        if holds_logits(&path) {
+        let cell = match self.teachers.get(&path) {
+            Some(cell) => cell.clone(),
+            None => self.teacher_cell(&path)?,
+        };
+        if let Some(name) = &cell {
+            let file = self.folder.join(CELLS).join(name).join(TEACHER);
+            teaching["checkpoint"] = text(&file.display().to_string());
+        }
+        self.teachers.insert(path, cell.clone());
+        Ok(cell)
+    }
+
+    /// Adds the cell of a teacher's logits, unless the file holds them.
+    fn teacher_cell(&mut self, path: &Path) -> Result<Option<String>> {
+        let hash = hashes(path)?;
+        if holds_logits(path) {
             return Ok(None);
         }
         let key = key_of(&json!({ "teacher": hash, "data": self.data_key }))?;
         let name = format!("teacher-{key}");
-        let file = self.folder.join(CELLS).join(&name).join(TEACHER);
-        teaching["checkpoint"] = text(&file.display().to_string());
-        if self.cells.iter().all(|cell| cell.folder != name) {
-            let mut settings = self.settings("teacher", None, "ann");
-            let network = mapping([("checkpoint", text(&path.display().to_string()))]);
-            settings.insert(text("ann"), Value::Mapping(network));
-            settings.insert(text("energy"), Value::from(false));
-            let config = self.config("teacher", &path.display().to_string(), &settings)?;
-            self.cells.push(Cell {
-                folder: name.clone(),
-                kind: CellKind::Teacher,
-                entry: "teacher".into(),
-                ann: String::new(),
-                seed: None,
-                timesteps: None,
-                needs: self.data_needs.clone(),
-                work: self.counts[0] as f64 * cost::PASS,
-                memory: cost::PROGRAM + self.held(),
-                settings: serde_json::to_value(&config)?,
-            });
+        // The same file by another path.
+        if self.cells.iter().any(|cell| cell.folder == name) {
+            return Ok(Some(name));
         }
+        let mut settings = self.settings("teacher", None, "ann");
+        let network = mapping([("checkpoint", text(&path.display().to_string()))]);
+        settings.insert(text("ann"), Value::Mapping(network));
+        settings.insert(text("energy"), Value::from(false));
+        let config = self.config("teacher", &path.display().to_string(), &settings)?;
+        self.cells.push(Cell {
+            folder: name.clone(),
+            kind: CellKind::Teacher,
+            entry: "teacher".into(),
+            ann: String::new(),
+            seed: None,
+            timesteps: None,
+            needs: self.data_needs.clone(),
+            work: self.counts[0] as f64 * cost::PASS,
+            memory: cost::PROGRAM + self.held(),
+            settings: serde_json::to_value(&config)?,
+        });
         Ok(Some(name))
     }
 

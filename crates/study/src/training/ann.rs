@@ -10,7 +10,7 @@ use escape_checkpoint::input::KnownInput;
 use escape_data::{Classes, Dataset};
 use escape_model::ModelError;
 use escape_model::ann::{Ann, to_vec};
-use escape_model::optim::{Rule, Schedule};
+use escape_model::optim::Rule;
 use escape_model::train::{Balance, Options, Trainer, evaluate};
 use escape_network::arch::Architecture;
 use escape_network::family::Family;
@@ -55,8 +55,8 @@ pub struct Recipe {
     pub validation: Option<usize>,
     /// How classes of different frequency are made up for.
     pub balance: Option<Balance>,
-    /// How the learning rate goes, constant unless told otherwise.
-    pub schedule: Option<ScheduleName>,
+    /// How the learning rate goes.
+    pub schedule: ScheduleName,
     /// Another network to learn from.
     pub teacher: Option<Teaching>,
 }
@@ -93,7 +93,7 @@ impl Recipe {
             patience: (!modified).then_some(15),
             validation: None,
             balance: None,
-            schedule: None,
+            schedule: ScheduleName::Constant,
             teacher: None,
         }
     }
@@ -263,10 +263,7 @@ pub fn train(
         loss: Defaults::of(recipe.preset).ann_loss,
         balance: recipe.balance,
         patience: recipe.patience,
-        schedule: match recipe.schedule {
-            Some(ScheduleName::Linear) => Schedule::Linear { epochs: recipe.epochs },
-            Some(ScheduleName::Constant) | None => Schedule::Constant,
-        },
+        schedule: recipe.schedule.over(recipe.epochs),
         seed: session.seed,
     };
     let (optimizer, lr, weight_decay) = match recipe.rule {
@@ -303,11 +300,12 @@ pub fn train(
             settings[key] = json!(size);
         }
     }
-    if recipe.schedule == Some(ScheduleName::Linear) {
+    if recipe.schedule == ScheduleName::Linear {
         settings["schedule"] = json!("linear");
     }
+    let mut teacher = None;
     if let Some(teaching) = &recipe.teacher {
-        teaching.check(session, &data.train, network.classes())?;
+        teacher = Some(teaching.open(session, &data.train, network.classes())?);
         settings["teacher"] = teaching.settings()?;
     }
     let _held = begin(session, folder, &settings, LOG, resume)?;
@@ -370,10 +368,7 @@ pub fn train(
         }
     };
     if trainer.epoch() < recipe.epochs && !trainer.out_of_patience() {
-        let teaching = recipe.teacher.as_ref();
-        trainer.learn_from(
-            teaching.map(|teaching| teaching.teacher(session, &data.train, &places)).transpose()?,
-        );
+        trainer.learn_from(teacher.map(|t| t.teacher(session, &data.train, &places)).transpose()?);
     }
     while trainer.epoch() < recipe.epochs && !trainer.out_of_patience() {
         let epoch = format!("{name} epoch {}/{}", trainer.epoch() + 1, recipe.epochs);

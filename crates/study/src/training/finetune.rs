@@ -137,10 +137,7 @@ pub fn surrogate(name: SurrogateName, gamma: Option<f32>, preset: Preset) -> Res
 
 /// The schedule of a name, otherwise the preset's.
 pub fn schedule(name: Option<ScheduleName>, preset: Preset, epochs: usize) -> Schedule {
-    match name.unwrap_or(Defaults::of(preset).schedule) {
-        ScheduleName::Linear => Schedule::Linear { epochs },
-        ScheduleName::Constant => Schedule::Constant,
-    }
+    name.unwrap_or(Defaults::of(preset).schedule).over(epochs)
 }
 
 /// Adam with a step size and penalty that make sense.
@@ -175,7 +172,7 @@ pub fn finetune(
     let classes = start.network.classes();
     [train, test].into_iter().try_for_each(|split| check_classes("the network", classes, split))?;
     bptt::check(&start.network.rules).map_err(usage)?;
-    job.teacher.iter().try_for_each(|teaching| teaching.check(session, train, classes))?;
+    let teacher = job.teacher.as_ref().map(|teaching| teaching.open(session, train, classes)).transpose()?;
     let preset = start.network.rules.preset;
     let Options { steps, encoding, surrogate, .. } = job.options;
     let _held = begin(session, &job.folder, &settings(&job, &start.network, train, test)?, LOG, job.resume)?;
@@ -228,8 +225,7 @@ pub fn finetune(
         tuner
     };
     if tuner.epoch() < job.epochs {
-        let teaching = job.teacher.as_ref();
-        tuner.learn_from(teaching.map(|teaching| teaching.teacher(session, train, &places)).transpose()?);
+        tuner.learn_from(teacher.map(|t| t.teacher(session, train, &places)).transpose()?);
     }
     while tuner.epoch() < job.epochs {
         let limit = job.max_steps.map(|n| n.saturating_sub(tuner.step_losses().len()));
@@ -323,10 +319,6 @@ fn settings(
     let (lr, weight_decay) = match rule {
         Rule::Adam { lr, weight_decay, .. } | Rule::Sgd { lr, weight_decay, .. } => (lr, weight_decay),
     };
-    let schedule = match job.options.schedule {
-        Schedule::Constant => "constant",
-        Schedule::Linear { .. } => "linear",
-    };
     let constants: Vec<f32> =
         start.layers.iter().flat_map(|l| [l.neuron.threshold(), l.neuron.decay()]).collect();
     let weights = start.layers.iter().map(|l| &l.weights[..]);
@@ -337,7 +329,7 @@ fn settings(
         "lr": lr,
         "weight_decay": weight_decay,
         "batch_size": batch_size,
-        "schedule": schedule,
+        "schedule": ScheduleName::of(job.options.schedule).to_string(),
         "surrogate": surrogate.name(),
         "gamma": surrogate.height(),
         "learn_threshold": job.options.learn_thresholds,

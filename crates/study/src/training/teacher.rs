@@ -14,7 +14,7 @@ use escape_network::metrics::Loss;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{fingerprint, known};
+use super::fingerprint;
 use crate::folder::Input;
 use crate::load::{check_classes, is_spiking, network};
 use crate::place::existing;
@@ -73,32 +73,37 @@ impl Teaching {
         Ok(json!({ "sha256": sha256, "share": self.share, "temperature": self.temperature }))
     }
 
-    /// Makes sure, before a training begins, that this can teach a network of so many classes.
+    /// Opens it for the recordings of `train`, before a training of a network of so many classes begins.
     ///
     /// # Errors
-    /// As [`Teaching::teacher`], or it tells another number of classes apart.
-    pub fn check(&self, session: &Session, train: &Recordings, classes: usize) -> Result<()> {
-        let taught = match source(session, &self.checkpoint, train)? {
-            Source::Stored(_, classes) => classes,
-            Source::Network(ann) => ann.network().classes(),
-        };
-        if taught == classes {
-            return Ok(());
+    /// The file is none of an ANN for such recordings or their logits, or the teacher tells another number of classes apart.
+    pub fn open(&self, session: &Session, train: &Recordings, classes: usize) -> Result<Opened> {
+        let source = source(session, &self.checkpoint, train)?;
+        let taught = source.classes();
+        if taught != classes {
+            return Err(usage(format!(
+                "{}: expected a teacher that tells {classes} classes apart, as the network does that is to learn, got one for {taught}",
+                self.checkpoint.display()
+            )));
         }
-        Err(usage(format!(
-            "{}: expected a teacher that tells {classes} classes apart, as the network does that is to learn, got one for {taught}",
-            self.checkpoint.display()
-        )))
+        Ok(Opened { source, how: Distillation { share: self.share, temperature: self.temperature } })
     }
+}
 
+/// A teacher that can begin.
+pub struct Opened {
+    source: Source,
+    how: Distillation,
+}
+
+impl Opened {
     /// The teacher of the recordings of `train` at these `places`.
     ///
     /// # Errors
-    /// The file is none of an ANN for such recordings or their logits; the listener asked to stop.
-    pub fn teacher(&self, session: &Session, train: &Recordings, places: &[usize]) -> Result<Teacher> {
-        let (logits, classes) = logits(session, &self.checkpoint, train)?;
-        let how = Distillation { share: self.share, temperature: self.temperature };
-        let all = Teacher { logits, classes, how };
+    /// The listener asked to stop, or libtorch fails.
+    pub fn teacher(self, session: &Session, train: &Recordings, places: &[usize]) -> Result<Teacher> {
+        let classes = self.source.classes();
+        let all = Teacher { logits: self.source.logits(session, train)?, classes, how: self.how };
         Ok(Teacher { logits: all.of(places), ..all })
     }
 }
@@ -109,6 +114,31 @@ enum Source {
     Stored(Vec<f32>, usize),
     /// A network.
     Network(Ann),
+}
+
+impl Source {
+    fn classes(&self) -> usize {
+        match self {
+            Self::Stored(_, classes) => *classes,
+            Self::Network(ann) => ann.network().classes(),
+        }
+    }
+
+    /// N x K, for all recordings of a training split.
+    fn logits(self, session: &Session, train: &Recordings) -> Result<Vec<f32>> {
+        let ann = match self {
+            Self::Stored(logits, _) => return Ok(logits),
+            Self::Network(ann) => ann,
+        };
+        let classes = ann.network().classes();
+        let mut progress = session.progress("the teacher", train.len());
+        let mut all = Vec::with_capacity(train.len() * classes);
+        evaluate(&ann, train, BATCH, Loss::CrossEntropy, &mut |_, logits| {
+            all.extend_from_slice(logits);
+            progress.tick(logits.len() / classes)
+        })?;
+        Ok(all)
+    }
 }
 
 fn source(session: &Session, path: &Path, train: &Recordings) -> Result<Source> {
@@ -126,22 +156,6 @@ fn source(session: &Session, path: &Path, train: &Recordings) -> Result<Source> 
     let ann = Ann::from_checkpoint(&found, path, train.contacts, train.samples, session.device()?)?;
     check_classes("the teacher", ann.network().classes(), train)?;
     Ok(Source::Network(ann))
-}
-
-/// A teacher's logits for all recordings of a training split, and K: from a file of them, or of its network.
-fn logits(session: &Session, path: &Path, train: &Recordings) -> Result<(Vec<f32>, usize)> {
-    let ann = match source(session, path, train)? {
-        Source::Stored(logits, classes) => return Ok((logits, classes)),
-        Source::Network(ann) => ann,
-    };
-    let classes = ann.network().classes();
-    let mut progress = session.progress("the teacher", train.len());
-    let mut all = Vec::with_capacity(train.len() * classes);
-    evaluate(&ann, train, BATCH, Loss::CrossEntropy, &mut |_, logits| {
-        all.extend_from_slice(logits);
-        progress.tick(logits.len() / classes)
-    })?;
-    Ok((all, classes))
 }
 
 /// The logits in a file of them; nothing if it holds something else.
@@ -191,15 +205,15 @@ fn told_by(train: &Recordings) -> String {
 /// computed once for many trainings.
 ///
 /// # Errors
-/// As [`Teaching::teacher`], or the file cannot be written.
+/// The file is none of an ANN for such recordings, the listener asked to stop, or the file cannot be written.
 pub fn write(session: &Session, teacher: &Path, train: &Recordings, out: &Path) -> Result<()> {
-    let (logits, classes) = logits(session, teacher, train)?;
-    let tensor = TensorData::from_f32(&[train.len(), classes], &logits);
+    let source = source(session, teacher, train)?;
+    let shape = [train.len(), source.classes()];
+    let tensor = TensorData::from_f32(&shape, &source.logits(session, train)?);
     let text = |text: &str| Value::Str(text.to_owned());
     let dictionary = Value::Dict(vec![
         (text(LOGITS), Value::Tensor(Box::new(tensor))),
         (text(FIRST), text(&told_by(train))),
-        (text("recordings"), text(&known(train)["sha256"].to_string())),
     ]);
     escape_checkpoint::write(out, &dictionary)
         .with_context(|| format!("{}: cannot be written", out.display()))
