@@ -222,8 +222,34 @@ struct Planner<'a> {
     anns: Vec<(Made, Value)>,
     conversions: Vec<(Made, Mapping)>,
     tunings: Vec<Made>,
-    /// Teachers' files that were read, each with the cell of its logits unless it holds them itself.
-    teachers: HashMap<PathBuf, Option<String>>,
+    /// Teachers' files that were read.
+    teachers: HashMap<PathBuf, TaughtBy>,
+}
+
+/// What trainings with a teacher stand on.
+#[derive(Clone)]
+enum TaughtBy {
+    /// The cell of its logits.
+    Cell(String),
+    /// A file that holds them, by hash.
+    File(serde_json::Value),
+}
+
+impl TaughtBy {
+    fn cell(&self) -> Option<&String> {
+        match self {
+            Self::Cell(name) => Some(name),
+            Self::File(_) => None,
+        }
+    }
+
+    /// What it is known by among what a cell stands on.
+    fn known(&self) -> serde_json::Value {
+        match self {
+            Self::Cell(name) => json!(name),
+            Self::File(hash) => hash.clone(),
+        }
+    }
 }
 
 /// What a cell is made of.
@@ -374,35 +400,35 @@ impl<'a> Planner<'a> {
 
     /// The logits of the network that a training learns from are computed once, in a cell whose file they are then taken from; returns
     /// what the training needs and stands on.
-    fn teacher(&mut self, training: &mut Mapping) -> Result<Option<String>> {
+    fn teacher(&mut self, training: &mut Mapping) -> Result<Option<TaughtBy>> {
         let Some(teaching) = training.get_mut("teacher") else { return Ok(None) };
         let Some(path) = teaching.get("checkpoint").and_then(Value::as_str).map(PathBuf::from) else {
             // What is wrong with it the configuration says.
             return Ok(None);
         };
-        let cell = match self.teachers.get(&path) {
-            Some(cell) => cell.clone(),
+        let taught = match self.teachers.get(&path) {
+            Some(taught) => taught.clone(),
             None => self.teacher_cell(&path)?,
         };
-        if let Some(name) = &cell {
+        if let Some(name) = taught.cell() {
             let file = self.folder.join(CELLS).join(name).join(TEACHER);
             teaching["checkpoint"] = text(&file.display().to_string());
         }
-        self.teachers.insert(path, cell.clone());
-        Ok(cell)
+        self.teachers.insert(path, taught.clone());
+        Ok(Some(taught))
     }
 
     /// Adds the cell of a teacher's logits, unless the file holds them.
-    fn teacher_cell(&mut self, path: &Path) -> Result<Option<String>> {
+    fn teacher_cell(&mut self, path: &Path) -> Result<TaughtBy> {
         let hash = hashes(path)?;
         if holds_logits(path) {
-            return Ok(None);
+            return Ok(TaughtBy::File(hash));
         }
         let key = key_of(&json!({ "teacher": hash, "data": self.data_key }))?;
         let name = format!("teacher-{key}");
         // The same file by another path.
         if self.cells.iter().any(|cell| cell.folder == name) {
-            return Ok(Some(name));
+            return Ok(TaughtBy::Cell(name));
         }
         let mut settings = self.settings("teacher", None, "ann");
         let network = mapping([("checkpoint", text(&path.display().to_string()))]);
@@ -421,7 +447,7 @@ impl<'a> Planner<'a> {
             memory: cost::PROGRAM + self.held(),
             settings: serde_json::to_value(&config)?,
         });
-        Ok(Some(name))
+        Ok(TaughtBy::Cell(name))
     }
 
     fn anns(&mut self) -> Result<()> {
@@ -445,7 +471,7 @@ impl<'a> Planner<'a> {
             let threads = train.is_some().then_some(self.study.threads);
             let mut upon = json!({ "files": files, "threads": threads });
             if let Some(teacher) = &teacher {
-                upon["teacher"] = json!(teacher);
+                upon["teacher"] = teacher.known();
             }
             let size = size(&config);
             let draft = Draft {
@@ -454,7 +480,7 @@ impl<'a> Planner<'a> {
                 ann: name.clone(),
                 seed: reached,
                 timesteps: None,
-                needs: teacher.into_iter().collect(),
+                needs: teacher.iter().filter_map(TaughtBy::cell).cloned().collect(),
                 upon,
                 work: size
                     * ((epochs * self.counts[0]) as f64 * cost::TRAINING
@@ -592,14 +618,19 @@ impl<'a> Planner<'a> {
                 let [once, a_step] = cost::TUNING;
                 let epochs = job.epochs;
                 let of_batch = (job.batch_size * timesteps) as u64 * cost::KEPT;
-                let needs: Vec<String> = std::iter::once(below).chain(teacher).collect();
+                let taught_by = teacher.as_ref().and_then(TaughtBy::cell).cloned();
+                let needs: Vec<String> = std::iter::once(below).chain(taught_by).collect();
+                let mut upon = json!({ "cells": needs });
+                if let Some(TaughtBy::File(hash)) = teacher {
+                    upon["teacher"] = hash;
+                }
                 let draft = Draft {
                     kind: CellKind::Finetune,
                     entry: name.clone(),
                     ann,
                     seed: Some(seed),
                     timesteps: Some(timesteps),
-                    upon: json!({ "cells": needs }),
+                    upon,
                     needs,
                     work: size
                         * (tuned as f64 * (once + a_step * timesteps as f64)
@@ -691,6 +722,8 @@ fn key_of(value: &serde_json::Value) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use escape_checkpoint::{TensorData, Value as Data};
+
     use super::*;
 
     const SMALL: &str = "
@@ -792,6 +825,38 @@ spikes: {network: stdb}
         let other = plan(folder.path(), &[("epochs: 2", "epochs: 3")]).unwrap();
         let differ: Vec<String> = all(&other).into_iter().filter(|n| !all(&before).contains(n)).collect();
         assert!(differ.iter().all(|n| n.contains("trained")) && differ.len() == 4, "{differ:?}");
+    }
+
+    /// A teacher's logits are a cell, unless the file holds them; then its contents tell trainings apart.
+    #[test]
+    fn a_teachers_file_reaches_those_that_learn_from_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let taught = |value: f32| {
+            let file = folder.path().join("logits.pth");
+            let logits = TensorData::from_f32(&[1, 3], &[value, 0.0, 0.0]);
+            let entry = (Data::Str("logits".into()), Data::Tensor(Box::new(logits)));
+            escape_checkpoint::write(&file, &Data::Dict(vec![entry])).unwrap();
+            let (train, tune) = ("train: {epochs: 2", "name: tuned, from: direct");
+            let teacher = format!(", teacher: {{checkpoint: {}}}", file.display());
+            let more = [train, tune].map(|text| (text, format!("{text}{teacher}")));
+            let more = more.each_ref().map(|(old, new)| (*old, new.as_str()));
+            plan(folder.path(), &more).unwrap()
+        };
+        let (one, other) = (taught(1.0), taught(2.0));
+        assert!(one.cells.iter().all(|cell| cell.kind != CellKind::Teacher));
+        let of = |index: &Index, name: &str| -> Vec<String> {
+            let all = index.cells.iter().map(|cell| cell.folder.clone());
+            all.filter(|folder| folder.starts_with(name)).collect()
+        };
+        for (name, same) in [("trained", false), ("tuned", false), ("direct", true), ("stdb", true)] {
+            let (one, other) = (of(&one, name), of(&other, name));
+            assert!(!one.is_empty() && one.iter().all(|folder| other.contains(folder) == same), "{name}");
+        }
+        // A network, which GIVEN is taken for, has a cell.
+        let given = folder.path().join("given.pth");
+        let teacher = format!("train: {{teacher: {{checkpoint: {}}}, epochs: 2", given.display());
+        let index = plan(folder.path(), &[("train: {epochs: 2", &teacher)]).unwrap();
+        assert_eq!(of(&index, "teacher").len(), 1);
     }
 
     #[test]
