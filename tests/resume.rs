@@ -5,6 +5,7 @@ use std::time::Duration;
 use escape_checkpoint::Checkpoint;
 use escape_checkpoint::input::KnownInput;
 use escape_data::npz::{Values, write};
+use escape_model::rounding::Trained;
 use serde_json::Value;
 
 use crate::support::{Files, failure, json, lines};
@@ -56,6 +57,41 @@ fn a_resumed_fine_tuning_ends_where_an_uninterrupted_one_does() {
         // A header, the network that was given, two epochs.
         assert_eq!(lines.lines().count(), 4, "{lines}");
     }
+}
+
+/// Training with rounded numbers: thresholds are learned and resumed too, and the network computes as it was trained to.
+#[test]
+fn a_network_of_few_bits_is_trained_resumed_and_judged_alike() {
+    let files = Files::new();
+    let data = files.at("data.npz");
+    let train = |out: &str, epochs: &str, more: &[&str]| {
+        let out = files.at(out);
+        let usual = ["train", "--data", &data, "--out", &out, "--epochs", epochs, "--batch-size", "9"];
+        let few =
+            ["--channels", "3", "--hidden", "4", "--validation", "2", "--bits", "3", "--input-bits", "5"];
+        json(&[&usual[..], &few, more].concat())[0].clone()
+    };
+    train("once", "2", &[]);
+    train("twice", "1", &[]);
+    let report = train("twice", "2", &["--resume"]);
+    let file = |folder: &str, name: &str| Checkpoint::load(&files.path().join(folder).join(name)).unwrap();
+    let [once, twice] = ["once", "twice"].map(|folder| file(folder, "last.pth"));
+    assert!(once.weights == twice.weights, "the weights differ");
+    let thresholds = |of: &Checkpoint| Trained::of(of).unwrap().thresholds;
+    assert_eq!(thresholds(&once), thresholds(&twice));
+    assert_eq!(thresholds(&once).len(), 4);
+    let best = files.at("twice/best.pth");
+    let judged = ["evaluate", "--checkpoint", &best, "--data", &data, "--input-bits", "5", "--bits"];
+    let accuracy = |more: &[&str]| json(&[&judged[..], more].concat())["accuracy"].clone();
+    assert_eq!(accuracy(&["3"]), report["test_accuracy"]);
+    // Of other bits it is calibrated, and where that is asked for.
+    accuracy(&["4"]);
+    accuracy(&["3", "--calibration", "4"]);
+    // Bits are settings, which a training that goes on must share; those of the input alone say nothing.
+    let twice = files.at("twice");
+    let on = ["train", "--data", &data, "--out", &twice, "--channels", "3", "--hidden", "4", "--resume"];
+    assert!(failure(&on).1.contains("bits"));
+    assert_eq!(failure(&["train", "--data", &data, "--out", &files.at("no"), "--input-bits", "5"]).0, 2);
 }
 
 #[test]

@@ -91,6 +91,28 @@ pub fn convert(
     Ok(network)
 }
 
+/// The same with thresholds that are known, of each layer but the readout, whose is 1.
+///
+/// # Errors
+/// The ANN does not convert, or thresholds are not as many as its layers or not above 0.
+pub fn with_thresholds(ann: &Ann, rules: Rules, thresholds: &[f32]) -> Result<SpikingNetwork, ModelError> {
+    let mut network = skeleton(ann, rules)?;
+    let firing = network.layers.len() - 1;
+    if thresholds.len() != firing {
+        let got = thresholds.len();
+        return Err(ModelError::Data(format!(
+            "expected a threshold for each of the {firing} layers before the last, got {got}"
+        )));
+    }
+    let mut amplitude = 1.0;
+    for (layer, theta) in network.layers.iter_mut().zip(thresholds.iter().chain([&1.0])) {
+        receive(layer, &[amplitude]);
+        set_threshold(layer, *theta)?;
+        amplitude = *theta;
+    }
+    Ok(network)
+}
+
 /// A channel whose own threshold would be less than this share of its layer's takes the layer's.
 const FAINTEST: f32 = 0.01;
 

@@ -3,10 +3,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+use escape_checkpoint::Checkpoint;
 use escape_convert::quantised::{QuantisedAnn, QuantisedLayer};
 use escape_convert::{Method, activations};
 use escape_data::Recordings;
 use escape_model::ann::{Ann, to_tensor, to_vec};
+use escape_model::rounding::{Rounding, RoundingBits, Trained};
 use escape_model::work::Counter;
 use escape_network::rng::Stream;
 use escape_network::sequential::{Conv2d, Pool, Pooling, Shape};
@@ -170,4 +172,41 @@ fn logits_and_counts_are_those_of_a_naive_statement() {
         made > 100 && averages > 10 && maxima > 10 && zeros > 50,
         "{made} networks, {averages} averages, {maxima} maxima, {zeros} layers with zeros, {wide} in float64"
     );
+}
+
+/// Training with rounded numbers computes what the quantised network will: on its thresholds, but for sums in float32 that lie at the edge
+/// between two numbers.
+#[test]
+fn training_rounds_as_the_quantised_network_does() {
+    let (mut made, mut alike) = (0, 0);
+    for index in 0..80u64 {
+        let described = networks::random(index, |n| n.stages().is_ok());
+        let shape = [RECORDINGS, described.input().count()];
+        let mut random = Stream::new(index, 9);
+        let x: Vec<f32> = (0..shape[0] * shape[1]).map(|_| (random.uniform() * 2.0 - 1.0) as f32).collect();
+        let x = to_tensor(&x, &shape, Device::Cpu).unwrap();
+        let ann = Ann::new(described, index, Device::Cpu).unwrap();
+        let bits = RoundingBits { bits: 2 + index as u32 % 7, input: [4, 10, 16][index as usize / 7 % 3] };
+        let mut rounding = Rounding::new(&ann, bits).unwrap();
+        // A batch for thresholds and batch norms to learn from; one that gives a single value a channel has no variance.
+        if rounding.forward(&ann, &x, true).is_err() {
+            continue;
+        }
+        let logits = to_vec(&rounding.forward(&ann, &x, false).unwrap()).unwrap();
+        let saved = Checkpoint { extra: rounding.entries().unwrap(), ..Checkpoint::default() };
+        let trained = Trained::of(&saved).unwrap();
+        assert_eq!(trained.bits, bits);
+        let found = activations::with_thresholds(&ann, Rules::DEFAULT, &trained.thresholds).unwrap();
+        let precision = Precision::new(bits.bits, bits.input).unwrap();
+        let network = QuantisedAnn::new(&found, precision, Device::Cpu).unwrap();
+        let quantised = to_vec(&network.forward(&x, |_, _| Ok(())).unwrap()).unwrap();
+        let largest = quantised.iter().fold(0f32, |m, v| m.max(v.abs()));
+        made += 1;
+        alike += usize::from(logits.iter().zip(&quantised).all(|(a, b)| (a - b).abs() <= 1e-4 * largest));
+        // What was saved goes on as it was.
+        let mut again = Rounding::new(&ann, bits).unwrap();
+        again.restore(&saved, Device::Cpu).unwrap();
+        assert_eq!(to_vec(&again.forward(&ann, &x, false).unwrap()).unwrap(), logits, "network {index}");
+    }
+    assert!(made > 60 && alike * 10 > made * 9, "{alike} of {made} networks alike");
 }

@@ -12,7 +12,7 @@ use tch::{Device, Kind, Tensor};
 use crate::ModelError;
 
 /// Share of a batch's statistics in the running ones of a batch norm, PyTorch's `momentum`.
-const MOMENTUM: f64 = 0.1;
+pub(crate) const MOMENTUM: f64 = 0.1;
 
 /// A feed-forward network with its parameters, float32, on one device.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ use crate::ModelError;
 use crate::ann::{Ann, to_tensor, to_vec};
 use crate::distill::Teacher;
 use crate::optim::{Optimizer, Rule, Schedule};
+use crate::rounding::{Rounding, RoundingBits};
 use crate::watch::{Trouble, Watch};
 use escape_checkpoint::{Checkpoint, Value, describe};
 use escape_network::metrics::{Loss, Metrics};
@@ -85,6 +86,8 @@ pub struct Options {
     pub patience: Option<usize>,
     /// How the learning rate goes.
     pub schedule: Schedule,
+    /// The network computes with so few bits, and learns to; see [`rounding`](crate::rounding).
+    pub rounding: Option<RoundingBits>,
     /// Orders the recordings and drives dropout.
     pub seed: u64,
 }
@@ -234,6 +237,7 @@ pub struct Trainer {
     net: Ann,
     /// Another network to learn from, whose logits for the training recordings are known.
     teacher: Option<Teacher>,
+    rounding: Option<Rounding>,
     optimizer: Optimizer,
     options: Options,
     epoch: usize,
@@ -243,11 +247,15 @@ pub struct Trainer {
 
 impl Trainer {
     /// Starts training `net`.
-    pub fn new(mut net: Ann, options: Options) -> Self {
+    ///
+    /// # Errors
+    /// A network that cannot be trained with rounded numbers, where that is asked for.
+    pub fn new(mut net: Ann, options: Options) -> Result<Self, ModelError> {
         net.require_gradients();
         let optimizer = Optimizer::new(options.rule);
         let (history, watch) = (History::default(), Watch::default());
-        Self { net, teacher: None, optimizer, options, epoch: 0, history, watch }
+        let rounding = options.rounding.map(|bits| Rounding::new(&net, bits)).transpose()?;
+        Ok(Self { net, teacher: None, rounding, optimizer, options, epoch: 0, history, watch })
     }
 
     /// Continues from a checkpoint that [`Trainer::checkpoint`] made; `net` holds its weights already.
@@ -255,17 +263,21 @@ impl Trainer {
     /// # Errors
     /// The checkpoint holds no training of this network.
     pub fn resume(net: Ann, options: Options, saved: &Checkpoint) -> Result<Self, ModelError> {
-        let mut trainer = Self::new(net, options);
+        let mut trainer = Self::new(net, options)?;
         let state = saved.optimizer.as_ref().ok_or_else(|| {
             ModelError::Data(
                 "the checkpoint holds no optimiser state to resume from; start afresh without --resume"
                     .into(),
             )
         })?;
-        let (count, device) = (trainer.net.learned().len(), trainer.net.device());
+        let device = trainer.net.device();
+        let count = trainer.net.learned().len() + trainer.rounding.as_ref().map_or(0, Rounding::count);
         trainer.optimizer = Optimizer::from_value(options.rule, state, count, device)?;
         trainer.epoch = saved.epoch.unwrap_or(0).max(0) as usize;
         trainer.history = History::of(saved)?;
+        if let Some(rounding) = &mut trainer.rounding {
+            rounding.restore(saved, device)?;
+        }
         trainer.expect();
         Ok(trainer)
     }
@@ -313,13 +325,20 @@ impl Trainer {
     }
 
     fn judge(
-        &self,
+        &mut self,
         held_out: &Recordings,
         tick: &mut dyn FnMut(Event) -> bool,
     ) -> Result<Metrics, ModelError> {
         let classes = self.net.network().classes();
         let look = &mut |_: usize, logits: &[f32]| tick(Event::Judged((logits.len() / classes) as f64));
-        evaluate(&self.net, held_out, 256, self.options.loss, look)
+        let (net, loss) = (&self.net, self.options.loss);
+        match &mut self.rounding {
+            None => evaluate(net, held_out, 256, loss, look),
+            Some(rounding) => {
+                let forward = &mut |x: &Tensor| rounding.forward(net, x, false);
+                evaluate_with(forward, net.device(), held_out, 256, loss, look)
+            }
+        }
     }
 
     /// What the next epoch should keep up.
@@ -361,7 +380,10 @@ impl Trainer {
             let factor = self.options.schedule.factor(self.epoch, step, steps);
             let x = batch_tensor(train, batch, device)?;
             let labels: Vec<i64> = batch.iter().map(|&i| train.y[i]).collect();
-            let logits = self.net.forward(&x, true)?;
+            let logits = match &mut self.rounding {
+                None => self.net.forward(&x, true)?,
+                Some(rounding) => rounding.forward(&self.net, &x, true)?,
+            };
             let judged = match self.options.loss {
                 Loss::CrossEntropy => logits.f_view_(logits.size())?,
                 Loss::SoftmaxCrossEntropy => logits.f_softmax(1, Kind::Float)?,
@@ -376,7 +398,8 @@ impl Trainer {
                     teacher.how.mixed(&loss, &teacher.how.distance(&logits, &taught)?)?
                 }
             };
-            let parameters = self.net.learned();
+            let mut parameters = self.net.learned();
+            parameters.extend(self.rounding.iter().flat_map(Rounding::learned));
             let gradients = Tensor::f_run_backward(&[&mixed], &parameters, false, false)?;
             self.optimizer.step(&parameters, &gradients, factor)?;
             let logits = to_vec(&logits)?;
@@ -407,12 +430,14 @@ impl Trainer {
     /// # Errors
     /// Libtorch's.
     pub fn checkpoint(&self, with_optimizer: bool) -> Result<Checkpoint, ModelError> {
+        let mut extra = self.history.entries();
+        extra.extend(self.rounding.as_ref().map(Rounding::entries).transpose()?.into_iter().flatten());
         let mut checkpoint = Checkpoint {
             accuracy: self.history.epochs().last().map(|e| e.test_accuracy),
             epoch: Some(self.epoch as i64),
             weights: self.net.weights()?,
             optimizer: with_optimizer.then(|| self.optimizer.to_value()).transpose()?,
-            extra: self.history.entries(),
+            extra,
             ..Checkpoint::default()
         };
         describe(&mut checkpoint, self.net.network());

@@ -51,6 +51,8 @@ pub struct Options {
     pub balance: Option<Balance>,
     /// How the learning rate goes.
     pub schedule: Schedule,
+    /// What the readout is divided by before the loss judges it; see [`temperature`](crate::temperature).
+    pub temperature: f64,
     /// Added to the loss for each million synaptic operations that the spikes of a recording cause; see
     /// [`Trainable::operations_penalty`].
     pub operations_penalty: f64,
@@ -102,6 +104,7 @@ impl FineTuner {
         let learned = options.learn_thresholds || options.learn_decays;
         let thresholds = network.layers.iter().map(|l| l.neuron.threshold()).collect();
         let mut trainable = Trainable::new(network, options.surrogate, learned, device)?;
+        trainable.temperature = options.temperature;
         trainable.operations_penalty = options.operations_penalty;
         let optimizer = Optimizer::new(options.rule);
         let (history, watch) = (History::default(), Watch::default());

@@ -4,9 +4,11 @@
 //! * [`surrogate`]: what stands in for the derivative of a spike.
 //! * [`scan`]: the recurrence backwards in time, for a plane of neurons; plain slices.
 //! * [`bptt`]: loss and gradients of a whole network.
+//! * [`temperature`]: the scale on which the loss judges a readout.
 //! * [`finetune`]: the training loop.
 
 pub mod bptt;
 pub mod finetune;
 pub mod scan;
 pub mod surrogate;
+pub mod temperature;

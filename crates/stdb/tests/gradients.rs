@@ -94,7 +94,7 @@ fn every_gradient_equals_autograd() {
     }
 }
 
-/// A teacher's part and a penalty on operations, by PyTorch's autograd.
+/// A teacher's part, a temperature and a penalty on operations, by PyTorch's autograd.
 #[test]
 fn teacher_and_penalty_equal_autograd() {
     let Some(folder) = parity::reference() else { return };
@@ -105,6 +105,7 @@ fn teacher_and_penalty_equal_autograd() {
     let taught = Some((&teacher[..], Distillation { share: 0.3, temperature: 2.0 }));
     let mut net = trainable(&folder, Preset::Default, Surrogate::DEFAULT, vec![1.0; 5]);
     net.network.rules.arithmetic = Arithmetic::Float32;
+    net.temperature = 1.5;
     let run = |net: &Trainable| {
         net.taught_gradients(&data.x, &data.y, taught, &[0, 1], &mut Encoder::Direct, STEPS).unwrap()
     };

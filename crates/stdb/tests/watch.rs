@@ -67,6 +67,7 @@ fn told(
         shuffle: true,
         balance: None,
         schedule: Schedule::Constant,
+        temperature: 1.0,
         operations_penalty: 0.0,
         seed: 1,
     };

@@ -22,6 +22,7 @@ use escape_snn_core::rules::{Preset, Readout};
 use escape_stdb::bptt;
 use escape_stdb::finetune::Options;
 use escape_stdb::surrogate::Surrogate;
+use escape_stdb::temperature::Temperature;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_yaml::Value;
@@ -30,7 +31,7 @@ use crate::conversion::{Conversion, Wanted};
 use crate::defaults::{Defaults, EngineName, OptimizerName, Route, ScheduleName, SurrogateName};
 use crate::folder::{A_NAME, names_a_file};
 use crate::session::usage;
-use crate::training::ann::{Recipe, Width};
+use crate::training::ann::{Recipe, Width, rounding};
 use crate::training::finetune::{adam, check_order, schedule, surrogate};
 use crate::training::teacher::Teaching;
 
@@ -280,6 +281,12 @@ pub struct Train {
     /// Another network to learn from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teacher: Option<Teaching>,
+    /// Bits of weights and activations that the network is to compute with; not rounded if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits: Option<u32>,
+    /// Bits of an input value then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_bits: Option<u32>,
 }
 
 impl Train {
@@ -298,6 +305,7 @@ impl Train {
         recipe.balance = self.balance;
         recipe.schedule = self.schedule.unwrap_or(recipe.schedule);
         recipe.teacher.clone_from(&self.teacher);
+        recipe.rounding = rounding(self.bits, self.input_bits)?;
         Ok(recipe)
     }
 }
@@ -428,6 +436,9 @@ pub struct Finetune {
     /// How classes of different frequency are made up for.
     #[serde(with = "optional_text", default)]
     pub balance: Option<Balance>,
+    /// What the readout is divided by before the loss judges it; 1 if not given.
+    #[serde(with = "optional_text", default, skip_serializing_if = "Option::is_none")]
+    pub loss_temperature: Option<Temperature>,
     /// What the loss grows by for each million synaptic operations of a recording.
     #[serde(default, skip_serializing_if = "is_default")]
     pub operations_penalty: f64,
@@ -466,6 +477,7 @@ impl Finetune {
             learn_decays: self.learn_leak.unwrap_or(learn),
             shuffle: self.shuffle,
             balance: self.balance,
+            temperature: 1.0,
             schedule: schedule(self.schedule, preset, self.epochs),
             operations_penalty: self.operations_penalty,
             seed,

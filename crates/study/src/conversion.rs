@@ -9,8 +9,9 @@ use escape_convert::balance::{Balanced, Target, balance};
 use escape_convert::readout::{Gain, amplify, is_swamped, softmax_drive};
 use escape_data::Recordings;
 use escape_model::ann::Ann;
+use escape_model::rounding::Trained;
 use escape_snn_core::encode::Encoding;
-use escape_snn_core::integer::Bits;
+use escape_snn_core::integer::{Bits, Precision};
 use escape_snn_core::network::SpikingNetwork;
 use escape_snn_core::rules::{self, Preset, Rules};
 use escape_snn_core::stored;
@@ -175,6 +176,20 @@ pub fn calibrated(
 ) -> Result<SpikingNetwork> {
     let mut progress = session.progress("thresholds", calibration.len());
     Ok(activations::convert(ann, calibration, rules, method, &mut |n| progress.tick(n))?)
+}
+
+/// The ANN with the thresholds that it was trained with, where it was trained to compute with as many bits.
+///
+/// # Errors
+/// Thresholds that do not fit the network.
+pub fn trained_thresholds(
+    ann: &Ann,
+    checkpoint: &Checkpoint,
+    precision: Precision,
+) -> Result<Option<SpikingNetwork>> {
+    let trained = Trained::of(checkpoint).filter(|trained| trained.bits.bits == precision.weight_bits());
+    let network = trained.map(|t| activations::with_thresholds(ann, Rules::DEFAULT, &t.thresholds));
+    Ok(network.transpose()?)
 }
 
 /// The SNN checkpoint of a converted network. Accuracy and epoch stay those of the ANN until the network is

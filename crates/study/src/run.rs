@@ -16,7 +16,7 @@ use escape_snn_core::stored;
 use serde_json::{Map, Value};
 
 use crate::config::{Config, Convert, Train};
-use crate::conversion::{calibrated, converted};
+use crate::conversion::{calibrated, converted, trained_thresholds};
 use crate::defaults::Defaults;
 use crate::energy;
 use crate::folder::{
@@ -303,7 +303,7 @@ impl Run<'_> {
 
     /// The ANN quantised, as far as an interrupted run has not measured it. It is made anew each time, which is no work.
     fn baselines(&self) -> Result<()> {
-        let (Some(wanted), Some((ann, _))) = (&self.config.baselines, &self.ann) else { return Ok(()) };
+        let (Some(wanted), Some((ann, trained))) = (&self.config.baselines, &self.ann) else { return Ok(()) };
         let mut open = Vec::new();
         for (name, precision) in wanted.networks().map_err(usage)? {
             if !self.is_measured(&name)? {
@@ -320,7 +320,8 @@ impl Run<'_> {
         let found = calibrated(self.session, ann, &calibration, Rules::DEFAULT, wanted.method)?;
         let batch = self.config.evaluate.batch_size;
         for (name, precision) in open {
-            let ann = QuantisedAnn::new(&found, precision, self.session.device()?)?;
+            let own = trained_thresholds(ann, trained, precision)?;
+            let ann = QuantisedAnn::new(own.as_ref().unwrap_or(&found), precision, self.session.device()?)?;
             self.keep(&measure::quantised(
                 self.session,
                 &name,
@@ -407,6 +408,7 @@ impl Run<'_> {
                 epochs: job.epochs,
                 max_steps: job.max_steps,
                 validation: job.validation.unwrap_or(Defaults::of(preset).held_out),
+                temperature: job.loss_temperature.unwrap_or_default(),
                 teacher: job.teacher.clone(),
                 folder: folder.clone(),
                 given: KnownInput::of(&checkpoint(&from)?),

@@ -199,6 +199,7 @@ pub fn training(
         balance: None,
         shuffle: false,
         schedule: Schedule::Constant,
+        temperature: 1.0,
         operations_penalty: 0.0,
         seed: session.seed,
     };

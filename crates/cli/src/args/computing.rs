@@ -9,6 +9,7 @@ use escape_data::Split;
 use escape_model::train::Balance;
 use escape_network::arch::Architecture;
 use escape_snn_core::rules::Preset;
+use escape_stdb::temperature::Temperature;
 use escape_study::defaults::{OptimizerName, ScheduleName, SurrogateName};
 use escape_study::session::usage;
 use escape_study::training::teacher::Teaching;
@@ -200,6 +201,12 @@ pub struct TrainArgs {
     pub schedule: ScheduleName,
     #[command(flatten)]
     pub teacher: TeacherArgs,
+    /// Train it to compute with weights and activations of B bits, as `evaluate --bits B` does [default: not rounded]
+    #[arg(long, value_name = "B", value_parser = whole_up_to::<u32>(2, 8))]
+    pub bits: Option<u32>,
+    /// Bits of an input value then [default: 10]
+    #[arg(long, value_name = "B", value_parser = whole_up_to::<u32>(2, 16), requires = "bits")]
+    pub input_bits: Option<u32>,
     /// Continue an interrupted training; settings must be the same, but for --epochs and --patience
     #[arg(long, conflicts_with = "force")]
     pub resume: bool,
@@ -308,6 +315,10 @@ pub struct FinetuneArgs {
     /// Make up for classes of different frequency: weights (of the loss) or sampling (each class equally often)
     #[arg(long, value_name = "HOW")]
     pub balance: Option<Balance>,
+    /// Divide the readout by TAU before the loss judges it, or by what fits the network that is given (auto): a readout that sums over many
+    /// steps is far too sure of itself, and only recordings that it gets wrong are learned from
+    #[arg(long, default_value = "1", value_name = "TAU")]
+    pub loss_temperature: Temperature,
     /// Add P to the loss for each million synaptic operations that the spikes of a recording cause: fewer spikes, for some accuracy
     #[arg(long, default_value_t = 0.0, value_name = "P", value_parser = not_negative)]
     pub operations_penalty: f64,

@@ -21,9 +21,11 @@ use escape_snn_core::evaluate::Evaluation;
 #[cfg(feature = "libtorch")]
 use escape_snn_core::integer::Precision;
 #[cfg(feature = "libtorch")]
+use escape_snn_core::network::SpikingNetwork;
+#[cfg(feature = "libtorch")]
 use escape_snn_core::rules::{Preset, Rules};
 #[cfg(feature = "libtorch")]
-use escape_study::conversion::calibrated;
+use escape_study::conversion::{calibrated, trained_thresholds};
 #[cfg(feature = "libtorch")]
 use escape_study::defaults::Defaults;
 #[cfg(feature = "libtorch")]
@@ -164,7 +166,7 @@ pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
                 Ann::from_checkpoint(&checkpoint, &args.checkpoint, contacts, samples, session.device()?)?;
             let loss = Defaults::of(args.simulation.preset.unwrap_or(Preset::Default)).ann_loss;
             let precision = precision(&args)?;
-            let calibration = precision.map(|_| calibration(session, &args, &checkpoint)).transpose()?;
+            let scales = precision.map(|p| Scales::of(session, &args, &checkpoint, &ann, p)).transpose()?;
             if let Some(results) = &mut results {
                 let used = Use { command: EVALUATE, rules: None, precision, split };
                 results.check_use(used)?;
@@ -172,9 +174,12 @@ pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
                 results.begin(used, None)?;
             }
             start = Instant::now();
-            let measured = match (precision, calibration) {
-                (Some(precision), Some(calibration)) => {
-                    let found = calibrated(session, &ann, &calibration, Rules::DEFAULT, METHOD)?;
+            let measured = match (precision, scales) {
+                (Some(precision), Some(scales)) => {
+                    let found = match scales {
+                        Scales::Own(found) => found,
+                        Scales::From(some) => calibrated(session, &ann, &some, Rules::DEFAULT, METHOD)?,
+                    };
                     let ann = QuantisedAnn::new(&found, precision, session.device()?)?;
                     measure::quantised(session, &network, &ann, &recordings, batch_size, loss)?
                 }
@@ -235,6 +240,34 @@ fn precision(args: &EvaluateArgs) -> Result<Option<Precision>> {
     let asked = args.simulation.bits.asked();
     let precision = asked.weight.map(|_| Precision::DEFAULT.with(asked).map_err(usage));
     precision.transpose()
+}
+
+/// What a quantised ANN's activations are scaled by.
+#[cfg(feature = "libtorch")]
+enum Scales {
+    /// The thresholds that it was trained with.
+    Own(SpikingNetwork),
+    /// What they come to on these recordings.
+    From(Recordings),
+}
+
+#[cfg(feature = "libtorch")]
+impl Scales {
+    fn of(
+        session: &Session,
+        args: &EvaluateArgs,
+        checkpoint: &Checkpoint,
+        ann: &Ann,
+        precision: Precision,
+    ) -> Result<Self> {
+        if args.calibration.is_none()
+            && let Some(own) = trained_thresholds(ann, checkpoint, precision)?
+        {
+            session.note("note: its activations have the thresholds that it was trained with");
+            return Ok(Self::Own(own));
+        }
+        Ok(Self::From(calibration(session, args, checkpoint)?))
+    }
 }
 
 /// The recordings that a quantised ANN's activations are scaled by.

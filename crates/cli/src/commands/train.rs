@@ -8,7 +8,7 @@ use escape_network::arch::Architecture;
 use escape_study::load::{dataset, network, tell_remarks};
 use escape_study::place::check_folder;
 use escape_study::session::usage;
-use escape_study::training::ann::{LOG, Recipe, Start, Tested, Trained, Width, train};
+use escape_study::training::ann::{LOG, Recipe, Start, Tested, Trained, Width, rounding, train};
 use escape_study::training::check_training;
 
 use crate::args::TrainArgs;
@@ -68,6 +68,7 @@ pub fn run(context: &Context, args: TrainArgs) -> Result<()> {
         recipe.balance = args.balance;
         recipe.schedule = args.schedule;
         recipe.teacher = args.teacher.teaching()?;
+        recipe.rounding = rounding(args.bits, args.input_bits)?;
         let (trained, report) =
             train(session, &recipe, &data, &folder_of(&arch), trunk.as_ref(), args.resume)?;
         trunk = Some(Start { ann: trained, input: data.origin().known_input(&data.train) });

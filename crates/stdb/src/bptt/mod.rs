@@ -48,6 +48,8 @@ pub struct Trainable {
     pub neuron_parameters: bool,
     /// What each class's loss counts, if not the same; a batch's loss is then the weighted mean.
     pub class_weights: Option<Vec<f32>>,
+    /// What the readout is divided by before the loss judges it, see [`temperature`](crate::temperature).
+    pub temperature: f64,
     /// What is added to the loss for each million synaptic operations that the spikes of a recording cause, 0 for nothing. A spike
     /// costs its fan-out, so that layers whose spikes reach many neurons fall silent first; those of a mean's window cost one by one,
     /// although they arrive together. It reaches the gradients, not [`Gradients::loss`].
@@ -129,6 +131,7 @@ impl Trainable {
             surrogate,
             neuron_parameters,
             class_weights: None,
+            temperature: 1.0,
             operations_penalty: 0.0,
             budget: DEFAULT_BUDGET,
             // In float32 spikes are PyTorch's, whose sums libtorch makes.

@@ -67,9 +67,9 @@ impl Trainable {
     ) -> Result<(f64, Vec<f32>), ModelError> {
         let classes = self.network.classes();
         let logits = to_tensor(values, &[labels.len(), classes], Device::Cpu)?.set_requires_grad(true);
-        let judged = match self.network.rules.loss_scale.factor(steps) {
+        let judged = match f64::from(self.network.rules.loss_scale.factor(steps)) / self.temperature {
             1.0 => logits.shallow_clone(),
-            scale => logits.f_mul_scalar(f64::from(scale))?,
+            scale => logits.f_mul_scalar(scale)?,
         };
         let target = Tensor::f_from_slice(labels)?;
         let loss = |weights: Option<&Tensor>, reduction| {

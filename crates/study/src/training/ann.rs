@@ -11,15 +11,18 @@ use escape_data::{Classes, Dataset};
 use escape_model::ModelError;
 use escape_model::ann::{Ann, to_vec};
 use escape_model::optim::Rule;
-use escape_model::train::{Balance, Options, Trainer, evaluate};
+use escape_model::rounding::{Rounding, RoundingBits};
+use escape_model::train::{Balance, Options, Trainer, evaluate, evaluate_with};
 use escape_network::arch::Architecture;
 use escape_network::family::Family;
 use escape_network::metrics::Metrics;
 use escape_network::sequential::Sequential;
 use escape_report::rows::{Row, Training};
+use escape_snn_core::integer::Precision;
 use escape_snn_core::rules::Preset;
 use serde::Serialize;
 use serde_json::json;
+use tch::Tensor;
 
 use super::teacher::Teaching;
 use super::{Accuracies, Parts, Teller, best_trained, describe, interrupted, known, known_after, parts};
@@ -59,6 +62,8 @@ pub struct Recipe {
     pub schedule: ScheduleName,
     /// Another network to learn from.
     pub teacher: Option<Teaching>,
+    /// Numbers of bits that the network is to compute with.
+    pub rounding: Option<Precision>,
 }
 
 /// Sizes of a network of the family that are not those that were published.
@@ -95,6 +100,7 @@ impl Recipe {
             balance: None,
             schedule: ScheduleName::Constant,
             teacher: None,
+            rounding: None,
         }
     }
 
@@ -168,6 +174,24 @@ impl Recipe {
             Rule::Adam { weight_decay, .. } | Rule::Sgd { weight_decay, .. } => *weight_decay = decay,
         }
         Ok(self)
+    }
+}
+
+/// The bits that a network is trained to compute with, where some are asked for.
+///
+/// # Errors
+/// Bits of the input alone, or numbers that whole numbers do not come in.
+pub fn rounding(bits: Option<u32>, input: Option<u32>) -> Result<Option<Precision>> {
+    match (bits, input) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(usage(
+            "input bits are those of a network that is trained with rounded numbers; say how many its weights and activations \
+             have too (--bits)",
+        )),
+        (Some(bits), input) => {
+            let input = input.unwrap_or(Precision::DEFAULT.input_bits());
+            Ok(Some(Precision::new(bits, input).map_err(usage)?))
+        }
     }
 }
 
@@ -257,6 +281,7 @@ pub fn train(
     let network = recipe.network(contacts, samples, &data.classes)?;
     let Parts { train, places, judges, judged_on } =
         parts(session, &data.train, &data.test, recipe.held_out())?;
+    let rounding = recipe.rounding.map(|p| RoundingBits { bits: p.weight_bits(), input: p.input_bits() });
     let options = Options {
         rule: recipe.rule,
         batch_size: recipe.batch_size,
@@ -264,6 +289,7 @@ pub fn train(
         balance: recipe.balance,
         patience: recipe.patience,
         schedule: recipe.schedule.over(recipe.epochs),
+        rounding,
         seed: session.seed,
     };
     let (optimizer, lr, weight_decay) = match recipe.rule {
@@ -302,6 +328,10 @@ pub fn train(
     }
     if recipe.schedule == ScheduleName::Linear {
         settings["schedule"] = json!("linear");
+    }
+    if let Some(RoundingBits { bits, input }) = rounding {
+        settings["bits"] = json!(bits);
+        settings["input_bits"] = json!(input);
     }
     let mut teacher = None;
     if let Some(teaching) = &recipe.teacher {
@@ -342,7 +372,7 @@ pub fn train(
             Some(Start { ann: whole, .. }) if *whole.network() == network => {
                 ann.inherit(whole)?;
                 session.note(format!("{name}: goes on from the whole network, which is of the same kind"));
-                let mut trainer = Trainer::new(ann, options);
+                let mut trainer = Trainer::new(ann, options)?;
                 let mut teller = Teller::new(
                     session,
                     &format!("{name} before training"),
@@ -362,9 +392,9 @@ pub fn train(
             Some(Start { ann: trunk, .. }) => {
                 let taken = ann.inherit_trunk(trunk)?;
                 session.note(format!("{name}: took {taken} tensors of the trunk over"));
-                Trainer::new(ann, options)
+                Trainer::new(ann, options)?
             }
-            None => Trainer::new(ann, options),
+            None => Trainer::new(ann, options)?,
         }
     };
     if trainer.epoch() < recipe.epochs && !trainer.out_of_patience() {
@@ -397,10 +427,17 @@ pub fn train(
         None
     } else {
         let mut progress = session.progress(&format!("{name}, tested"), data.test.len());
-        let test = evaluate(&ann, &data.test, 256, options.loss, &mut |_, logits| {
-            progress.tick(logits.len() / network.classes())
-        })
-        .context("the training is complete; --resume tests it again")?;
+        let look = &mut |_: usize, logits: &[f32]| progress.tick(logits.len() / network.classes());
+        let test = match rounding {
+            None => evaluate(&ann, &data.test, 256, options.loss, look),
+            Some(bits) => {
+                let mut rounding = Rounding::new(&ann, bits)?;
+                rounding.restore(&load::checkpoint(&best)?, device)?;
+                let forward = &mut |x: &Tensor| rounding.forward(&ann, x, false);
+                evaluate_with(forward, device, &data.test, 256, options.loss, look)
+            }
+        };
+        let test = test.context("the training is complete; --resume tests it again")?;
         drop(progress);
         if let Some(note) = notes::on_metrics(&name, &test, |class| network.class_name(class)) {
             session.note(note);

@@ -16,6 +16,7 @@ use escape_snn_core::stored;
 use escape_stdb::bptt;
 use escape_stdb::finetune::{FineTuner, Options};
 use escape_stdb::surrogate::Surrogate;
+use escape_stdb::temperature::{self, Temperature};
 use serde::Serialize;
 use serde_json::json;
 
@@ -74,7 +75,7 @@ pub struct Finetuned {
 pub struct Job {
     /// Its name in tables and figures.
     pub name: String,
-    /// How.
+    /// How; its temperature is left to `temperature`.
     pub options: Options,
     /// Passes over the training recordings.
     pub epochs: usize,
@@ -82,6 +83,8 @@ pub struct Job {
     pub max_steps: Option<usize>,
     /// Recordings a class held out to judge epochs by; 0: the test recordings judge them.
     pub validation: usize,
+    /// What the readout is divided by before the loss judges it.
+    pub temperature: Temperature,
     /// Another network to learn from.
     pub teacher: Option<Teaching>,
     /// Where it leaves its files.
@@ -162,7 +165,7 @@ pub fn adam(lr: f64, weight_decay: f64) -> Result<Rule> {
 /// words that say how to go on.
 pub fn finetune(
     session: &Session,
-    job: Job,
+    mut job: Job,
     start: Simulation,
     train: &Recordings,
     test: &Recordings,
@@ -176,6 +179,7 @@ pub fn finetune(
     let preset = start.network.rules.preset;
     let Options { steps, encoding, surrogate, .. } = job.options;
     let _held = begin(session, &job.folder, &settings(&job, &start.network, train, test)?, LOG, job.resume)?;
+    job.options.temperature = loss_temperature(session, &job, &start, &on)?;
     let (last, best) = (job.folder.join(LAST), job.folder.join(BEST));
     let (contacts, samples) = (train.contacts, train.samples);
     let device = session.device()?;
@@ -308,6 +312,32 @@ pub fn finetune(
     })
 }
 
+/// Training recordings that a temperature is fitted over, at most.
+const FITTED_OVER: usize = 256;
+
+/// What the readout is divided by in the loss. A function of the network that is given, so that a training which goes on has the same.
+fn loss_temperature(session: &Session, job: &Job, start: &Simulation, on: &Recordings) -> Result<f64> {
+    if let Temperature::Is(number) = job.temperature {
+        return Ok(number);
+    }
+    let (some, batch) = (on.head(FITTED_OVER), job.options.batch_size);
+    let name = format!("{}, for the loss's temperature", job.name);
+    let kind = (Kind::Converted, None);
+    let network = start.network.clone();
+    let found = measure::snn(session, &name, kind, Simulation { network, ..*start }, &[], &some, batch)?;
+    let scale = start.network.rules.loss_scale.factor(job.options.steps);
+    let judged: Vec<f32> = found.logits().iter().map(|z| z * scale).collect();
+    let fitted = temperature::fitted(&judged, &some.y).ok_or_else(|| {
+        usage("loss temperature: expected finite readouts, there is one that is none; give a number in place of auto")
+    })?;
+    session.note(format!(
+        "{}: the loss divides the readout by {fitted:.4}, which fits {} of the training recordings",
+        job.name,
+        some.len()
+    ));
+    Ok(fitted)
+}
+
 /// What a fine-tuning that goes on must share with the one that began. The number of epochs is not among it.
 fn settings(
     job: &Job,
@@ -346,6 +376,9 @@ fn settings(
     // Only where they are, so that trainings of before can go on.
     if job.options.operations_penalty > 0.0 {
         settings["operations_penalty"] = json!(job.options.operations_penalty);
+    }
+    if job.temperature != Temperature::default() {
+        settings["loss_temperature"] = json!(job.temperature.to_string());
     }
     if let Some(teaching) = &job.teacher {
         settings["teacher"] = teaching.settings()?;
