@@ -1,3 +1,7 @@
+use std::path::Path;
+
+use escape_checkpoint::Checkpoint;
+use escape_model::rounding::Trained;
 use serde_json::Value as Json;
 
 use crate::support::{Files, escape, failure, json};
@@ -148,4 +152,31 @@ fn too_few_calibration_recordings_are_told() {
     let said =
         format!("calibrated with {} recordings: there are no more, and 500 were asked for", there["samples"]);
     assert_eq!(there["notes"], Json::from(vec![said]));
+}
+
+/// An ANN trained for so many timesteps becomes the spiking network that it was trained to be; others have no such thresholds.
+#[test]
+fn thresholds_that_were_trained_are_taken() {
+    let files = Files::new();
+    let (data, out, snn) = (files.at("data.npz"), files.at("levels"), files.at("levels.pth"));
+    let train =
+        ["train", "--data", &data, "--out", &out, "--epochs", "1", "--validation", "2", "--channels", "3"];
+    json(&[&train[..], &["--hidden", "4", "--bits", "4", "--levels", "3"]].concat());
+    let ann = files.at("levels/best.pth");
+    let usual = ["convert", "--data", &data, "--out", &snn, "--force", "--samples", "9", "--checkpoint"];
+    let made = |ann: &str, more: &[&str]| json(&[&usual[..], &[ann], more].concat());
+    let report = made(&ann, &["--method", "trained", "--timesteps", "3", "--bits", "4"]);
+    let trained = Trained::of(&Checkpoint::load(Path::new(&ann)).unwrap()).unwrap().thresholds;
+    let trained: Vec<f64> = trained.iter().chain([&1.0]).map(|t| f64::from(*t)).collect();
+    assert_eq!(thresholds(&report), trained);
+    assert_eq!(report["notes"], serde_json::json!([]));
+    // Another T, or another method, is told of.
+    let told = |more: &[&str]| made(&ann, more)["notes"].to_string();
+    assert!(told(&["--method", "trained", "--timesteps", "4"]).contains("--timesteps 3"));
+    assert!(told(&["--timesteps", "3"]).contains("--method trained"));
+    let refused = |ann: &str, more: &[&str]| failure(&[&usual[..], &[ann], more].concat());
+    let (code, text) = refused(&files.at("ann.pth"), &["--method", "trained"]);
+    assert!(code == 2 && text.contains("--levels"), "{text}");
+    let (code, text) = refused(&ann, &["--method", "trained", "--preset", "published"]);
+    assert!(code == 2 && text.contains("trained"), "{text}");
 }

@@ -69,10 +69,10 @@ pub fn convert(
     let percent = match method {
         Method::Percentile(p) | Method::Channels(p) => p,
         Method::Max => 100.0,
-        Method::Rate(_) => {
-            return Err(ModelError::Data(
-                "rate: an ANN's activations have none; expected max, percentile:P or channels:P".into(),
-            ));
+        Method::Rate(_) | Method::Trained => {
+            return Err(ModelError::Data(format!(
+                "{method}: not found among activations; expected max, percentile:P or channels:P"
+            )));
         }
     };
     let mut amplitudes = vec![1.0f32];
@@ -159,10 +159,13 @@ fn send(layer: &mut SpikingLayer, thresholds: &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use escape_checkpoint::Checkpoint;
     use escape_dense::Dense;
+    use escape_model::rounding::{Rounding, RoundingBits, Trained};
     use escape_network::arch::Architecture;
     use escape_network::family::Family;
     use escape_network::rng::Stream;
+    use escape_network::sequential::{Conv2d, Layer, Named, Pool, Pooling, Sequential, Shape};
     use escape_snn_core::encode::Encoding;
     use escape_snn_core::engine::{Batch, Engine};
     use escape_snn_core::rules::Preset;
@@ -229,6 +232,40 @@ mod tests {
             assert_eq!(ours.spikes, theirs.spikes);
             assert!(ours.spikes.iter().take(4).all(|steps| steps.iter().sum::<u64>() > 0));
             assert!(ours.readout.iter().zip(&theirs.readout).all(|(a, b)| *a == b * readout));
+        }
+    }
+
+    /// With one layer of neurons nothing is left to lose: of a constant current a neuron sends as many spikes as its activation has levels.
+    #[test]
+    fn a_network_trained_for_so_many_steps_says_in_them_what_the_ann_says() {
+        let average = Layer::Pool(Pool::new(Pooling::Average { count_padding: true }, (2, 2)));
+        let layers = [
+            Layer::Conv2d(Conv2d { bias: true, ..Conv2d::new(6, (8, 8)) }),
+            Layer::Relu,
+            average,
+            Layer::Flatten,
+            Layer::Linear { out: 3, bias: true },
+        ];
+        let named = |(i, layer): (usize, Layer)| Named { name: format!("n{i}"), layer };
+        let layers = layers.into_iter().enumerate().map(named).collect();
+        let network = Sequential::new(Shape::new(1, 56, 100), layers, vec![]).unwrap();
+        let (ann, r) = (Ann::new(network, 3, Device::Cpu).unwrap(), recordings(4));
+        let all: Vec<usize> = (0..r.len()).collect();
+        let x = batch_tensor(&r, &all, Device::Cpu).unwrap();
+        let square = |values: Vec<f32>| values.into_iter().map(|v| f64::from(v).powi(2)).sum::<f64>();
+        for steps in [1, 4, 7] {
+            let bits = RoundingBits { bits: 8, input: 10, levels: Some(steps as u32) };
+            let mut rounding = Rounding::new(&ann, bits).unwrap();
+            let logits = to_vec(&rounding.forward(&ann, &x, false).unwrap()).unwrap();
+            let saved = Checkpoint { extra: rounding.entries().unwrap(), ..Checkpoint::default() };
+            let thresholds = Trained::of(&saved).unwrap().thresholds;
+            let network = with_thresholds(&ann, Rules::DEFAULT, &thresholds).unwrap();
+            let mut encoder = network.rules.encoder(Encoding::Direct, 0);
+            let engine = Dense::new(network, Encoding::Direct, Device::Cpu).unwrap();
+            let outcome = engine.run(Batch { x: &r.x, first: 0 }, &mut encoder, steps, &mut ()).unwrap();
+            let off = outcome.logits(steps).iter().zip(&logits).map(|(got, want)| got / steps as f32 - want);
+            let error = square(off.collect()) / square(logits.clone());
+            assert!(error < 1e-4, "{steps} steps: {error}");
         }
     }
 

@@ -36,6 +36,8 @@ pub enum Method {
     /// This percentile, of each channel of a convolution on its own; folded into the weights, so that a layer still has one
     /// threshold.
     Channels(f64),
+    /// None of them: the thresholds that the ANN was trained with, see [`escape_model::rounding`].
+    Trained,
     /// Not a value, but the threshold at which a neuron fires this often a step, above 0 and below 1; see [`balance`].
     Rate(f64),
 }
@@ -56,8 +58,10 @@ impl FromStr for Method {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text == "max" {
-            return Ok(Self::Max);
+        match text {
+            "max" => return Ok(Self::Max),
+            "trained" => return Ok(Self::Trained),
+            _ => {}
         }
         let percent = |p: &str| p.parse().ok().filter(|p: &f64| (0.0..=100.0).contains(p) && *p > 0.0);
         let found = match text.split_once(':') {
@@ -68,8 +72,8 @@ impl FromStr for Method {
         };
         found.ok_or_else(|| {
             format!(
-                "unknown method '{text}': expected max, percentile:P or channels:P with P above 0 and up to 100, or rate:R with R \
-                 above 0 and below 1"
+                "unknown method '{text}': expected max, percentile:P or channels:P with P above 0 and up to 100, rate:R with R \
+                 above 0 and below 1, or trained"
             )
         })
     }
@@ -79,6 +83,7 @@ impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Max => f.write_str("max"),
+            Self::Trained => f.write_str("trained"),
             Self::Percentile(p) => write!(f, "percentile:{p}"),
             Self::Channels(p) => write!(f, "channels:{p}"),
             Self::Rate(r) => write!(f, "rate:{r}"),

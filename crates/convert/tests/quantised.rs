@@ -186,7 +186,11 @@ fn training_rounds_as_the_quantised_network_does() {
         let x: Vec<f32> = (0..shape[0] * shape[1]).map(|_| (random.uniform() * 2.0 - 1.0) as f32).collect();
         let x = to_tensor(&x, &shape, Device::Cpu).unwrap();
         let ann = Ann::new(described, index, Device::Cpu).unwrap();
-        let bits = RoundingBits { bits: 2 + index as u32 % 7, input: [4, 10, 16][index as usize / 7 % 3] };
+        let bits = RoundingBits {
+            bits: 2 + index as u32 % 7,
+            input: [4, 10, 16][index as usize / 7 % 3],
+            levels: None,
+        };
         let mut rounding = Rounding::new(&ann, bits).unwrap();
         // A batch for thresholds and batch norms to learn from; one that gives a single value a channel has no variance.
         if rounding.forward(&ann, &x, true).is_err() {

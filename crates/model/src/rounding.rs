@@ -6,6 +6,10 @@
 //!   quantization", ICLR 2020), from a percentile of what the first batch sends on;
 //! - a mean over a window is rounded again, the recording to numbers of its own.
 //!
+//! An ANN that is to become a spiking network for T timesteps is trained with T levels instead (quantisation clip-floor-shift, Bu et
+//! al., ICLR 2022): a neuron whose potential starts at half a threshold sends, of a constant current, as many spikes as the activation has
+//! shares, so that little is left for T steps to lose.
+//!
 //! Gradients go through every rounding as if it were not there (the straight-through estimator of Bengio et al.,
 //! arXiv 1308.3432, 2013), and stop where an activation is above its threshold.
 //!
@@ -32,6 +36,16 @@ pub struct RoundingBits {
     pub bits: u32,
     /// Of a value of the recording, sign included.
     pub input: u32,
+    /// Shares of a threshold that an activation can be, if not as many as its bits hold: what a spiking neuron can send in so many
+    /// timesteps. Means over windows are not rounded then, since spikes of a window arrive as they are.
+    pub levels: Option<u32>,
+}
+
+impl RoundingBits {
+    /// The largest activation, as a whole number.
+    fn largest(self) -> f64 {
+        f64::from(self.levels.unwrap_or((1 << self.bits) - 1))
+    }
 }
 
 /// The rounding of one network.
@@ -64,11 +78,10 @@ fn rounded_weights(weights: &Tensor, bits: u32) -> Result<Tensor, ModelError> {
     Ok(rounded(&weights.f_div(&scale)?)?.f_mul(&scale)?)
 }
 
-/// Activations of at least 0 as whole numbers of so many bits, and what one of them stands for.
-fn shares(sent: &Tensor, threshold: &Tensor, bits: u32) -> Result<(Tensor, Tensor), ModelError> {
-    let levels = f64::from((1u32 << bits) - 1);
-    let unit = threshold.f_abs()?.f_div_scalar(levels)?;
-    Ok((rounded(&sent.f_div(&unit)?.f_clamp_max(levels)?)?, unit))
+/// Activations of at least 0 as whole numbers up to `largest`, which is what a threshold becomes, and what one of them stands for.
+fn shares(sent: &Tensor, threshold: &Tensor, largest: f64) -> Result<(Tensor, Tensor), ModelError> {
+    let unit = threshold.f_abs()?.f_div_scalar(largest)?;
+    Ok((rounded(&sent.f_div(&unit)?.f_clamp_max(largest)?)?, unit))
 }
 
 /// The value that a share of all values exceeds.
@@ -155,10 +168,10 @@ impl Rounding {
                 self.thresholds[k].insert(start).shallow_clone()
             }
         };
-        let (mut x, unit) = shares(&sent, &threshold, self.bits.bits)?;
+        let (mut x, unit) = shares(&sent, &threshold, self.bits.largest())?;
         if let Some(of) = &self.stages[k].pool {
             x = pool(of, &x)?;
-            if let Pool { pooling: Pooling::Average { .. }, .. } = of {
+            if let (Pool { pooling: Pooling::Average { .. }, .. }, None) = (of, self.bits.levels) {
                 x = rounded(&x)?;
             }
         }
@@ -182,10 +195,11 @@ impl Rounding {
     pub fn entries(&self) -> Result<Vec<(String, Value)>, ModelError> {
         let value = |theta: &Tensor| Ok(Value::Float(theta.f_abs()?.f_double_value(&[0])?));
         let thresholds = self.learned().map(value).collect::<Result<_, ModelError>>()?;
-        let bits = [self.bits.bits, self.bits.input].map(|b| Value::Int(i64::from(b)));
+        let RoundingBits { bits, input, levels } = self.bits;
+        let bits = [bits, input].into_iter().chain(levels).map(|b| Value::Int(i64::from(b)));
         Ok(vec![
             (THRESHOLDS_KEY.to_owned(), Value::List(thresholds)),
-            (BITS_KEY.to_owned(), Value::List(bits.to_vec())),
+            (BITS_KEY.to_owned(), Value::List(bits.collect())),
         ])
     }
 
@@ -221,9 +235,13 @@ impl Trained {
     /// Of a checkpoint, if it was trained so and says it soundly.
     pub fn of(saved: &Checkpoint) -> Option<Self> {
         let items = |key: &str| saved.extra.iter().find(|e| e.0 == key)?.1.items();
-        let [bits, input] = items(BITS_KEY)? else { return None };
         let whole = |value: &Value| value.as_i64().and_then(|n| u32::try_from(n).ok());
-        let bits = RoundingBits { bits: whole(bits)?, input: whole(input)? };
+        let bits: Vec<u32> = items(BITS_KEY)?.iter().map(whole).collect::<Option<_>>()?;
+        let bits = match bits[..] {
+            [bits, input] => RoundingBits { bits, input, levels: None },
+            [bits, input, levels] => RoundingBits { bits, input, levels: Some(levels) },
+            _ => return None,
+        };
         let sound = |value: &Value| {
             value.as_f64().map(|theta| theta as f32).filter(|theta| *theta > 0.0 && theta.is_finite())
         };
@@ -256,7 +274,7 @@ mod tests {
     #[test]
     fn thresholds_have_the_gradient_of_learned_step_sizes() {
         let (sent, threshold) = (leaf(&[0.0, 0.3, 0.9, 2.0]), leaf(&[1.0]));
-        let (whole, unit) = shares(&sent, &threshold, 2).unwrap();
+        let (whole, unit) = shares(&sent, &threshold, 3.0).unwrap();
         assert_eq!(to_vec(&whole).unwrap(), [0.0, 1.0, 3.0, 3.0]);
         let total = (whole * unit).sum(tch::Kind::Float);
         let gradients = Tensor::run_backward(&[total], &[&sent, &threshold], false, false);
@@ -275,7 +293,10 @@ mod tests {
             ..Checkpoint::default()
         };
         let sound = Trained::of(&entries(vec![1.5], vec![4, 10])).unwrap();
-        assert_eq!(sound, Trained { bits: RoundingBits { bits: 4, input: 10 }, thresholds: vec![1.5] });
+        assert_eq!(
+            sound,
+            Trained { bits: RoundingBits { bits: 4, input: 10, levels: None }, thresholds: vec![1.5] }
+        );
         for (thresholds, bits) in [
             (vec![0.0], vec![4, 10]),
             (vec![f64::INFINITY], vec![4, 10]),

@@ -287,6 +287,9 @@ pub struct Train {
     /// Bits of an input value then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_bits: Option<u32>,
+    /// Levels of an activation then: the timesteps of the spiking network that it is to become.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub levels: Option<u32>,
 }
 
 impl Train {
@@ -305,7 +308,7 @@ impl Train {
         recipe.balance = self.balance;
         recipe.schedule = self.schedule.unwrap_or(recipe.schedule);
         recipe.teacher.clone_from(&self.teacher);
-        recipe.rounding = rounding(self.bits, self.input_bits)?;
+        recipe.rounding = rounding(self.bits, self.input_bits, self.levels)?;
         Ok(recipe)
     }
 }

@@ -85,9 +85,9 @@ impl Conversion {
         }
         let Defaults { route, conversion_steps, method: usual, .. } = Defaults::of(preset);
         let steps = steps.unwrap_or(conversion_steps);
-        if route == Route::Balancing && matches!(method, Some(Method::Channels(_))) {
+        if route == Route::Balancing && matches!(method, Some(Method::Channels(_) | Method::Trained)) {
             return Err(usage(
-                "method channels: thresholds of each channel are the default preset's; expected max, percentile:P or rate:R for the published one",
+                "method channels, trained: thresholds of each channel and those that an ANN was trained with are the default preset's; expected max, percentile:P or rate:R for the published one",
             ));
         }
         if route == Route::Activations && matches!(method, Some(Method::Rate(_))) {
@@ -103,7 +103,12 @@ impl Conversion {
     ///
     /// # Errors
     /// The listener asked to stop, a scale or gain leaves a threshold or weight that cannot be, or libtorch fails.
-    pub fn convert(&self, session: &Session, ann: &Ann, calibration: &Recordings) -> Result<Converted> {
+    pub fn convert(
+        &self,
+        session: &Session,
+        (ann, checkpoint): (&Ann, &Checkpoint),
+        calibration: &Recordings,
+    ) -> Result<Converted> {
         let layers = ann.network().layers().iter().filter(|l| l.layer.has_weights()).count();
         let mut converted = match Defaults::of(self.preset).route {
             Route::Balancing => {
@@ -112,7 +117,7 @@ impl Conversion {
                 let target = match self.method {
                     Method::Percentile(p) => Target::Percentile(p),
                     Method::Rate(rate) => Target::Rate(rate),
-                    Method::Max | Method::Channels(_) => Target::Largest,
+                    Method::Max | Method::Channels(_) | Method::Trained => Target::Largest,
                 };
                 let Balanced { mut network, readout_input } =
                     balance(ann, &calibration.x, &mut encoder, self.steps, target, &mut |n| {
@@ -128,8 +133,21 @@ impl Conversion {
                 Converted { network, readout: Some(readout), notes: self.remarks(&readout, classes) }
             }
             Route::Activations => {
-                let network = calibrated(session, ann, calibration, self.preset.rules(), self.method)?;
-                Converted { network, readout: None, notes: Vec::new() }
+                let rules = self.preset.rules();
+                let trained = Trained::of(checkpoint);
+                let notes = trained.as_ref().and_then(|trained| self.beside(trained)).into_iter().collect();
+                let network = match (self.method, trained) {
+                    (Method::Trained, Some(trained)) => {
+                        activations::with_thresholds(ann, rules, &trained.thresholds)?
+                    }
+                    (Method::Trained, None) => {
+                        return Err(usage(
+                            "method trained: this ANN was trained without thresholds (train --bits, --levels); take another method",
+                        ));
+                    }
+                    _ => calibrated(session, ann, calibration, rules, self.method)?,
+                };
+                Converted { network, readout: None, notes }
             }
         };
         let rules = &mut converted.network.rules;
@@ -141,6 +159,23 @@ impl Conversion {
             })?;
         }
         Ok(converted)
+    }
+
+    /// What is to be said of an ANN that has thresholds of its own.
+    fn beside(&self, trained: &Trained) -> Option<String> {
+        let levels = trained.bits.levels?;
+        if self.method != Method::Trained {
+            return Some(format!(
+                "note: this ANN has thresholds that it was trained with, for T = {levels}; --method trained takes them"
+            ));
+        }
+        (self.steps != levels as usize).then(|| {
+            format!(
+                "note: this ANN was trained for T = {levels}, and is converted for T = {}; take --timesteps {levels}, or train with \
+                 --levels {}",
+                self.steps, self.steps
+            )
+        })
     }
 
     /// What is to be said of the published readout: a gain that was chosen, a softmax of its own that outweighs its input.
@@ -187,7 +222,8 @@ pub fn trained_thresholds(
     checkpoint: &Checkpoint,
     precision: Precision,
 ) -> Result<Option<SpikingNetwork>> {
-    let trained = Trained::of(checkpoint).filter(|trained| trained.bits.bits == precision.weight_bits());
+    let trained = Trained::of(checkpoint)
+        .filter(|trained| trained.bits.levels.is_none() && trained.bits.bits == precision.weight_bits());
     let network = trained.map(|t| activations::with_thresholds(ann, Rules::DEFAULT, &t.thresholds));
     Ok(network.transpose()?)
 }

@@ -382,7 +382,7 @@ impl Run<'_> {
         if let Some(note) = notes::on_calibration(route.samples, calibration.len()) {
             self.session.note(format!("{}: {note}", route.name));
         }
-        let made = conversion.convert(self.session, ann, &calibration)?;
+        let made = conversion.convert(self.session, (ann, ann_checkpoint), &calibration)?;
         made.notes.iter().for_each(|note| self.session.note(format!("{}: {note}", route.name)));
         let input =
             KnownInput::of(ann_checkpoint).converted_with(&self.data.origin().known_input(&calibration));

@@ -207,6 +207,9 @@ pub struct TrainArgs {
     /// Bits of an input value then [default: 10]
     #[arg(long, value_name = "B", value_parser = whole_up_to::<u32>(2, 16), requires = "bits")]
     pub input_bits: Option<u32>,
+    /// Train it for T timesteps, with activations that a neuron can send in as many spikes; then `convert --method trained --timesteps T`
+    #[arg(long, value_name = "T", value_parser = whole_up_to::<u32>(1, 1024), requires = "bits")]
+    pub levels: Option<u32>,
     /// Continue an interrupted training; settings must be the same, but for --epochs and --patience
     #[arg(long, conflicts_with = "force")]
     pub resume: bool,
@@ -243,7 +246,7 @@ pub struct ConvertArgs {
     pub samples: usize,
     /// Thresholds from activations: max, percentile:P of each layer, or channels:P of each channel of a convolution; rate:R
     /// (published): those at which neurons fire R times a step, of the --timesteps whose spikes reach the readout, for few of
-    /// them [default: max (published), channels:99.9, below 4 timesteps channels:99.5, for a single one channels:99 (default)]
+    /// them; trained: those that the ANN was trained with (train --levels) [default: max (published), channels:99.9, below 4 timesteps channels:99.5, for a single one channels:99 (default)]
     #[arg(long)]
     pub method: Option<Method>,
     #[command(flatten)]

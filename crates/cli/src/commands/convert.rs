@@ -63,7 +63,7 @@ pub fn run(context: &Context, args: ConvertArgs) -> Result<()> {
     notes.iter().for_each(|note| session.note(note));
     let (contacts, samples) = (calibration.contacts, calibration.samples);
     let ann = Ann::from_checkpoint(&checkpoint, &args.checkpoint, contacts, samples, session.device()?)?;
-    let made = conversion.convert(session, &ann, &calibration)?;
+    let made = conversion.convert(session, (&ann, &checkpoint), &calibration)?;
     made.notes.iter().for_each(|note| session.note(note));
     notes.extend(made.notes.iter().cloned());
     // In JSON they need not be called notes again.

@@ -68,7 +68,7 @@ pub fn run(context: &Context, args: TrainArgs) -> Result<()> {
         recipe.balance = args.balance;
         recipe.schedule = args.schedule;
         recipe.teacher = args.teacher.teaching()?;
-        recipe.rounding = rounding(args.bits, args.input_bits)?;
+        recipe.rounding = rounding(args.bits, args.input_bits, args.levels)?;
         let (trained, report) =
             train(session, &recipe, &data, &folder_of(&arch), trunk.as_ref(), args.resume)?;
         trunk = Some(Start { ann: trained, input: data.origin().known_input(&data.train) });

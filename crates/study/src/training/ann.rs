@@ -62,8 +62,8 @@ pub struct Recipe {
     pub schedule: ScheduleName,
     /// Another network to learn from.
     pub teacher: Option<Teaching>,
-    /// Numbers of bits that the network is to compute with.
-    pub rounding: Option<Precision>,
+    /// Numbers that the network is to compute with.
+    pub rounding: Option<RoundingBits>,
 }
 
 /// Sizes of a network of the family that are not those that were published.
@@ -177,23 +177,33 @@ impl Recipe {
     }
 }
 
-/// The bits that a network is trained to compute with, where some are asked for.
+/// The numbers that a network is trained to compute with, where some are asked for.
 ///
 /// # Errors
-/// Bits of the input alone, or numbers that whole numbers do not come in.
-pub fn rounding(bits: Option<u32>, input: Option<u32>) -> Result<Option<Precision>> {
-    match (bits, input) {
-        (None, None) => Ok(None),
-        (None, Some(_)) => Err(usage(
-            "input bits are those of a network that is trained with rounded numbers; say how many its weights and activations \
-             have too (--bits)",
-        )),
-        (Some(bits), input) => {
-            let input = input.unwrap_or(Precision::DEFAULT.input_bits());
-            Ok(Some(Precision::new(bits, input).map_err(usage)?))
-        }
+/// Bits of the input or levels alone, or numbers that whole numbers do not come in.
+pub fn rounding(bits: Option<u32>, input: Option<u32>, levels: Option<u32>) -> Result<Option<RoundingBits>> {
+    let Some(bits) = bits else {
+        return match (input, levels) {
+            (None, None) => Ok(None),
+            _ => Err(usage(
+                "input bits and levels are those of a network that is trained with rounded numbers; say how many bits its weights \
+                 have too (--bits)",
+            )),
+        };
+    };
+    let input = input.unwrap_or(Precision::DEFAULT.input_bits());
+    Precision::new(bits, input).map_err(usage)?;
+    if levels.is_some_and(|levels| !(1..=MOST_LEVELS).contains(&levels)) {
+        return Err(usage(format!(
+            "levels: expected 1 to {MOST_LEVELS}, got {}",
+            levels.unwrap_or_default()
+        )));
     }
+    Ok(Some(RoundingBits { bits, input, levels }))
 }
+
+/// Levels of an activation, at most: whole numbers that float32 holds with room for sums.
+const MOST_LEVELS: u32 = 1024;
 
 /// What came of a training.
 #[derive(Serialize)]
@@ -281,7 +291,6 @@ pub fn train(
     let network = recipe.network(contacts, samples, &data.classes)?;
     let Parts { train, places, judges, judged_on } =
         parts(session, &data.train, &data.test, recipe.held_out())?;
-    let rounding = recipe.rounding.map(|p| RoundingBits { bits: p.weight_bits(), input: p.input_bits() });
     let options = Options {
         rule: recipe.rule,
         batch_size: recipe.batch_size,
@@ -289,7 +298,7 @@ pub fn train(
         balance: recipe.balance,
         patience: recipe.patience,
         schedule: recipe.schedule.over(recipe.epochs),
-        rounding,
+        rounding: recipe.rounding,
         seed: session.seed,
     };
     let (optimizer, lr, weight_decay) = match recipe.rule {
@@ -329,9 +338,12 @@ pub fn train(
     if recipe.schedule == ScheduleName::Linear {
         settings["schedule"] = json!("linear");
     }
-    if let Some(RoundingBits { bits, input }) = rounding {
+    if let Some(RoundingBits { bits, input, levels }) = recipe.rounding {
         settings["bits"] = json!(bits);
         settings["input_bits"] = json!(input);
+        if let Some(levels) = levels {
+            settings["levels"] = json!(levels);
+        }
     }
     let mut teacher = None;
     if let Some(teaching) = &recipe.teacher {
@@ -428,7 +440,7 @@ pub fn train(
     } else {
         let mut progress = session.progress(&format!("{name}, tested"), data.test.len());
         let look = &mut |_: usize, logits: &[f32]| progress.tick(logits.len() / network.classes());
-        let test = match rounding {
+        let test = match recipe.rounding {
             None => evaluate(&ann, &data.test, 256, options.loss, look),
             Some(bits) => {
                 let mut rounding = Rounding::new(&ann, bits)?;
