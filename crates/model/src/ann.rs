@@ -12,7 +12,7 @@ use tch::{Device, Kind, Tensor};
 use crate::ModelError;
 
 /// Share of a batch's statistics in the running ones of a batch norm, PyTorch's `momentum`.
-pub(crate) const MOMENTUM: f64 = 0.1;
+const MOMENTUM: f64 = 0.1;
 
 /// A feed-forward network with its parameters, float32, on one device.
 #[derive(Debug)]
@@ -167,6 +167,20 @@ impl Ann {
         self.forward_with(x, training, |_, _| Ok(()))
     }
 
+    /// What the batch norm in a layer's place makes of `x`; in `training` it learns from it.
+    pub(crate) fn normalised(
+        &self,
+        layer: usize,
+        eps: f64,
+        x: &Tensor,
+        training: bool,
+    ) -> Result<Tensor, ModelError> {
+        let of = |role| self.parameter(layer, role);
+        let (scale, shift) = (of(Role::Scale), of(Role::Shift));
+        let (mean, variance) = (of(Role::Mean), of(Role::Variance));
+        Ok(x.f_batch_norm(scale, shift, mean, variance, training, MOMENTUM, eps, false)?)
+    }
+
     /// As [`Ann::forward`], and shows what each layer gives to `look`.
     ///
     /// # Errors
@@ -186,16 +200,7 @@ impl Ann {
             x = match named.layer {
                 Layer::Conv2d(conv) => convolve(&conv, &x, weight()?, of(Role::Bias))?,
                 Layer::Linear { .. } => x.f_linear(weight()?, of(Role::Bias))?,
-                Layer::BatchNorm { eps, .. } => x.f_batch_norm(
-                    of(Role::Scale),
-                    of(Role::Shift),
-                    of(Role::Mean),
-                    of(Role::Variance),
-                    training,
-                    MOMENTUM,
-                    eps,
-                    false,
-                )?,
+                Layer::BatchNorm { eps, .. } => self.normalised(i, eps, &x, training)?,
                 Layer::Relu => x.f_relu()?,
                 Layer::Pool(of) => pool(&of, &x)?,
                 Layer::AdaptiveAvgPool { out: (rows, columns) } => {

@@ -21,7 +21,7 @@ use escape_network::stage::{Op, Stage};
 use tch::{Device, Tensor};
 
 use crate::ModelError;
-use crate::ann::{Ann, MOMENTUM, convolve, pool, to_tensor};
+use crate::ann::{Ann, convolve, pool, to_tensor};
 
 /// Share of the first batch's activations above a threshold at its start.
 const ABOVE: f64 = 0.001;
@@ -133,27 +133,18 @@ impl Rounding {
     /// What the neurons of a stage receive, behind its batch norm.
     fn sums(&self, ann: &Ann, k: usize, x: &Tensor, training: bool) -> Result<Tensor, ModelError> {
         let stage = &self.stages[k];
-        let of = |layer, role| ann.parameter(layer, role);
         let missing = || ModelError::Data(format!("{}: no weights", stage.name));
-        let weight = of(stage.weights_at, Role::Weight).ok_or_else(missing)?;
-        let bias = of(stage.weights_at, Role::Bias);
+        let weight = ann.parameter(stage.weights_at, Role::Weight).ok_or_else(missing)?;
+        let bias = ann.parameter(stage.weights_at, Role::Bias);
         let whole = rounded_weights(weight, self.bits.bits)?;
         let sums = match stage.op {
             Op::Conv(conv) => convolve(&conv, x, &whole, bias)?,
             Op::Linear => x.f_flatten(1, -1)?.f_linear(&whole, bias)?,
         };
-        let Some(norm) = stage.norm_at else { return Ok(sums) };
-        let Layer::BatchNorm { eps, .. } = ann.network().layers()[norm].layer else { return Ok(sums) };
-        Ok(sums.f_batch_norm(
-            of(norm, Role::Scale),
-            of(norm, Role::Shift),
-            of(norm, Role::Mean),
-            of(norm, Role::Variance),
-            training,
-            MOMENTUM,
-            eps,
-            false,
-        )?)
+        match stage.norm_at.map(|at| (at, ann.network().layers()[at].layer)) {
+            Some((at, Layer::BatchNorm { eps, .. })) => ann.normalised(at, eps, &sums, training),
+            _ => Ok(sums),
+        }
     }
 
     /// What a stage sends of such sums, in few bits and pooled.

@@ -163,8 +163,8 @@ pub(crate) fn table(run: &Run) -> Option<Table> {
          Energies are of a recording, each network in its own number of bits, values of the recording that are zero left out; \u{2018}with \
          memory\u{2019} goes layer by layer through all steps and fetches a weight once, \u{2018}by event\u{2019} goes step by step and fetches it \
          for each arriving spike or value that is not zero. The last \
-         column is above 1 where the spiking network needs less than any ANN that is no less accurate, with memory. Quantised ANNs are \
-         calibrated, not trained again.",
+         column is above 1 where the spiking network needs less than any ANN that is no less accurate, with memory. An ANN that \
+         was trained to compute with so many bits has the thresholds that it was trained with, others are calibrated.",
         of(true),
         of(false)
     ));
