@@ -812,6 +812,9 @@ impl Config {
             check(train.batch_size != Some(0), "ann.train.batch_size", "expected at least 1");
             check(train.channels != Some(0), "ann.train.channels", "expected at least 1");
             check(train.hidden != Some(0), "ann.train.hidden", "expected at least 1");
+            if let Err(why) = rounding(train.bits, train.input_bits, train.levels) {
+                check(false, "ann.train.bits", &why.to_string());
+            }
             check(
                 self.ann.network.is_none() || train.channels.is_none() && train.hidden.is_none(),
                 "ann.train",
@@ -834,6 +837,11 @@ impl Config {
                 check(false, "baselines", &why);
             }
             check(baselines.samples > 0, "baselines.samples", "expected at least 1");
+            check(
+                !matches!(baselines.method, Method::Rate(_) | Method::Trained),
+                "baselines.method",
+                "expected max, percentile:P or channels:P; an ANN's own thresholds are taken where it was trained with so many bits",
+            );
         }
         for (at, teaching) in self.teachers() {
             if let Some(problem) = teaching.problem() {
@@ -1018,6 +1026,23 @@ fn independent(path: &mut PathBuf) -> std::io::Result<()> {
     Ok(())
 }
 
+/// What stands for a value that has a name on the command line; some are numbers there, which need no quotes here.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a name or a number")]
+enum Written {
+    Name(String),
+    Number(f64),
+}
+
+impl Written {
+    fn parsed<T: std::str::FromStr<Err = String>>(self) -> Result<T, String> {
+        match self {
+            Self::Name(text) => text.parse(),
+            Self::Number(number) => number.to_string().parse(),
+        }
+    }
+}
+
 /// Values that are written as their command-line names.
 mod text {
     use super::*;
@@ -1031,7 +1056,7 @@ mod text {
         T: std::str::FromStr<Err = String>,
         D: Deserializer<'de>,
     {
-        String::deserialize(d)?.parse().map_err(D::Error::custom)
+        Written::deserialize(d)?.parsed().map_err(D::Error::custom)
     }
 }
 
@@ -1054,8 +1079,8 @@ mod optional_text {
         T: std::str::FromStr<Err = String>,
         D: Deserializer<'de>,
     {
-        let text: Option<String> = Option::deserialize(d)?;
-        text.map(|t| t.parse().map_err(D::Error::custom)).transpose()
+        let written: Option<Written> = Option::deserialize(d)?;
+        written.map(|w| w.parsed().map_err(D::Error::custom)).transpose()
     }
 }
 
@@ -1148,8 +1173,24 @@ finetune:
         assert!(error(&["baselines={bits: []}"]).contains("baselines.bits: expected at least one"));
         assert!(error(&["baselines={bits: [4, 8, 4]}"]).contains("each number of bits once"));
         assert!(error(&["baselines={bits: [8], samples: 0}"]).contains("baselines.samples"));
+        assert!(error(&["baselines={bits: [8], method: trained}"]).contains("baselines.method"));
         assert!(error(&["energy=maybe"]).contains("expected true, false or {constants: FILE}"));
         assert!(error(&["convert.0.name=ann-8bit"]).contains("convert[0].name: names of this form are kept"));
+    }
+
+    #[test]
+    fn numbers_need_no_quotes_where_names_may_stand() {
+        let of = |set: &str| Config::parse("x.yaml", SMALL, Path::new(""), &[set.to_owned()]).unwrap();
+        for (written, read) in
+            [("5", Temperature::Is(5.0)), ("0.5", Temperature::Is(0.5)), ("auto", Temperature::Auto)]
+        {
+            let config = of(&format!("finetune.0.loss_temperature={written}"));
+            assert_eq!(config.finetune[0].loss_temperature, Some(read));
+        }
+        for wrong in ["warm", "-1", "[5]", ".nan"] {
+            let why = error(&[&format!("finetune.0.loss_temperature={wrong}")]);
+            assert!(why.contains("finetune[0].loss_temperature: expected"), "{why}");
+        }
     }
 
     #[test]
