@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Train a small ANN of configs/search.yaml's shape with its rounding, and say what it costs: the baseline that a search cannot give, whose
-ANNs are quantised after their training.
+"""Train a small ANN of configs/search.yaml's shape with its rounding, and say what it costs: what `escape-snn train --bits` does, said once
+more in PyTorch, so that the rival of the spiking networks does not hang on one program.
 
     python scripts/train_quantised.py --data runs/search/cells/recordings-*/recordings.npz \\
         --teacher runs/search/cells/teacher-*/teacher.pth --channels 4 --second 8 --bits 4
