@@ -17,6 +17,7 @@
 
 use escape_model::ModelError;
 use escape_model::ann::{convolve, pool, to_tensor};
+use escape_model::rounding::round_recording;
 use escape_network::sequential::{Pool, Pooling, Sequential};
 use escape_network::stage::{Op, Stage};
 use escape_snn_core::integer::Precision;
@@ -175,7 +176,8 @@ impl QuantisedAnn {
     ) -> Result<Tensor, ModelError> {
         let input = self.network.input();
         let x = x.f_view([-1, input.channels as i64, input.height as i64, input.width as i64])?;
-        let mut x = self.round_recording(&x)?;
+        // As `Precision::round_recording`.
+        let mut x = round_recording(&x, f64::from(self.precision.largest_input()))?;
         let most = largest(self.precision.weight_bits());
         let last = self.layers.len() - 1;
         for (k, (layer, tensors)) in self.layers.iter().enumerate() {
@@ -199,14 +201,6 @@ impl QuantisedAnn {
             }
         }
         Ok(x)
-    }
-
-    /// As [`Precision::round_recording`]: to the nearest whole number, ties away from 0.
-    fn round_recording(&self, x: &Tensor) -> Result<Tensor, ModelError> {
-        let most = f64::from(self.precision.largest_input());
-        let scaled = x.f_to_kind(Kind::Double)?.f_mul_scalar(most)?;
-        let rounded = scaled.f_abs()?.f_add_scalar(0.5)?.f_floor()?.f_mul(&scaled.f_sign()?)?;
-        Ok(rounded.f_clamp(-most, most)?.f_to_kind(Kind::Float)?)
     }
 }
 

@@ -18,7 +18,7 @@
 use escape_checkpoint::{Checkpoint, Value};
 use escape_network::sequential::{Layer, Pool, Pooling, Role};
 use escape_network::stage::{Op, Stage};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::ModelError;
 use crate::ann::{Ann, convolve, pool, to_tensor};
@@ -60,6 +60,16 @@ pub struct Rounding {
 /// The nearest whole number, and a gradient as if it were the number itself.
 fn rounded(x: &Tensor) -> Result<Tensor, ModelError> {
     Ok(x.f_add(&x.f_round()?.f_sub(x)?.f_detach()?)?)
+}
+
+/// Recordings from -1 to 1 as whole numbers up to `most`, float32: the nearest, ties away from 0, as the converter gives them.
+///
+/// # Errors
+/// Libtorch's: no memory.
+pub fn round_recording(x: &Tensor, most: f64) -> Result<Tensor, ModelError> {
+    let scaled = x.f_to_kind(Kind::Double)?.f_mul_scalar(most)?;
+    let rounded = scaled.f_abs()?.f_add_scalar(0.5)?.f_floor()?.f_mul(&scaled.f_sign()?)?;
+    Ok(rounded.f_clamp(-most, most)?.f_to_kind(Kind::Float)?)
 }
 
 /// Weights as whole numbers of so many bits on a scale for each row, in their own units.
@@ -112,7 +122,7 @@ impl Rounding {
         let input = ann.network().input();
         let x = x.f_view([-1, input.channels as i64, input.height as i64, input.width as i64])?;
         let most = f64::from((1i32 << (self.bits.input - 1)) - 1);
-        let mut x = x.f_mul_scalar(most)?.f_round()?.f_clamp(-most, most)?.f_div_scalar(most)?;
+        let mut x = round_recording(&x, most)?.f_div_scalar(most)?;
         let last = self.stages.len() - 1;
         for k in 0..=last {
             let sums = self.sums(ann, k, &x, training)?;
@@ -257,7 +267,7 @@ mod tests {
         let want = [4.0 / 7.0, -1.0, 1.0 / 7.0, 0.0, 0.0, 0.0, 6.0, 7.0, -2.0];
         let off = to_vec(&got).unwrap().iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
         assert!(off < 1e-6, "{got:?}");
-        let gradient = Tensor::run_backward(&[got.sum(tch::Kind::Float)], &[&weights], false, false);
+        let gradient = Tensor::run_backward(&[got.sum(Kind::Float)], &[&weights], false, false);
         assert_eq!(to_vec(&gradient[0]).unwrap(), [1.0; 9]);
     }
 
@@ -267,7 +277,7 @@ mod tests {
         let (sent, threshold) = (leaf(&[0.0, 0.3, 0.9, 2.0]), leaf(&[1.0]));
         let (whole, unit) = shares(&sent, &threshold, 3.0).unwrap();
         assert_eq!(to_vec(&whole).unwrap(), [0.0, 1.0, 3.0, 3.0]);
-        let total = (whole * unit).sum(tch::Kind::Float);
+        let total = (whole * unit).sum(Kind::Float);
         let gradients = Tensor::run_backward(&[total], &[&sent, &threshold], false, false);
         assert_eq!(to_vec(&gradients[0]).unwrap(), [1.0, 1.0, 1.0, 0.0]);
         let want = (1.0 / 3.0 - 0.3) + (1.0 - 0.9) + 1.0;

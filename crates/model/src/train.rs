@@ -331,13 +331,15 @@ impl Trainer {
     ) -> Result<Metrics, ModelError> {
         let classes = self.net.network().classes();
         let look = &mut |_: usize, logits: &[f32]| tick(Event::Judged((logits.len() / classes) as f64));
-        let (net, loss) = (&self.net, self.options.loss);
+        let (device, loss) = (self.net.device(), self.options.loss);
+        evaluate_with(&mut |x| self.forward(x, false), device, held_out, 256, loss, look)
+    }
+
+    /// Logits of a batch, by the numbers that the network is to compute with.
+    fn forward(&mut self, x: &Tensor, training: bool) -> Result<Tensor, ModelError> {
         match &mut self.rounding {
-            None => evaluate(net, held_out, 256, loss, look),
-            Some(rounding) => {
-                let forward = &mut |x: &Tensor| rounding.forward(net, x, false);
-                evaluate_with(forward, net.device(), held_out, 256, loss, look)
-            }
+            None => self.net.forward(x, training),
+            Some(rounding) => rounding.forward(&self.net, x, training),
         }
     }
 
@@ -380,10 +382,7 @@ impl Trainer {
             let factor = self.options.schedule.factor(self.epoch, step, steps);
             let x = batch_tensor(train, batch, device)?;
             let labels: Vec<i64> = batch.iter().map(|&i| train.y[i]).collect();
-            let logits = match &mut self.rounding {
-                None => self.net.forward(&x, true)?,
-                Some(rounding) => rounding.forward(&self.net, &x, true)?,
-            };
+            let logits = self.forward(&x, true)?;
             let judged = match self.options.loss {
                 Loss::CrossEntropy => logits.f_view_(logits.size())?,
                 Loss::SoftmaxCrossEntropy => logits.f_softmax(1, Kind::Float)?,

@@ -246,7 +246,8 @@ pub struct ConvertArgs {
     pub samples: usize,
     /// Thresholds from activations: max, percentile:P of each layer, or channels:P of each channel of a convolution; rate:R
     /// (published): those at which neurons fire R times a step, of the --timesteps whose spikes reach the readout, for few of
-    /// them; trained: those that the ANN was trained with (train --levels) [default: max (published), channels:99.9, below 4 timesteps channels:99.5, for a single one channels:99 (default)]
+    /// them; trained: those that the ANN was trained with (train --levels) [default: max (published), channels:99.9, below 4
+    /// timesteps channels:99.5, for a single one channels:99 (default)]
     #[arg(long)]
     pub method: Option<Method>,
     #[command(flatten)]

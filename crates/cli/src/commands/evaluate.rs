@@ -174,8 +174,8 @@ pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
                 results.begin(used, None)?;
             }
             start = Instant::now();
-            let measured = match (precision, scales) {
-                (Some(precision), Some(scales)) => {
+            let measured = match precision.zip(scales) {
+                Some((precision, scales)) => {
                     let found = match scales {
                         Scales::Own(found) => found,
                         Scales::From(some) => calibrated(session, &ann, &some, Rules::DEFAULT, METHOD)?,
@@ -183,7 +183,7 @@ pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
                     let ann = QuantisedAnn::new(&found, precision, session.device()?)?;
                     measure::quantised(session, &network, &ann, &recordings, batch_size, loss)?
                 }
-                _ => measure::ann(session, &network, &ann, &recordings, batch_size, loss)?,
+                None => measure::ann(session, &network, &ann, &recordings, batch_size, loss)?,
             };
             Measured { epoch, ..measured }
         }
