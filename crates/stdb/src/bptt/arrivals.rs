@@ -10,12 +10,28 @@ pub(super) struct Arrival {
     pub value: f32,
 }
 
-/// Channels that are listed together: those whose products libtorch adds up before the next tap.
-pub(super) const BLOCK: usize = 8;
+/// The order in which what reaches a neuron is added up: blocks of channels, in each the kernel's rows, its columns, the channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Order {
+    /// Channels of a block, which are listed together.
+    pub block: usize,
+    /// Whether a block's products are added to one another before they are added to the blocks before.
+    pub apart: bool,
+}
+
+impl Order {
+    /// Of oneDNN's convolutions with AVX2.
+    pub const AVX2: Self = Self { block: 8, apart: false };
+    /// Of oneDNN's convolutions with AVX-512.
+    pub const AVX512: Self = Self { block: 16, apart: true };
+    /// Where no result has to be the same to the last bit: long lists, whose ends the processor foresees more often.
+    pub const FREE: Self = Self { block: 64, apart: false };
+}
 
 /// Frames of H x W x C. Their rows come in any order.
 #[derive(Debug)]
 pub(super) struct Frames {
+    pub order: Order,
     pub height: usize,
     pub width: usize,
     pub channels: usize,
@@ -46,8 +62,9 @@ impl<'a> Row<'a> {
 
 impl Frames {
     /// For so many frames, whose rows are to come.
-    pub fn new(count: usize, (height, width): (usize, usize), channels: usize) -> Self {
+    pub fn new(order: Order, count: usize, (height, width): (usize, usize), channels: usize) -> Self {
         let mut frames = Self {
+            order,
             height,
             width,
             channels,
@@ -61,15 +78,15 @@ impl Frames {
 
     /// Blocks of channels.
     pub fn blocks(&self) -> usize {
-        self.channels.div_ceil(BLOCK)
+        self.channels.div_ceil(self.order.block)
     }
 
     /// Frames C x H x W, as recordings are.
-    pub fn of_planes(values: &[f32], size: (usize, usize), channels: usize) -> Self {
+    pub fn of_planes(order: Order, values: &[f32], size: (usize, usize), channels: usize) -> Self {
         let (height, width) = size;
         let plane = height * width;
         let count = values.len() / (channels * plane);
-        let mut frames = Self::new(count, size, channels);
+        let mut frames = Self::new(order, count, size, channels);
         let mut row = vec![0.0; width * channels];
         for (t, frame) in values.chunks_exact(channels * plane).enumerate() {
             for y in 0..height {
@@ -86,13 +103,14 @@ impl Frames {
     pub fn push(&mut self, t: usize, y: usize, values: &[f32]) {
         self.rows[t * self.height + y] = self.starts.len();
         let Self { all, starts, .. } = self;
+        let block = self.order.block;
         let mut end = all.len();
         // Everything is written, and only what counts is kept: which it is cannot be foreseen.
         all.resize(end + values.len(), Arrival { place: 0, value: 0.0 });
-        for first in (0..self.channels).step_by(BLOCK) {
+        for first in (0..self.channels).step_by(block) {
             for (x, pixel) in values.chunks_exact(self.channels).enumerate() {
                 starts.push(end);
-                let some = &pixel[first..self.channels.min(first + BLOCK)];
+                let some = &pixel[first..self.channels.min(first + block)];
                 for (place, &value) in ((x * self.channels + first) as u32..).zip(some) {
                     all[end] = Arrival { place, value };
                     end += usize::from(value != 0.0);
@@ -166,7 +184,7 @@ mod tests {
     fn what_is_listed_is_what_is_not_zero() {
         // Two frames of 2 channels, 1 x 3.
         let planes = [0.0, 1.0, 2.0, 3.0, 0.0, 4.0, 0.0, 0.0, 0.0, 0.0, 5.0, 0.0];
-        let frames = Frames::of_planes(&planes, (1, 3), 2);
+        let frames = Frames::of_planes(Order::FREE, &planes, (1, 3), 2);
         let listed = |t| {
             let mut all = Vec::new();
             frames.each_of_row(t, 0, |x, channel, value| all.push((x, channel, value)));

@@ -12,7 +12,8 @@ use escape_snn_core::neuron::{Dynamics, count_nonzero, step_all_traced};
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
-use super::arrivals::{ByChannel, Frames};
+use super::arrivals::{ByChannel, Frames, Order};
+use super::order::of_libtorch;
 use super::pooling::{Band, Maxima, Sending};
 use super::synapses::{Geometry, Way, linear_gradient};
 use super::{Gradients, Part, Pass, Trainable};
@@ -21,6 +22,8 @@ use crate::scan::{Backward, NeuronFindings, Scratch};
 /// A network made ready for one batch.
 pub(super) struct Host<'a> {
     net: &'a Trainable,
+    /// In which currents are added up: libtorch's where it is known, so that a GPU's spikes differ as little as can be.
+    order: Order,
     layers: Vec<Layer>,
 }
 
@@ -97,6 +100,7 @@ impl<'a> Host<'a> {
         steps: usize,
         constant: bool,
     ) -> Result<Self, ModelError> {
+        let order = of_libtorch().unwrap_or(Order::FREE);
         // What a layer sends are planes, although a linear one takes them in a row.
         let mut below = network.input();
         let mut layers = Vec::new();
@@ -128,7 +132,7 @@ impl<'a> Host<'a> {
                 constant: constant && k == 0,
             });
         }
-        Ok(Self { net, layers })
+        Ok(Self { net, order, layers })
     }
 }
 
@@ -138,7 +142,8 @@ impl Pass for Host<'_> {
         let last = self.layers.len() - 1;
         let Shape { channels, height, width } = self.layers[0].geometry.input;
         let recordings: Vec<&[f32]> = part.input.chunks_exact(part.input.len() / batch).collect();
-        let mut frames = each(recordings, |x, _| Frames::of_planes(x, (height, width), channels));
+        let order = self.order;
+        let mut frames = each(recordings, |x, _| Frames::of_planes(order, x, (height, width), channels));
         let mut kept = Vec::new();
         for (k, layer) in self.layers[..last].iter().enumerate() {
             let found = each(frames, |frames, buffers| layer.forward(frames, k > 0, buffers));
@@ -247,7 +252,7 @@ impl Layer {
     fn forward(&self, frames: Frames, keeps: bool, buffers: &mut Buffers) -> (Kept, Frames) {
         let (_, all) = self.sizes();
         let Shape { channels, height, width } = self.sending.pooled;
-        let mut sent = Frames::new(self.steps, (height, width), channels);
+        let mut sent = Frames::new(frames.order, self.steps, (height, width), channels);
         let mut kept = vec![0.0; if keeps { self.steps * all } else { 0 }];
         let Buffers { u, spikes, fired, constant, pooled, trace, .. } = buffers;
         for band in &self.bands {
@@ -441,7 +446,8 @@ impl Layer {
         each(chunks, |(found, kept): (&mut [f32], &Kept), _| {
             let frames = found.chunks_exact_mut(each_frame).zip(kept.trace.chunks_exact(all));
             for (found, d) in frames {
-                let mut active = Frames::new(1, (output.height, output.width), output.channels);
+                let size = (output.height, output.width);
+                let mut active = Frames::new(Order::FREE, 1, size, output.channels);
                 for (y, row) in d.chunks_exact(self.sizes().0).enumerate() {
                     active.push(0, y, row);
                 }

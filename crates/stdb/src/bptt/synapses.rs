@@ -12,7 +12,7 @@ use escape_network::sequential::{Conv2d, Shape};
 use escape_network::stage::{Op, Stage};
 use rayon::prelude::*;
 
-use super::arrivals::{BLOCK, ByChannel, Frames, Row};
+use super::arrivals::{Arrival, ByChannel, Frames, Order, Row};
 
 /// What marks a place beyond the border.
 const NONE: u32 = u32::MAX;
@@ -178,9 +178,8 @@ impl Geometry {
 
     /// Adds to a row `y` of targets (W x C) what comes from a frame: currents of outputs, or the gradients of inputs.
     ///
-    /// In the order of libtorch's convolutions on the CPU (oneDNN's: blocks of eight channels, then the kernel's rows and columns,
-    /// then the channels), and with its fused multiplications where the machine has them: what is zero adds nothing there
-    /// either, so that currents are the same to the last bit.
+    /// In the frame's order, and with fused multiplications where the machine has them. In the order of libtorch's convolutions on
+    /// the CPU currents are theirs to the last bit: what is zero adds nothing there either.
     pub fn gather(
         &self,
         way: Way,
@@ -200,7 +199,7 @@ impl Geometry {
         let (tap, sources) = down.of(y);
         let sources =
             (tap..).zip(sources).map(|(i, source)| (&weights[i * kernel..], frames.row(t, source))).collect();
-        add_row(&Across { sources, reach: across, from, group }, target);
+        add_row(&Across { order: frames.order, sources, reach: across, from, group }, target);
     }
 
     /// Adds to a linear layer's currents what comes from a frame, in the order of libtorch's products on the CPU (MKL's: features
@@ -265,6 +264,7 @@ impl Geometry {
 
 /// What reaches a row of targets.
 struct Across<'a> {
+    order: Order,
     /// Rows that it comes from: the weights of their taps, and what is there.
     sources: Vec<(&'a [f32], Row<'a>)>,
     reach: Reach,
@@ -274,73 +274,92 @@ struct Across<'a> {
 }
 
 impl Across<'_> {
-    /// Shows what a block of channels of a source row sends to target `x`: which row of the weights, and the value.
+    /// What a block of channels of a source row sends to target `x`, and what leads from a place to its row of the weights.
     #[inline(always)]
-    fn each(&self, source: Row<'_>, x: usize, block: usize, mut look: impl FnMut(usize, f32)) {
+    fn list<'r>(&self, source: Row<'r>, x: usize, block: usize) -> (&'r [Arrival], usize) {
         let (tap, pixels) = self.reach.of(x);
         // Taps go on as pixels do.
         let shift = (tap * self.from).wrapping_sub(pixels.start * self.from);
-        for arrival in source.block(block, pixels) {
-            look((arrival.place as usize).wrapping_add(shift), arrival.value);
-        }
+        (source.block(block, pixels), shift)
     }
 
     /// Adds that to a target's channels from `first` on.
     #[inline(always)]
     fn add<const N: usize, const FUSED: bool>(
         &self,
-        (weights, source): (&[f32], Row<'_>),
-        (x, block, first): (usize, usize, usize),
+        weights: &[f32],
+        (arrivals, shift): (&[Arrival], usize),
+        first: usize,
         sums: &mut [f32],
     ) {
         let Some(sums) = sums[first..].first_chunk_mut::<N>() else { return };
-        let mut own = *sums;
         let weights = &weights[first..];
-        self.each(source, x, block, |row, value| {
+        let mut own = *sums;
+        for arrival in arrivals {
+            let row = (arrival.place as usize).wrapping_add(shift);
             let Some(row) = weights[row * self.group.1..].first_chunk::<N>() else { return };
             for n in 0..N {
-                own[n] = product::<FUSED>(row[n], value, own[n]);
+                own[n] = product::<FUSED>(row[n], arrival.value, own[n]);
             }
-        });
+        }
         *sums = own;
+    }
+
+    /// Adds what a block of channels of a source row sends to all targets.
+    #[inline(always)]
+    fn add_block<const FUSED: bool>(
+        &self,
+        (weights, source): (&[f32], Row<'_>),
+        block: usize,
+        target: &mut [f32],
+    ) {
+        let channels = target.len() / self.reach.targets;
+        for (x, sums) in target.chunks_exact_mut(channels).enumerate() {
+            let list = self.list(source, x, block);
+            if channels != self.group.1 {
+                for arrival in list.0 {
+                    let row = (arrival.place as usize).wrapping_add(list.1);
+                    let group = row % self.from / self.group.0 * self.group.1;
+                    let row = &weights[row * self.group.1..][..self.group.1];
+                    for (sum, &weight) in sums[group..].iter_mut().zip(row) {
+                        *sum = product::<FUSED>(weight, arrival.value, *sum);
+                    }
+                }
+                continue;
+            }
+            // Blocks of a fixed number of channels, whose sums stay in registers.
+            let mut first = 0;
+            while channels - first >= 64 {
+                self.add::<64, FUSED>(weights, list, first, sums);
+                first += 64;
+            }
+            while channels - first >= 16 {
+                self.add::<16, FUSED>(weights, list, first, sums);
+                first += 16;
+            }
+            while channels - first >= 4 {
+                self.add::<4, FUSED>(weights, list, first, sums);
+                first += 4;
+            }
+            while first < channels {
+                self.add::<1, FUSED>(weights, list, first, sums);
+                first += 1;
+            }
+        }
     }
 
     #[inline(always)]
     fn add_all<const FUSED: bool>(&self, target: &mut [f32]) {
-        let channels = target.len() / self.reach.targets;
-        let blocks =
-            (0..self.from.div_ceil(BLOCK)).flat_map(|block| self.sources.iter().map(move |s| (block, *s)));
-        for (block, (weights, source)) in blocks {
-            for (x, sums) in target.chunks_exact_mut(channels).enumerate() {
-                if channels != self.group.1 {
-                    self.each(source, x, block, |row, value| {
-                        let group = row % self.from / self.group.0 * self.group.1;
-                        let row = &weights[row * self.group.1..][..self.group.1];
-                        for (sum, &weight) in sums[group..].iter_mut().zip(row) {
-                            *sum = product::<FUSED>(weight, value, *sum);
-                        }
-                    });
-                    continue;
-                }
-                // Blocks of a fixed number of channels, whose sums stay in registers.
-                let mut first = 0;
-                while channels - first >= 64 {
-                    self.add::<64, FUSED>((weights, source), (x, block, first), sums);
-                    first += 64;
-                }
-                while channels - first >= 16 {
-                    self.add::<16, FUSED>((weights, source), (x, block, first), sums);
-                    first += 16;
-                }
-                while channels - first >= 4 {
-                    self.add::<4, FUSED>((weights, source), (x, block, first), sums);
-                    first += 4;
-                }
-                while first < channels {
-                    self.add::<1, FUSED>((weights, source), (x, block, first), sums);
-                    first += 1;
+        let mut apart = vec![0.0; if self.order.apart { target.len() } else { 0 }];
+        for block in 0..self.from.div_ceil(self.order.block) {
+            apart.fill(0.0);
+            for source in &self.sources {
+                match self.order.apart {
+                    true => self.add_block::<FUSED>(*source, block, &mut apart),
+                    false => self.add_block::<FUSED>(*source, block, target),
                 }
             }
+            target.iter_mut().zip(&apart).for_each(|(sum, apart)| *sum += apart);
         }
     }
 }
@@ -396,14 +415,18 @@ fn correlate(
     gradient: &[f32],
     rows: &mut [f32],
 ) {
+    // 32 registers of 16 sums: those of four taps at once.
+    let wide = multiversion::target::target_cfg_f!(target_feature = "avx512f");
     match multiversion::target::target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64")) {
-        true => correlated::<true>(places, sizes, group, input, gradient, rows),
-        false => correlated::<false>(places, sizes, group, input, gradient, rows),
+        true if wide => correlated::<4, true>(places, sizes, group, input, gradient, rows),
+        true => correlated::<1, true>(places, sizes, group, input, gradient, rows),
+        false => correlated::<1, false>(places, sizes, group, input, gradient, rows),
     }
 }
 
+/// `TAPS` at once where there are so many, the others one by one.
 #[inline(always)]
-fn correlated<const FUSED: bool>(
+fn correlated<const TAPS: usize, const FUSED: bool>(
     places: &[u32],
     (width, inputs, outputs): (usize, usize, usize),
     group: (usize, usize),
@@ -411,57 +434,114 @@ fn correlated<const FUSED: bool>(
     gradient: &[f32],
     rows: &mut [f32],
 ) {
-    for (j, rows) in rows.chunks_exact_mut(inputs * group.1).enumerate() {
-        let places = &places[j * width..][..width];
-        for (channel, row) in rows.chunks_exact_mut(group.1).enumerate() {
-            let events = input.of(channel);
-            if events.is_empty() {
-                continue;
-            }
-            let start = channel / group.0 * group.1;
-            let mut first = 0;
-            while group.1 - first >= 64 {
-                dot::<64, FUSED>(places, events, gradient, (start + first, outputs), &mut row[first..]);
-                first += 64;
-            }
-            while group.1 - first >= 16 {
-                dot::<16, FUSED>(places, events, gradient, (start + first, outputs), &mut row[first..]);
-                first += 16;
-            }
-            while group.1 - first >= 4 {
-                dot::<4, FUSED>(places, events, gradient, (start + first, outputs), &mut row[first..]);
-                first += 4;
-            }
-            while first < group.1 {
-                dot::<1, FUSED>(places, events, gradient, (start + first, outputs), &mut row[first..]);
-                first += 1;
-            }
+    let each = inputs * group.1;
+    let together = rows.len() / (TAPS * each) * TAPS;
+    let (rows, rest) = rows.split_at_mut(together * each);
+    let (places, rest_places) = places.split_at(together * width);
+    for (rows, places) in rows.chunks_exact_mut(TAPS * each).zip(places.chunks_exact(TAPS * width)) {
+        channels::<TAPS, FUSED>(places, (width, inputs, outputs), group, input, gradient, rows);
+    }
+    for (rows, places) in rest.chunks_exact_mut(each).zip(rest_places.chunks_exact(width)) {
+        channels::<1, FUSED>(places, (width, inputs, outputs), group, input, gradient, rows);
+    }
+}
+
+/// All channels of some taps.
+#[inline(always)]
+fn channels<const TAPS: usize, const FUSED: bool>(
+    places: &[u32],
+    (width, inputs, outputs): (usize, usize, usize),
+    group: (usize, usize),
+    input: &ByChannel,
+    gradient: &[f32],
+    rows: &mut [f32],
+) {
+    let next = (width, inputs * group.1);
+    for channel in 0..inputs {
+        let events = input.of(channel);
+        if events.is_empty() {
+            continue;
+        }
+        let start = channel / group.0 * group.1;
+        let rows = &mut rows[channel * group.1..];
+        let mut first = 0;
+        while group.1 - first >= 64 {
+            dot::<64, TAPS, FUSED>(
+                places,
+                events,
+                gradient,
+                (start + first, outputs),
+                next,
+                &mut rows[first..],
+            );
+            first += 64;
+        }
+        while group.1 - first >= 16 {
+            dot::<16, TAPS, FUSED>(
+                places,
+                events,
+                gradient,
+                (start + first, outputs),
+                next,
+                &mut rows[first..],
+            );
+            first += 16;
+        }
+        while group.1 - first >= 4 {
+            dot::<4, TAPS, FUSED>(
+                places,
+                events,
+                gradient,
+                (start + first, outputs),
+                next,
+                &mut rows[first..],
+            );
+            first += 4;
+        }
+        while first < group.1 {
+            dot::<1, TAPS, FUSED>(
+                places,
+                events,
+                gradient,
+                (start + first, outputs),
+                next,
+                &mut rows[first..],
+            );
+            first += 1;
         }
     }
 }
 
-/// Adds to a block of a row what one channel's arrivals contribute through the output channels from `first` on.
+/// Adds to a block of some taps' rows what one channel's arrivals contribute through the output channels from `first` on. `next` is the
+/// way to the next tap, in places and in rows.
 #[inline(always)]
-fn dot<const N: usize, const FUSED: bool>(
+fn dot<const N: usize, const TAPS: usize, const FUSED: bool>(
     places: &[u32],
     events: &[(u32, f32)],
     gradient: &[f32],
     (first, outputs): (usize, usize),
-    row: &mut [f32],
+    next: (usize, usize),
+    rows: &mut [f32],
 ) {
-    let Some(row) = row.first_chunk_mut::<N>() else { return };
-    let mut own = *row;
+    let mut own = [[0.0; N]; TAPS];
+    for (tap, own) in own.iter_mut().enumerate() {
+        own.copy_from_slice(&rows[tap * next.1..][..N]);
+    }
     for &(x, value) in events {
-        let place = places[x as usize];
-        if place == NONE {
-            continue;
-        }
-        let Some(each) = gradient[place as usize * outputs + first..].first_chunk::<N>() else { return };
-        for n in 0..N {
-            own[n] = product::<FUSED>(each[n], value, own[n]);
+        for (tap, own) in own.iter_mut().enumerate() {
+            let place = places[tap * next.0 + x as usize];
+            if place == NONE {
+                continue;
+            }
+            let Some(each) = gradient[place as usize * outputs + first..].first_chunk::<N>() else { return };
+            for n in 0..N {
+                own[n] = product::<FUSED>(each[n], value, own[n]);
+            }
         }
     }
-    *row = own;
+    for (tap, own) in own.iter().enumerate() {
+        rows[tap * next.1..][..N].copy_from_slice(own);
+    }
 }
 
 /// The weights' gradient of a linear layer, in PyTorch's order: of each feature's arrivals, the value times dL/dI. Each recording
@@ -626,10 +706,11 @@ mod tests {
             let (x, d) = (sparse(input.count(), 0.4), sparse(output.count(), 0.4));
             let weights = sparse(stage.weights(), 1.0);
             let all = synapses(&geometry);
-            let what = format!("{case}: {stage:?}");
+            let order = [Order::AVX2, Order::AVX512, Order::FREE][case % 3];
+            let what = format!("{case}: {order:?} {stage:?}");
 
-            let frames = Frames::of_planes(&x, (input.height, input.width), input.channels);
-            let active = Frames::of_planes(&d, (output.height, output.width), output.channels);
+            let frames = Frames::of_planes(order, &x, (input.height, input.width), input.channels);
+            let active = Frames::of_planes(order, &d, (output.height, output.width), output.channels);
             let mut rows = vec![0.0; weights.len()];
             geometry.in_rows(&weights, Way::Forward, &mut rows);
             assert_eq!(geometry.out_of_rows(&rows), weights, "{what}");
