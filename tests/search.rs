@@ -83,6 +83,40 @@ fn a_space_is_searched() {
         assert!(Path::new(&out).join(file).is_file(), "{file}");
     }
 
+    // Stored logits are those of the recordings that are trained on, where the first of them are left out too.
+    let in_cell = |name: &str, file: &str| {
+        let cells = std::fs::read_dir(Path::new(&out).join("cells")).unwrap();
+        let mut cells = cells.map(|cell| cell.unwrap().path());
+        cells.find(|cell| cell.file_name().unwrap().to_str().unwrap().starts_with(name)).unwrap().join(file)
+    };
+    let text = |path: std::path::PathBuf| path.display().to_string();
+    let data = text(in_cell("recordings-", "recordings.npz"));
+    let given = of("converted")[0]["checkpoint"].as_str().unwrap();
+    let given = text(Path::new(&out).join(given));
+    let tune = |name: &str, teacher: &str, more: &[&str]| {
+        let folder = files.at(name);
+        let call = ["finetune", "--checkpoint", &given, "--data", &data, "--out", &folder, "--epochs", "1"];
+        let how = ["--teacher", teacher, "--validation", "4", "--batch-size", "8"];
+        json(&[&call[..], &how, more].concat())["step_losses"].clone()
+    };
+    let logits = text(in_cell("teacher-", "teacher.pth"));
+    let left_out = ["--skip", "20", "--limit", "30"];
+    let stored = tune("stored", &logits, &left_out);
+    assert_eq!(stored, tune("computed", &files.at("ann.pth"), &left_out));
+    assert_ne!(stored, tune("first", &logits, &["--limit", "30"]));
+    let (code, why) = failure(&[
+        "finetune",
+        "--checkpoint",
+        &given,
+        "--data",
+        &data,
+        "--out",
+        &files.at("none"),
+        "--skip",
+        "99999",
+    ]);
+    assert!(code == 2 && why.contains("skip: expected fewer than the"), "{why}");
+
     // It goes on like any study, and grows.
     let output =
         escape(&["search", &config, "--out", &out, "--resume", "--set", "space.penalty=[0, 500.5, 9]"]);

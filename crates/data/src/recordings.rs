@@ -1,5 +1,6 @@
 //! Recordings in memory, and their two splits. N recordings, H contacts, W samples.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -120,6 +121,17 @@ impl Recordings {
             Some(n) if n < self.len() => self.head(n),
             _ => self,
         }
+    }
+
+    /// What is left without the first `skip`, at most so many if there is a limit. Only a part is copied.
+    pub fn part(&self, skip: usize, limit: Option<usize>) -> Cow<'_, Self> {
+        let from = skip.min(self.len());
+        let n = (self.len() - from).min(limit.unwrap_or(usize::MAX));
+        if n == self.len() {
+            return Cow::Borrowed(self);
+        }
+        let (size, to) = (self.size(), from + n);
+        Cow::Owned(Self { x: self.x[from * size..to * size].to_vec(), y: self.y[from..to].to_vec(), ..*self })
     }
 
     /// The recordings of the given indices, in that order; an index may occur more than once.
@@ -296,6 +308,12 @@ mod tests {
         let head = r.head(2);
         assert_eq!((head.get(1), head.y.as_slice()), (r.get(1), &[0, 2][..]));
         assert_eq!(r.head(99), r);
+
+        assert!(matches!(r.part(0, Some(4)), Cow::Borrowed(all) if *all == r));
+        assert_eq!(*r.part(0, Some(2)), head);
+        assert_eq!(*r.part(1, Some(2)), r.select(&[1, 2]));
+        assert_eq!(*r.part(3, None), r.select(&[3]));
+        assert!(r.part(4, None).is_empty() && r.part(99, Some(1)).is_empty());
 
         let picked = r.select(&[3, 0, 3]);
         assert_eq!((picked.get(0), picked.get(2), picked.y.as_slice()), (r.get(3), r.get(3), &[2, 0, 2][..]));

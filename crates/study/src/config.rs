@@ -454,6 +454,9 @@ pub struct Finetune {
     /// Recordings a class held out to judge epochs by; the test set judges them if 0.
     #[serde(default)]
     pub validation: Option<usize>,
+    /// Training recordings to leave out, the first ones: those that the ANN has seen, say.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub skip: usize,
     /// Training recordings, if fewer than there are.
     #[serde(default)]
     pub samples: Option<usize>,

@@ -401,12 +401,13 @@ impl Run<'_> {
             let start = self.simulation(&from, job.timesteps)?;
             let preset = start.network.rules.preset;
             let folder = self.folder.join(format!("{}-training", job.name));
-            let train = self.data.train.head(job.samples.unwrap_or(usize::MAX));
             let into = Job {
                 name: job.name.clone(),
                 options: job.options(preset, start.encoding, self.session.seed)?,
                 epochs: job.epochs,
                 max_steps: job.max_steps,
+                skip: job.skip,
+                samples: job.samples,
                 validation: job.validation.unwrap_or(Defaults::of(preset).held_out),
                 temperature: job.loss_temperature.unwrap_or_default(),
                 teacher: job.teacher.clone(),
@@ -417,7 +418,7 @@ impl Run<'_> {
                 resume: true,
             };
             let test = self.test(job.test_samples);
-            let report = finetune(self.session, into, start, &train, &test, false)?;
+            let report = finetune(self.session, into, start, &self.data.train, &test, false)?;
             if !report.improved {
                 self.session
                     .note(format!("{}: no epoch was better than {}, which is kept", job.name, job.from));

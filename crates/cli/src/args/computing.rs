@@ -328,7 +328,10 @@ pub struct FinetuneArgs {
     pub operations_penalty: f64,
     #[command(flatten)]
     pub teacher: TeacherArgs,
-    /// Only the first N recordings of each split
+    /// Leave out the first N training recordings: those that the ANN has seen, say
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub skip: usize,
+    /// Only the first N recordings of each split, of the training split after those left out
     #[arg(long, value_name = "N", value_parser = whole::<usize>(1))]
     pub limit: Option<usize>,
     /// Continue an interrupted fine-tuning; settings must be the same, but for --epochs

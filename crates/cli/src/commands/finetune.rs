@@ -24,7 +24,7 @@ pub fn run(context: &Context, args: FinetuneArgs) -> Result<()> {
     let data = dataset(session, &args.data, &reading_for(&args.reading.options(), &checkpoint))?;
     let origin = data.origin();
     tell_remarks(session, &args.checkpoint, &KnownInput::of(&checkpoint), &origin);
-    let [train, test] = [data.train, data.test].map(|split| split.at_most(args.limit));
+    let (train, test) = (data.train, data.test.at_most(args.limit));
     let chosen = simulation(session, &checkpoint, &args.checkpoint, args.simulation.asked(), &train)?;
     let preset = chosen.network.rules.preset;
     let defaults = Defaults::of(preset);
@@ -49,6 +49,8 @@ pub fn run(context: &Context, args: FinetuneArgs) -> Result<()> {
         options,
         epochs: args.epochs,
         max_steps: args.max_steps,
+        skip: args.skip,
+        samples: args.limit,
         validation: args.validation.unwrap_or(defaults.held_out),
         temperature: args.loss_temperature,
         teacher: args.teacher.teaching()?,

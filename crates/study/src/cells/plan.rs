@@ -613,7 +613,8 @@ impl<'a> Planner<'a> {
                 settings.insert(text("finetune"), Value::Sequence(vec![Value::Mapping(job)]));
                 let config = self.config("finetune", &name, &settings)?;
                 let Some(job) = config.finetune.first() else { continue };
-                let tuned = job.samples.map_or(self.counts[0], |n| n.min(self.counts[0]));
+                let there = self.counts[0].saturating_sub(job.skip);
+                let tuned = job.samples.map_or(there, |n| n.min(there));
                 let tuned = job.max_steps.map_or(job.epochs * tuned, |n| n * job.batch_size);
                 let [once, a_step] = cost::TUNING;
                 let epochs = job.epochs;

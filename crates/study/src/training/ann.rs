@@ -347,7 +347,7 @@ pub fn train(
     }
     let mut teacher = None;
     if let Some(teaching) = &recipe.teacher {
-        teacher = Some(teaching.open(session, &data.train, network.classes())?);
+        teacher = Some(teaching.open(session, &data.train, 0..data.train.len(), network.classes())?);
         settings["teacher"] = teaching.settings()?;
     }
     let _held = begin(session, folder, &settings, LOG, resume)?;
@@ -410,7 +410,7 @@ pub fn train(
         }
     };
     if trainer.epoch() < recipe.epochs && !trainer.out_of_patience() {
-        trainer.learn_from(teacher.map(|t| t.teacher(session, &data.train, &places)).transpose()?);
+        trainer.learn_from(teacher.map(|t| t.teacher(session, &places)).transpose()?);
     }
     while trainer.epoch() < recipe.epochs && !trainer.out_of_patience() {
         let epoch = format!("{name} epoch {}/{}", trainer.epoch() + 1, recipe.epochs);

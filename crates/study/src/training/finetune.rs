@@ -81,6 +81,10 @@ pub struct Job {
     pub epochs: usize,
     /// Steps to stop after, of all epochs.
     pub max_steps: Option<usize>,
+    /// Training recordings to leave out, the first ones,
+    pub skip: usize,
+    /// and how many of the others to take, if not all.
+    pub samples: Option<usize>,
     /// Recordings a class held out to judge epochs by; 0: the test recordings judge them.
     pub validation: usize,
     /// What the readout is divided by before the loss judges it.
@@ -158,7 +162,7 @@ pub fn adam(lr: f64, weight_decay: f64) -> Result<Rule> {
 }
 
 /// Fine-tunes into the job's folder, keeping the best checkpoint; with `tested` the kept network is judged by the test
-/// recordings in the end.
+/// recordings in the end. `train` is the whole training split, of which the job takes its part.
 ///
 /// # Errors
 /// Too few recordings, a folder with another training, a checkpoint that cannot be written; where the listener asked to stop,
@@ -171,11 +175,22 @@ pub fn finetune(
     test: &Recordings,
     tested: bool,
 ) -> Result<Finetuned> {
+    let whole = train;
+    let train = &*whole.part(job.skip, job.samples);
+    if job.skip > 0 && train.is_empty() {
+        return Err(usage(format!(
+            "skip: expected fewer than the {} training recordings there are, got {}",
+            whole.len(),
+            job.skip
+        )));
+    }
     let Parts { train: on, places, judges, judged_on } = parts(session, train, test, job.validation)?;
     let classes = start.network.classes();
     [train, test].into_iter().try_for_each(|split| check_classes("the network", classes, split))?;
     bptt::check(&start.network.rules).map_err(usage)?;
-    let teacher = job.teacher.as_ref().map(|teaching| teaching.open(session, train, classes)).transpose()?;
+    let taught = job.skip..job.skip + train.len();
+    let teacher =
+        job.teacher.as_ref().map(|teaching| teaching.open(session, whole, taught, classes)).transpose()?;
     let preset = start.network.rules.preset;
     let Options { steps, encoding, surrogate, .. } = job.options;
     let _held = begin(session, &job.folder, &settings(&job, &start.network, train, test)?, LOG, job.resume)?;
@@ -229,7 +244,7 @@ pub fn finetune(
         tuner
     };
     if tuner.epoch() < job.epochs {
-        tuner.learn_from(teacher.map(|t| t.teacher(session, train, &places)).transpose()?);
+        tuner.learn_from(teacher.map(|t| t.teacher(session, &places)).transpose()?);
     }
     while tuner.epoch() < job.epochs {
         let limit = job.max_steps.map(|n| n.saturating_sub(tuner.step_losses().len()));

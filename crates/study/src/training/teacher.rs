@@ -2,6 +2,7 @@
 //!
 //! Letters: N training recordings, K classes.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -73,11 +74,17 @@ impl Teaching {
         Ok(json!({ "sha256": sha256, "share": self.share, "temperature": self.temperature }))
     }
 
-    /// Opens it for the recordings of `train`, before a training of a network of so many classes begins.
+    /// Opens it for a part of the training split `train`, before a training of a network of so many classes begins.
     ///
     /// # Errors
     /// The file is none of an ANN for such recordings or their logits, or the teacher tells another number of classes apart.
-    pub fn open(&self, session: &Session, train: &Recordings, classes: usize) -> Result<Opened> {
+    pub fn open<'a>(
+        &self,
+        session: &Session,
+        train: &'a Recordings,
+        part: Range<usize>,
+        classes: usize,
+    ) -> Result<Opened<'a>> {
         let source = source(session, &self.checkpoint, train)?;
         let taught = source.classes();
         if taught != classes {
@@ -86,24 +93,28 @@ impl Teaching {
                 self.checkpoint.display()
             )));
         }
-        Ok(Opened { source, how: Distillation { share: self.share, temperature: self.temperature } })
+        let how = Distillation { share: self.share, temperature: self.temperature };
+        Ok(Opened { source, train, part, how })
     }
 }
 
 /// A teacher that can begin.
-pub struct Opened {
+pub struct Opened<'a> {
     source: Source,
+    train: &'a Recordings,
+    part: Range<usize>,
     how: Distillation,
 }
 
-impl Opened {
-    /// The teacher of the recordings of `train` at these `places`.
+impl Opened<'_> {
+    /// The teacher of the recordings at these `places` of its part.
     ///
     /// # Errors
     /// The listener asked to stop, or libtorch fails.
-    pub fn teacher(self, session: &Session, train: &Recordings, places: &[usize]) -> Result<Teacher> {
+    pub fn teacher(self, session: &Session, places: &[usize]) -> Result<Teacher> {
         let classes = self.source.classes();
-        let all = Teacher { logits: self.source.logits(session, train)?, classes, how: self.how };
+        let all =
+            Teacher { logits: self.source.logits(session, self.train, self.part)?, classes, how: self.how };
         Ok(Teacher { logits: all.of(places), ..all })
     }
 }
@@ -124,13 +135,16 @@ impl Source {
         }
     }
 
-    /// N x K, for all recordings of a training split.
-    fn logits(self, session: &Session, train: &Recordings) -> Result<Vec<f32>> {
+    /// N x K, for a part of a training split.
+    fn logits(self, session: &Session, train: &Recordings, part: Range<usize>) -> Result<Vec<f32>> {
         let ann = match self {
-            Self::Stored(logits, _) => return Ok(logits),
+            Self::Stored(logits, classes) => {
+                return Ok(logits[part.start * classes..part.end * classes].to_vec());
+            }
             Self::Network(ann) => ann,
         };
         let classes = ann.network().classes();
+        let train = &*train.part(part.start, Some(part.len()));
         let mut progress = session.progress("the teacher", train.len());
         let mut all = Vec::with_capacity(train.len() * classes);
         evaluate(&ann, train, BATCH, Loss::CrossEntropy, &mut |_, logits| {
@@ -209,7 +223,7 @@ fn told_by(train: &Recordings) -> String {
 pub fn write(session: &Session, teacher: &Path, train: &Recordings, out: &Path) -> Result<()> {
     let source = source(session, teacher, train)?;
     let shape = [train.len(), source.classes()];
-    let tensor = TensorData::from_f32(&shape, &source.logits(session, train)?);
+    let tensor = TensorData::from_f32(&shape, &source.logits(session, train, 0..train.len())?);
     let text = |text: &str| Value::Str(text.to_owned());
     let dictionary = Value::Dict(vec![
         (text(LOGITS), Value::Tensor(Box::new(tensor))),
