@@ -311,6 +311,18 @@ impl IntegerNetwork {
     }
 }
 
+impl IntegerLayer {
+    /// The real numbers at which training starts the potentials of its rows; one for all rows of a readout. They lie half a unit below
+    /// what the whole ones stand for. So does then every potential that does not leak, and whether it is above a threshold is
+    /// never decided by how a sum is rounded in float32.
+    pub fn real_starts(&self) -> Vec<f32> {
+        let rows = self.units.iter().enumerate().take(self.thresholds.len());
+        let starts = rows.map(|(row, unit)| ((f64::from(self.initial_potential(row)) - 0.5) * unit) as f32);
+        let starts: Vec<f32> = starts.collect();
+        if starts.is_empty() { vec![0.0] } else { starts }
+    }
+}
+
 /// What a first layer gets.
 fn of_input(precision: Precision, encoding: Encoding) -> Signal {
     let largest = match encoding {

@@ -7,8 +7,8 @@ use escape_dense::{slice, slice_mut};
 use escape_model::ModelError;
 use escape_model::ann::to_tensor;
 use escape_network::sequential::{Padding, Shape};
-use escape_snn_core::network::SpikingNetwork;
 use escape_snn_core::neuron::{Dynamics, count_nonzero, step_all_traced};
+use escape_snn_core::rules::Arithmetic;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
@@ -16,13 +16,13 @@ use super::arrivals::{ByChannel, Frames, Order};
 use super::order::of_libtorch;
 use super::pooling::{Band, Maxima, Sending};
 use super::synapses::{Geometry, Way, linear_gradient};
-use super::{Gradients, Part, Pass, Trainable};
+use super::{Gradients, Part, Pass, Seen, Trainable};
 use crate::scan::{Backward, NeuronFindings, Scratch};
 
 /// A network made ready for one batch.
 pub(super) struct Host<'a> {
     net: &'a Trainable,
-    /// In which currents are added up: libtorch's where it is known, so that a GPU's spikes differ as little as can be.
+    /// In which currents are added up.
     order: Order,
     layers: Vec<Layer>,
 }
@@ -37,7 +37,8 @@ struct Layer {
     rows: Vec<f32>,
     bias: Vec<f32>,
     dynamics: Dynamics,
-    start: f32,
+    /// Where potentials start: one value, or one for each channel.
+    start: Vec<f32>,
     backward: Backward,
     steps: usize,
     /// The input is the recording itself, the same at every step.
@@ -93,18 +94,19 @@ fn add_to_pixels(frames: &mut [f32], due: &[f32], Shape { channels, .. }: Shape)
 }
 
 impl<'a> Host<'a> {
-    /// For the network with the weights that count, as `net` is trained.
-    pub fn new(
-        net: &'a Trainable,
-        network: SpikingNetwork,
-        steps: usize,
-        constant: bool,
-    ) -> Result<Self, ModelError> {
-        let order = of_libtorch().unwrap_or(Order::FREE);
+    /// For `net` as the forward pass sees it.
+    pub fn new(net: &'a Trainable, seen: Seen, steps: usize, constant: bool) -> Result<Self, ModelError> {
+        // Spikes of whole numbers do not depend on how sums are rounded; in float32 they are libtorch's, where it is known how it
+        // adds up.
+        let order = match net.network.rules.arithmetic {
+            Arithmetic::Float32 => of_libtorch().unwrap_or(Order::FREE),
+            Arithmetic::Integer(_) => Order::FREE,
+        };
         // What a layer sends are planes, although a linear one takes them in a row.
+        let Seen { network, starts } = seen;
         let mut below = network.input();
         let mut layers = Vec::new();
-        for (k, layer) in network.layers.into_iter().enumerate() {
+        for (k, (layer, start)) in network.layers.into_iter().zip(starts).enumerate() {
             let shape = &layer.shape;
             let geometry = Geometry::new(shape, below);
             below = shape.pooled;
@@ -126,7 +128,7 @@ impl<'a> Host<'a> {
                 weights: layer.weights.into_values(),
                 bias: layer.bias,
                 dynamics,
-                start: net.network.initial_potential(k),
+                start,
                 backward: Backward::new(dynamics, fraction, net.surrogate, net.neuron_parameters, steps),
                 steps,
                 constant: constant && k == 0,
@@ -231,7 +233,7 @@ impl Layer {
     ) {
         let (_, size) = self.neurons(band);
         u.clear();
-        u.resize(size, self.start);
+        u.extend(self.start.iter().cycle().take(size));
         spikes.resize(size, 0.0);
         if self.constant {
             constant.resize(size, 0.0);

@@ -22,7 +22,7 @@ use escape_model::ann::to_vec;
 use escape_model::distill::Distillation;
 use escape_network::sequential::{Pool, Pooling};
 use escape_snn_core::encode::{Encoder, Encoding};
-use escape_snn_core::integer::IntegerNetwork;
+use escape_snn_core::integer::{IntegerLayer, IntegerNetwork};
 use escape_snn_core::network::SpikingNetwork;
 use escape_snn_core::neuron::Reset;
 use escape_snn_core::rules::{Arithmetic, Rules};
@@ -88,6 +88,13 @@ struct Part<'a> {
     /// The classes of the whole batch.
     whole: &'a [i64],
     steps: usize,
+}
+
+/// A network as the forward pass sees it.
+struct Seen {
+    network: SpikingNetwork,
+    /// Where each layer's potentials start: one value for all its channels, or one for each.
+    starts: Vec<Vec<f32>>,
 }
 
 /// The way through the network and back: by what is there on the host, or by tensor operations.
@@ -163,7 +170,7 @@ impl Trainable {
     }
 
     /// The network as whole numbers stand for it, where the rules ask for those.
-    fn rounded(&self, encoder: &Encoder, steps: usize) -> Result<Option<SpikingNetwork>, ModelError> {
+    fn rounded(&self, encoder: &Encoder, steps: usize) -> Result<Option<Seen>, ModelError> {
         if self.network.rules.arithmetic == Arithmetic::Float32 {
             return Ok(None);
         }
@@ -173,7 +180,12 @@ impl Trainable {
             IntegerNetwork::new(&network, encoding).map_err(|why| ModelError::Data(why.to_string()))?;
         whole.check_steps(steps).map_err(|why| ModelError::Data(why.to_string()))?;
         whole.write_back(&mut network);
-        Ok(Some(network))
+        Ok(Some(Seen { network, starts: whole.layers.iter().map(IntegerLayer::real_starts).collect() }))
+    }
+
+    /// Where each layer's potentials start, in real numbers.
+    fn starts(&self) -> Vec<Vec<f32>> {
+        (0..self.network.layers.len()).map(|k| vec![self.network.initial_potential(k)]).collect()
     }
 
     /// The way through the network, made ready for one batch.
@@ -182,8 +194,11 @@ impl Trainable {
         if self.tensor_neurons {
             return Ok(Box::new(tensors::Tensors::new(self, rounded)?));
         }
-        let network = rounded.map_or_else(|| self.snapshot(), Ok)?;
-        Ok(Box::new(host::Host::new(self, network, steps, encoder.is_direct())?))
+        let seen = match rounded {
+            Some(seen) => seen,
+            None => Seen { network: self.snapshot()?, starts: self.starts() },
+        };
+        Ok(Box::new(host::Host::new(self, seen, steps, encoder.is_direct())?))
     }
 
     /// Loss and gradients of a batch of recordings `x` (B x H x W) with classes `labels`, over `steps`

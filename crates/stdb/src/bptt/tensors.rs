@@ -3,11 +3,10 @@
 use escape_dense::{Synapses, tensors};
 use escape_model::ModelError;
 use escape_model::ann::{to_tensor, to_vec};
-use escape_snn_core::network::SpikingNetwork;
 use escape_snn_core::neuron::{Dynamics, Firing, Plane};
 use tch::{Kind, Tensor};
 
-use super::{Gradients, Part, Pass, Trainable, learned};
+use super::{Gradients, Part, Pass, Seen, Trainable, learned};
 use crate::scan::{Activity, NeuronFindings};
 use crate::surrogate::Surrogate;
 
@@ -16,6 +15,8 @@ pub(super) struct Tensors<'a> {
     net: &'a Trainable,
     /// Where whole numbers stand for the weights.
     rounded: Option<Vec<Synapses>>,
+    /// Where each layer's potentials start.
+    starts: Vec<Vec<f32>>,
 }
 
 /// One layer between its forward and its backward pass.
@@ -29,8 +30,8 @@ struct Kept {
 /// One layer's neurons over all timesteps of a part of the batch.
 struct Neurons {
     dynamics: Dynamics,
-    /// Potential at the start, and that as a fraction of the threshold.
-    start: f32,
+    /// Potential at the start, of all channels or of each, and that as a fraction of the threshold.
+    start: Vec<f32>,
     fraction: f32,
     surrogate: Surrogate,
     /// Whether gradients of threshold and decay are wanted.
@@ -45,9 +46,12 @@ struct Neurons {
 
 impl<'a> Tensors<'a> {
     /// For a network as it is, or as `rounded`.
-    pub fn new(net: &'a Trainable, rounded: Option<SpikingNetwork>) -> Result<Self, ModelError> {
-        let rounded = rounded.map(|network| learned(&network, net.device())).transpose()?;
-        Ok(Self { net, rounded })
+    pub fn new(net: &'a Trainable, rounded: Option<Seen>) -> Result<Self, ModelError> {
+        let (rounded, starts) = match rounded {
+            None => (None, net.starts()),
+            Some(Seen { network, starts }) => (Some(learned(&network, net.device())?), starts),
+        };
+        Ok(Self { net, rounded, starts })
     }
 
     fn synapses(&self) -> &[Synapses] {
@@ -58,7 +62,7 @@ impl<'a> Tensors<'a> {
         let (channels, plane) = self.net.network.planes(k);
         Neurons {
             dynamics: self.net.network.dynamics(k),
-            start: self.net.network.initial_potential(k),
+            start: self.starts[k].clone(),
             fraction: self.net.network.rules.start,
             surrogate: self.net.surrogate,
             parameters: self.net.neuron_parameters,
@@ -236,7 +240,11 @@ fn potentials(neurons: &Neurons, current: &Tensor) -> Result<Tensor, ModelError>
     let shape = [batch, frames, channels, plane.height, plane.width].map(|n| n as i64);
     let current = current.f_detach()?.f_view(shape)?;
     let rule = tensors::Neurons::new(neurons.dynamics, current.device())?;
-    let mut u = current.f_select(1, 0)?.f_full_like(f64::from(neurons.start))?;
+    // The neurons of a linear layer are one row of one channel.
+    let rows = neurons.start.len();
+    let shape = if rows == channels { [rows, 1, 1] } else { [1, 1, rows] };
+    let start = to_tensor(&neurons.start, &shape, current.device())?;
+    let mut u = current.f_select(1, 0)?.f_zeros_like()?.f_add(&start)?;
     let mut ms = Vec::new();
     for t in 0..steps {
         let input = current.f_select(1, if constant_current { 0 } else { t as i64 })?;

@@ -1,0 +1,53 @@
+//! What training in whole numbers sees is what the engines compute.
+
+#![allow(clippy::unwrap_used)]
+
+use escape_network::rng::Stream;
+use escape_snn_core::encode::Encoding;
+use escape_snn_core::engine::{Batch, Engine as _};
+use escape_snn_core::event::Event;
+use escape_stdb::bptt::Trainable;
+use escape_stdb::surrogate::Surrogate;
+use tch::Device;
+
+#[path = "../../../tests/random_networks/mod.rs"]
+mod networks;
+#[path = "../../../tests/random_networks/spiking.rs"]
+mod spiking;
+use spiking::spiking;
+
+const NETWORKS: u64 = 150;
+const STEPS: usize = 9;
+
+/// A potential at a threshold to the last unit must not be decided by how sums are rounded in float32.
+#[test]
+fn training_sees_the_spikes_of_the_engines() {
+    let mut spikes = 0;
+    // Where neurons leak, whole potentials are rounded at each step, those of training are not.
+    let all = (0..NETWORKS).map(|index| (index, spiking(index, STEPS)));
+    for (index, network) in all.filter(|(_, n)| n.layers.iter().all(|l| l.neuron.decay() == 1.0)) {
+        let encoding = if index % 4 == 3 { Encoding::Poisson } else { Encoding::Direct };
+        let mut random = Stream::new(index, 4);
+        let x: Vec<f32> =
+            (0..2 * network.input().count()).map(|_| (random.uniform() * 2.0 - 1.0) as f32).collect();
+        let encoder = || network.rules.encoder(encoding, 5);
+        let engine = Event::new(network.clone(), encoding).unwrap();
+        let found = engine.run(Batch { x: &x, first: 0 }, &mut encoder(), STEPS, &mut ()).unwrap();
+        let mut net = Trainable::new(network.clone(), Surrogate::DEFAULT, false, Device::Cpu).unwrap();
+        for tensors in [false, true] {
+            net.tensor_neurons = tensors;
+            let seen = net.gradients(&x, &[0, 0], &[0, 1], &mut encoder(), STEPS).unwrap();
+            let name = format!("network {index}, tensors {tensors}");
+            let fired: Vec<u64> = seen.neurons.iter().map(|layer| layer.activity.spikes).collect();
+            let want: Vec<u64> = found.spikes.iter().map(|layer| layer.iter().sum()).collect();
+            let firing = want.len() - 1;
+            assert_eq!(fired[..firing], want[..firing], "{name}");
+            let largest = found.logits(STEPS).iter().fold(1e-3f32, |most, z| most.max(z.abs()));
+            for (seen, want) in seen.readout.iter().zip(found.logits(STEPS)) {
+                assert!((seen - want).abs() < 1e-4 * largest, "{name}: {seen} against {want}");
+            }
+            spikes += fired.iter().sum::<u64>();
+        }
+    }
+    assert!(spikes > 100_000, "{spikes} spikes");
+}
