@@ -97,13 +97,17 @@ fn a_space_is_searched() {
         let folder = files.at(name);
         let call = ["finetune", "--checkpoint", &given, "--data", &data, "--out", &folder, "--epochs", "1"];
         let how = ["--teacher", teacher, "--validation", "4", "--batch-size", "8"];
-        json(&[&call[..], &how, more].concat())["step_losses"].clone()
+        let report = json(&[&call[..], &how, more].concat());
+        let losses = report["step_losses"].as_array().unwrap().iter().map(|loss| loss.as_f64().unwrap());
+        losses.collect::<Vec<_>>()
     };
     let logits = text(in_cell("teacher-", "teacher.pth"));
     let left_out = ["--skip", "20", "--limit", "30"];
     let stored = tune("stored", &logits, &left_out);
-    assert_eq!(stored, tune("computed", &files.at("ann.pth"), &left_out));
-    assert_ne!(stored, tune("first", &logits, &["--limit", "30"]));
+    // A product's last bits may depend on how many recordings there are.
+    let apart = |losses: Vec<f64>| losses.iter().zip(&stored).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(apart(tune("computed", &files.at("ann.pth"), &left_out)) < 1e-5);
+    assert!(apart(tune("first", &logits, &["--limit", "30"])) > 1e-3);
     let (code, why) = failure(&[
         "finetune",
         "--checkpoint",

@@ -194,6 +194,15 @@ impl IntegerLayer {
         self.thresholds.get(row).map_or(0, |theta| theta / 2)
     }
 
+    /// Where training, in real numbers, starts the potentials of its rows, as a fraction of the threshold: half a unit below the whole
+    /// ones. Every potential that does not leak lies half a unit below then, and whether it is above the threshold is not decided by how
+    /// sums are rounded, as long as they are right to half a unit: in float32 up to thresholds of some 10^5 units.
+    pub fn start_fractions(&self) -> Vec<f32> {
+        let rows = self.thresholds.iter().enumerate();
+        let below = |(row, &theta)| (f64::from(self.initial_potential(row)) - 0.5) / f64::from(theta);
+        rows.map(|row| below(row) as f32).collect()
+    }
+
     /// Weights of a row.
     pub fn row(&self) -> usize {
         self.weights.len() / self.shape.output.channels
@@ -308,18 +317,6 @@ impl IntegerNetwork {
             }
             unit_in = sent(&layer.shape).unit;
         }
-    }
-}
-
-impl IntegerLayer {
-    /// The real numbers at which training starts the potentials of its rows; one for all rows of a readout. They lie half a unit below
-    /// what the whole ones stand for. So does then every potential that does not leak, and whether it is above a threshold is
-    /// never decided by how a sum is rounded in float32.
-    pub fn real_starts(&self) -> Vec<f32> {
-        let rows = self.units.iter().enumerate().take(self.thresholds.len());
-        let starts = rows.map(|(row, unit)| ((f64::from(self.initial_potential(row)) - 0.5) * unit) as f32);
-        let starts: Vec<f32> = starts.collect();
-        if starts.is_empty() { vec![0.0] } else { starts }
     }
 }
 

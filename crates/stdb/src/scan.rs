@@ -61,8 +61,8 @@ impl std::ops::AddAssign for NeuronFindings {
 #[derive(Clone, Debug)]
 pub struct Backward {
     dynamics: Dynamics,
-    /// Where potentials start, as a fraction of the threshold.
-    fraction: f32,
+    /// Where potentials start, as a fraction of the threshold: of all neurons, or of each channel, which come last.
+    fractions: Vec<f32>,
     surrogate: Surrogate,
     table: Option<StdbTable>,
     /// Whether gradients of threshold and decay are wanted.
@@ -86,12 +86,12 @@ impl Backward {
     /// A rule for runs of up to `steps` steps.
     pub fn new(
         dynamics: Dynamics,
-        fraction: f32,
+        fractions: Vec<f32>,
         surrogate: Surrogate,
         parameters: bool,
         steps: usize,
     ) -> Self {
-        Self { dynamics, fraction, surrogate, table: surrogate.table(steps), parameters }
+        Self { dynamics, fractions, surrogate, table: surrogate.table(steps), parameters }
     }
 
     /// Goes back through the `steps` steps of `n` neurons. `trace` holds m\[t\] at `t * stride + offset` and
@@ -134,14 +134,15 @@ impl Backward {
         let (theta, kept) = (neuron.threshold(), neuron.decay());
         let sum = |values: &[f32]| values.iter().map(|&v| f64::from(v)).sum::<f64>();
         // The first step began at fraction theta.
-        let (first, fraction) = (sum(later), f64::from(self.fraction));
+        let fractions = self.fractions.iter().cycle();
+        let first: f64 = later.iter().zip(fractions).map(|(e, f)| f64::from(*e) * f64::from(*f)).sum();
         let (to_start, through_decay) = match firing {
             Firing::BeforeInput => (1.0, 0.0),
             Firing::AfterInput => (f64::from(kept), 1.0),
         };
         NeuronFindings {
-            threshold: sum(threshold) + fraction * to_start * first,
-            decay: sum(decay) + through_decay * fraction * f64::from(theta) * first,
+            threshold: sum(threshold) + to_start * first,
+            decay: sum(decay) + through_decay * f64::from(theta) * first,
             activity,
         }
     }
@@ -319,7 +320,7 @@ mod tests {
                 let steps = case.currents.len();
                 let backward = Backward::new(
                     case.dynamics,
-                    case.fraction,
+                    vec![case.fraction],
                     Surrogate::Linear { gamma: 1.0 },
                     true,
                     steps,
@@ -359,7 +360,8 @@ mod tests {
     fn planes_in_a_larger_trace_do_not_touch_their_neighbours() {
         let neuron = Neuron::new(1.0, 0.9).unwrap();
         let d = Dynamics { neuron, firing: Firing::AfterInput, reset: Reset::Subtraction };
-        let backward = Backward::new(d, 0.5, Surrogate::Exponential { alpha: 0.3, beta: 0.01 }, true, 3);
+        let backward =
+            Backward::new(d, vec![0.5], Surrogate::Exponential { alpha: 0.3, beta: 0.01 }, true, 3);
         let mut trace: Vec<f32> = (0..3 * 10).map(|i| (i as f32 * 0.7).sin()).collect();
         let before = trace.clone();
         let mut alone: Vec<f32> = (0..3).flat_map(|t| before[t * 10 + 4..t * 10 + 6].to_vec()).collect();

@@ -22,7 +22,7 @@ use escape_snn_core::network::{SpikingLayer, SpikingNetwork};
 use escape_snn_core::neuron::Neuron;
 use escape_snn_core::rules::{Arithmetic, Preset, Rules};
 use escape_snn_core::stored;
-use escape_stdb::bptt::{Gradients, Trainable, sums_as_libtorch};
+use escape_stdb::bptt::{Gradients, Trainable};
 use escape_stdb::surrogate::Surrogate;
 use tch::Device;
 
@@ -41,7 +41,7 @@ fn trainable(folder: &Path, preset: Preset, surrogate: Surrogate, leaks: Vec<f64
     let network = stored::load(&checkpoint, &path, Some(preset), 56, 100).unwrap().network;
     let mut net = Trainable::new(network, surrogate, true, Device::Cpu).unwrap();
     // Elsewhere spikes within rounding of a threshold are not PyTorch's.
-    net.tensor_neurons |= !sums_as_libtorch();
+    net.tensor_neurons |= !net.sums_as_libtorch();
     net
 }
 

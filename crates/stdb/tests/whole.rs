@@ -1,11 +1,13 @@
-//! What training in whole numbers sees is what the engines compute.
+//! What training in whole numbers sees of neurons that do not leak is what the engines compute.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use escape_network::rng::Stream;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::engine::{Batch, Engine as _};
 use escape_snn_core::event::Event;
+use escape_snn_core::integer::IntegerNetwork;
+use escape_snn_core::rules::Arithmetic;
 use escape_stdb::bptt::Trainable;
 use escape_stdb::surrogate::Surrogate;
 use tch::Device;
@@ -26,6 +28,12 @@ fn training_sees_the_spikes_of_the_engines() {
     // Where neurons leak, whole potentials are rounded at each step, those of training are not.
     let all = (0..NETWORKS).map(|index| (index, spiking(index, STEPS)));
     for (index, network) in all.filter(|(_, n)| n.layers.iter().all(|l| l.neuron.decay() == 1.0)) {
+        // Sums of float32 are right to half a unit where a threshold has not too many.
+        let whole = IntegerNetwork::new(&network, Encoding::Direct).unwrap();
+        let mut thresholds = whole.layers.iter().flat_map(|layer| &layer.thresholds);
+        if thresholds.any(|&theta| theta > 1 << 18) {
+            continue;
+        }
         let encoding = if index % 4 == 3 { Encoding::Poisson } else { Encoding::Direct };
         let mut random = Stream::new(index, 4);
         let x: Vec<f32> =
@@ -50,4 +58,29 @@ fn training_sees_the_spikes_of_the_engines() {
         }
     }
     assert!(spikes > 100_000, "{spikes} spikes");
+}
+
+/// Of any kernel, group and stride: where the host follows what is there by rules in float32, its spikes are libtorch's.
+#[test]
+fn spikes_in_float32_are_those_of_libtorch() {
+    let (mut spikes, mut followed) = (0, 0);
+    for index in 0..NETWORKS {
+        let mut network = spiking(index, STEPS);
+        network.rules.arithmetic = Arithmetic::Float32;
+        let mut random = Stream::new(index, 4);
+        let x: Vec<f32> =
+            (0..2 * network.input().count()).map(|_| (random.uniform() * 2.0 - 1.0) as f32).collect();
+        let mut net = Trainable::new(network, Surrogate::DEFAULT, false, Device::Cpu).unwrap();
+        followed += usize::from(!net.tensor_neurons);
+        let fired = [net.tensor_neurons, true].map(|tensors| {
+            net.tensor_neurons = tensors;
+            let mut encoder = net.network.rules.encoder(Encoding::Poisson, 5);
+            let seen = net.gradients(&x, &[0, 0], &[0, 1], &mut encoder, STEPS).unwrap();
+            seen.neurons.iter().map(|layer| layer.activity.spikes).collect::<Vec<u64>>()
+        });
+        assert_eq!(fired[0], fired[1], "network {index}");
+        spikes += fired[0].iter().sum::<u64>();
+    }
+    eprintln!("{followed} of {NETWORKS} networks follow what is there");
+    assert!(spikes > 50_000, "{spikes} spikes");
 }

@@ -24,7 +24,8 @@ pub fn run(context: &Context, args: FinetuneArgs) -> Result<()> {
     let data = dataset(session, &args.data, &reading_for(&args.reading.options(), &checkpoint))?;
     let origin = data.origin();
     tell_remarks(session, &args.checkpoint, &KnownInput::of(&checkpoint), &origin);
-    let (train, test) = (data.train, data.test.at_most(args.limit));
+    let test = data.test.at_most(args.limit);
+    let train = if args.skip == 0 { data.train.at_most(args.limit) } else { data.train };
     let chosen = simulation(session, &checkpoint, &args.checkpoint, args.simulation.asked(), &train)?;
     let preset = chosen.network.rules.preset;
     let defaults = Defaults::of(preset);

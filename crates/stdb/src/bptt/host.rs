@@ -13,7 +13,6 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use super::arrivals::{ByChannel, Frames, Order};
-use super::order::of_libtorch;
 use super::pooling::{Band, Maxima, Sending};
 use super::synapses::{Geometry, Way, linear_gradient};
 use super::{Gradients, Part, Pass, Seen, Trainable};
@@ -38,7 +37,7 @@ struct Layer {
     bias: Vec<f32>,
     dynamics: Dynamics,
     /// Where potentials start: one value, or one for each channel.
-    start: Vec<f32>,
+    starts: Vec<f32>,
     backward: Backward,
     steps: usize,
     /// The input is the recording itself, the same at every step.
@@ -99,14 +98,14 @@ impl<'a> Host<'a> {
         // Spikes of whole numbers do not depend on how sums are rounded; in float32 they are libtorch's, where it is known how it
         // adds up.
         let order = match net.network.rules.arithmetic {
-            Arithmetic::Float32 => of_libtorch().unwrap_or(Order::FREE),
+            Arithmetic::Float32 => net.order_of_libtorch().unwrap_or(Order::FREE),
             Arithmetic::Integer(_) => Order::FREE,
         };
         // What a layer sends are planes, although a linear one takes them in a row.
         let Seen { network, starts } = seen;
         let mut below = network.input();
         let mut layers = Vec::new();
-        for (k, (layer, start)) in network.layers.into_iter().zip(starts).enumerate() {
+        for (k, (layer, fractions)) in network.layers.into_iter().zip(starts).enumerate() {
             let shape = &layer.shape;
             let geometry = Geometry::new(shape, below);
             below = shape.pooled;
@@ -117,7 +116,6 @@ impl<'a> Host<'a> {
                 share: net.network.planes(k).1.share,
             };
             let dynamics = net.network.dynamics(k);
-            let fraction = net.network.rules.start;
             let mut rows = vec![0.0; layer.weights.len()];
             geometry.in_rows(&layer.weights, Way::Forward, &mut rows);
             layers.push(Layer {
@@ -128,8 +126,8 @@ impl<'a> Host<'a> {
                 weights: layer.weights.into_values(),
                 bias: layer.bias,
                 dynamics,
-                start,
-                backward: Backward::new(dynamics, fraction, net.surrogate, net.neuron_parameters, steps),
+                starts: fractions.iter().map(|f| dynamics.neuron.threshold() * f).collect(),
+                backward: Backward::new(dynamics, fractions, net.surrogate, net.neuron_parameters, steps),
                 steps,
                 constant: constant && k == 0,
             });
@@ -233,7 +231,7 @@ impl Layer {
     ) {
         let (_, size) = self.neurons(band);
         u.clear();
-        u.extend(self.start.iter().cycle().take(size));
+        u.extend(self.starts.iter().cycle().take(size));
         spikes.resize(size, 0.0);
         if self.constant {
             constant.resize(size, 0.0);

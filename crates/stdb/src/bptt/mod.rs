@@ -16,6 +16,8 @@ mod readout;
 mod synapses;
 mod tensors;
 
+use std::sync::OnceLock;
+
 use escape_dense::Synapses;
 use escape_model::ModelError;
 use escape_model::ann::to_vec;
@@ -28,8 +30,7 @@ use escape_snn_core::neuron::Reset;
 use escape_snn_core::rules::{Arithmetic, Rules};
 use tch::{Device, Tensor};
 
-pub use order::sums_as_libtorch;
-
+use self::arrivals::Order;
 use crate::scan::NeuronFindings;
 use crate::surrogate::Surrogate;
 
@@ -57,8 +58,10 @@ pub struct Trainable {
     /// Bytes that a part of the batch may take.
     pub budget: usize,
     /// Computes by libtorch's operations on the CPU too, not by what is there; they are what a CUDA device uses, and rules in
-    /// float32 where libtorch adds up in another order than the host, see [`sums_as_libtorch`].
+    /// float32 where libtorch adds up in another order than the host, see [`Trainable::sums_as_libtorch`].
     pub tensor_neurons: bool,
+    /// The order in which libtorch adds up, once it is asked for.
+    order: OnceLock<Option<Order>>,
 }
 
 /// What one batch came to.
@@ -93,7 +96,8 @@ struct Part<'a> {
 /// A network as the forward pass sees it.
 struct Seen {
     network: SpikingNetwork,
-    /// Where each layer's potentials start: one value for all its channels, or one for each.
+    /// Where each layer's potentials start, as a fraction of the threshold: one for all its channels, or one for each. A readout's
+    /// start at 0.
     starts: Vec<Vec<f32>>,
 }
 
@@ -132,7 +136,7 @@ impl Trainable {
         check(&network.rules).map_err(ModelError::Data)?;
         let synapses = learned(&network, device)?;
         let in_float32 = network.rules.arithmetic == Arithmetic::Float32;
-        Ok(Self {
+        let mut net = Self {
             network,
             synapses,
             surrogate,
@@ -141,9 +145,22 @@ impl Trainable {
             temperature: 1.0,
             operations_penalty: 0.0,
             budget: DEFAULT_BUDGET,
-            // In float32 spikes are PyTorch's, whose sums libtorch makes.
-            tensor_neurons: device.is_cuda() || in_float32 && !sums_as_libtorch(),
-        })
+            tensor_neurons: device.is_cuda(),
+            order: OnceLock::new(),
+        };
+        // In float32 spikes are PyTorch's, whose sums libtorch makes.
+        net.tensor_neurons |= in_float32 && !net.sums_as_libtorch();
+        Ok(net)
+    }
+
+    /// Whether the host can add up the currents of its neurons as libtorch does, to the last bit. Found out by comparing, on this
+    /// machine.
+    pub fn sums_as_libtorch(&self) -> bool {
+        self.order_of_libtorch().is_some()
+    }
+
+    fn order_of_libtorch(&self) -> Option<Order> {
+        *self.order.get_or_init(|| order::of_libtorch(&self.network))
     }
 
     /// Where it computes.
@@ -180,12 +197,12 @@ impl Trainable {
             IntegerNetwork::new(&network, encoding).map_err(|why| ModelError::Data(why.to_string()))?;
         whole.check_steps(steps).map_err(|why| ModelError::Data(why.to_string()))?;
         whole.write_back(&mut network);
-        Ok(Some(Seen { network, starts: whole.layers.iter().map(IntegerLayer::real_starts).collect() }))
+        Ok(Some(Seen { network, starts: whole.layers.iter().map(IntegerLayer::start_fractions).collect() }))
     }
 
-    /// Where each layer's potentials start, in real numbers.
+    /// Where each layer's potentials start in real numbers.
     fn starts(&self) -> Vec<Vec<f32>> {
-        (0..self.network.layers.len()).map(|k| vec![self.network.initial_potential(k)]).collect()
+        vec![vec![self.network.rules.start]; self.network.layers.len()]
     }
 
     /// The way through the network, made ready for one batch.

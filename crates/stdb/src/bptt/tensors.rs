@@ -30,9 +30,8 @@ struct Kept {
 /// One layer's neurons over all timesteps of a part of the batch.
 struct Neurons {
     dynamics: Dynamics,
-    /// Potential at the start, of all channels or of each, and that as a fraction of the threshold.
-    start: Vec<f32>,
-    fraction: f32,
+    /// Where potentials start, as fractions of the threshold, and how these go into a step's potentials.
+    starts: Tensor,
     surrogate: Surrogate,
     /// Whether gradients of threshold and decay are wanted.
     parameters: bool,
@@ -58,12 +57,20 @@ impl<'a> Tensors<'a> {
         self.rounded.as_ref().unwrap_or(&self.net.synapses)
     }
 
-    fn neurons(&self, k: usize, batch: usize, steps: usize, constant_input: bool) -> Neurons {
+    fn neurons(
+        &self,
+        k: usize,
+        batch: usize,
+        steps: usize,
+        constant_input: bool,
+    ) -> Result<Neurons, ModelError> {
         let (channels, plane) = self.net.network.planes(k);
-        Neurons {
+        // The neurons of a linear layer are one row of one channel.
+        let rows = self.starts[k].len();
+        let shape = if rows == channels { [rows, 1, 1] } else { [1, 1, rows] };
+        Ok(Neurons {
             dynamics: self.net.network.dynamics(k),
-            start: self.starts[k].clone(),
-            fraction: self.net.network.rules.start,
+            starts: to_tensor(&self.starts[k], &shape, self.net.device())?,
             surrogate: self.net.surrogate,
             parameters: self.net.neuron_parameters,
             channels,
@@ -71,7 +78,7 @@ impl<'a> Tensors<'a> {
             batch,
             steps,
             constant_current: constant_input && k == 0,
-        }
+        })
     }
 }
 
@@ -89,7 +96,7 @@ impl Pass for Tensors<'_> {
         for (k, layer) in synapses.iter().enumerate().take(last) {
             let source = frames.as_ref().unwrap_or(input);
             let current = layer.current(source, false)?.f_contiguous()?;
-            let next = forward(&self.neurons(k, batch, steps, constant_input), &current)?;
+            let next = forward(&self.neurons(k, batch, steps, constant_input)?, &current)?;
             kept.push(Kept { frames, current });
             frames = Some(next.set_requires_grad(true));
         }
@@ -126,7 +133,7 @@ impl Pass for Tensors<'_> {
             drop(frames);
             if let (Some(to_frames), Some(below)) = (to_frames, kept.last()) {
                 k -= 1;
-                let neurons = self.neurons(k, batch, steps, constant_input);
+                let neurons = self.neurons(k, batch, steps, constant_input)?;
                 let to_frames = match self.net.penalties(k + 1, part.whole.len()) {
                     None => to_frames,
                     Some(due) if due.len() == 1 => to_frames.f_add_scalar(f64::from(due[0]))?,
@@ -169,8 +176,7 @@ fn backward(
     current: &Tensor,
     to_frames: &Tensor,
 ) -> Result<(Tensor, NeuronFindings), ModelError> {
-    let &Neurons { channels, plane, batch, steps, constant_current, fraction, surrogate, parameters, .. } =
-        neurons;
+    let &Neurons { channels, plane, batch, steps, constant_current, surrogate, parameters, .. } = neurons;
     let Dynamics { neuron, firing, .. } = neurons.dynamics;
     let (theta, kept) = (f64::from(neuron.threshold()), f64::from(neuron.decay()));
     tch::no_grad(|| {
@@ -213,14 +219,13 @@ fn backward(
             later = e;
         }
         if parameters {
-            let fraction = f64::from(fraction);
-            let first = sum(&later)?;
+            let first = sum(&later.f_mul(&neurons.starts)?)?;
             let (to_start, through_decay) = match firing {
                 Firing::BeforeInput => (1.0, 0.0),
                 Firing::AfterInput => (kept, 1.0),
             };
-            found.threshold += fraction * to_start * first;
-            found.decay += through_decay * fraction * theta * first;
+            found.threshold += to_start * first;
+            found.decay += through_decay * theta * first;
         }
         trains.reverse();
         let gradient = Tensor::f_stack(&trains, 1)?;
@@ -240,10 +245,7 @@ fn potentials(neurons: &Neurons, current: &Tensor) -> Result<Tensor, ModelError>
     let shape = [batch, frames, channels, plane.height, plane.width].map(|n| n as i64);
     let current = current.f_detach()?.f_view(shape)?;
     let rule = tensors::Neurons::new(neurons.dynamics, current.device())?;
-    // The neurons of a linear layer are one row of one channel.
-    let rows = neurons.start.len();
-    let shape = if rows == channels { [rows, 1, 1] } else { [1, 1, rows] };
-    let start = to_tensor(&neurons.start, &shape, current.device())?;
+    let start = neurons.starts.f_mul_scalar(f64::from(neurons.dynamics.neuron.threshold()))?;
     let mut u = current.f_select(1, 0)?.f_zeros_like()?.f_add(&start)?;
     let mut ms = Vec::new();
     for t in 0..steps {

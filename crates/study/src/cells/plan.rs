@@ -614,6 +614,13 @@ impl<'a> Planner<'a> {
                 let config = self.config("finetune", &name, &settings)?;
                 let Some(job) = config.finetune.first() else { continue };
                 let there = self.counts[0].saturating_sub(job.skip);
+                // How many a file holds is not known yet.
+                if there == 0 && job.skip > 0 && !self.data_needs.is_empty() {
+                    return Err(self.wrong(format!(
+                        "finetune '{name}': skip: expected fewer than the {} training recordings there are, got {}",
+                        self.counts[0], job.skip
+                    )));
+                }
                 let tuned = job.samples.map_or(there, |n| n.min(there));
                 let tuned = job.max_steps.map_or(job.epochs * tuned, |n| n * job.batch_size);
                 let [once, a_step] = cost::TUNING;

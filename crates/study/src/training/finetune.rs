@@ -11,7 +11,7 @@ use escape_model::optim::{Rule, Schedule};
 use escape_model::train::Balance;
 use escape_report::rows::{Finetune, Kind, Row};
 use escape_snn_core::network::SpikingNetwork;
-use escape_snn_core::rules::Preset;
+use escape_snn_core::rules::{Arithmetic, Preset};
 use escape_snn_core::stored;
 use escape_stdb::bptt;
 use escape_stdb::finetune::{FineTuner, Options};
@@ -388,6 +388,10 @@ fn settings(
         "training": known(train),
         "test": known(test),
     });
+    if let Arithmetic::Integer(precision) = start.rules.arithmetic {
+        settings["whole_numbers"] =
+            json!(format!("{} bits a weight, {} of input", precision.weight_bits(), precision.input_bits()));
+    }
     // Only where they are, so that trainings of before can go on.
     if job.options.operations_penalty > 0.0 {
         settings["operations_penalty"] = json!(job.options.operations_penalty);

@@ -85,7 +85,7 @@ impl Teaching {
         part: Range<usize>,
         classes: usize,
     ) -> Result<Opened<'a>> {
-        let source = source(session, &self.checkpoint, train)?;
+        let source = source(session, &self.checkpoint, train, part.end)?;
         let taught = source.classes();
         if taught != classes {
             return Err(usage(format!(
@@ -155,9 +155,10 @@ impl Source {
     }
 }
 
-fn source(session: &Session, path: &Path, train: &Recordings) -> Result<Source> {
+/// For the first `count` recordings of a training split.
+fn source(session: &Session, path: &Path, train: &Recordings, count: usize) -> Result<Source> {
     let path = &existing(path)?;
-    if let Some((logits, classes)) = stored(path, train)? {
+    if let Some((logits, classes)) = stored(path, train, count)? {
         return Ok(Source::Stored(logits, classes));
     }
     let found = network(session, path, &Selection::default())?;
@@ -172,8 +173,8 @@ fn source(session: &Session, path: &Path, train: &Recordings) -> Result<Source> 
     Ok(Source::Network(ann))
 }
 
-/// The logits in a file of them; nothing if it holds something else.
-fn stored(path: &Path, train: &Recordings) -> Result<Option<(Vec<f32>, usize)>> {
+/// The logits in a file of them, of at least so many recordings; nothing if it holds something else.
+fn stored(path: &Path, train: &Recordings, count: usize) -> Result<Option<(Vec<f32>, usize)>> {
     // What is wrong with a network's file is said by its own reader.
     let Ok(value) = escape_checkpoint::read(path) else { return Ok(None) };
     let Some(tensor) = value.get(LOGITS).and_then(Value::as_tensor) else { return Ok(None) };
@@ -183,9 +184,9 @@ fn stored(path: &Path, train: &Recordings) -> Result<Option<(Vec<f32>, usize)>> 
     let [rows, classes] = tensor.shape[..] else {
         return Err(odd("a matrix, recordings x classes".into(), format!("{:?}", tensor.shape)));
     };
-    if rows < train.len() {
+    if rows < count {
         return Err(odd(
-            format!("a row for each of the {} training recordings", train.len()),
+            format!("a row for each of the first {count} training recordings"),
             format!("{rows} rows"),
         ));
     }
@@ -221,7 +222,7 @@ fn told_by(train: &Recordings) -> String {
 /// # Errors
 /// The file is none of an ANN for such recordings, the listener asked to stop, or the file cannot be written.
 pub fn write(session: &Session, teacher: &Path, train: &Recordings, out: &Path) -> Result<()> {
-    let source = source(session, teacher, train)?;
+    let source = source(session, teacher, train, train.len())?;
     let shape = [train.len(), source.classes()];
     let tensor = TensorData::from_f32(&shape, &source.logits(session, train, 0..train.len())?);
     let text = |text: &str| Value::Str(text.to_owned());
