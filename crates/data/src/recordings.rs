@@ -111,8 +111,7 @@ impl Recordings {
 
     /// The first `n` recordings, or all if there are fewer.
     pub fn head(&self, n: usize) -> Self {
-        let n = n.min(self.len());
-        Self { x: self.x[..n * self.size()].to_vec(), y: self.y[..n].to_vec(), ..*self }
+        self.part(0, Some(n)).into_owned()
     }
 
     /// At most so many of them, the first, if there is a limit.

@@ -21,6 +21,12 @@ use spiking::spiking;
 const NETWORKS: u64 = 150;
 const STEPS: usize = 9;
 
+/// Two random recordings of so many values.
+fn recordings(index: u64, size: usize) -> Vec<f32> {
+    let mut random = Stream::new(index, 4);
+    (0..2 * size).map(|_| (random.uniform() * 2.0 - 1.0) as f32).collect()
+}
+
 /// A potential at a threshold to the last unit must not be decided by how sums are rounded in float32.
 #[test]
 fn training_sees_the_spikes_of_the_engines() {
@@ -35,9 +41,7 @@ fn training_sees_the_spikes_of_the_engines() {
             continue;
         }
         let encoding = if index % 4 == 3 { Encoding::Poisson } else { Encoding::Direct };
-        let mut random = Stream::new(index, 4);
-        let x: Vec<f32> =
-            (0..2 * network.input().count()).map(|_| (random.uniform() * 2.0 - 1.0) as f32).collect();
+        let x = recordings(index, network.input().count());
         let encoder = || network.rules.encoder(encoding, 5);
         let engine = Event::new(network.clone(), encoding).unwrap();
         let found = engine.run(Batch { x: &x, first: 0 }, &mut encoder(), STEPS, &mut ()).unwrap();
@@ -67,9 +71,7 @@ fn spikes_in_float32_are_those_of_libtorch() {
     for index in 0..NETWORKS {
         let mut network = spiking(index, STEPS);
         network.rules.arithmetic = Arithmetic::Float32;
-        let mut random = Stream::new(index, 4);
-        let x: Vec<f32> =
-            (0..2 * network.input().count()).map(|_| (random.uniform() * 2.0 - 1.0) as f32).collect();
+        let x = recordings(index, network.input().count());
         let mut net = Trainable::new(network, Surrogate::DEFAULT, false, Device::Cpu).unwrap();
         followed += usize::from(!net.tensor_neurons);
         let fired = [net.tensor_neurons, true].map(|tensors| {

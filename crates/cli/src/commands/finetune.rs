@@ -25,6 +25,7 @@ pub fn run(context: &Context, args: FinetuneArgs) -> Result<()> {
     let origin = data.origin();
     tell_remarks(session, &args.checkpoint, &KnownInput::of(&checkpoint), &origin);
     let test = data.test.at_most(args.limit);
+    // The whole split is kept only where some in its middle are asked for.
     let train = if args.skip == 0 { data.train.at_most(args.limit) } else { data.train };
     let chosen = simulation(session, &checkpoint, &args.checkpoint, args.simulation.asked(), &train)?;
     let preset = chosen.network.rules.preset;

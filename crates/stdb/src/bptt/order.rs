@@ -9,7 +9,7 @@ use escape_network::sequential::Shape;
 use escape_network::stage::Stage;
 use escape_snn_core::network::SpikingNetwork;
 use rayon::prelude::*;
-use tch::{Device, Tensor};
+use tch::Device;
 
 use super::arrivals::{Frames, Order};
 use super::synapses::{Geometry, Way};
@@ -19,24 +19,25 @@ use super::synapses::{Geometry, Way};
 pub(super) fn of_libtorch(network: &SpikingNetwork) -> Option<Order> {
     let mut below = network.input();
     let mut seen = HashSet::new();
-    let mut different = Vec::new();
+    let mut orders = vec![Order::AVX2, Order::AVX512];
     // The readout has no neurons.
     for layer in network.layers.iter().take(network.layers.len() - 1) {
         let stage = &layer.shape;
-        if seen.insert(format!("{:?} {:?} {} {below:?}", stage.op, stage.output, stage.bias)) {
-            different.push((stage, below));
+        if !orders.is_empty()
+            && seen.insert(format!("{:?} {:?} {} {below:?}", stage.op, stage.output, stage.bias))
+        {
+            orders = alike(orders, stage, below).unwrap_or_default();
         }
         below = stage.pooled;
     }
-    let alike = |order| different.iter().all(|(stage, below)| alike(order, stage, *below).unwrap_or(false));
-    [Order::AVX2, Order::AVX512].into_iter().find(|&order| alike(order))
+    orders.first().copied()
 }
 
-/// Synapses that are compared for one stage, at most as long as there are two frames.
+/// Products that are compared for one stage, more if two frames have more.
 const COMPARED: usize = 1 << 30;
 
-/// Whether one stage's currents from random frames are libtorch's in this order.
-fn alike(order: Order, stage: &Stage, input: Shape) -> Result<bool, ModelError> {
+/// Those of some orders in which one stage's currents from random frames are libtorch's.
+fn alike(mut orders: Vec<Order>, stage: &Stage, input: Shape) -> Result<Vec<Order>, ModelError> {
     let Shape { channels, height, width } = stage.output;
     let row = (stage.weights() / channels).max(1);
     let frames = (COMPARED / (row * stage.output.count()).max(1)).clamp(2, 16);
@@ -49,30 +50,33 @@ fn alike(order: Order, stage: &Stage, input: Shape) -> Result<bool, ModelError> 
     let geometry = Geometry::new(stage, input);
     let mut rows = vec![0.0; weights.len()];
     geometry.in_rows(&weights, Way::Forward, &mut rows);
-    let listed = Frames::of_planes(order, &x, (input.height, input.width), input.channels);
-    let mut own = vec![0.0; frames * stage.output.count()];
-    own.par_chunks_exact_mut(width * channels).enumerate().for_each(|(n, row)| {
-        row.chunks_exact_mut(channels).for_each(|pixel| {
-            pixel.iter_mut().zip(&bias).for_each(|(current, bias)| *current = *bias);
-        });
-        match geometry.linear {
-            true => geometry.gather_features(&rows, (&listed, n), row),
-            false => geometry.gather(Way::Forward, &rows, (&listed, n / height), n % height, row),
-        }
-    });
     let weights = to_tensor(&weights, &geometry.weight_shape(), Device::Cpu)?;
-    let bias = stage.bias.then(|| to_tensor(&bias, &[channels], Device::Cpu)).transpose()?;
+    let constant = stage.bias.then(|| to_tensor(&bias, &[channels], Device::Cpu)).transpose()?;
     let theirs = match geometry.linear {
         true => {
             let x = to_tensor(&x, &[frames, input.count()], Device::Cpu)?;
             let weights = weights.f_view([channels as i64, -1])?;
-            x.f_linear(&weights, bias.as_ref())?
+            x.f_linear(&weights, constant.as_ref())?
         }
         false => {
             let x = to_tensor(&x, &[frames, input.channels, input.height, input.width], Device::Cpu)?;
-            let none: Option<&Tensor> = bias.as_ref();
-            convolve(&geometry.conv, &x, &weights, none)?.f_permute([0, 2, 3, 1])?
+            convolve(&geometry.conv, &x, &weights, constant.as_ref())?.f_permute([0, 2, 3, 1])?
         }
     };
-    Ok(to_vec(&theirs)? == own)
+    let theirs = to_vec(&theirs)?;
+    orders.retain(|&order| {
+        let listed = Frames::of_planes(order, &x, (input.height, input.width), input.channels);
+        let mut own = vec![0.0; frames * stage.output.count()];
+        own.par_chunks_exact_mut(width * channels).enumerate().for_each(|(n, row)| {
+            row.chunks_exact_mut(channels).for_each(|pixel| {
+                pixel.iter_mut().zip(&bias).for_each(|(current, bias)| *current = *bias);
+            });
+            match geometry.linear {
+                true => geometry.gather_features(&rows, (&listed, n), row),
+                false => geometry.gather(Way::Forward, &rows, (&listed, n / height), n % height, row),
+            }
+        });
+        own == theirs
+    });
+    Ok(orders)
 }

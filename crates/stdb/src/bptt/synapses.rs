@@ -262,6 +262,21 @@ impl Geometry {
     }
 }
 
+/// Goes through so many channels in blocks of N, a constant, so that a block's sums stay in registers; `first` is where a block begins.
+macro_rules! by_blocks {
+    ($count:expr, $first:ident, $n:ident => $work:expr) => {
+        let mut $first = 0;
+        by_blocks!($count, $first, $n => $work; 64 16 4 1);
+    };
+    ($count:expr, $first:ident, $n:ident => $work:expr; $($block:literal)+) => {
+        $(while $count - $first >= $block {
+            const $n: usize = $block;
+            $work;
+            $first += $block;
+        })+
+    };
+}
+
 /// What reaches a row of targets.
 struct Across<'a> {
     order: Order,
@@ -327,24 +342,7 @@ impl Across<'_> {
                 }
                 continue;
             }
-            // Blocks of a fixed number of channels, whose sums stay in registers.
-            let mut first = 0;
-            while channels - first >= 64 {
-                self.add::<64, FUSED>(weights, list, first, sums);
-                first += 64;
-            }
-            while channels - first >= 16 {
-                self.add::<16, FUSED>(weights, list, first, sums);
-                first += 16;
-            }
-            while channels - first >= 4 {
-                self.add::<4, FUSED>(weights, list, first, sums);
-                first += 4;
-            }
-            while first < channels {
-                self.add::<1, FUSED>(weights, list, first, sums);
-                first += 1;
-            }
+            by_blocks!(channels, first, N => self.add::<N, FUSED>(weights, list, first, sums));
         }
     }
 
@@ -464,51 +462,10 @@ fn channels<const TAPS: usize, const FUSED: bool>(
         }
         let start = channel / group.0 * group.1;
         let rows = &mut rows[channel * group.1..];
-        let mut first = 0;
-        while group.1 - first >= 64 {
-            dot::<64, TAPS, FUSED>(
-                places,
-                events,
-                gradient,
-                (start + first, outputs),
-                next,
-                &mut rows[first..],
-            );
-            first += 64;
-        }
-        while group.1 - first >= 16 {
-            dot::<16, TAPS, FUSED>(
-                places,
-                events,
-                gradient,
-                (start + first, outputs),
-                next,
-                &mut rows[first..],
-            );
-            first += 16;
-        }
-        while group.1 - first >= 4 {
-            dot::<4, TAPS, FUSED>(
-                places,
-                events,
-                gradient,
-                (start + first, outputs),
-                next,
-                &mut rows[first..],
-            );
-            first += 4;
-        }
-        while first < group.1 {
-            dot::<1, TAPS, FUSED>(
-                places,
-                events,
-                gradient,
-                (start + first, outputs),
-                next,
-                &mut rows[first..],
-            );
-            first += 1;
-        }
+        by_blocks!(group.1, first, N => {
+            let (at, rows) = ((start + first, outputs), &mut rows[first..]);
+            dot::<N, TAPS, FUSED>(places, events, gradient, at, next, rows);
+        });
     }
 }
 

@@ -15,8 +15,8 @@ pub(super) struct Tensors<'a> {
     net: &'a Trainable,
     /// Where whole numbers stand for the weights.
     rounded: Option<Vec<Synapses>>,
-    /// Where each layer's potentials start.
-    starts: Vec<Vec<f32>>,
+    /// Where each layer's potentials start, see [`Neurons::starts`].
+    starts: Vec<Tensor>,
 }
 
 /// One layer between its forward and its backward pass.
@@ -30,7 +30,7 @@ struct Kept {
 /// One layer's neurons over all timesteps of a part of the batch.
 struct Neurons {
     dynamics: Dynamics,
-    /// Where potentials start, as fractions of the threshold, and how these go into a step's potentials.
+    /// Where potentials start, as fractions of the threshold, in a shape that spreads over a step's potentials, B x C x H x W.
     starts: Tensor,
     surrogate: Surrogate,
     /// Whether gradients of threshold and decay are wanted.
@@ -50,27 +50,24 @@ impl<'a> Tensors<'a> {
             None => (None, net.starts()),
             Some(Seen { network, starts }) => (Some(learned(&network, net.device())?), starts),
         };
-        Ok(Self { net, rounded, starts })
+        let starts = starts.iter().enumerate().map(|(k, starts)| {
+            // The neurons of a linear layer are one row of one channel.
+            let rows = starts.len();
+            let shape = if rows == net.network.planes(k).0 { [rows, 1, 1] } else { [1, 1, rows] };
+            to_tensor(starts, &shape, net.device())
+        });
+        Ok(Self { net, rounded, starts: starts.collect::<Result<_, _>>()? })
     }
 
     fn synapses(&self) -> &[Synapses] {
         self.rounded.as_ref().unwrap_or(&self.net.synapses)
     }
 
-    fn neurons(
-        &self,
-        k: usize,
-        batch: usize,
-        steps: usize,
-        constant_input: bool,
-    ) -> Result<Neurons, ModelError> {
+    fn neurons(&self, k: usize, batch: usize, steps: usize, constant_input: bool) -> Neurons {
         let (channels, plane) = self.net.network.planes(k);
-        // The neurons of a linear layer are one row of one channel.
-        let rows = self.starts[k].len();
-        let shape = if rows == channels { [rows, 1, 1] } else { [1, 1, rows] };
-        Ok(Neurons {
+        Neurons {
             dynamics: self.net.network.dynamics(k),
-            starts: to_tensor(&self.starts[k], &shape, self.net.device())?,
+            starts: self.starts[k].shallow_clone(),
             surrogate: self.net.surrogate,
             parameters: self.net.neuron_parameters,
             channels,
@@ -78,7 +75,7 @@ impl<'a> Tensors<'a> {
             batch,
             steps,
             constant_current: constant_input && k == 0,
-        })
+        }
     }
 }
 
@@ -96,7 +93,7 @@ impl Pass for Tensors<'_> {
         for (k, layer) in synapses.iter().enumerate().take(last) {
             let source = frames.as_ref().unwrap_or(input);
             let current = layer.current(source, false)?.f_contiguous()?;
-            let next = forward(&self.neurons(k, batch, steps, constant_input)?, &current)?;
+            let next = forward(&self.neurons(k, batch, steps, constant_input), &current)?;
             kept.push(Kept { frames, current });
             frames = Some(next.set_requires_grad(true));
         }
@@ -133,7 +130,7 @@ impl Pass for Tensors<'_> {
             drop(frames);
             if let (Some(to_frames), Some(below)) = (to_frames, kept.last()) {
                 k -= 1;
-                let neurons = self.neurons(k, batch, steps, constant_input)?;
+                let neurons = self.neurons(k, batch, steps, constant_input);
                 let to_frames = match self.net.penalties(k + 1, part.whole.len()) {
                     None => to_frames,
                     Some(due) if due.len() == 1 => to_frames.f_add_scalar(f64::from(due[0]))?,

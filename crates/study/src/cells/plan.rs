@@ -25,6 +25,7 @@ use crate::config::{self, Config, STANDARD_NERVE, Spikes};
 use crate::defaults::{Defaults, Route};
 use crate::folder::{A_NAME, BEST, Input, names_a_file, sha256};
 use crate::session::usage;
+use crate::training::finetune::check_skip;
 use crate::training::teacher::holds_logits;
 
 /// A study.
@@ -613,14 +614,12 @@ impl<'a> Planner<'a> {
                 settings.insert(text("finetune"), Value::Sequence(vec![Value::Mapping(job)]));
                 let config = self.config("finetune", &name, &settings)?;
                 let Some(job) = config.finetune.first() else { continue };
-                let there = self.counts[0].saturating_sub(job.skip);
                 // How many a file holds is not known yet.
-                if there == 0 && job.skip > 0 && !self.data_needs.is_empty() {
-                    return Err(self.wrong(format!(
-                        "finetune '{name}': skip: expected fewer than the {} training recordings there are, got {}",
-                        self.counts[0], job.skip
-                    )));
+                if !self.data_needs.is_empty() {
+                    check_skip(job.skip, self.counts[0])
+                        .map_err(|why| self.wrong(format!("finetune '{name}': {why}")))?;
                 }
+                let there = self.counts[0].saturating_sub(job.skip);
                 let tuned = job.samples.map_or(there, |n| n.min(there));
                 let tuned = job.max_steps.map_or(job.epochs * tuned, |n| n * job.batch_size);
                 let [once, a_step] = cost::TUNING;

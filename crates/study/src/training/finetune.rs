@@ -122,6 +122,19 @@ pub fn check_order(shuffle: bool, balance: Option<Balance>) -> Result<()> {
     Ok(())
 }
 
+/// Refuses to leave out all of so many training recordings.
+///
+/// # Errors
+/// None would be left.
+pub fn check_skip(skip: usize, recordings: usize) -> Result<()> {
+    if skip > 0 && skip >= recordings {
+        return Err(usage(format!(
+            "skip: expected fewer than the {recordings} training recordings there are, got {skip}"
+        )));
+    }
+    Ok(())
+}
+
 /// The surrogate of a name; its height follows the preset unless given.
 ///
 /// # Errors
@@ -175,15 +188,9 @@ pub fn finetune(
     test: &Recordings,
     tested: bool,
 ) -> Result<Finetuned> {
+    check_skip(job.skip, train.len())?;
     let whole = train;
     let train = &*whole.part(job.skip, job.samples);
-    if job.skip > 0 && train.is_empty() {
-        return Err(usage(format!(
-            "skip: expected fewer than the {} training recordings there are, got {}",
-            whole.len(),
-            job.skip
-        )));
-    }
     let Parts { train: on, places, judges, judged_on } = parts(session, train, test, job.validation)?;
     let classes = start.network.classes();
     [train, test].into_iter().try_for_each(|split| check_classes("the network", classes, split))?;
