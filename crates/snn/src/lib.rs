@@ -11,6 +11,7 @@
 #![doc = include_str!("../examples/neuron.rs")]
 //! ```
 
+pub mod aligned;
 pub mod encode;
 pub mod engine;
 mod error;

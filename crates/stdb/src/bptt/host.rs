@@ -7,6 +7,7 @@ use escape_dense::{slice, slice_mut};
 use escape_model::ModelError;
 use escape_model::ann::to_tensor;
 use escape_network::sequential::{Padding, Shape};
+use escape_snn_core::aligned::Aligned;
 use escape_snn_core::neuron::{Dynamics, count_nonzero, step_all_traced};
 use escape_snn_core::rules::Arithmetic;
 use rayon::prelude::*;
@@ -33,7 +34,7 @@ struct Layer {
     bands: Vec<Band>,
     /// Weights in PyTorch's order, and in rows for the way forward.
     weights: Vec<f32>,
-    rows: Vec<f32>,
+    rows: Aligned<f32>,
     bias: Vec<f32>,
     dynamics: Dynamics,
     /// Where potentials start: one value, or one for each channel.
@@ -48,18 +49,18 @@ struct Layer {
 struct Kept {
     frames: Frames,
     /// m at every step, T x H x W x C, later dL/dI. Of the first layer it is made again, so that it need not be kept.
-    trace: Vec<f32>,
+    trace: Aligned<f32>,
 }
 
 /// A thread's buffers.
 #[derive(Default)]
 struct Buffers {
-    u: Vec<f32>,
-    spikes: Vec<f32>,
-    fired: Vec<f32>,
-    constant: Vec<f32>,
-    pooled: Vec<f32>,
-    trace: Vec<f32>,
+    u: Aligned<f32>,
+    spikes: Aligned<f32>,
+    fired: Aligned<f32>,
+    constant: Aligned<f32>,
+    pooled: Aligned<f32>,
+    trace: Aligned<f32>,
     maxima: Maxima,
     scratch: Scratch,
     by_channel: ByChannel,
@@ -116,7 +117,7 @@ impl<'a> Host<'a> {
                 share: net.network.planes(k).1.share,
             };
             let dynamics = net.network.dynamics(k);
-            let mut rows = vec![0.0; layer.weights.len()];
+            let mut rows = Aligned::new(layer.weights.len());
             geometry.in_rows(&layer.weights, Way::Forward, &mut rows);
             layers.push(Layer {
                 rows,
@@ -156,7 +157,7 @@ impl Pass for Host<'_> {
         let found = self.net.read_out(&currents.concat(), part)?;
         let traces = found.current_gradient.chunks_exact(found.current_gradient.len() / batch);
         let mut above: Vec<Kept> =
-            frames.into_iter().zip(traces).map(|(frames, d)| Kept { frames, trace: d.to_vec() }).collect();
+            frames.into_iter().zip(traces).map(|(frames, d)| Kept { frames, trace: d.into() }).collect();
         let mut weights = readout.gradients(&above)?;
         let mut neurons = vec![found.neuron];
         for k in (0..last).rev() {
@@ -226,15 +227,15 @@ impl Layer {
         frames: &Frames,
         band: &Band,
         (trace, stride): (&mut [f32], usize),
-        (u, spikes, constant): (&mut Vec<f32>, &mut Vec<f32>, &mut Vec<f32>),
+        (u, spikes, constant): (&mut Aligned<f32>, &mut Aligned<f32>, &mut Aligned<f32>),
         mut look: impl FnMut(usize, &[f32]),
     ) {
         let (_, size) = self.neurons(band);
-        u.clear();
-        u.extend(self.starts.iter().cycle().take(size));
-        spikes.resize(size, 0.0);
+        u.resize(size);
+        u.iter_mut().zip(self.starts.iter().cycle()).for_each(|(u, start)| *u = *start);
+        spikes.resize(size);
         if self.constant {
-            constant.resize(size, 0.0);
+            constant.resize(size);
             self.current((frames, 0), band, constant);
         }
         for t in 0..self.steps {
@@ -253,15 +254,15 @@ impl Layer {
         let (_, all) = self.sizes();
         let Shape { channels, height, width } = self.sending.pooled;
         let mut sent = Frames::new(frames.order, self.steps, (height, width), channels);
-        let mut kept = vec![0.0; if keeps { self.steps * all } else { 0 }];
+        let mut kept = Aligned::new(if keeps { self.steps * all } else { 0 });
         let Buffers { u, spikes, fired, constant, pooled, trace, .. } = buffers;
         for band in &self.bands {
             let (first, size) = self.neurons(band);
-            fired.clear();
-            fired.resize(if self.sending.counts() { size } else { 0 }, 0.0);
-            pooled.resize(band.pooled.len() * width * channels, 0.0);
+            fired.resize(if self.sending.counts() { size } else { 0 });
+            fired.fill(0.0);
+            pooled.resize(band.pooled.len() * width * channels);
             // Where m is not kept, every step may overwrite the one before.
-            trace.resize(size, 0.0);
+            trace.resize(size);
             let (trace, stride) = if keeps { (&mut kept[first..], all) } else { (&mut trace[..], 0) };
             self.run(&frames, band, (trace, stride), (u, spikes, constant), |t, spikes| {
                 self.sending.pool(band, spikes, fired, pooled);
@@ -319,7 +320,7 @@ impl Layer {
         let Buffers { u, spikes, constant, maxima, scratch, .. } = buffers;
         let mut sum = NeuronFindings::default();
         let kept = !trace.is_empty();
-        trace.resize(self.steps * all, 0.0);
+        trace.resize(self.steps * all);
         for band in &self.bands {
             let (first, _) = self.neurons(band);
             if !kept {
@@ -335,20 +336,20 @@ impl Layer {
         &self,
         recordings: Vec<(Kept, &[f32])>,
         buffers: &mut Buffers,
-    ) -> ((Vec<f32>, Vec<f32>), NeuronFindings) {
+    ) -> ((Aligned<f32>, Vec<f32>), NeuronFindings) {
         let Buffers { u, spikes, constant, trace, maxima, scratch, by_channel, .. } = buffers;
-        let mut found = (vec![0.0; self.rows.len()], vec![0.0; self.bias.len()]);
+        let mut found = (Aligned::new(self.rows.len()), vec![0.0; self.bias.len()]);
         let mut sum = NeuronFindings::default();
         for (Kept { frames, .. }, sent) in recordings {
             for band in &self.bands {
                 let (_, size) = self.neurons(band);
-                trace.resize(self.steps * size, 0.0);
+                trace.resize(self.steps * size);
                 self.run(&frames, band, (trace, size), (u, spikes, constant), |_, _| ());
                 sum += self.back_band(band, trace, (0, size), sent, (maxima, scratch));
                 if self.constant {
                     let (once, more) = trace.split_at_mut(size);
                     more.chunks_exact(size).for_each(|d| once.iter_mut().zip(d).for_each(|(a, b)| *a += b));
-                    trace.truncate(size);
+                    trace.resize(size);
                 }
                 for (t, d) in trace.chunks_exact(size).enumerate() {
                     let d = (band.rows.start, d);
@@ -372,11 +373,11 @@ impl Layer {
     /// Gradients of the biases, if there are any, and of the weights, from what arrived and dL/dI, T x H x W x C.
     fn gradients(&self, recordings: &[Kept]) -> Result<Vec<Tensor>, ModelError> {
         let (_, all) = self.sizes();
-        let once: Vec<Vec<f32>> = recordings
+        let once: Vec<Aligned<f32>> = recordings
             .iter()
             .filter(|_| self.constant)
             .map(|kept| {
-                let mut sum = vec![0.0; all];
+                let mut sum = Aligned::new(all);
                 kept.trace.chunks_exact(all).for_each(|d| sum.iter_mut().zip(d).for_each(|(a, b)| *a += b));
                 sum
             })
@@ -395,7 +396,7 @@ impl Layer {
             return Ok(bias.into_iter().chain([weights]).collect());
         }
         let found = shares((0..recordings.len()).collect(), |share, buffers| {
-            let mut found = (vec![0.0; self.weights.len()], vec![0.0; self.bias.len()]);
+            let mut found = (Aligned::new(self.weights.len()), vec![0.0; self.bias.len()]);
             for b in share {
                 let frames = &recordings[b].frames;
                 for (t, d) in gradient(b).chunks_exact(all).enumerate() {
@@ -410,10 +411,10 @@ impl Layer {
     }
 
     /// Sums of what threads found, as [`Layer::gradients`].
-    fn tensors(&self, found: Vec<(Vec<f32>, Vec<f32>)>) -> Result<Vec<Tensor>, ModelError> {
+    fn tensors(&self, found: Vec<(Aligned<f32>, Vec<f32>)>) -> Result<Vec<Tensor>, ModelError> {
         let (mut rows, mut bias) = (vec![0.0; self.weights.len()], vec![0.0; self.bias.len()]);
         for (more, more_bias) in &found {
-            rows.iter_mut().zip(more).for_each(|(a, b)| *a += b);
+            rows.iter_mut().zip(&more[..]).for_each(|(a, b)| *a += b);
             bias.iter_mut().zip(more_bias).for_each(|(a, b)| *a += b);
         }
         let weights =
@@ -423,24 +424,24 @@ impl Layer {
     }
 
     /// dL of the frames that arrived, B x T x H x W x C, from dL/dI.
-    fn to_frames(&self, recordings: &[Kept]) -> Result<Vec<f32>, ModelError> {
+    fn to_frames(&self, recordings: &[Kept]) -> Result<Aligned<f32>, ModelError> {
         let (_, all) = self.sizes();
         let input = self.geometry.input;
         let each_frame = input.count();
         if self.geometry.linear {
-            let d: Vec<f32> = recordings.iter().flat_map(|kept| &kept.trace).copied().collect();
+            let d: Vec<f32> = recordings.iter().flat_map(|kept| &kept.trace[..]).copied().collect();
             let d = to_tensor(&d, &[d.len() / all, all], Device::Cpu)?;
             let rows = to_tensor(&self.rows, &[each_frame, all], Device::Cpu)?;
-            return Ok(slice(&d.f_matmul(&rows.f_tr()?)?.f_contiguous()?)?.to_vec());
+            return Ok(slice(&d.f_matmul(&rows.f_tr()?)?.f_contiguous()?)?.into());
         }
-        let mut found = vec![0.0; recordings.len() * self.steps * each_frame];
+        let mut found = Aligned::new(recordings.len() * self.steps * each_frame);
         let nonzero: u64 = recordings.par_iter().map(|kept| u64::from(count_nonzero(&kept.trace))).sum();
         let share = nonzero as f64 / (recordings.len() * self.steps * all) as f64;
         let chunks = found.chunks_exact_mut(self.steps * each_frame).zip(recordings).collect();
         if share > DENSE || !self.geometry.goes_back() {
             return self.dense_to_frames(chunks).map(|()| found);
         }
-        let mut rows = vec![0.0; self.weights.len()];
+        let mut rows = Aligned::new(self.weights.len());
         self.geometry.in_rows(&self.weights, Way::Backward, &mut rows);
         let output = self.geometry.output;
         each(chunks, |(found, kept): (&mut [f32], &Kept), _| {
