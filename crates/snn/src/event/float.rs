@@ -3,6 +3,7 @@
 
 use escape_network::stage::Stage;
 
+use crate::aligned::Aligned;
 use crate::network::SpikingNetwork;
 use crate::neuron::{Dynamics, Firing, Reset, published_readout_step};
 use crate::rules::Readout;
@@ -16,10 +17,10 @@ use super::plane::{Lists, Values};
 #[derive(Debug)]
 pub(super) struct Weights {
     /// See [`Order::rows`]. Empty if what is listed is scattered.
-    rows: Vec<f32>,
+    rows: Aligned<f32>,
     /// Runs x channels x columns of the kernel, the last one first, x lanes: what one arrival adds to outputs side by side.
     /// For runs so short that going through them costs more than adding up in memory.
-    scattered: Vec<f32>,
+    scattered: Aligned<f32>,
     /// What a count stands for: its share of a mean.
     share: f32,
 }
@@ -42,8 +43,8 @@ pub(super) fn pack(network: &SpikingNetwork, encoding: crate::encode::Encoding) 
         let weights = |order: Order| {
             let short = order.run <= SHORT_RUN && order.stride.1 == 1;
             Weights {
-                rows: if short { Vec::new() } else { order.rows(&layer.weights, |n| n) },
-                scattered: if short { order.scattered(&layer.weights) } else { Vec::new() },
+                rows: if short { Aligned::default() } else { order.rows(&layer.weights, |n| n) },
+                scattered: if short { order.scattered(&layer.weights) } else { Aligned::default() },
                 share: 1.0 / window as f32,
             }
         };

@@ -6,6 +6,7 @@ use escape_network::sequential::{Conv2d, Padding, Pool, Size};
 use escape_network::stage::{Op, Stage};
 use rayon::prelude::*;
 
+use crate::aligned::Aligned;
 use crate::encode::Encoding;
 
 use super::number::Number;
@@ -251,9 +252,9 @@ impl Order {
         &self,
         weights: &[W],
         order: impl Fn(usize) -> usize + Sync,
-    ) -> Vec<W> {
+    ) -> Aligned<W> {
         let values = self.kernel.0 * self.run;
-        let mut rows = vec![W::default(); values * self.filled];
+        let mut rows = Aligned::new(values * self.filled);
         rows.par_chunks_mut(values * 2 * LANES).enumerate().for_each(|(n, block)| {
             let (first, size) = (n * 2 * LANES, block.len() / values);
             let outputs = (0..size).map(|n| first + n / LANES * LANES + order(n % LANES));
@@ -271,11 +272,11 @@ impl Order {
     }
 
     /// Groups x blocks of [`BLOCK`] outputs, in each runs x parts of a run x outputs x the values of a part.
-    pub fn parts<W: From<i8> + Copy>(&self, weights: &[i8], together: usize) -> Vec<W> {
+    pub fn parts<W: From<i8> + Copy + Default>(&self, weights: &[i8], together: usize) -> Aligned<W> {
         let parts = self.run.div_ceil(together);
         let block = self.runs() * parts * BLOCK * together;
         let blocks = self.outputs.div_ceil(BLOCK);
-        let mut all = vec![W::from(0); self.groups * blocks * block];
+        let mut all = Aligned::new(self.groups * blocks * block);
         for (n, to) in all.chunks_exact_mut(block).enumerate() {
             let (g, first) = (n / blocks, n % blocks * BLOCK);
             let outputs = first..(first + BLOCK).min(self.outputs);
@@ -293,8 +294,8 @@ impl Order {
     }
 
     /// Rows of the kernel x channels x columns of the kernel, the last one first, x lanes. Of no groups that are apart.
-    pub fn scattered(&self, weights: &[f32]) -> Vec<f32> {
-        let mut all = vec![0.0; self.kernel.0 * self.run * self.filled];
+    pub fn scattered(&self, weights: &[f32]) -> Aligned<f32> {
+        let mut all = Aligned::new(self.kernel.0 * self.run * self.filled);
         self.each_value(|_, channel, tap| {
             let (row, column) = (tap / self.kernel.1, tap % self.kernel.1);
             let at = (row * self.channels + channel) * self.kernel.1 + self.kernel.1 - 1 - column;

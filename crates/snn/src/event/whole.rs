@@ -2,6 +2,7 @@
 
 use escape_network::stage::Stage;
 
+use crate::aligned::Aligned;
 use crate::integer::IntegerNetwork;
 
 use super::kernels::{Dense, Fire, Instructions, Listed};
@@ -15,16 +16,16 @@ pub(super) enum Weights {
     /// For input in bytes.
     Narrow {
         /// For lists, see [`Order::rows`]; outputs in the order of [`ORDER`]. Empty if there are groups or the input is Poisson's.
-        rows: Vec<i8>,
+        rows: Aligned<i8>,
         /// For planes, see [`Order::parts`]. Empty for linear layers that have lists.
-        planes: Vec<i8>,
+        planes: Aligned<i8>,
         /// The sum of bytes that 16 bits hold, whatever their weights.
         mass: u64,
         /// So many parts of four of the largest bytes that 16 bits hold.
         budget: usize,
     },
     /// For input in words: see [`Order::parts`].
-    Wide(Vec<i16>),
+    Wide(Aligned<i16>),
 }
 
 /// What all neurons of a layer share.
@@ -56,9 +57,9 @@ pub(super) fn pack(network: &IntegerNetwork, with: Instructions) -> Vec<Packed<i
                 let listed = order.groups == 1 && !poisson;
                 let byte = if poisson { 2 } else { LARGEST_BYTE.min(below.map_or(1, Stage::largest_count)) };
                 Weights::Narrow {
-                    rows: if listed { order.rows(&layer.weights, |n| ORDER[n]) } else { Vec::new() },
+                    rows: if listed { order.rows(&layer.weights, |n| ORDER[n]) } else { Aligned::default() },
                     planes: match listed && order.linear {
-                        true => Vec::new(),
+                        true => Aligned::default(),
                         false => order.parts(&layer.weights, bytes),
                     },
                     mass: i16::MAX as u64 / u64::from(largest_weight),

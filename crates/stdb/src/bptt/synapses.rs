@@ -195,11 +195,9 @@ impl Geometry {
         };
         let (down, across) = (self.rows.reach(way), self.columns.reach(way));
         let from = frames.channels;
-        let kernel = across.taps * from * group.1;
         let (tap, sources) = down.of(y);
-        let sources =
-            (tap..).zip(sources).map(|(i, source)| (&weights[i * kernel..], frames.row(t, source))).collect();
-        add_row(&Across { order: frames.order, sources, reach: across, from, group }, target);
+        let sources = (tap..).zip(sources).map(|(i, y)| (i * across.taps * from, frames.row(t, y))).collect();
+        add_row(&Across { order: frames.order, sources, weights, reach: across, from, group }, target);
     }
 
     /// Adds to a linear layer's currents what comes from a frame, in the order of libtorch's products on the CPU (MKL's: features
@@ -277,11 +275,16 @@ macro_rules! by_blocks {
     };
 }
 
+/// Where a row of a window holds at most so many values, arrivals are scattered to their targets: a loop over a list costs as much
+/// where it ends, which cannot be foreseen, as several arrivals.
+const SHORT: usize = 16;
+
 /// What reaches a row of targets.
 struct Across<'a> {
     order: Order,
-    /// Rows that it comes from: the weights of their taps, and what is there.
-    sources: Vec<(&'a [f32], Row<'a>)>,
+    /// Rows that it comes from: where the weights of their taps begin, in rows, and what is there.
+    sources: Vec<(usize, Row<'a>)>,
+    weights: &'a [f32],
     reach: Reach,
     /// Channels that it comes from; of a group, and those that it goes to.
     from: usize,
@@ -289,26 +292,40 @@ struct Across<'a> {
 }
 
 impl Across<'_> {
-    /// What a block of channels of a source row sends to target `x`, and what leads from a place to its row of the weights.
+    /// Adds to all targets what a block of channels of a source row sends, target by target.
     #[inline(always)]
-    fn list<'r>(&self, source: Row<'r>, x: usize, block: usize) -> (&'r [Arrival], usize) {
-        let (tap, pixels) = self.reach.of(x);
-        // Taps go on as pixels do.
-        let shift = (tap * self.from).wrapping_sub(pixels.start * self.from);
-        (source.block(block, pixels), shift)
+    fn gather<const FUSED: bool>(&self, (first, source): (usize, Row<'_>), block: usize, target: &mut [f32]) {
+        let channels = target.len() / self.reach.targets;
+        for (x, sums) in target.chunks_exact_mut(channels).enumerate() {
+            let (tap, pixels) = self.reach.of(x);
+            // Taps go on as pixels do.
+            let shift = (first + tap * self.from).wrapping_sub(pixels.start * self.from);
+            let arrivals = source.block(block, pixels);
+            if channels == self.group.1 {
+                by_blocks!(channels, first, N => self.add::<N, FUSED>((arrivals, shift), first, sums));
+                continue;
+            }
+            for arrival in arrivals {
+                let row = (arrival.place as usize).wrapping_add(shift);
+                let group = row % self.from / self.group.0 * self.group.1;
+                let row = &self.weights[row * self.group.1..][..self.group.1];
+                for (sum, &weight) in sums[group..].iter_mut().zip(row) {
+                    *sum = product::<FUSED>(weight, arrival.value, *sum);
+                }
+            }
+        }
     }
 
-    /// Adds that to a target's channels from `first` on.
+    /// Adds arrivals to a block of a target's channels from `first` on.
     #[inline(always)]
     fn add<const N: usize, const FUSED: bool>(
         &self,
-        weights: &[f32],
         (arrivals, shift): (&[Arrival], usize),
         first: usize,
         sums: &mut [f32],
     ) {
         let Some(sums) = sums[first..].first_chunk_mut::<N>() else { return };
-        let weights = &weights[first..];
+        let weights = &self.weights[first..];
         let mut own = *sums;
         for arrival in arrivals {
             let row = (arrival.place as usize).wrapping_add(shift);
@@ -320,41 +337,49 @@ impl Across<'_> {
         *sums = own;
     }
 
-    /// Adds what a block of channels of a source row sends to all targets.
+    /// Adds to a block of all targets' channels from `at` on what a block of channels of a source row sends, arrival by arrival. Of no
+    /// groups.
     #[inline(always)]
-    fn add_block<const FUSED: bool>(
+    fn scatter<const N: usize, const FUSED: bool>(
         &self,
-        (weights, source): (&[f32], Row<'_>),
-        block: usize,
+        arrivals: &[Arrival],
+        (first, at): (usize, usize),
         target: &mut [f32],
     ) {
-        let channels = target.len() / self.reach.targets;
-        for (x, sums) in target.chunks_exact_mut(channels).enumerate() {
-            let list = self.list(source, x, block);
-            if channels != self.group.1 {
-                for arrival in list.0 {
-                    let row = (arrival.place as usize).wrapping_add(list.1);
-                    let group = row % self.from / self.group.0 * self.group.1;
-                    let row = &weights[row * self.group.1..][..self.group.1];
-                    for (sum, &weight) in sums[group..].iter_mut().zip(row) {
-                        *sum = product::<FUSED>(weight, arrival.value, *sum);
-                    }
+        let (channels, Reach { taps, stride, before, targets, .. }) = (self.group.1, self.reach);
+        for arrival in arrivals {
+            let place = arrival.place as usize;
+            let (x, channel) = (place / self.from + before, place % self.from);
+            let reached = (x + 1).saturating_sub(taps).div_ceil(stride)..(x / stride + 1).min(targets);
+            for reached in reached {
+                let row = first + (x - reached * stride) * self.from + channel;
+                let (Some(row), Some(sums)) = (
+                    self.weights[row * channels + at..].first_chunk::<N>(),
+                    target[reached * channels + at..].first_chunk_mut::<N>(),
+                ) else {
+                    return;
+                };
+                for n in 0..N {
+                    sums[n] = product::<FUSED>(row[n], arrival.value, sums[n]);
                 }
-                continue;
             }
-            by_blocks!(channels, first, N => self.add::<N, FUSED>(weights, list, first, sums));
         }
     }
 
     #[inline(always)]
     fn add_all<const FUSED: bool>(&self, target: &mut [f32]) {
+        let whole = target.len() == self.reach.targets * self.group.1;
+        let scatters = whole && self.reach.taps * self.order.block.min(self.from) <= SHORT;
         let mut apart = vec![0.0; if self.order.apart { target.len() } else { 0 }];
         for block in 0..self.from.div_ceil(self.order.block) {
             apart.fill(0.0);
-            for source in &self.sources {
-                match self.order.apart {
-                    true => self.add_block::<FUSED>(*source, block, &mut apart),
-                    false => self.add_block::<FUSED>(*source, block, target),
+            let sums = if self.order.apart { &mut apart[..] } else { &mut *target };
+            for &(first, source) in &self.sources {
+                let arrivals = source.block(block, 0..self.reach.sources);
+                if scatters && 2 * arrivals.len() < self.reach.sources * self.order.block.min(self.from) {
+                    by_blocks!(self.group.1, at, N => self.scatter::<N, FUSED>(arrivals, (first, at), sums));
+                } else {
+                    self.gather::<FUSED>((first, source), block, sums);
                 }
             }
             target.iter_mut().zip(&apart).for_each(|(sum, apart)| *sum += apart);
