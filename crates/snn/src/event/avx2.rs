@@ -42,7 +42,7 @@ pub(super) unsafe fn narrow(work: &Dense<'_, u8, i8>, sums: &mut [i32]) {
     work.check::<4>(sums.len());
     // SAFETY: what is read and written lies within the slices, as just checked.
     unsafe {
-        work.each_tile(sums, |weights, values, sums, pixels| match pixels {
+        work.each_tile(sums, &[4, 1], |weights, values, sums, pixels| match pixels {
             4 => narrow_tile::<4>(work, weights, values, sums),
             _ => narrow_tile::<1>(work, weights, values, sums),
         });
@@ -55,7 +55,7 @@ pub(super) unsafe fn wide(work: &Dense<'_, i16, i16>, sums: &mut [i32]) {
     work.check::<2>(sums.len());
     // SAFETY: as in `narrow`.
     unsafe {
-        work.each_tile(sums, |weights, values, sums, pixels| match pixels {
+        work.each_tile(sums, &[4, 1], |weights, values, sums, pixels| match pixels {
             4 => wide_tile::<4>(work, weights, values, sums),
             _ => wide_tile::<1>(work, weights, values, sums),
         });
@@ -65,7 +65,7 @@ pub(super) unsafe fn wide(work: &Dense<'_, i16, i16>, sums: &mut [i32]) {
 impl<V, W> Dense<'_, V, W> {
     /// Panics where a kernel would leave its slices. `N` values are a part.
     #[inline]
-    fn check<const N: usize>(&self, sums: usize) {
+    pub fn check<const N: usize>(&self, sums: usize) {
         let last = self.runs.iter().max().map_or(0, |run| run + self.parts * N);
         let windows = (self.steps - 1) * self.per_step + self.first + (self.pixels - 1) * self.per_pixel;
         assert!(windows + last <= self.values.len());
@@ -74,15 +74,22 @@ impl<V, W> Dense<'_, V, W> {
         assert!(self.pixels * self.steps * self.lanes <= sums);
     }
 
-    /// Tiles of four pixels or one, and of 16 outputs: their weights, the first one's window, their sums.
+    /// Tiles of so many pixels, the largest of `sizes` that are left, and of 16 outputs: their weights, the first one's window, their
+    /// sums.
     #[inline(always)]
-    unsafe fn each_tile(&self, sums: &mut [i32], mut each: impl FnMut(*const W, *const V, *mut i32, usize)) {
+    pub unsafe fn each_tile(
+        &self,
+        sums: &mut [i32],
+        sizes: &[usize],
+        mut each: impl FnMut(*const W, *const V, *mut i32, usize),
+    ) {
         let block = self.weights.len() / (self.group / BLOCK);
         for s in 0..self.steps {
             for b in 0..self.group / BLOCK {
                 let mut p = 0;
                 while p < self.pixels {
-                    let pixels = if self.pixels - p >= 4 { 4 } else { 1 };
+                    let left = self.pixels - p;
+                    let pixels = sizes.iter().copied().find(|&size| size <= left).unwrap_or(1);
                     // SAFETY: see `check`.
                     unsafe {
                         let values =
@@ -191,7 +198,7 @@ pub(super) unsafe fn listed(work: &Listed<'_, u8, i8>, sums: &mut [i32]) {
 }
 
 /// Sums of 32 times `N` outputs, in order.
-struct Sums<const N: usize>([[__m256i; 2]; N]);
+pub(super) struct Sums<const N: usize>([[__m256i; 2]; N]);
 
 impl<const N: usize> Accumulator for Sums<N> {
     #[inline(always)]
@@ -330,17 +337,26 @@ unsafe fn window(spikes: &[u8], pixels: &[usize], to: &mut [u8]) -> u64 {
 /// See [`Fire`].
 #[target_feature(enable = "avx2,popcnt")]
 pub(super) unsafe fn fire(fire: &mut Fire<'_, '_>) {
-    let Fire { neurons, thresholds, .. } = fire;
-    let (lanes, steps) = (thresholds.len(), neurons.fired.len());
-    let pixels = neurons.u.len() / lanes;
-    assert!(lanes.is_multiple_of(LANES) && neurons.spikes.len() >= pixels * steps * lanes);
-    assert!(neurons.current.len() >= pixels * lanes * if neurons.constant { 1 } else { steps });
+    let pixels = fire.check();
     // SAFETY: AVX2 is there; the slices are as long as they have to be.
     unsafe {
         match fire.decay {
             NO_DECAY => fire_each::<false>(fire, pixels),
             _ => fire_each::<true>(fire, pixels),
         }
+    }
+}
+
+impl Fire<'_, '_> {
+    /// Panics where a kernel would leave its slices. Returns how many pixels there are.
+    #[inline]
+    pub fn check(&self) -> usize {
+        let Self { neurons, thresholds, .. } = self;
+        let (lanes, steps) = (thresholds.len(), neurons.fired.len());
+        let pixels = neurons.u.len() / lanes;
+        assert!(lanes.is_multiple_of(LANES) && neurons.spikes.len() >= pixels * steps * lanes);
+        assert!(neurons.current.len() >= pixels * lanes * if neurons.constant { 1 } else { steps });
+        pixels
     }
 }
 

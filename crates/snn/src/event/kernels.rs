@@ -6,12 +6,12 @@ use std::ops::Range;
 
 use crate::integer::{NO_DECAY, step};
 
-#[cfg(target_arch = "x86_64")]
-use super::avx2;
 use super::number::{Chunk, Neurons, Number};
 use super::packed::{BLOCK, LANES, LARGEST_BYTE, ORDER, Packed};
 use super::plane::{Frame, Lists};
 use super::pooling::{self, Count, Windows, window};
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
 
 /// Which instructions the inner loops use. Results are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum Instructions {
     Portable,
     /// AVX2 of x86-64 processors.
     Avx2,
+    /// AVX-512 of x86-64 processors, with VNNI.
+    Avx512,
 }
 
 impl Instructions {
@@ -29,6 +31,13 @@ impl Instructions {
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("popcnt") {
             all.push(Self::Avx2);
+            if std::arch::is_x86_feature_detected!("avx512f")
+                && std::arch::is_x86_feature_detected!("avx512bw")
+                && std::arch::is_x86_feature_detected!("avx512vl")
+                && std::arch::is_x86_feature_detected!("avx512vnni")
+            {
+                all.push(Self::Avx512);
+            }
         }
         all
     }
@@ -42,7 +51,7 @@ impl Instructions {
     pub(super) fn together(self) -> (usize, usize) {
         match self {
             Self::Portable => (1, 1),
-            Self::Avx2 => (4, 2),
+            Self::Avx2 | Self::Avx512 => (4, 2),
         }
     }
 
@@ -121,6 +130,9 @@ impl Instructions {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: an engine only keeps instructions that this machine has, see `Event::new` and `Event::with`.
             Self::Avx2 => unsafe { avx2::narrow(work, sums) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Self::Avx512 => unsafe { avx512::narrow(work, sums) },
             _ => planes(work, sums),
         }
     }
@@ -131,6 +143,9 @@ impl Instructions {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             Self::Avx2 => unsafe { avx2::wide(work, sums) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Self::Avx512 => unsafe { avx512::wide(work, sums) },
             _ => planes(work, sums),
         }
     }
@@ -141,6 +156,9 @@ impl Instructions {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             Self::Avx2 => unsafe { avx2::listed(work, sums) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Self::Avx512 => unsafe { avx512::listed(work, sums) },
             _ => listed(work, sums),
         }
     }
@@ -151,6 +169,9 @@ impl Instructions {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             Self::Avx2 => unsafe { avx2::fire(fire) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Self::Avx512 => unsafe { avx512::fire(fire) },
             _ => step_all(fire),
         }
     }
@@ -172,7 +193,7 @@ impl Instructions {
         match self {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            Self::Avx2 => unsafe { avx2::add_up(windows, spikes, pixels, next, operations) },
+            Self::Avx2 | Self::Avx512 => unsafe { avx2::add_up(windows, spikes, pixels, next, operations) },
             _ => add_up(windows, spikes, pixels, next, operations),
         }
     }
@@ -195,6 +216,9 @@ impl Instructions {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             Self::Avx2 => unsafe { avx2::list(lists, frame, bytes, steps) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Self::Avx512 => unsafe { avx512::list(lists, frame, bytes, steps) },
             _ => list(lists, frame, bytes, steps),
         }
     }

@@ -1,0 +1,243 @@
+//! The inner loops in AVX-512 with VNNI, those that gain by it; the others are AVX2's.
+//!
+//! Planes: `vpdpbusd` multiplies 16 times four unsigned counts by weights and adds them up in 32 bits, `vpdpwssd` 16 times two words.
+//! Lists: rows of 64 weights, which lie in one line of the cache each, as AVX2 does those of 32.
+//!
+//! Unsafe is here what needs these instructions, which `Instructions` has asked for, and what reads or writes by pointer. Whoever
+//! comes in from `kernels.rs` checks first, against the slices, all that its loops will read and write.
+
+use std::arch::x86_64::*;
+
+use super::avx2;
+use super::kernels::{Accumulator, Dense, Fire, Listed};
+use super::packed::LANES;
+use super::plane::{Frame, Lists};
+use crate::integer::NO_DECAY;
+
+/// 64 bytes, aligned or not.
+#[inline(always)]
+unsafe fn load<T>(from: *const T) -> __m512i {
+    // SAFETY: the caller has 64 bytes there, and a machine with AVX-512.
+    unsafe { _mm512_loadu_si512(from.cast()) }
+}
+
+#[inline(always)]
+unsafe fn store<T>(to: *mut T, value: __m512i) {
+    // SAFETY: as above.
+    unsafe { _mm512_storeu_si512(to.cast(), value) }
+}
+
+/// Adds 16 numbers to those in memory.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,popcnt")]
+unsafe fn add_to(to: *mut i32, value: __m512i) {
+    // SAFETY: the caller has 64 bytes there.
+    unsafe { store(to, _mm512_add_epi32(load(to), value)) }
+}
+
+/// See [`Dense`], bytes.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,popcnt")]
+pub(super) unsafe fn narrow(work: &Dense<'_, u8, i8>, sums: &mut [i32]) {
+    work.check::<4>(sums.len());
+    let multiply = |sum, values, weights| _mm512_dpbusd_epi32(sum, values, weights);
+    // SAFETY: what is read and written lies within the slices, as just checked.
+    unsafe {
+        work.each_tile(sums, &[8, 4, 1], |weights, values, sums, pixels| match pixels {
+            8 => tile::<8, _, _>(work, weights, values, sums, multiply),
+            4 => tile::<4, _, _>(work, weights, values, sums, multiply),
+            _ => tile::<1, _, _>(work, weights, values, sums, multiply),
+        });
+    }
+}
+
+/// See [`Dense`], words.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,popcnt")]
+pub(super) unsafe fn wide(work: &Dense<'_, i16, i16>, sums: &mut [i32]) {
+    work.check::<2>(sums.len());
+    let multiply = |sum, values, weights| _mm512_dpwssd_epi32(sum, values, weights);
+    // SAFETY: as in `narrow`.
+    unsafe {
+        work.each_tile(sums, &[8, 4, 1], |weights, values, sums, pixels| match pixels {
+            8 => tile::<8, _, _>(work, weights, values, sums, multiply),
+            4 => tile::<4, _, _>(work, weights, values, sums, multiply),
+            _ => tile::<1, _, _>(work, weights, values, sums, multiply),
+        });
+    }
+}
+
+/// Sums of P pixels and 16 outputs: of each part, four bytes or two words, once for all outputs, and its weights once for all pixels.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,popcnt")]
+unsafe fn tile<const P: usize, V, W>(
+    work: &Dense<'_, V, W>,
+    mut weights: *const W,
+    values: *const V,
+    sums: *mut i32,
+    multiply: impl Fn(__m512i, __m512i, __m512i) -> __m512i,
+) {
+    let mut own = [_mm512_setzero_si512(); P];
+    for &run in work.runs {
+        for part in 0..work.parts {
+            // SAFETY: see `Dense::check`.
+            unsafe {
+                let row = load(weights);
+                weights = weights.byte_add(64);
+                for (p, own) in own.iter_mut().enumerate() {
+                    let part = values.add(p * work.per_pixel + run).cast::<i32>().add(part).read_unaligned();
+                    *own = multiply(*own, _mm512_set1_epi32(part), row);
+                }
+            }
+        }
+    }
+    for (p, own) in own.into_iter().enumerate() {
+        // SAFETY: as above.
+        unsafe { add_to(sums.add(p * work.steps * work.lanes), own) };
+    }
+}
+
+/// See [`Listed`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,popcnt")]
+pub(super) unsafe fn listed(work: &Listed<'_, u8, i8>, sums: &mut [i32]) {
+    work.each_block(|first, size, weights| match size {
+        64 => work.block::<2, Sums>(first, weights, sums),
+        _ => work.block::<1, avx2::Sums<1>>(first, weights, sums),
+    });
+}
+
+/// Sums of 64 outputs in 16 bits: 0 to 15 and 32 to 47, then the others.
+struct Sums([__m512i; 2]);
+
+impl Accumulator for Sums {
+    #[inline(always)]
+    fn new() -> Self {
+        // SAFETY: only `listed` makes one, and asks for AVX-512. So below.
+        Self(unsafe { [_mm512_setzero_si512(); 2] })
+    }
+
+    #[inline(always)]
+    fn add(&mut self, weights: &[i8], value: usize, rows: &[u32], counts: &[u8]) {
+        // Rows of a run ascend, so that its first and its last tell of all.
+        if let (Some(&first), Some(&last)) = (rows.first(), rows.last()) {
+            assert!(first as usize >= value && (last as usize - value + LANES) * 2 <= weights.len());
+        }
+        // SAFETY: as above.
+        unsafe { add_rows(weights, value, rows, counts, &mut self.0) };
+    }
+
+    #[inline(always)]
+    fn flush(&mut self, to: &mut [i32]) {
+        // SAFETY: as above.
+        unsafe { flush(&mut self.0, to) };
+    }
+}
+
+/// Adds listed rows of weights, two at a time, each weighed by its count.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,popcnt")]
+unsafe fn add_rows(weights: &[i8], value: usize, rows: &[u32], counts: &[u8], own: &mut [__m512i; 2]) {
+    let add = |own: &mut [__m512i; 2], a: u32, b: u32, two: i16| {
+        let two = _mm512_set1_epi16(two);
+        // SAFETY: `Sums::add` has checked the first row and the last, and rows ascend.
+        unsafe {
+            let a = load(weights.as_ptr().add((a as usize - value) * 2));
+            let b = load(weights.as_ptr().add((b as usize - value) * 2));
+            own[0] = _mm512_add_epi16(own[0], _mm512_maddubs_epi16(two, _mm512_unpacklo_epi8(a, b)));
+            own[1] = _mm512_add_epi16(own[1], _mm512_maddubs_epi16(two, _mm512_unpackhi_epi8(a, b)));
+        }
+    };
+    let mut rows = rows.chunks_exact(2);
+    let mut counts = counts.chunks_exact(2);
+    for (rows, counts) in rows.by_ref().zip(counts.by_ref()) {
+        add(own, rows[0], rows[1], i16::from_le_bytes([counts[0], counts[1]]));
+    }
+    if let ([row], [count]) = (rows.remainder(), counts.remainder()) {
+        add(own, *row, *row, i16::from(*count));
+    }
+}
+
+/// Adds sums of 16 bits to those of 32.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,popcnt")]
+unsafe fn flush(own: &mut [__m512i; 2], to: &mut [i32]) {
+    assert!(to.len() >= 2 * LANES);
+    for (n, sum) in own.iter_mut().enumerate() {
+        let halves = (_mm512_castsi512_si256(*sum), _mm512_extracti64x4_epi64(*sum, 1));
+        // SAFETY: as just checked.
+        unsafe {
+            let to = to.as_mut_ptr().add(16 * n);
+            add_to(to, _mm512_cvtepi16_epi32(halves.0));
+            add_to(to.add(LANES), _mm512_cvtepi16_epi32(halves.1));
+        }
+        *sum = _mm512_setzero_si512();
+    }
+}
+
+/// Lists what is in frames of bytes.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,popcnt")]
+pub(super) unsafe fn list(lists: &mut Lists<u8>, frame: &Frame, bytes: &[u8], steps: usize) {
+    let mark = |values: &[u8; 64]| {
+        // SAFETY: the array has 64 bytes, and AVX-512 is there.
+        unsafe {
+            let values = load(values.as_ptr());
+            _mm512_test_epi8_mask(values, values)
+        }
+    };
+    lists.fill(frame, bytes, steps, 0, mark, |byte| byte);
+}
+
+/// See [`Fire`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,popcnt")]
+pub(super) unsafe fn fire(fire: &mut Fire<'_, '_>) {
+    let pixels = fire.check();
+    // SAFETY: AVX-512 is there; the slices are as long as they have to be.
+    unsafe {
+        match fire.decay {
+            NO_DECAY => fire_each::<false>(fire, pixels),
+            _ => fire_each::<true>(fire, pixels),
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,popcnt")]
+unsafe fn fire_each<const DECAYS: bool>(fire: &mut Fire<'_, '_>, pixels: usize) {
+    let Fire { neurons, thresholds, decay } = fire;
+    let (lanes, steps) = (thresholds.len(), neurons.fired.len());
+    let (per_pixel, per_step) = if neurons.constant { (lanes, 0) } else { (steps * lanes, lanes) };
+    let decay = _mm512_set1_epi32(*decay);
+    for n in 0..pixels * (lanes / LANES) {
+        let (p, lane) = (n / (lanes / LANES), n % (lanes / LANES) * LANES);
+        // SAFETY: see `Fire::check`.
+        unsafe {
+            let at = neurons.u.as_mut_ptr().add(p * lanes + lane);
+            let mut u = [0, 16].map(|n| load(at.add(n)));
+            let theta = [0, 16].map(|n| load(thresholds.as_ptr().add(lane + n)));
+            for (s, fired) in neurons.fired.iter_mut().enumerate() {
+                let current = neurons.current.as_ptr().add(p * per_pixel + s * per_step + lane);
+                let mut fires = 0u32;
+                for n in 0..2 {
+                    let kept = if DECAYS { decayed(u[n], decay) } else { u[n] };
+                    let integrated = _mm512_add_epi32(kept, load(current.add(16 * n)));
+                    let these = _mm512_cmpgt_epi32_mask(integrated, theta[n]);
+                    u[n] = _mm512_mask_sub_epi32(integrated, these, integrated, theta[n]);
+                    fires |= u32::from(these) << (16 * n);
+                }
+                *fired += u64::from(fires.count_ones());
+                let to = neurons.spikes.as_mut_ptr().add((p * steps + s) * lanes + lane);
+                _mm256_storeu_si256(to.cast(), _mm256_maskz_set1_epi8(fires, 1));
+            }
+            for (n, u) in u.into_iter().enumerate() {
+                store(at.add(16 * n), u);
+            }
+        }
+    }
+}
+
+/// floor(u decay / 2^15): the product has 64 bits, of which those from the 15th on are kept.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,popcnt")]
+fn decayed(u: __m512i, decay: __m512i) -> __m512i {
+    let even = _mm512_srli_epi64(_mm512_mul_epi32(u, decay), 15);
+    let odd = _mm512_slli_epi64(_mm512_mul_epi32(_mm512_srli_epi64(u, 32), decay), 17);
+    _mm512_mask_blend_epi32(0b1010_1010_1010_1010, even, odd)
+}
