@@ -39,7 +39,7 @@ impl<T: Copy + Default> From<&[T]> for Aligned<T> {
     }
 }
 
-impl<T: Copy + Default> Default for Aligned<T> {
+impl<T> Default for Aligned<T> {
     fn default() -> Self {
         Self { values: Vec::new(), first: 0, len: 0 }
     }

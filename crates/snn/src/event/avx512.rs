@@ -29,14 +29,14 @@ unsafe fn store<T>(to: *mut T, value: __m512i) {
 
 /// Adds 16 numbers to those in memory.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,popcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi2,avx2,popcnt")]
 unsafe fn add_to(to: *mut i32, value: __m512i) {
     // SAFETY: the caller has 64 bytes there.
     unsafe { store(to, _mm512_add_epi32(load(to), value)) }
 }
 
 /// See [`Dense`], bytes.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,popcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi2,avx2,popcnt")]
 pub(super) unsafe fn narrow(work: &Dense<'_, u8, i8>, sums: &mut [i32]) {
     work.check::<4>(sums.len());
     let multiply = |sum, values, weights| _mm512_dpbusd_epi32(sum, values, weights);
@@ -51,7 +51,7 @@ pub(super) unsafe fn narrow(work: &Dense<'_, u8, i8>, sums: &mut [i32]) {
 }
 
 /// See [`Dense`], words.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,popcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi2,avx2,popcnt")]
 pub(super) unsafe fn wide(work: &Dense<'_, i16, i16>, sums: &mut [i32]) {
     work.check::<2>(sums.len());
     let multiply = |sum, values, weights| _mm512_dpwssd_epi32(sum, values, weights);
@@ -67,7 +67,7 @@ pub(super) unsafe fn wide(work: &Dense<'_, i16, i16>, sums: &mut [i32]) {
 
 /// Sums of P pixels and 16 outputs: of each part, four bytes or two words, once for all outputs, and its weights once for all pixels.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,popcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi2,avx2,popcnt")]
 unsafe fn tile<const P: usize, V, W>(
     work: &Dense<'_, V, W>,
     mut weights: *const W,
@@ -96,7 +96,7 @@ unsafe fn tile<const P: usize, V, W>(
 }
 
 /// See [`Listed`].
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,popcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi2,avx2,popcnt")]
 pub(super) unsafe fn listed(work: &Listed<'_, u8, i8>, sums: &mut [i32]) {
     work.each_block(|first, size, weights| match size {
         64 => work.block::<2, Sums>(first, weights, sums),
@@ -133,31 +133,36 @@ impl Accumulator for Sums {
 
 /// Adds listed rows of weights, two at a time, each weighed by its count.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,popcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi2,avx2,popcnt")]
 unsafe fn add_rows(weights: &[i8], value: usize, rows: &[u32], counts: &[u8], own: &mut [__m512i; 2]) {
-    let add = |own: &mut [__m512i; 2], a: u32, b: u32, two: i16| {
-        let two = _mm512_set1_epi16(two);
+    // Of this only what lies within the weights is read.
+    let weights = weights.as_ptr().wrapping_sub(2 * value);
+    let add = |own: &mut [__m512i; 2], a: u32, b: u32, counts: i16| {
+        let two = _mm512_set1_epi16(counts);
         // SAFETY: `Sums::add` has checked the first row and the last, and rows ascend.
         unsafe {
-            let a = load(weights.as_ptr().add((a as usize - value) * 2));
-            let b = load(weights.as_ptr().add((b as usize - value) * 2));
+            let a = load(weights.wrapping_add(2 * a as usize));
+            let b = load(weights.wrapping_add(2 * b as usize));
             own[0] = _mm512_add_epi16(own[0], _mm512_maddubs_epi16(two, _mm512_unpacklo_epi8(a, b)));
             own[1] = _mm512_add_epi16(own[1], _mm512_maddubs_epi16(two, _mm512_unpackhi_epi8(a, b)));
         }
     };
-    let mut rows = rows.chunks_exact(2);
-    let mut counts = counts.chunks_exact(2);
-    for (rows, counts) in rows.by_ref().zip(counts.by_ref()) {
-        add(own, rows[0], rows[1], i16::from_le_bytes([counts[0], counts[1]]));
+    let count = rows.len().min(counts.len());
+    for n in 0..count / 2 {
+        // SAFETY: there are so many of both. As slices of two, one of four bytes and a mask for each row would be read instead.
+        unsafe {
+            let counts = counts.as_ptr().add(2 * n).cast::<i16>().read_unaligned();
+            add(own, *rows.get_unchecked(2 * n), *rows.get_unchecked(2 * n + 1), counts);
+        }
     }
-    if let ([row], [count]) = (rows.remainder(), counts.remainder()) {
-        add(own, *row, *row, i16::from(*count));
+    if count % 2 == 1 {
+        add(own, rows[count - 1], rows[count - 1], i16::from(counts[count - 1]));
     }
 }
 
 /// Adds sums of 16 bits to those of 32.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,popcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi2,avx2,popcnt")]
 unsafe fn flush(own: &mut [__m512i; 2], to: &mut [i32]) {
     assert!(to.len() >= 2 * LANES);
     for (n, sum) in own.iter_mut().enumerate() {
@@ -172,21 +177,35 @@ unsafe fn flush(own: &mut [__m512i; 2], to: &mut [i32]) {
     }
 }
 
-/// Lists what is in frames of bytes.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,popcnt")]
+/// Lists what is in frames of bytes: what is not zero of 64 is brought together, and so are their places.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi2,avx2,popcnt")]
 pub(super) unsafe fn list(lists: &mut Lists<u8>, frame: &Frame, bytes: &[u8], steps: usize) {
-    let mark = |values: &[u8; 64]| {
-        // SAFETY: the array has 64 bytes, and AVX-512 is there.
-        unsafe {
-            let values = load(values.as_ptr());
-            _mm512_test_epi8_mask(values, values)
+    let places: [u8; 64] = std::array::from_fn(|n| n as u8);
+    // SAFETY: all arrays have 64 elements, and AVX-512 is there.
+    let some = |bytes: &[u8; 64], first: u32, rows: &mut [u32; 64], values: &mut [u8; 64]| unsafe {
+        let bytes = load(bytes.as_ptr());
+        let set = _mm512_test_epi8_mask(bytes, bytes);
+        store(values.as_mut_ptr(), _mm512_maskz_compress_epi8(set, bytes));
+        let places = _mm512_maskz_compress_epi8(set, load(places.as_ptr()));
+        let (first, count) = (_mm512_set1_epi32(first as i32), set.count_ones() as usize);
+        let quarters = [
+            _mm512_castsi512_si128(places),
+            _mm512_extracti32x4_epi32(places, 1),
+            _mm512_extracti32x4_epi32(places, 2),
+            _mm512_extracti32x4_epi32(places, 3),
+        ];
+        for (n, quarter) in quarters.into_iter().enumerate() {
+            let rows_of = _mm512_slli_epi32(_mm512_cvtepu8_epi32(quarter), LANES.ilog2());
+            store(rows.as_mut_ptr().add(16 * n), _mm512_add_epi32(rows_of, first));
         }
+        let sum = _mm512_reduce_add_epi64(_mm512_sad_epu8(bytes, _mm512_setzero_si512()));
+        (count, sum as u64)
     };
-    lists.fill(frame, bytes, steps, 0, mark, |byte| byte);
+    lists.fill(frame, bytes, steps, 0, some, |byte| byte);
 }
 
 /// See [`Fire`].
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,popcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi2,avx2,popcnt")]
 pub(super) unsafe fn fire(fire: &mut Fire<'_, '_>) {
     let pixels = fire.check();
     // SAFETY: AVX-512 is there; the slices are as long as they have to be.
@@ -199,7 +218,7 @@ pub(super) unsafe fn fire(fire: &mut Fire<'_, '_>) {
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,popcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi2,avx2,popcnt")]
 unsafe fn fire_each<const DECAYS: bool>(fire: &mut Fire<'_, '_>, pixels: usize) {
     let Fire { neurons, thresholds, decay } = fire;
     let (lanes, steps) = (thresholds.len(), neurons.fired.len());
@@ -235,7 +254,7 @@ unsafe fn fire_each<const DECAYS: bool>(fire: &mut Fire<'_, '_>, pixels: usize) 
 
 /// floor(u decay / 2^15): the product has 64 bits, of which those from the 15th on are kept.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,popcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi2,avx2,popcnt")]
 fn decayed(u: __m512i, decay: __m512i) -> __m512i {
     let even = _mm512_srli_epi64(_mm512_mul_epi32(u, decay), 15);
     let odd = _mm512_slli_epi64(_mm512_mul_epi32(_mm512_srli_epi64(u, 32), decay), 17);

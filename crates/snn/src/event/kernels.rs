@@ -35,6 +35,7 @@ impl Instructions {
                 && std::arch::is_x86_feature_detected!("avx512bw")
                 && std::arch::is_x86_feature_detected!("avx512vl")
                 && std::arch::is_x86_feature_detected!("avx512vnni")
+                && std::arch::is_x86_feature_detected!("avx512vbmi2")
             {
                 all.push(Self::Avx512);
             }
@@ -248,7 +249,10 @@ fn add_up<N: Number, V: Count>(
 
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
 fn list(lists: &mut Lists<u8>, frame: &Frame, bytes: &[u8], steps: usize) {
-    lists.fill(frame, bytes, steps, 0, |values| mark(values, 0), |byte| byte);
+    let some = |bytes: &[u8; 64], first, rows: &mut _, values: &mut _| {
+        Lists::marked((bytes, mark(bytes, 0)), first, rows, values, |byte| byte)
+    };
+    lists.fill(frame, bytes, steps, 0, some, |byte| byte);
 }
 
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
@@ -259,7 +263,10 @@ fn list_floats(
     (steps, nothing, share): (usize, u8, f32),
 ) {
     let value = |byte| (f32::from(byte) - f32::from(nothing)) * share;
-    lists.fill(frame, bytes, steps, nothing, |values| mark(values, nothing), value);
+    let some = |bytes: &[u8; 64], first, rows: &mut _, values: &mut _| {
+        Lists::marked((bytes, mark(bytes, nothing)), first, rows, values, value)
+    };
+    lists.fill(frame, bytes, steps, nothing, some, value);
 }
 
 /// Which of 64 values are something, the first by the lowest bit.

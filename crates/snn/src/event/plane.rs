@@ -84,7 +84,8 @@ impl<V> Default for Lists<V> {
 }
 
 impl<V: Copy + Default> Lists<V> {
-    /// Lists the first `steps` steps of `bytes`, but for those that are `nothing`; `mark` says which of 64 are something.
+    /// Lists the first `steps` steps of `bytes`, but for those that are `nothing`. `some` lists 64 of them, the first of which has the
+    /// given row, at the beginning of what it gets, where there is room for 64; it returns how many it found, and their sum.
     #[inline(always)]
     pub fn fill(
         &mut self,
@@ -92,13 +93,13 @@ impl<V: Copy + Default> Lists<V> {
         bytes: &[u8],
         steps: usize,
         nothing: u8,
-        mark: impl Fn(&[u8; 64]) -> u64,
+        mut some: impl FnMut(&[u8; 64], u32, &mut [u32; 64], &mut [V; 64]) -> (usize, u64),
         value: impl Fn(u8) -> V,
     ) {
         let channels = frame.input.2;
         self.starts.clear();
         self.mass.clear();
-        let most = steps * frame.input.0 * frame.input.1 * channels;
+        let most = steps * frame.input.0 * frame.input.1 * channels + 64;
         if self.rows.len() < most {
             self.rows.resize(most, 0);
             self.values.resize(most, V::default());
@@ -113,30 +114,48 @@ impl<V: Copy + Default> Lists<V> {
                 self.starts.push(n as u32);
                 self.mass.push(mass);
                 let first = (column * channels) as u32;
-                let mut add = |c: u32, byte: u8| {
-                    self.rows[n] = (first + c) * LANES as u32;
-                    self.values[n] = value(byte);
-                    mass += u64::from(byte);
-                    n += 1;
-                };
                 let (blocks, rest) = values.as_chunks::<64>();
                 for (b, block) in blocks.iter().enumerate() {
-                    let mut set = mark(block);
-                    while set != 0 {
-                        let c = set.trailing_zeros();
-                        add(64 * b as u32 + c, block[c as usize]);
-                        set &= set - 1;
-                    }
+                    let room = (self.rows[n..].first_chunk_mut(), self.values[n..].first_chunk_mut());
+                    let (Some(rows), Some(values)) = room else { return };
+                    let (count, sum) = some(block, (first + 64 * b as u32) * LANES as u32, rows, values);
+                    n += count;
+                    mass += sum;
                 }
                 for (c, &byte) in rest.iter().enumerate() {
                     if byte != nothing {
-                        add((channels - rest.len() + c) as u32, byte);
+                        self.rows[n] = (first + (channels - rest.len() + c) as u32) * LANES as u32;
+                        self.values[n] = value(byte);
+                        mass += u64::from(byte);
+                        n += 1;
                     }
                 }
             }
         }
         self.starts.push(n as u32);
         self.mass.push(mass);
+    }
+
+    /// Lists the marked ones of 64 bytes, see [`Lists::fill`].
+    #[inline(always)]
+    pub fn marked(
+        (bytes, mut set): (&[u8; 64], u64),
+        first: u32,
+        rows: &mut [u32; 64],
+        values: &mut [V; 64],
+        value: impl Fn(u8) -> V,
+    ) -> (usize, u64) {
+        let (mut n, mut sum) = (0, 0);
+        while set != 0 {
+            let c = set.trailing_zeros();
+            let byte = bytes[c as usize];
+            rows[n] = first + c * LANES as u32;
+            values[n] = value(byte);
+            sum += u64::from(byte);
+            n += 1;
+            set &= set - 1;
+        }
+        (n, sum)
     }
 
     /// Lists the first `steps` steps of other values. Their sums stay unknown.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use escape_network::sequential::{Pool, Pooling};
 use rayon::prelude::*;
 
+use crate::aligned::Aligned;
 use crate::encode::Encoder;
 use crate::engine::Spike;
 
@@ -64,7 +65,7 @@ struct LayerState<N> {
     /// Values of it that are not zero, of all steps of a block.
     arrivals: u64,
     /// Potentials, H x W x L; none where a run has one block only, which needs them of a few pixels at a time.
-    u: Vec<N>,
+    u: Aligned<N>,
     /// How often each neuron fired, where a pooling over maxima asks for it.
     counts: Vec<u32>,
 }
@@ -73,11 +74,11 @@ struct LayerState<N> {
 #[derive(Debug, Default)]
 struct Scratch<N> {
     /// P x S x L.
-    sums: Vec<N>,
+    sums: Aligned<N>,
     /// Potentials of a run's only block, P x L.
-    u: Vec<N>,
+    u: Aligned<N>,
     /// Rows of a band x W x S x L.
-    spikes: Vec<u8>,
+    spikes: Aligned<u8>,
     /// Where the spikes of a window's pixels begin.
     pixels: Vec<usize>,
     /// Of a window over maxima, see [`lead`].
@@ -99,7 +100,7 @@ pub(super) struct State<N: Number> {
     lists: Lists<N::Listed>,
     scratch: Vec<Scratch<N>>,
     /// What a constant recording causes in the first layer, H x W x L, where it is needed for more than one block.
-    constant: Vec<N>,
+    constant: Aligned<N>,
     /// Draws of a step.
     drawn: Vec<i8>,
     /// Potentials of the readout, what it receives, its spikes; by class.
@@ -121,7 +122,7 @@ impl<N: Number> State<N> {
                     Holds::Recordings => N::recording(values),
                 },
                 arrivals: 0,
-                u: vec![N::default(); if whole { neurons } else { 0 }],
+                u: Aligned::new(if whole { neurons } else { 0 }),
                 counts: vec![0; if maxima { neurons } else { 0 }],
             }
         };
@@ -136,7 +137,7 @@ impl<N: Number> State<N> {
             layers: layers.iter().map(of).collect(),
             lists: Lists::default(),
             scratch: (0..shares).map(|_| Scratch::default()).collect(),
-            constant: vec![N::default(); constant],
+            constant: Aligned::new(constant),
             drawn: vec![0; if first.fixed() { 0 } else { height * width * channels }],
             classes: (vec![N::default(); classes], vec![N::default(); classes], vec![0.0; classes]),
         }
@@ -449,10 +450,10 @@ impl<N: Number> Work<'_, N> {
         let (columns, lanes) = (packed.output.1, packed.lanes());
         let held = if packed.fixed() { 1 } else { steps };
         let most = if N::by_rows(packed, lists.is_some()) { columns } else { columns.min(8) };
-        grow(&mut scratch.sums, most * held * lanes);
-        grow(&mut scratch.spikes, band.rows.len() * columns * steps * lanes);
+        scratch.sums.resize(most * held * lanes);
+        scratch.spikes.resize(band.rows.len() * columns * steps * lanes);
         if share.u.is_empty() {
-            grow(&mut scratch.u, most * lanes);
+            scratch.u.resize(most * lanes);
         }
         for y in band.rows.clone() {
             for first in (0..columns).step_by(most) {
@@ -541,7 +542,7 @@ impl<N: Number> Work<'_, N> {
         let lanes = packed.lanes();
         let held = if packed.fixed() { 1 } else { self.span.len() };
         let row = columns * held * lanes;
-        grow(&mut scratch.sums, rows * row);
+        scratch.sums.resize(rows * row);
         if self.constant.is_none() {
             for (y, sums) in scratch.sums[..rows * row].chunks_exact_mut(row).enumerate() {
                 let chunk = Chunk { y, columns: 0..columns, steps: held };
@@ -563,12 +564,5 @@ impl<N: Number> Work<'_, N> {
                 found.recorded.extend(fired.map(|(neuron, _)| Spike { layer: self.layer, step: t, neuron }));
             }
         }
-    }
-}
-
-/// Makes a buffer as long as it has to be.
-fn grow<T: Copy + Default>(buffer: &mut Vec<T>, length: usize) {
-    if buffer.len() < length {
-        buffer.resize(length, T::default());
     }
 }
