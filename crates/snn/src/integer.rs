@@ -329,6 +329,14 @@ fn of_input(precision: Precision, encoding: Encoding) -> Signal {
     Signal { largest, unit: 1.0 / f64::from(largest) }
 }
 
+/// What one of the counts that arrive at a layer is in the network of real numbers.
+pub(crate) fn signal_of(network: &IntegerNetwork, layer: usize) -> f64 {
+    match layer.checked_sub(1) {
+        None => of_input(network.precision, network.encoding).unit,
+        Some(below) => sent(&network.layers[below].shape).unit,
+    }
+}
+
 /// What the neurons of a stage send to the next one.
 fn sent(shape: &Stage) -> Signal {
     let window = shape.largest_count();

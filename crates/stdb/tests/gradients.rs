@@ -185,11 +185,13 @@ fn neither_parts_of_a_batch_nor_tensor_neurons_change_gradients() {
         let parts = gradients(&net, &data);
         net.tensor_neurons = true;
         let tensors = gradients(&net, &data);
-        for other in [parts, tensors] {
+        // On the host currents of whole numbers are exact, those of tensors sums of weights that are rounded to float32.
+        let rounding = if preset == Preset::Default { 2e-5 } else { 1e-5 };
+        for (other, rounding) in [(parts, 1e-6), (tensors, rounding)] {
             assert!((other.loss - whole.loss).abs() < 1e-6);
             for k in 0..5 {
                 let [a, b] = [&other, &whole].map(|g| to_vec(&g.weights[k]).unwrap());
-                assert!(distance(&a, &b) < 1e-5, "{preset} weights of layer {k}: {:e}", distance(&a, &b));
+                assert!(distance(&a, &b) < rounding, "{preset} weights of layer {k}: {:e}", distance(&a, &b));
                 let (a, b) = (other.neurons[k], whole.neurons[k]);
                 assert!(
                     (a.threshold - b.threshold).abs() <= 1e-4 * b.threshold.abs() + 1e-7,

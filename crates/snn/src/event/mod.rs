@@ -16,6 +16,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod currents;
 mod float;
 mod kernels;
 mod number;
@@ -28,14 +29,16 @@ mod whole;
 use std::sync::{Mutex, PoisonError};
 
 use escape_network::sequential::{Padding, Shape};
+use escape_network::stage::Stage;
 use rayon::prelude::*;
 
 use crate::encode::{Encoder, Encoding};
 use crate::engine::{Batch, Engine, Observer, Outcome};
 use crate::integer::{IntegerError, IntegerNetwork};
-use crate::network::{SpikingLayer, SpikingNetwork};
+use crate::network::SpikingNetwork;
 use crate::rules::{Arithmetic, Preset};
 
+pub use currents::{Block, Currents};
 pub use kernels::Instructions;
 use number::Number;
 use packed::{LANES, Packed};
@@ -137,20 +140,23 @@ impl Event {
     /// # Errors
     /// [`EventError::Window`] or [`EventError::Size`].
     pub fn check(network: &SpikingNetwork) -> Result<(), EventError> {
-        for SpikingLayer { shape, .. } in &network.layers {
-            let (layer, neurons) = (shape.name.clone(), shape.largest_count());
-            if neurons > i16::MAX as usize {
-                return Err(EventError::Window { layer, neurons });
-            }
-            let Shape { channels, height, width } = shape.input;
-            let Padding { top, bottom, left, right } = shape.padding();
-            let row = (width + left + right) * channels;
-            let values = (height + top + bottom) * row;
-            // Places in lists are numbers of 32 bits.
-            let most = u32::MAX as usize / LANES;
-            if values > most {
-                return Err(EventError::Size { layer, values, most });
-            }
+        network.layers.iter().try_for_each(|layer| Self::check_layer(&layer.shape))
+    }
+
+    /// The same of one layer.
+    fn check_layer(shape: &Stage) -> Result<(), EventError> {
+        let (layer, neurons) = (shape.name.clone(), shape.largest_count());
+        if neurons > i16::MAX as usize {
+            return Err(EventError::Window { layer, neurons });
+        }
+        let Shape { channels, height, width } = shape.input;
+        let Padding { top, bottom, left, right } = shape.padding();
+        let row = (width + left + right) * channels;
+        let values = (height + top + bottom) * row;
+        // Places in lists are numbers of 32 bits.
+        let most = u32::MAX as usize / LANES;
+        if values > most {
+            return Err(EventError::Size { layer, values, most });
         }
         Ok(())
     }

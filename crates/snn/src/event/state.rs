@@ -113,14 +113,8 @@ impl<N: Number> State<N> {
         let of = |packed: &Packed<N>| {
             let neurons = packed.output.0 * packed.output.1 * packed.lanes();
             let maxima = packed.pool.is_some_and(|pool| pool.pooling == Pooling::Max);
-            let values = packed.frame.len() + SLACK;
             LayerState {
-                input: match packed.holds {
-                    // What lies around the input is as nothing that arrives.
-                    Holds::Signs | Holds::Bytes => Values::Bytes(vec![packed.nothing(); values]),
-                    Holds::Words => Values::Words(vec![0; values]),
-                    Holds::Recordings => N::recording(values),
-                },
+                input: room(packed),
                 arrivals: 0,
                 u: Aligned::new(if whole { neurons } else { 0 }),
                 counts: vec![0; if maxima { neurons } else { 0 }],
@@ -320,8 +314,18 @@ fn place<N: Number, V: Copy, T>(packed: &Packed<N>, x: &[V], to: &mut [T], value
     }
 }
 
+/// Room for a layer's input. What lies around it is as nothing that arrives.
+pub(super) fn room<N: Number>(packed: &Packed<N>) -> Values {
+    let values = packed.frame.len() + SLACK;
+    match packed.holds {
+        Holds::Signs | Holds::Bytes => Values::Bytes(vec![packed.nothing(); values]),
+        Holds::Words => Values::Words(vec![0; values]),
+        Holds::Recordings => N::recording(values),
+    }
+}
+
 /// Lists an input if that pays, of which some values are not zero over some steps.
-fn lists_of<'a, N: Number>(
+pub(super) fn lists_of<'a, N: Number>(
     packed: &Packed<N>,
     input: &Values,
     (arrivals, steps): (usize, usize),
@@ -338,7 +342,7 @@ fn lists_of<'a, N: Number>(
 }
 
 /// Sums of a chunk, biases included, P x S x L.
-fn sum<N: Number>(
+pub(super) fn sum<N: Number>(
     packed: &Packed<N>,
     chunk: &Chunk,
     (input, lists): (&Values, Option<&Lists<N::Listed>>),

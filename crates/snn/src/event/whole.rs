@@ -41,45 +41,47 @@ const LISTED_BELOW: f64 = 0.5;
 
 /// The layers of a network.
 pub(super) fn pack(network: &IntegerNetwork, with: Instructions) -> Vec<Packed<i32>> {
+    (0..network.layers.len()).map(|k| pack_layer(network, k, with)).collect()
+}
+
+/// One of them.
+pub(super) fn pack_layer(network: &IntegerNetwork, k: usize, with: Instructions) -> Packed<i32> {
     let (bytes, words) = with.together();
-    let layers = network.layers.iter().enumerate().map(|(k, layer)| {
-        let below = k.checked_sub(1).map(|k| &network.layers[k].shape);
-        let row = layer.row();
-        let holds = Holds::of(below, network.encoding);
-        let poisson = holds == Holds::Signs;
-        // What storing -1, 0 and 1 as 0, 1 and 2 adds to a sum.
-        let excess =
-            |o: usize| -> i32 { layer.weights[o * row..][..row].iter().map(|&w| i32::from(w)).sum() };
-        let largest_weight = layer.weights.iter().map(|w| w.unsigned_abs()).max().unwrap_or(0).max(1);
-        let weights = |order: Order| match holds {
-            Holds::Recordings | Holds::Words => Weights::Wide(order.parts(&layer.weights, words)),
-            Holds::Signs | Holds::Bytes => {
-                let listed = order.groups == 1 && !poisson;
-                let byte = if poisson { 2 } else { LARGEST_BYTE.min(below.map_or(1, Stage::largest_count)) };
-                Weights::Narrow {
-                    rows: if listed { order.rows(&layer.weights, |n| ORDER[n]) } else { Aligned::default() },
-                    planes: match listed && order.linear {
-                        true => Aligned::default(),
-                        false => order.parts(&layer.weights, bytes),
-                    },
-                    mass: i16::MAX as u64 / u64::from(largest_weight),
-                    budget: i16::MAX as usize / (2 * byte * usize::from(largest_weight)),
-                }
+    let layer = &network.layers[k];
+    let below = k.checked_sub(1).map(|k| &network.layers[k].shape);
+    let row = layer.row();
+    let holds = Holds::of(below, network.encoding);
+    let poisson = holds == Holds::Signs;
+    // What storing -1, 0 and 1 as 0, 1 and 2 adds to a sum.
+    let excess = |o: usize| -> i32 { layer.weights[o * row..][..row].iter().map(|&w| i32::from(w)).sum() };
+    let largest_weight = layer.weights.iter().map(|w| w.unsigned_abs()).max().unwrap_or(0).max(1);
+    let weights = |order: Order| match holds {
+        Holds::Recordings | Holds::Words => Weights::Wide(order.parts(&layer.weights, words)),
+        Holds::Signs | Holds::Bytes => {
+            let listed = order.groups == 1 && !poisson;
+            let byte = if poisson { 2 } else { LARGEST_BYTE.min(below.map_or(1, Stage::largest_count)) };
+            Weights::Narrow {
+                rows: if listed { order.rows(&layer.weights, |n| ORDER[n]) } else { Aligned::default() },
+                planes: match listed && order.linear {
+                    true => Aligned::default(),
+                    false => order.parts(&layer.weights, bytes),
+                },
+                mass: i16::MAX as u64 / u64::from(largest_weight),
+                budget: i16::MAX as usize / (2 * byte * usize::from(largest_weight)),
             }
-        };
-        Packed::new(&Parts {
-            shape: &layer.shape,
-            below,
-            holds,
-            weights: &weights,
-            bias: &|o| layer.bias.get(o).copied().unwrap_or(0) - if poisson { excess(o) } else { 0 },
-            threshold: &|o| layer.thresholds.get(o).copied().unwrap_or(i32::MAX),
-            start: &|o| layer.initial_potential(o),
-            never: i32::MAX,
-            rule: Rule { decay: layer.decay, unit: layer.units.first().copied().unwrap_or(1.0) },
-        })
-    });
-    layers.collect()
+        }
+    };
+    Packed::new(&Parts {
+        shape: &layer.shape,
+        below,
+        holds,
+        weights: &weights,
+        bias: &|o| layer.bias.get(o).copied().unwrap_or(0) - if poisson { excess(o) } else { 0 },
+        threshold: &|o| layer.thresholds.get(o).copied().unwrap_or(i32::MAX),
+        start: &|o| layer.initial_potential(o),
+        never: i32::MAX,
+        rule: Rule { decay: layer.decay, unit: layer.units.first().copied().unwrap_or(1.0) },
+    })
 }
 
 impl Number for i32 {

@@ -127,6 +127,13 @@ impl Frames {
         Row { width: self.width, starts: &self.starts[start..=end], all: &self.all }
     }
 
+    /// Everything in row `y` of frame `t`: its place in the row, W x C, and its value; block by block.
+    pub fn values_of_row(&self, t: usize, y: usize) -> impl Iterator<Item = (usize, f32)> {
+        let Row { starts, all, .. } = self.row(t, y);
+        let these = starts[0]..starts[starts.len() - 1];
+        all[these].iter().map(|arrival| (arrival.place as usize, arrival.value))
+    }
+
     /// Shows everything in row `y` of frame `t`: pixel, channel and value. A channel's pixels are in order.
     #[inline(always)]
     pub fn each_of_row(&self, t: usize, y: usize, mut look: impl FnMut(usize, usize, f32)) {
@@ -155,6 +162,13 @@ impl ByChannel {
     /// Replaces what it holds by a row of one frame.
     pub fn set(&mut self, frames: &Frames, t: usize, y: usize) {
         let Self { starts, next, all } = self;
+        if frames.channels == 1 {
+            all.clear();
+            all.extend(frames.values_of_row(t, y).map(|(x, value)| (x as u32, value)));
+            starts.clear();
+            starts.extend([0, all.len()]);
+            return;
+        }
         starts.clear();
         starts.resize(frames.channels + 1, 0);
         frames.each_of_row(t, y, |_, channel, _| starts[channel + 1] += 1);

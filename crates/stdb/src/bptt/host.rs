@@ -3,11 +3,14 @@
 //!
 //! Letters: B batch, T timesteps, C channels, H rows, W columns. Channels come last here: H x W x C.
 
+use std::ops::Range;
+
 use escape_dense::{slice, slice_mut};
 use escape_model::ModelError;
 use escape_model::ann::to_tensor;
 use escape_network::sequential::{Padding, Shape};
 use escape_snn_core::aligned::Aligned;
+use escape_snn_core::event::{Block, Currents};
 use escape_snn_core::neuron::{Dynamics, count_nonzero, step_all_traced};
 use escape_snn_core::rules::Arithmetic;
 use rayon::prelude::*;
@@ -32,7 +35,9 @@ struct Layer {
     geometry: Geometry,
     sending: Sending,
     bands: Vec<Band>,
-    /// Weights in PyTorch's order, and in rows for the way forward.
+    /// Where it is simulated in whole numbers, what makes its currents.
+    currents: Option<Currents>,
+    /// Weights in PyTorch's order, and in rows for the way forward where they are needed.
     weights: Vec<f32>,
     rows: Aligned<f32>,
     bias: Vec<f32>,
@@ -52,13 +57,22 @@ struct Kept {
     trace: Aligned<f32>,
 }
 
+/// What running a recording's neurons takes.
+#[derive(Default)]
+struct Running {
+    u: Aligned<f32>,
+    spikes: Aligned<f32>,
+    constant: Aligned<f32>,
+    /// What arrived over all steps, and currents of a band's rows over those of a block, in whole numbers.
+    blocks: Vec<Block>,
+    sums: Vec<Aligned<i32>>,
+}
+
 /// A thread's buffers.
 #[derive(Default)]
 struct Buffers {
-    u: Aligned<f32>,
-    spikes: Aligned<f32>,
+    running: Running,
     fired: Aligned<f32>,
-    constant: Aligned<f32>,
     pooled: Aligned<f32>,
     trace: Aligned<f32>,
     maxima: Maxima,
@@ -103,7 +117,8 @@ impl<'a> Host<'a> {
             Arithmetic::Integer(_) => Order::FREE,
         };
         // What a layer sends are planes, although a linear one takes them in a row.
-        let Seen { network, starts } = seen;
+        let Seen { network, starts, whole } = seen;
+        let last = network.layers.len() - 1;
         let mut below = network.input();
         let mut layers = Vec::new();
         for (k, (layer, fractions)) in network.layers.into_iter().zip(starts).enumerate() {
@@ -117,9 +132,14 @@ impl<'a> Host<'a> {
                 share: net.network.planes(k).1.share,
             };
             let dynamics = net.network.dynamics(k);
-            let mut rows = Aligned::new(layer.weights.len());
-            geometry.in_rows(&layer.weights, Way::Forward, &mut rows);
+            let currents = whole.as_ref().filter(|_| k < last).and_then(|whole| Currents::of(whole, k));
+            let mut rows = Aligned::default();
+            if currents.is_none() {
+                rows.resize(layer.weights.len());
+                geometry.in_rows(&layer.weights, Way::Forward, &mut rows);
+            }
             layers.push(Layer {
+                currents,
                 rows,
                 geometry,
                 bands: sending.bands(),
@@ -227,25 +247,64 @@ impl Layer {
         frames: &Frames,
         band: &Band,
         (trace, stride): (&mut [f32], usize),
-        (u, spikes, constant): (&mut Aligned<f32>, &mut Aligned<f32>, &mut Aligned<f32>),
+        running: &mut Running,
         mut look: impl FnMut(usize, &[f32]),
     ) {
+        let Running { u, spikes, constant, blocks, sums } = running;
+        let (row, _) = self.sizes();
         let (_, size) = self.neurons(band);
         u.resize(size);
         u.iter_mut().zip(self.starts.iter().cycle()).for_each(|(u, start)| *u = *start);
         spikes.resize(size);
-        if self.constant {
-            constant.resize(size);
-            self.current((frames, 0), band, constant);
-        }
-        for t in 0..self.steps {
-            let m = &mut trace[t * stride..][..size];
-            match self.constant {
-                true => m.copy_from_slice(constant),
-                false => self.current((frames, t), band, m),
+        sums.resize_with(if self.currents.is_some() { band.rows.len() } else { 0 }, Aligned::default);
+        for n in 0..self.blocks() {
+            if let Some(currents) = &self.currents {
+                for (y, sums) in band.rows.clone().zip(&mut *sums) {
+                    currents.row(&blocks[n], y, sums);
+                }
             }
-            step_all_traced(self.dynamics, u, m, spikes);
-            look(t, spikes);
+            let current = |t: usize, s: usize, out: &mut [f32]| match &self.currents {
+                Some(currents) => {
+                    for (out, sums) in out.chunks_exact_mut(row).zip(&*sums) {
+                        currents.step(&blocks[n], sums, s, out);
+                    }
+                }
+                None => self.current((frames, t), band, out),
+            };
+            if self.constant {
+                constant.resize(size);
+                current(0, 0, constant);
+            }
+            for (s, t) in self.span(n).enumerate() {
+                let m = &mut trace[t * stride..][..size];
+                match self.constant {
+                    true => m.copy_from_slice(constant),
+                    false => current(t, s, m),
+                }
+                step_all_traced(self.dynamics, u, m, spikes);
+                look(t, spikes);
+            }
+        }
+    }
+
+    /// Into how many blocks the steps are divided, each of which has as many as whole numbers are summed up for at once; one where the
+    /// input is constant.
+    fn blocks(&self) -> usize {
+        if self.constant { 1 } else { self.steps.div_ceil(Currents::STEPS) }
+    }
+
+    /// The steps of block `n`.
+    fn span(&self, n: usize) -> Range<usize> {
+        self.steps * n / self.blocks()..self.steps * (n + 1) / self.blocks()
+    }
+
+    /// Takes what arrives from a recording, where it is simulated in whole numbers.
+    fn take(&self, frames: &Frames, blocks: &mut Vec<Block>) {
+        let Some(currents) = &self.currents else { return };
+        blocks.resize_with(self.blocks(), || currents.block());
+        for (n, block) in blocks.iter_mut().enumerate() {
+            let span = if self.constant { 0..1 } else { self.span(n) };
+            currents.take(block, span.len(), |s, y| frames.values_of_row(span.start + s, y));
         }
     }
 
@@ -255,7 +314,8 @@ impl Layer {
         let Shape { channels, height, width } = self.sending.pooled;
         let mut sent = Frames::new(frames.order, self.steps, (height, width), channels);
         let mut kept = Aligned::new(if keeps { self.steps * all } else { 0 });
-        let Buffers { u, spikes, fired, constant, pooled, trace, .. } = buffers;
+        let Buffers { running, fired, pooled, trace, .. } = buffers;
+        self.take(&frames, &mut running.blocks);
         for band in &self.bands {
             let (first, size) = self.neurons(band);
             fired.resize(if self.sending.counts() { size } else { 0 });
@@ -264,7 +324,7 @@ impl Layer {
             // Where m is not kept, every step may overwrite the one before.
             trace.resize(size);
             let (trace, stride) = if keeps { (&mut kept[first..], all) } else { (&mut trace[..], 0) };
-            self.run(&frames, band, (trace, stride), (u, spikes, constant), |t, spikes| {
+            self.run(&frames, band, (trace, stride), running, |t, spikes| {
                 self.sending.pool(band, spikes, fired, pooled);
                 for (y, row) in band.pooled.clone().zip(pooled.chunks_exact(width * channels)) {
                     sent.push(t, y, row);
@@ -317,14 +377,17 @@ impl Layer {
     fn back(&self, kept: Kept, sent: &[f32], buffers: &mut Buffers) -> (Kept, NeuronFindings) {
         let (_, all) = self.sizes();
         let Kept { frames, mut trace } = kept;
-        let Buffers { u, spikes, constant, maxima, scratch, .. } = buffers;
+        let Buffers { running, maxima, scratch, .. } = buffers;
         let mut sum = NeuronFindings::default();
         let kept = !trace.is_empty();
+        if !kept {
+            self.take(&frames, &mut running.blocks);
+        }
         trace.resize(self.steps * all);
         for band in &self.bands {
             let (first, _) = self.neurons(band);
             if !kept {
-                self.run(&frames, band, (&mut trace[first..], all), (u, spikes, constant), |_, _| ());
+                self.run(&frames, band, (&mut trace[first..], all), running, |_, _| ());
             }
             sum += self.back_band(band, &mut trace, (first, all), sent, (maxima, scratch));
         }
@@ -337,14 +400,15 @@ impl Layer {
         recordings: Vec<(Kept, &[f32])>,
         buffers: &mut Buffers,
     ) -> ((Aligned<f32>, Vec<f32>), NeuronFindings) {
-        let Buffers { u, spikes, constant, trace, maxima, scratch, by_channel, .. } = buffers;
-        let mut found = (Aligned::new(self.rows.len()), vec![0.0; self.bias.len()]);
+        let Buffers { running, trace, maxima, scratch, by_channel, .. } = buffers;
+        let mut found = (Aligned::new(self.weights.len()), vec![0.0; self.bias.len()]);
         let mut sum = NeuronFindings::default();
         for (Kept { frames, .. }, sent) in recordings {
+            self.take(&frames, &mut running.blocks);
             for band in &self.bands {
                 let (_, size) = self.neurons(band);
                 trace.resize(self.steps * size);
-                self.run(&frames, band, (trace, size), (u, spikes, constant), |_, _| ());
+                self.run(&frames, band, (trace, size), running, |_, _| ());
                 sum += self.back_band(band, trace, (0, size), sent, (maxima, scratch));
                 if self.constant {
                     let (once, more) = trace.split_at_mut(size);

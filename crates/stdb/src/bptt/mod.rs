@@ -99,6 +99,8 @@ struct Seen {
     /// Where each layer's potentials start, as a fraction of the threshold: one for all its channels, or one for each. A readout's
     /// start at 0.
     starts: Vec<Vec<f32>>,
+    /// In whole numbers, if the rules ask for those.
+    whole: Option<IntegerNetwork>,
 }
 
 /// The way through the network and back: by what is there on the host, or by tensor operations.
@@ -197,7 +199,8 @@ impl Trainable {
             IntegerNetwork::new(&network, encoding).map_err(|why| ModelError::Data(why.to_string()))?;
         whole.check_steps(steps).map_err(|why| ModelError::Data(why.to_string()))?;
         whole.write_back(&mut network);
-        Ok(Some(Seen { network, starts: whole.layers.iter().map(IntegerLayer::start_fractions).collect() }))
+        let starts = whole.layers.iter().map(IntegerLayer::start_fractions).collect();
+        Ok(Some(Seen { network, starts, whole: Some(whole) }))
     }
 
     /// Where each layer's potentials start in real numbers.
@@ -213,7 +216,7 @@ impl Trainable {
         }
         let seen = match rounded {
             Some(seen) => seen,
-            None => Seen { network: self.snapshot()?, starts: self.starts() },
+            None => Seen { network: self.snapshot()?, starts: self.starts(), whole: None },
         };
         Ok(Box::new(host::Host::new(self, seen, steps, encoder.is_direct())?))
     }

@@ -48,7 +48,7 @@ impl<'a> Tensors<'a> {
     pub fn new(net: &'a Trainable, rounded: Option<Seen>) -> Result<Self, ModelError> {
         let (rounded, starts) = match rounded {
             None => (None, net.starts()),
-            Some(Seen { network, starts }) => (Some(learned(&network, net.device())?), starts),
+            Some(Seen { network, starts, .. }) => (Some(learned(&network, net.device())?), starts),
         };
         let starts = starts.iter().enumerate().map(|(k, starts)| {
             // The neurons of a linear layer are one row of one channel.
