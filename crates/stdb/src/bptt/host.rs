@@ -258,15 +258,17 @@ impl Layer {
         spikes.resize(size);
         sums.resize_with(if self.currents.is_some() { band.rows.len() } else { 0 }, Aligned::default);
         for n in 0..self.blocks() {
-            if let Some(currents) = &self.currents {
+            // Of a block all steps at once; without whole numbers a step at a time.
+            let block = self.currents.as_ref().zip(blocks.get(n));
+            if let Some((currents, block)) = block {
                 for (y, sums) in band.rows.clone().zip(&mut *sums) {
-                    currents.row(&blocks[n], y, sums);
+                    currents.row(block, y, sums);
                 }
             }
-            let current = |t: usize, s: usize, out: &mut [f32]| match &self.currents {
-                Some(currents) => {
+            let current = |t: usize, s: usize, out: &mut [f32]| match block {
+                Some((currents, block)) => {
                     for (out, sums) in out.chunks_exact_mut(row).zip(&*sums) {
-                        currents.step(&blocks[n], sums, s, out);
+                        currents.step(block, sums, s, out);
                     }
                 }
                 None => self.current((frames, t), band, out),

@@ -93,6 +93,9 @@ pub(super) struct Geometry {
     pub linear: bool,
     rows: Axis,
     columns: Axis,
+    /// Along a row, where the channels of the output begin that an input is under a tap of, at input x taps + tap; [`NONE`] beyond
+    /// the border.
+    reached: Vec<u32>,
 }
 
 impl Geometry {
@@ -104,13 +107,19 @@ impl Geometry {
         };
         let (input, output) = (below, stage.output);
         let Conv2d { kernel, stride, padding, .. } = conv;
+        let columns = Axis::new(kernel.1, stride.1, padding.left, input.width, output.width);
+        let reached = |n: usize| match columns.to_output[n % kernel.1 * input.width + n / kernel.1] {
+            NONE => NONE,
+            column => column * output.channels as u32,
+        };
         Self {
+            reached: (0..input.width * kernel.1).map(reached).collect(),
             input,
             output,
             conv,
             linear,
             rows: Axis::new(kernel.0, stride.0, padding.top, input.height, output.height),
-            columns: Axis::new(kernel.1, stride.1, padding.left, input.width, output.width),
+            columns,
         }
     }
 
@@ -230,8 +239,12 @@ impl Geometry {
         let (inputs, outputs) = self.group();
         let kernel = self.columns.taps * self.input.channels * outputs;
         let rows = &mut rows[i * kernel..][..kernel];
-        let size = (self.input.width, self.input.channels, self.output.channels);
-        correlate(&self.columns.to_output, size, (inputs, outputs), input, gradient, rows);
+        let (taps, channels) = (self.columns.taps, self.input.channels);
+        let group = (inputs, outputs);
+        correlate(
+            &Correlation { places: &self.reached, taps, inputs: channels, group, input, gradient },
+            rows,
+        );
     }
 
     /// Adds to gradients in rows what frame `t` contributes through dL/dI of the output rows from `first` on; `by_channel` is a
@@ -429,100 +442,89 @@ fn feature_sums<const FUSED: bool>(rows: &[f32], features: &[(u32, u32, f32)], t
     }
 }
 
-#[multiversion::multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
-fn correlate(
-    places: &[u32],
-    sizes: (usize, usize, usize),
+/// What one input row contributes to the gradients of a row of the kernel.
+struct Correlation<'a> {
+    /// Where dL/dI of the output is that an input value reaches through a tap, at value x taps + tap; [`NONE`] beyond the border.
+    places: &'a [u32],
+    taps: usize,
+    /// Input channels; of a group, and its output channels.
+    inputs: usize,
     group: (usize, usize),
-    input: &ByChannel,
-    gradient: &[f32],
-    rows: &mut [f32],
-) {
+    input: &'a ByChannel,
+    /// dL/dI of the output row, W x C.
+    gradient: &'a [f32],
+}
+
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+fn correlate(work: &Correlation<'_>, rows: &mut [f32]) {
     // 32 registers of 16 sums: those of four taps at once.
     let wide = multiversion::target::target_cfg_f!(target_feature = "avx512f");
     match multiversion::target::target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64")) {
-        true if wide => correlated::<4, true>(places, sizes, group, input, gradient, rows),
-        true => correlated::<1, true>(places, sizes, group, input, gradient, rows),
-        false => correlated::<1, false>(places, sizes, group, input, gradient, rows),
+        true if wide => work.all::<4, true>(rows),
+        true => work.all::<1, true>(rows),
+        false => work.all::<1, false>(rows),
     }
 }
 
-/// `TAPS` at once where there are so many, the others one by one.
-#[inline(always)]
-fn correlated<const TAPS: usize, const FUSED: bool>(
-    places: &[u32],
-    (width, inputs, outputs): (usize, usize, usize),
-    group: (usize, usize),
-    input: &ByChannel,
-    gradient: &[f32],
-    rows: &mut [f32],
-) {
-    let each = inputs * group.1;
-    let together = rows.len() / (TAPS * each) * TAPS;
-    let (rows, rest) = rows.split_at_mut(together * each);
-    let (places, rest_places) = places.split_at(together * width);
-    for (rows, places) in rows.chunks_exact_mut(TAPS * each).zip(places.chunks_exact(TAPS * width)) {
-        channels::<TAPS, FUSED>(places, (width, inputs, outputs), group, input, gradient, rows);
-    }
-    for (rows, places) in rest.chunks_exact_mut(each).zip(rest_places.chunks_exact(width)) {
-        channels::<1, FUSED>(places, (width, inputs, outputs), group, input, gradient, rows);
-    }
-}
-
-/// All channels of some taps.
-#[inline(always)]
-fn channels<const TAPS: usize, const FUSED: bool>(
-    places: &[u32],
-    (width, inputs, outputs): (usize, usize, usize),
-    group: (usize, usize),
-    input: &ByChannel,
-    gradient: &[f32],
-    rows: &mut [f32],
-) {
-    let next = (width, inputs * group.1);
-    for channel in 0..inputs {
-        let events = input.of(channel);
-        if events.is_empty() {
-            continue;
+impl Correlation<'_> {
+    /// `TAPS` at once where there are so many, the others one by one.
+    #[inline(always)]
+    fn all<const TAPS: usize, const FUSED: bool>(&self, rows: &mut [f32]) {
+        let each = self.inputs * self.group.1;
+        let together = self.taps / TAPS * TAPS;
+        let (rows, rest) = rows.split_at_mut(together * each);
+        for (n, rows) in rows.chunks_exact_mut(TAPS * each).enumerate() {
+            self.channels::<TAPS, FUSED>(n * TAPS, rows);
         }
-        let start = channel / group.0 * group.1;
-        let rows = &mut rows[channel * group.1..];
-        by_blocks!(group.1, first, N => {
-            let (at, rows) = ((start + first, outputs), &mut rows[first..]);
-            dot::<N, TAPS, FUSED>(places, events, gradient, at, next, rows);
-        });
+        for (n, rows) in rest.chunks_exact_mut(each).enumerate() {
+            self.channels::<1, FUSED>(together + n, rows);
+        }
     }
-}
 
-/// Adds to a block of some taps' rows what one channel's arrivals contribute through the output channels from `first` on. `next` is the
-/// way to the next tap, in places and in rows.
-#[inline(always)]
-fn dot<const N: usize, const TAPS: usize, const FUSED: bool>(
-    places: &[u32],
-    events: &[(u32, f32)],
-    gradient: &[f32],
-    (first, outputs): (usize, usize),
-    next: (usize, usize),
-    rows: &mut [f32],
-) {
-    let mut own = [[0.0; N]; TAPS];
-    for (tap, own) in own.iter_mut().enumerate() {
-        own.copy_from_slice(&rows[tap * next.1..][..N]);
-    }
-    for &(x, value) in events {
-        for (tap, own) in own.iter_mut().enumerate() {
-            let place = places[tap * next.0 + x as usize];
-            if place == NONE {
+    /// All channels of the taps from `tap` on.
+    #[inline(always)]
+    fn channels<const TAPS: usize, const FUSED: bool>(&self, tap: usize, rows: &mut [f32]) {
+        for channel in 0..self.inputs {
+            let events = self.input.of(channel);
+            if events.is_empty() {
                 continue;
             }
-            let Some(each) = gradient[place as usize * outputs + first..].first_chunk::<N>() else { return };
-            for n in 0..N {
-                own[n] = product::<FUSED>(each[n], value, own[n]);
-            }
+            let start = channel / self.group.0 * self.group.1;
+            let rows = &mut rows[channel * self.group.1..];
+            by_blocks!(self.group.1, first, N => {
+                self.dot::<N, TAPS, FUSED>(tap, events, start + first, &mut rows[first..]);
+            });
         }
     }
-    for (tap, own) in own.iter().enumerate() {
-        rows[tap * next.1..][..N].copy_from_slice(own);
+
+    /// Adds to a block of some taps' rows what one channel's arrivals contribute through the output channels from `first` on.
+    #[inline(always)]
+    fn dot<const N: usize, const TAPS: usize, const FUSED: bool>(
+        &self,
+        tap: usize,
+        events: &[(u32, f32)],
+        first: usize,
+        rows: &mut [f32],
+    ) {
+        let next = self.inputs * self.group.1;
+        let (places, gradient) = (&self.places[tap..], &self.gradient[first..]);
+        let mut own = [[0.0; N]; TAPS];
+        for (tap, own) in own.iter_mut().enumerate() {
+            own.copy_from_slice(&rows[tap * next..][..N]);
+        }
+        for &(x, value) in events {
+            let Some(places) = places[x as usize * self.taps..].first_chunk::<TAPS>() else { return };
+            for (own, &place) in own.iter_mut().zip(places) {
+                // Beyond the border there is none.
+                let Some(each) = gradient.get(place as usize..place as usize + N) else { continue };
+                for n in 0..N {
+                    own[n] = product::<FUSED>(each[n], value, own[n]);
+                }
+            }
+        }
+        for (tap, own) in own.iter().enumerate() {
+            rows[tap * next..][..N].copy_from_slice(own);
+        }
     }
 }
 
