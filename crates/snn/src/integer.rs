@@ -203,9 +203,41 @@ impl IntegerLayer {
         rows.map(|row| below(row) as f32).collect()
     }
 
+    /// How its potentials leak, if they do.
+    pub fn leak(&self) -> Option<Leak> {
+        (self.decay != NO_DECAY).then(|| Leak { units: self.units.clone(), decay: self.decay })
+    }
+
     /// Weights of a row.
     pub fn row(&self) -> usize {
         self.weights.len() / self.shape.output.channels
+    }
+}
+
+/// The leak of a layer's potentials, for training in real numbers.
+#[derive(Clone, Debug)]
+pub struct Leak {
+    /// What one unit of a row's potential is in the network of real numbers.
+    pub units: Vec<f64>,
+    /// See [`IntegerLayer::decay`].
+    decay: i32,
+}
+
+impl Leak {
+    /// What a step leaves of one unit.
+    pub fn kept(&self) -> f64 {
+        f64::from(self.decay) / f64::from(NO_DECAY)
+    }
+
+    /// What a step leaves of potentials, any number of times those of all rows, which lie half a unit below whole ones
+    /// ([`IntegerLayer::start_fractions`]).
+    pub fn apply(&self, potentials: &mut [f32]) {
+        for pixel in potentials.chunks_exact_mut(self.units.len()) {
+            for (u, unit) in pixel.iter_mut().zip(&self.units) {
+                let whole = (f64::from(*u) / unit + 0.5).round();
+                *u = (((whole * self.kept()).floor() - 0.5) * unit) as f32;
+            }
+        }
     }
 }
 
@@ -468,6 +500,36 @@ pub fn step_all(thresholds: &[i32], decay: i32, u: &mut [i32], current: &[f32], 
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
 pub fn step_all_wide(thresholds: &[i32], decay: i32, u: &mut [i32], current: &[i32], spikes: &mut [f32]) {
     each(thresholds, decay, u, current.iter().copied(), spikes);
+}
+
+/// One step of many neurons, for training: as [`step_all_wide`], with the thresholds' inverses too. Writes m, by how many thresholds a
+/// potential is above its own before it is reset, less half a unit: a neuron spikes where that is above 0, as potentials do in real
+/// numbers that start half a unit lower ([`IntegerLayer::start_fractions`]).
+#[inline(always)]
+pub(crate) fn trace_each(
+    (thresholds, inverse): (&[i32], &[f32]),
+    decay: i32,
+    (u, current): (&mut [i32], &[i32]),
+    m: &mut [f32],
+    spikes: &mut [f32],
+) {
+    let fire = |(theta, inverse): (i32, f32),
+                decay: i32,
+                u: &mut i32,
+                current: i32,
+                m: &mut f32,
+                spike: &mut f32| {
+        let (fires, next) = step(theta, decay, *u, current);
+        let above = if fires { next as f32 } else { next as f32 - theta as f32 };
+        (*u, *m, *spike) = (next, (above - 0.5) * inverse, f32::from(u8::from(fires)));
+    };
+    let constants = thresholds.iter().copied().zip(inverse.iter().copied());
+    let all = u.iter_mut().zip(current).zip(constants).zip(m.iter_mut().zip(spikes));
+    // Each case has a loop of its own, so that it vectorises.
+    match decay {
+        NO_DECAY => all.for_each(|(((u, &c), of), (m, s))| fire(of, NO_DECAY, u, c, m, s)),
+        _ => all.for_each(|(((u, &c), of), (m, s))| fire(of, decay, u, c, m, s)),
+    }
 }
 
 #[inline(always)]

@@ -16,9 +16,9 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-mod currents;
 mod float;
 mod kernels;
+mod layer;
 mod number;
 mod packed;
 mod plane;
@@ -38,8 +38,8 @@ use crate::integer::{IntegerError, IntegerNetwork};
 use crate::network::SpikingNetwork;
 use crate::rules::{Arithmetic, Preset};
 
-pub use currents::{Block, Currents};
 pub use kernels::Instructions;
+pub use layer::{Block, WholeLayer};
 use number::Number;
 use packed::{LANES, Packed};
 use state::{Found, How, Input, State};

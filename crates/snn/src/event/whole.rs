@@ -31,7 +31,7 @@ pub(super) enum Weights {
 /// What all neurons of a layer share.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rule {
-    decay: i32,
+    pub decay: i32,
     /// What a unit of potential is in the network of real numbers.
     unit: f64,
 }

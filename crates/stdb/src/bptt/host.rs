@@ -10,7 +10,8 @@ use escape_model::ModelError;
 use escape_model::ann::to_tensor;
 use escape_network::sequential::{Padding, Shape};
 use escape_snn_core::aligned::Aligned;
-use escape_snn_core::event::{Block, Currents};
+use escape_snn_core::event::{Block, WholeLayer};
+use escape_snn_core::integer::Leak;
 use escape_snn_core::neuron::{Dynamics, count_nonzero, step_all_traced};
 use escape_snn_core::rules::Arithmetic;
 use rayon::prelude::*;
@@ -19,7 +20,7 @@ use tch::{Device, Kind, Tensor};
 use super::arrivals::{ByChannel, Frames, Order};
 use super::pooling::{Band, Maxima, Sending};
 use super::synapses::{Geometry, Way, linear_gradient};
-use super::{Gradients, Part, Pass, Seen, Trainable};
+use super::{Gradients, Part, Pass, Seen, Trainable, without_leak};
 use crate::scan::{Backward, NeuronFindings, Scratch};
 
 /// A network made ready for one batch.
@@ -35,13 +36,15 @@ struct Layer {
     geometry: Geometry,
     sending: Sending,
     bands: Vec<Band>,
-    /// Where it is simulated in whole numbers, what makes its currents.
-    currents: Option<Currents>,
+    /// The same in whole numbers, where it is simulated in them.
+    whole: Option<WholeLayer>,
     /// Weights in PyTorch's order, and in rows for the way forward where they are needed.
     weights: Vec<f32>,
     rows: Aligned<f32>,
     bias: Vec<f32>,
     dynamics: Dynamics,
+    /// In whole numbers the leak of its potentials, if they leak.
+    leak: Option<Leak>,
     /// Where potentials start: one value, or one for each channel.
     starts: Vec<f32>,
     backward: Backward,
@@ -63,7 +66,8 @@ struct Running {
     u: Aligned<f32>,
     spikes: Aligned<f32>,
     constant: Aligned<f32>,
-    /// What arrived over all steps, and currents of a band's rows over those of a block, in whole numbers.
+    /// In whole numbers potentials, what arrived over all steps, and currents of a band's rows over those of a block.
+    potentials: Aligned<i32>,
     blocks: Vec<Block>,
     sums: Vec<Aligned<i32>>,
 }
@@ -132,14 +136,15 @@ impl<'a> Host<'a> {
                 share: net.network.planes(k).1.share,
             };
             let dynamics = net.network.dynamics(k);
-            let currents = whole.as_ref().filter(|_| k < last).and_then(|whole| Currents::of(whole, k));
+            let leak = whole.as_ref().and_then(|whole| whole.layers[k].leak());
+            let whole = whole.as_ref().filter(|_| k < last).and_then(|whole| WholeLayer::of(whole, k));
             let mut rows = Aligned::default();
-            if currents.is_none() {
+            if whole.is_none() {
                 rows.resize(layer.weights.len());
                 geometry.in_rows(&layer.weights, Way::Forward, &mut rows);
             }
             layers.push(Layer {
-                currents,
+                whole,
                 rows,
                 geometry,
                 bands: sending.bands(),
@@ -147,6 +152,7 @@ impl<'a> Host<'a> {
                 weights: layer.weights.into_values(),
                 bias: layer.bias,
                 dynamics,
+                leak,
                 starts: fractions.iter().map(|f| dynamics.neuron.threshold() * f).collect(),
                 backward: Backward::new(dynamics, fractions, net.surrogate, net.neuron_parameters, steps),
                 steps,
@@ -250,40 +256,60 @@ impl Layer {
         running: &mut Running,
         mut look: impl FnMut(usize, &[f32]),
     ) {
-        let Running { u, spikes, constant, blocks, sums } = running;
-        let (row, _) = self.sizes();
         let (_, size) = self.neurons(band);
+        running.spikes.resize(size);
+        if let Some(whole) = &self.whole {
+            self.run_whole(whole, band, (trace, stride), running, look);
+            return;
+        }
+        let Running { u, spikes, constant, .. } = running;
         u.resize(size);
         u.iter_mut().zip(self.starts.iter().cycle()).for_each(|(u, start)| *u = *start);
-        spikes.resize(size);
-        sums.resize_with(if self.currents.is_some() { band.rows.len() } else { 0 }, Aligned::default);
-        for n in 0..self.blocks() {
-            // Of a block all steps at once; without whole numbers a step at a time.
-            let block = self.currents.as_ref().zip(blocks.get(n));
-            if let Some((currents, block)) = block {
-                for (y, sums) in band.rows.clone().zip(&mut *sums) {
-                    currents.row(block, y, sums);
+        if self.constant {
+            constant.resize(size);
+            self.current((frames, 0), band, constant);
+        }
+        for t in 0..self.steps {
+            let m = &mut trace[t * stride..][..size];
+            match self.constant {
+                true => m.copy_from_slice(constant),
+                false => self.current((frames, t), band, m),
+            }
+            match &self.leak {
+                None => step_all_traced(self.dynamics, u, m, spikes),
+                Some(leak) => {
+                    leak.apply(u);
+                    step_all_traced(without_leak(self.dynamics), u, m, spikes);
                 }
             }
-            let current = |t: usize, s: usize, out: &mut [f32]| match block {
-                Some((currents, block)) => {
-                    for (out, sums) in out.chunks_exact_mut(row).zip(&*sums) {
-                        currents.step(block, sums, s, out);
-                    }
-                }
-                None => self.current((frames, t), band, out),
-            };
-            if self.constant {
-                constant.resize(size);
-                current(0, 0, constant);
+            look(t, spikes);
+        }
+    }
+
+    /// The same in whole numbers, block by block.
+    fn run_whole(
+        &self,
+        whole: &WholeLayer,
+        band: &Band,
+        (trace, stride): (&mut [f32], usize),
+        running: &mut Running,
+        mut look: impl FnMut(usize, &[f32]),
+    ) {
+        let Running { potentials, spikes, blocks, sums, .. } = running;
+        let (row, _) = self.sizes();
+        potentials.resize(spikes.len());
+        whole.start(potentials);
+        sums.resize_with(band.rows.len(), Aligned::default);
+        for (n, block) in blocks.iter().enumerate() {
+            for (y, sums) in band.rows.clone().zip(&mut *sums) {
+                whole.row(block, y, sums);
             }
             for (s, t) in self.span(n).enumerate() {
-                let m = &mut trace[t * stride..][..size];
-                match self.constant {
-                    true => m.copy_from_slice(constant),
-                    false => current(t, s, m),
+                let m = &mut trace[t * stride..][..spikes.len()];
+                let rows = potentials.chunks_exact_mut(row).zip(m.chunks_exact_mut(row));
+                for ((sums, spikes), (u, m)) in sums.iter().zip(spikes.chunks_exact_mut(row)).zip(rows) {
+                    whole.step((block, sums, if self.constant { 0 } else { s }), u, m, spikes);
                 }
-                step_all_traced(self.dynamics, u, m, spikes);
                 look(t, spikes);
             }
         }
@@ -292,7 +318,7 @@ impl Layer {
     /// Into how many blocks the steps are divided, each of which has as many as whole numbers are summed up for at once; one where the
     /// input is constant.
     fn blocks(&self) -> usize {
-        if self.constant { 1 } else { self.steps.div_ceil(Currents::STEPS) }
+        if self.constant { 1 } else { self.steps.div_ceil(WholeLayer::STEPS) }
     }
 
     /// The steps of block `n`.
@@ -302,11 +328,11 @@ impl Layer {
 
     /// Takes what arrives from a recording, where it is simulated in whole numbers.
     fn take(&self, frames: &Frames, blocks: &mut Vec<Block>) {
-        let Some(currents) = &self.currents else { return };
-        blocks.resize_with(self.blocks(), || currents.block());
+        let Some(whole) = &self.whole else { return };
+        blocks.resize_with(self.blocks(), || whole.block());
         for (n, block) in blocks.iter_mut().enumerate() {
             let span = if self.constant { 0..1 } else { self.span(n) };
-            currents.take(block, span.len(), |s, y| frames.values_of_row(span.start + s, y));
+            whole.take(block, span.len(), |s, y| frames.values_of_row(span.start + s, y));
         }
     }
 

@@ -6,7 +6,7 @@ use escape_model::ann::{to_tensor, to_vec};
 use escape_snn_core::neuron::{Dynamics, Firing, Plane};
 use tch::{Kind, Tensor};
 
-use super::{Gradients, Part, Pass, Seen, Trainable, learned};
+use super::{Gradients, Part, Pass, Seen, Trainable, learned, without_leak};
 use crate::scan::{Activity, NeuronFindings};
 use crate::surrogate::Surrogate;
 
@@ -17,6 +17,8 @@ pub(super) struct Tensors<'a> {
     rounded: Option<Vec<Synapses>>,
     /// Where each layer's potentials start, see [`Neurons::starts`].
     starts: Vec<Tensor>,
+    /// See [`Neurons::leak`].
+    leaks: Vec<Option<(Tensor, f64)>>,
 }
 
 /// One layer between its forward and its backward pass.
@@ -32,6 +34,8 @@ struct Neurons {
     dynamics: Dynamics,
     /// Where potentials start, as fractions of the threshold, in a shape that spreads over a step's potentials, B x C x H x W.
     starts: Tensor,
+    /// In whole numbers, if potentials leak: what a unit is, in the same shape, and what is left of one.
+    leak: Option<(Tensor, f64)>,
     surrogate: Surrogate,
     /// Whether gradients of threshold and decay are wanted.
     parameters: bool,
@@ -46,17 +50,29 @@ struct Neurons {
 impl<'a> Tensors<'a> {
     /// For a network as it is, or as `rounded`.
     pub fn new(net: &'a Trainable, rounded: Option<Seen>) -> Result<Self, ModelError> {
-        let (rounded, starts) = match rounded {
-            None => (None, net.starts()),
-            Some(Seen { network, starts, .. }) => (Some(learned(&network, net.device())?), starts),
+        let (rounded, starts, whole) = match rounded {
+            None => (None, net.starts(), None),
+            Some(Seen { network, starts, whole }) => (Some(learned(&network, net.device())?), starts, whole),
         };
-        let starts = starts.iter().enumerate().map(|(k, starts)| {
-            // The neurons of a linear layer are one row of one channel.
-            let rows = starts.len();
-            let shape = if rows == net.network.planes(k).0 { [rows, 1, 1] } else { [1, 1, rows] };
-            to_tensor(starts, &shape, net.device())
-        });
-        Ok(Self { net, rounded, starts: starts.collect::<Result<_, _>>()? })
+        // The neurons of a linear layer are one row of one channel.
+        let shape = |k: usize, rows: usize| match rows == net.network.planes(k).0 {
+            true => [rows, 1, 1],
+            false => [1, 1, rows],
+        };
+        let starts = starts.iter().enumerate();
+        let starts = starts.map(|(k, starts)| to_tensor(starts, &shape(k, starts.len()), net.device()));
+        let leak = |k: usize| -> Result<Option<(Tensor, f64)>, ModelError> {
+            let Some(leak) = whole.as_ref().and_then(|whole| whole.layers[k].leak()) else { return Ok(None) };
+            let shape = shape(k, leak.units.len()).map(|n| n as i64);
+            let units = Tensor::f_from_slice(&leak.units)?.f_view(shape)?.f_to_device(net.device())?;
+            Ok(Some((units, leak.kept())))
+        };
+        Ok(Self {
+            net,
+            rounded,
+            starts: starts.collect::<Result<_, _>>()?,
+            leaks: (0..net.network.layers.len()).map(leak).collect::<Result<_, _>>()?,
+        })
     }
 
     fn synapses(&self) -> &[Synapses] {
@@ -68,6 +84,7 @@ impl<'a> Tensors<'a> {
         Neurons {
             dynamics: self.net.network.dynamics(k),
             starts: self.starts[k].shallow_clone(),
+            leak: self.leaks[k].as_ref().map(|(units, kept)| (units.shallow_clone(), *kept)),
             surrogate: self.net.surrogate,
             parameters: self.net.neuron_parameters,
             channels,
@@ -241,12 +258,19 @@ fn potentials(neurons: &Neurons, current: &Tensor) -> Result<Tensor, ModelError>
     let frames = if constant_current { 1 } else { steps };
     let shape = [batch, frames, channels, plane.height, plane.width].map(|n| n as i64);
     let current = current.f_detach()?.f_view(shape)?;
-    let rule = tensors::Neurons::new(neurons.dynamics, current.device())?;
+    let dynamics = if neurons.leak.is_some() { without_leak(neurons.dynamics) } else { neurons.dynamics };
+    let rule = tensors::Neurons::new(dynamics, current.device())?;
     let start = neurons.starts.f_mul_scalar(f64::from(neurons.dynamics.neuron.threshold()))?;
     let mut u = current.f_select(1, 0)?.f_zeros_like()?.f_add(&start)?;
     let mut ms = Vec::new();
     for t in 0..steps {
         let input = current.f_select(1, if constant_current { 0 } else { t as i64 })?;
+        if let Some((units, kept)) = &neurons.leak {
+            // See `Leak::apply`.
+            let whole = u.f_to_kind(Kind::Double)?.f_div(units)?.f_add_scalar(0.5)?.f_round()?;
+            let left = whole.f_mul_scalar(*kept)?.f_floor()?.f_sub_scalar(0.5)?;
+            u = left.f_mul(units)?.f_to_kind(Kind::Float)?;
+        }
         ms.push(rule.step(&mut u, &input)?.0);
     }
     Ok(Tensor::f_stack(&ms, 1)?)

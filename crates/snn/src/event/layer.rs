@@ -1,6 +1,8 @@
-//! Synaptic currents of one layer in whole numbers, for training, which runs the neurons itself.
+//! One layer at a time in whole numbers, for training, which asks for what backpropagation needs of every neuron at every step.
 //!
 //! Letters: S steps of a block, H rows, W columns, C channels, L lanes, P pixels; channels come last.
+
+use std::ops::Range;
 
 use escape_network::stage::Op;
 
@@ -11,16 +13,16 @@ use super::plane::{BLOCK_STEPS, Lists, Values};
 use super::state::{lists_of, room, sum};
 use super::{Event, whole};
 use crate::aligned::Aligned;
-use crate::integer::{IntegerNetwork, signal_of};
+use crate::integer::{IntegerNetwork, signal_of, trace_each};
 
-/// A convolution made ready for what arrives at it.
+/// A convolution and its neurons, made ready for what arrives.
 #[derive(Debug)]
-pub struct Currents {
+pub struct WholeLayer {
     packed: Packed<i32>,
     /// What one of a count is in the network of real numbers.
     arrival: f32,
-    /// What a unit of each output channel's currents is there.
-    units: Vec<f32>,
+    /// 1 / threshold of each lane.
+    inverse: Vec<f32>,
     with: Instructions,
 }
 
@@ -33,11 +35,11 @@ pub struct Block {
     listed: bool,
 }
 
-impl Currents {
+impl WholeLayer {
     /// The most steps of a block.
     pub const STEPS: usize = BLOCK_STEPS;
 
-    /// Of a network's layer, if that is a convolution of a size that the event engine takes.
+    /// Of a network, if the layer is a convolution of a size that the event engine takes.
     pub fn of(network: &IntegerNetwork, layer: usize) -> Option<Self> {
         let shape = &network.layers[layer].shape;
         if !matches!(shape.op, Op::Conv(_)) || Event::check_layer(shape).is_err() {
@@ -45,8 +47,8 @@ impl Currents {
         }
         let with = Instructions::best();
         let packed = whole::pack_layer(network, layer, with);
-        let units = network.layers[layer].units.iter().map(|&unit| unit as f32).collect();
-        Some(Self { packed, arrival: signal_of(network, layer) as f32, units, with })
+        let inverse = packed.thresholds.iter().map(|&theta| 1.0 / theta as f32).collect();
+        Some(Self { packed, arrival: signal_of(network, layer) as f32, inverse, with })
     }
 
     /// Room for a block of arrivals.
@@ -110,28 +112,47 @@ impl Currents {
         }
     }
 
-    /// One step of such a row in the network of real numbers, W x C.
-    pub fn step(&self, block: &Block, sums: &[i32], step: usize, row: &mut [f32]) {
-        let (lanes, channels) = (self.packed.lanes(), self.units.len());
-        if self.packed.groups == 1 {
-            real(&sums[step * lanes..], (block.steps * lanes, &self.units), row);
-            return;
+    /// Potentials with which rows of outputs begin, any number of W x C.
+    pub fn start(&self, u: &mut [i32]) {
+        for pixel in u.chunks_exact_mut(self.packed.groups * self.packed.group.0) {
+            self.each_group(|lanes, channels| pixel[channels].copy_from_slice(&self.packed.start[lanes]));
         }
-        let sums = sums.chunks_exact(lanes).skip(step).step_by(block.steps);
-        for (sums, row) in sums.zip(row.chunks_exact_mut(channels)) {
-            for (c, value) in row.iter_mut().enumerate() {
-                *value = sums[self.packed.lane(c)] as f32 * self.units[c];
-            }
+    }
+
+    /// Neurons of a row, W x C, at one step of a block, whose currents [`WholeLayer::row`] found. Updates potentials; writes spikes, and by
+    /// how many thresholds potentials were above their own before they were reset, less half a unit.
+    pub fn step(&self, now: (&Block, &[i32], usize), u: &mut [i32], m: &mut [f32], spikes: &mut [f32]) {
+        step_row(self, now, u, m, spikes);
+    }
+
+    /// Shows the lanes and the channels of every group.
+    #[inline(always)]
+    fn each_group(&self, mut look: impl FnMut(Range<usize>, Range<usize>)) {
+        let (channels, filled) = self.packed.group;
+        for g in 0..self.packed.groups {
+            look(g * filled..g * filled + channels, g * channels..(g + 1) * channels);
         }
     }
 }
 
-/// Sums of each pixel's channels times their units.
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn real(sums: &[i32], (per_pixel, units): (usize, &[f32]), row: &mut [f32]) {
-    for (sums, row) in sums.chunks(per_pixel).zip(row.chunks_exact_mut(units.len())) {
-        for ((value, &sum), &unit) in row.iter_mut().zip(sums).zip(units) {
-            *value = sum as f32 * unit;
-        }
+fn step_row(
+    layer: &WholeLayer,
+    (block, sums, step): (&Block, &[i32], usize),
+    u: &mut [i32],
+    m: &mut [f32],
+    spikes: &mut [f32],
+) {
+    let (lanes, count) = (layer.packed.lanes(), layer.packed.groups * layer.packed.group.0);
+    let (thresholds, decay) = (&layer.packed.thresholds, layer.packed.rule.decay);
+    let pixels = sums.chunks_exact(lanes).skip(step).step_by(block.steps);
+    let neurons =
+        u.chunks_exact_mut(count).zip(m.chunks_exact_mut(count)).zip(spikes.chunks_exact_mut(count));
+    for (current, ((u, m), spikes)) in pixels.zip(neurons) {
+        layer.each_group(|lanes, channels| {
+            let constants = (&thresholds[lanes.clone()], &layer.inverse[lanes.clone()]);
+            let (u, m, spikes) = (&mut u[channels.clone()], &mut m[channels.clone()], &mut spikes[channels]);
+            trace_each(constants, decay, (u, &current[lanes]), m, spikes);
+        });
     }
 }
