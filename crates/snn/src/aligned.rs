@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 /// Bytes of a line of the cache, and of the widest vector register.
 const LINE: usize = 64;
 
-/// A fixed number of values, the first of which lies at the beginning of a line of the cache: a row of 64 bytes then lies in one line, where
+/// Values, the first of which lies at the beginning of a line of the cache: a row of 64 bytes then lies in one line, where
 /// in a `Vec` it usually lies in two, each of which takes a load of its own.
 pub struct Aligned<T> {
     values: Vec<T>,
@@ -22,7 +22,7 @@ impl<T: Copy + Default> Aligned<T> {
         Self { values, first, len }
     }
 
-    /// Changes how many there are; what they are is then undefined, but for zeros of what is new where it has to grow.
+    /// Changes how many there are. Where there is room for them they are what they were, where not, all are zeros.
     pub fn resize(&mut self, len: usize) {
         match self.first + len <= self.values.len() {
             true => self.len = len,
@@ -76,8 +76,10 @@ mod tests {
             let bytes = Aligned::from(&vec![7u8; len][..]);
             assert!(floats.iter().all(|&v| v == 0.0) && floats.len() == len, "{len}");
             assert!(bytes.iter().all(|&v| v == 7) && bytes.len() == len, "{len}");
-            for grown in [len, len / 2, len, 3 * len] {
+            floats.fill(3.0);
+            for grown in [len, len / 2, len, 3 * len + 1000] {
                 floats.resize(grown);
+                assert!(floats.iter().all(|&v| v == if grown <= len { 3.0 } else { 0.0 }), "{len}");
                 assert_eq!(floats.len(), grown);
                 assert_eq!(floats.as_ptr().addr() % LINE, 0, "{len}");
             }

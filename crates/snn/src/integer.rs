@@ -195,7 +195,7 @@ impl IntegerLayer {
     }
 
     /// Where training, in real numbers, starts the potentials of its rows, as a fraction of the threshold: half a unit below the whole
-    /// ones. Every potential that does not leak lies half a unit below then, and whether it is above the threshold is not decided by how
+    /// ones. Every potential lies half a unit below then ([`Leak`] brings it back there), and whether it is above the threshold is not decided by how
     /// sums are rounded, as long as they are right to half a unit: in float32 up to thresholds of some 10^5 units.
     pub fn start_fractions(&self) -> Vec<f32> {
         let rows = self.thresholds.iter().enumerate();
@@ -335,8 +335,8 @@ impl IntegerNetwork {
     /// The real numbers that its whole ones stand for, in place of those of the network that it was made from: what training
     /// sees in its forward pass.
     pub fn write_back(&self, network: &mut SpikingNetwork) {
-        let mut unit_in = of_input(self.precision, self.encoding).unit;
-        for (layer, made) in network.layers.iter_mut().zip(&self.layers) {
+        for (k, (layer, made)) in network.layers.iter_mut().zip(&self.layers).enumerate() {
+            let unit_in = signal_of(self, k);
             let row = made.row();
             let rows = layer.weights.par_chunks_mut(row).zip(made.weights.par_chunks(row)).zip(&made.units);
             rows.for_each(|((weights, whole), unit)| {
@@ -347,7 +347,6 @@ impl IntegerNetwork {
             for ((bias, &whole), unit) in layer.bias.iter_mut().zip(&made.bias).zip(&made.units) {
                 *bias = (f64::from(whole) * unit) as f32;
             }
-            unit_in = sent(&layer.shape).unit;
         }
     }
 }

@@ -95,6 +95,14 @@ pub struct Dynamics {
     pub reset: Reset,
 }
 
+impl Dynamics {
+    /// The same of neurons that lose nothing.
+    #[must_use]
+    pub fn without_leak(self) -> Self {
+        Self { neuron: Neuron { decay: 1.0, ..self.neuron }, ..self }
+    }
+}
+
 /// One neuron, one step: (m, s, next u). The roundings are those of the study's PyTorch program,
 /// `leak * u + current - theta * spike` from left to right in float32.
 #[inline(always)]

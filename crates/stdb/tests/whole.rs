@@ -8,6 +8,7 @@ use escape_snn_core::encode::Encoding;
 use escape_snn_core::engine::{Batch, Engine as _};
 use escape_snn_core::event::Event;
 use escape_snn_core::integer::{IntegerLayer, IntegerNetwork};
+use escape_snn_core::neuron::Neuron;
 use escape_snn_core::rules::Arithmetic;
 use escape_stdb::bptt::Trainable;
 use escape_stdb::surrogate::Surrogate;
@@ -33,7 +34,13 @@ fn recordings(index: u64, size: usize) -> Vec<f32> {
 #[test]
 fn training_sees_the_spikes_of_the_engines() {
     let (mut spikes, mut leaking) = (0, 0);
-    for (index, network) in (0..NETWORKS).map(|index| (index, spiking(index, STEPS))) {
+    for (index, mut network) in (0..NETWORKS).map(|index| (index, spiking(index, STEPS))) {
+        if index % 10 == 7 {
+            // Whole numbers lose nothing by such a leak.
+            for layer in &mut network.layers {
+                layer.neuron = Neuron::new(layer.neuron.threshold(), 0.999_99).unwrap();
+            }
+        }
         let whole = IntegerNetwork::new(&network, Encoding::Direct).unwrap();
         // Sums of float32 are right to half a unit where a threshold has not too many.
         let layers = || whole.layers.iter().take(whole.layers.len() - 1);

@@ -4,13 +4,14 @@
 //! multiplies 16 by 16, pairs in 32 bits. Sums of 16 bits are added to those of 32 before they may overflow.
 //!
 //! Unsafe is here what needs AVX2 (and popcnt), which `Instructions` has asked for, and what reads or writes by pointer. Whoever
-//! comes in from `kernels.rs` checks first, against the slices, all that its loops will read and write.
+//! comes in from `kernels.rs` checks first, against the slices, all that its loops will read and write; of lists the first row and the
+//! last, between which those of a run ascend (`Lists::fill`).
 
 use std::arch::x86_64::*;
 
 use super::kernels::{Accumulator, Dense, Fire, Listed};
 use super::number::Number;
-use super::packed::{BLOCK, LANES, Packed};
+use super::packed::{LANES, Packed};
 use super::plane::{Frame, Lists};
 use super::pooling::{self, Windows};
 use crate::integer::NO_DECAY;
@@ -44,7 +45,8 @@ pub(super) unsafe fn narrow(work: &Dense<'_, u8, i8>, sums: &mut [i32]) {
     unsafe {
         work.each_tile(sums, &[4, 1], |weights, values, sums, pixels| match pixels {
             4 => narrow_tile::<4>(work, weights, values, sums),
-            _ => narrow_tile::<1>(work, weights, values, sums),
+            1 => narrow_tile::<1>(work, weights, values, sums),
+            _ => unreachable!("tiles of 4 or 1"),
         });
     }
 }
@@ -57,50 +59,9 @@ pub(super) unsafe fn wide(work: &Dense<'_, i16, i16>, sums: &mut [i32]) {
     unsafe {
         work.each_tile(sums, &[4, 1], |weights, values, sums, pixels| match pixels {
             4 => wide_tile::<4>(work, weights, values, sums),
-            _ => wide_tile::<1>(work, weights, values, sums),
+            1 => wide_tile::<1>(work, weights, values, sums),
+            _ => unreachable!("tiles of 4 or 1"),
         });
-    }
-}
-
-impl<V, W> Dense<'_, V, W> {
-    /// Panics where a kernel would leave its slices. `N` values are a part.
-    #[inline]
-    pub fn check<const N: usize>(&self, sums: usize) {
-        let last = self.runs.iter().max().map_or(0, |run| run + self.parts * N);
-        let windows = (self.steps - 1) * self.per_step + self.first + (self.pixels - 1) * self.per_pixel;
-        assert!(windows + last <= self.values.len());
-        assert!(self.group.is_multiple_of(BLOCK) && self.lane + self.group <= self.lanes);
-        assert!(self.weights.len() >= self.group * self.runs.len() * self.parts * N);
-        assert!(self.pixels * self.steps * self.lanes <= sums);
-    }
-
-    /// Tiles of so many pixels, the largest of `sizes` that are left, and of 16 outputs: their weights, the first one's window, their
-    /// sums.
-    #[inline(always)]
-    pub unsafe fn each_tile(
-        &self,
-        sums: &mut [i32],
-        sizes: &[usize],
-        mut each: impl FnMut(*const W, *const V, *mut i32, usize),
-    ) {
-        let block = self.weights.len() / (self.group / BLOCK);
-        for s in 0..self.steps {
-            for b in 0..self.group / BLOCK {
-                let mut p = 0;
-                while p < self.pixels {
-                    let left = self.pixels - p;
-                    let pixels = sizes.iter().copied().find(|&size| size <= left).unwrap_or(1);
-                    // SAFETY: see `check`.
-                    unsafe {
-                        let values =
-                            self.values.as_ptr().add(s * self.per_step + self.first + p * self.per_pixel);
-                        let at = (p * self.steps + s) * self.lanes + self.lane + b * BLOCK;
-                        each(self.weights.as_ptr().add(b * block), values, sums.as_mut_ptr().add(at), pixels);
-                    }
-                    p += pixels;
-                }
-            }
-        }
     }
 }
 
@@ -203,7 +164,7 @@ pub(super) struct Sums<const N: usize>([[__m256i; 2]; N]);
 impl<const N: usize> Accumulator for Sums<N> {
     #[inline(always)]
     fn new() -> Self {
-        // SAFETY: only `listed` makes one, and asks for AVX2. So below.
+        // SAFETY: only `listed` here and in AVX-512 makes one, and asks for AVX2. So below.
         Self(unsafe { [[_mm256_setzero_si256(); 2]; N] })
     }
 
@@ -211,7 +172,11 @@ impl<const N: usize> Accumulator for Sums<N> {
     fn add(&mut self, weights: &[i8], value: usize, rows: &[u32], counts: &[u8]) {
         // Rows of a run ascend, so that its first and its last tell of all.
         if let (Some(&first), Some(&last)) = (rows.first(), rows.last()) {
-            assert!(first as usize >= value && (last as usize - value + LANES) * N <= weights.len());
+            assert!(
+                first <= last
+                    && first as usize >= value
+                    && (last as usize - value + LANES) * N <= weights.len()
+            );
         }
         // SAFETY: as above.
         unsafe { add_rows(weights, value, rows, counts, &mut self.0) };
@@ -276,7 +241,7 @@ unsafe fn flush<const N: usize>(own: &mut [[__m256i; 2]; N], to: &mut [i32]) {
 
 /// Lists what is in frames of bytes.
 #[target_feature(enable = "avx2,popcnt")]
-pub(super) unsafe fn list(lists: &mut Lists<u8>, frame: &Frame, bytes: &[u8], steps: usize) {
+pub(super) unsafe fn list(lists: &mut Lists<u8>, frame: &Frame, bytes: &[u8], steps: (usize, usize)) {
     let mark = |values: &[u8; 64]| {
         // SAFETY: the array has 64 bytes, and AVX2 is there.
         unsafe {
@@ -350,19 +315,6 @@ pub(super) unsafe fn fire(fire: &mut Fire<'_, '_>) {
     }
 }
 
-impl Fire<'_, '_> {
-    /// Panics where a kernel would leave its slices. Returns how many pixels there are.
-    #[inline]
-    pub fn check(&self) -> usize {
-        let Self { neurons, thresholds, .. } = self;
-        let (lanes, steps) = (thresholds.len(), neurons.fired.len());
-        let pixels = neurons.u.len() / lanes;
-        assert!(lanes.is_multiple_of(LANES) && neurons.spikes.len() >= pixels * steps * lanes);
-        assert!(neurons.current.len() >= pixels * lanes * if neurons.constant { 1 } else { steps });
-        pixels
-    }
-}
-
 #[inline]
 #[target_feature(enable = "avx2,popcnt")]
 unsafe fn fire_each<const DECAYS: bool>(fire: &mut Fire<'_, '_>, pixels: usize) {
@@ -374,7 +326,7 @@ unsafe fn fire_each<const DECAYS: bool>(fire: &mut Fire<'_, '_>, pixels: usize) 
     let one = _mm256_set1_epi8(1);
     for n in 0..pixels * (lanes / LANES) {
         let (p, lane) = (n / (lanes / LANES), n % (lanes / LANES) * LANES);
-        // SAFETY: see `fire`.
+        // SAFETY: see `Fire::check`.
         unsafe {
             let at = neurons.u.as_mut_ptr().add(p * lanes + lane);
             let mut u = [0, 8, 16, 24].map(|n| load(at.add(n)));

@@ -4,7 +4,8 @@
 //! Lists: rows of 64 weights, which lie in one line of the cache each, as AVX2 does those of 32.
 //!
 //! Unsafe is here what needs these instructions, which `Instructions` has asked for, and what reads or writes by pointer. Whoever
-//! comes in from `kernels.rs` checks first, against the slices, all that its loops will read and write.
+//! comes in from `kernels.rs` checks first, against the slices, all that its loops will read and write; of lists the first row and the
+//! last, between which those of a run ascend (`Lists::fill`).
 
 use std::arch::x86_64::*;
 
@@ -39,28 +40,32 @@ unsafe fn add_to(to: *mut i32, value: __m512i) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi2,avx2,popcnt")]
 pub(super) unsafe fn narrow(work: &Dense<'_, u8, i8>, sums: &mut [i32]) {
     work.check::<4>(sums.len());
-    let multiply = |sum, values, weights| _mm512_dpbusd_epi32(sum, values, weights);
     // SAFETY: what is read and written lies within the slices, as just checked.
-    unsafe {
-        work.each_tile(sums, &[8, 4, 1], |weights, values, sums, pixels| match pixels {
-            8 => tile::<8, _, _>(work, weights, values, sums, multiply),
-            4 => tile::<4, _, _>(work, weights, values, sums, multiply),
-            _ => tile::<1, _, _>(work, weights, values, sums, multiply),
-        });
-    }
+    unsafe { tiles(work, sums, |sum, values, weights| _mm512_dpbusd_epi32(sum, values, weights)) };
 }
 
 /// See [`Dense`], words.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi2,avx2,popcnt")]
 pub(super) unsafe fn wide(work: &Dense<'_, i16, i16>, sums: &mut [i32]) {
     work.check::<2>(sums.len());
-    let multiply = |sum, values, weights| _mm512_dpwssd_epi32(sum, values, weights);
     // SAFETY: as in `narrow`.
+    unsafe { tiles(work, sums, |sum, values, weights| _mm512_dpwssd_epi32(sum, values, weights)) };
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi2,avx2,popcnt")]
+unsafe fn tiles<V, W>(
+    work: &Dense<'_, V, W>,
+    sums: &mut [i32],
+    multiply: impl Fn(__m512i, __m512i, __m512i) -> __m512i,
+) {
+    // SAFETY: see `Dense::check`.
     unsafe {
         work.each_tile(sums, &[8, 4, 1], |weights, values, sums, pixels| match pixels {
-            8 => tile::<8, _, _>(work, weights, values, sums, multiply),
-            4 => tile::<4, _, _>(work, weights, values, sums, multiply),
-            _ => tile::<1, _, _>(work, weights, values, sums, multiply),
+            8 => tile::<8, _, _>(work, weights, values, sums, &multiply),
+            4 => tile::<4, _, _>(work, weights, values, sums, &multiply),
+            1 => tile::<1, _, _>(work, weights, values, sums, &multiply),
+            _ => unreachable!("tiles of 8, 4 or 1"),
         });
     }
 }
@@ -118,7 +123,11 @@ impl Accumulator for Sums {
     fn add(&mut self, weights: &[i8], value: usize, rows: &[u32], counts: &[u8]) {
         // Rows of a run ascend, so that its first and its last tell of all.
         if let (Some(&first), Some(&last)) = (rows.first(), rows.last()) {
-            assert!(first as usize >= value && (last as usize - value + LANES) * 2 <= weights.len());
+            assert!(
+                first <= last
+                    && first as usize >= value
+                    && (last as usize - value + LANES) * 2 <= weights.len()
+            );
         }
         // SAFETY: as above.
         unsafe { add_rows(weights, value, rows, counts, &mut self.0) };
@@ -149,7 +158,7 @@ unsafe fn add_rows(weights: &[i8], value: usize, rows: &[u32], counts: &[u8], ow
     };
     let count = rows.len().min(counts.len());
     for n in 0..count / 2 {
-        // SAFETY: there are so many of both. As slices of two, one of four bytes and a mask for each row would be read instead.
+        // SAFETY: there are so many of both. Of an iterator over pairs the compiler reads both rows at once and takes them apart.
         unsafe {
             let counts = counts.as_ptr().add(2 * n).cast::<i16>().read_unaligned();
             add(own, *rows.get_unchecked(2 * n), *rows.get_unchecked(2 * n + 1), counts);
@@ -179,7 +188,7 @@ unsafe fn flush(own: &mut [__m512i; 2], to: &mut [i32]) {
 
 /// Lists what is in frames of bytes: what is not zero of 64 is brought together, and so are their places.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi2,avx2,popcnt")]
-pub(super) unsafe fn list(lists: &mut Lists<u8>, frame: &Frame, bytes: &[u8], steps: usize) {
+pub(super) unsafe fn list(lists: &mut Lists<u8>, frame: &Frame, bytes: &[u8], steps: (usize, usize)) {
     let places: [u8; 64] = std::array::from_fn(|n| n as u8);
     // SAFETY: all arrays have 64 elements, and AVX-512 is there.
     let some = |bytes: &[u8; 64], first: u32, rows: &mut [u32; 64], values: &mut [u8; 64]| unsafe {

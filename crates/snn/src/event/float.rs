@@ -78,11 +78,17 @@ impl Number for f32 {
         true
     }
 
-    fn list(packed: &Packed<Self>, input: &Values, steps: usize, lists: &mut Lists<f32>, with: Instructions) {
+    fn list(
+        packed: &Packed<Self>,
+        input: &Values,
+        (steps, arrivals): (usize, usize),
+        lists: &mut Lists<f32>,
+        with: Instructions,
+    ) {
         let Weights { share, .. } = packed.weights;
         match input {
             Values::Bytes(bytes) => {
-                with.list_floats(lists, &packed.frame, bytes, (steps, packed.nothing(), share))
+                with.list_floats(lists, &packed.frame, bytes, (steps, arrivals), (packed.nothing(), share))
             }
             Values::Words(words) => lists.fill_with(&packed.frame, words, steps, |count| {
                 (count != 0).then(|| f32::from(count) * share)

@@ -124,12 +124,69 @@ pub(super) struct Fire<'a, 'b> {
     pub decay: i32,
 }
 
+#[cfg(target_arch = "x86_64")]
+impl<V, W> Dense<'_, V, W> {
+    /// Panics where a kernel would leave its slices. `N` values are a part.
+    #[inline]
+    pub fn check<const N: usize>(&self, sums: usize) {
+        let last = self.runs.iter().max().map_or(0, |run| run + self.parts * N);
+        let windows = (self.steps - 1) * self.per_step + self.first + (self.pixels - 1) * self.per_pixel;
+        assert!(windows + last <= self.values.len());
+        assert!(self.group.is_multiple_of(BLOCK) && self.lane + self.group <= self.lanes);
+        assert!(self.weights.len() >= self.group * self.runs.len() * self.parts * N);
+        assert!(self.pixels * self.steps * self.lanes <= sums);
+    }
+
+    /// Tiles of so many pixels, the largest of `sizes` that are left, and of 16 outputs: their weights, the first one's window, their
+    /// sums.
+    #[inline(always)]
+    pub unsafe fn each_tile(
+        &self,
+        sums: &mut [i32],
+        sizes: &[usize],
+        mut each: impl FnMut(*const W, *const V, *mut i32, usize),
+    ) {
+        let block = self.weights.len() / (self.group / BLOCK);
+        for s in 0..self.steps {
+            for b in 0..self.group / BLOCK {
+                let mut p = 0;
+                while p < self.pixels {
+                    let left = self.pixels - p;
+                    let pixels = sizes.iter().copied().find(|&size| size <= left).unwrap_or(1);
+                    // SAFETY: see `check`.
+                    unsafe {
+                        let values =
+                            self.values.as_ptr().add(s * self.per_step + self.first + p * self.per_pixel);
+                        let at = (p * self.steps + s) * self.lanes + self.lane + b * BLOCK;
+                        each(self.weights.as_ptr().add(b * block), values, sums.as_mut_ptr().add(at), pixels);
+                    }
+                    p += pixels;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Fire<'_, '_> {
+    /// Panics where a kernel would leave its slices. Returns how many pixels there are.
+    #[inline]
+    pub fn check(&self) -> usize {
+        let Self { neurons, thresholds, .. } = self;
+        let (lanes, steps) = (thresholds.len(), neurons.fired.len());
+        let pixels = neurons.u.len() / lanes;
+        assert!(lanes.is_multiple_of(LANES) && neurons.spikes.len() >= pixels * steps * lanes);
+        assert!(neurons.current.len() >= pixels * lanes * if neurons.constant { 1 } else { steps });
+        pixels
+    }
+}
+
 impl Instructions {
     /// Adds sums of bytes.
     pub(super) fn narrow(self, work: &Dense<'_, u8, i8>, sums: &mut [i32]) {
         match self {
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: an engine only keeps instructions that this machine has, see `Event::new` and `Event::with`.
+            // SAFETY: engines and layers only keep instructions that this machine has, see `Event::new`, `Event::with`, `WholeLayer::of`.
             Self::Avx2 => unsafe { avx2::narrow(work, sums) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
@@ -211,8 +268,8 @@ impl Instructions {
         add_up(windows, spikes, pixels, next, operations)
     }
 
-    /// Lists what is not zero in the first steps of `bytes`.
-    pub(super) fn list(self, lists: &mut Lists<u8>, frame: &Frame, bytes: &[u8], steps: usize) {
+    /// Lists what is not zero in the first steps of `bytes`: so many steps, so many in all.
+    pub(super) fn list(self, lists: &mut Lists<u8>, frame: &Frame, bytes: &[u8], steps: (usize, usize)) {
         match self {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
@@ -230,9 +287,10 @@ impl Instructions {
         lists: &mut Lists<f32>,
         frame: &Frame,
         bytes: &[u8],
-        (steps, nothing, share): (usize, u8, f32),
+        steps: (usize, usize),
+        (nothing, share): (u8, f32),
     ) {
-        list_floats(lists, frame, bytes, (steps, nothing, share));
+        list_floats(lists, frame, bytes, steps, (nothing, share));
     }
 }
 
@@ -248,7 +306,7 @@ fn add_up<N: Number, V: Count>(
 }
 
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn list(lists: &mut Lists<u8>, frame: &Frame, bytes: &[u8], steps: usize) {
+fn list(lists: &mut Lists<u8>, frame: &Frame, bytes: &[u8], steps: (usize, usize)) {
     let some = |bytes: &[u8; 64], first, rows: &mut _, values: &mut _| {
         Lists::marked((bytes, mark(bytes, 0)), first, rows, values, |byte| byte)
     };
@@ -260,7 +318,8 @@ fn list_floats(
     lists: &mut Lists<f32>,
     frame: &Frame,
     bytes: &[u8],
-    (steps, nothing, share): (usize, u8, f32),
+    steps: (usize, usize),
+    (nothing, share): (u8, f32),
 ) {
     let value = |byte| (f32::from(byte) - f32::from(nothing)) * share;
     let some = |bytes: &[u8; 64], first, rows: &mut _, values: &mut _| {
@@ -650,9 +709,10 @@ mod tests {
             let (row, column) = (1, case % 2);
             for with in Instructions::available() {
                 let mut lists = Lists::default();
-                with.list(&mut lists, &frame, &bytes, steps);
+                let arrivals = bytes.iter().filter(|v| **v != 0).count();
+                with.list(&mut lists, &frame, &bytes, (steps, arrivals));
                 let listed = *lists.starts.last().unwrap() as usize;
-                assert_eq!(listed, bytes.iter().filter(|v| **v != 0).count());
+                assert_eq!(listed, arrivals);
                 let total: u64 = bytes.iter().map(|v| u64::from(*v)).sum();
                 assert_eq!(*lists.mass.last().unwrap(), total);
                 let work = Listed {

@@ -35,13 +35,14 @@ use rayon::prelude::*;
 use crate::encode::{Encoder, Encoding};
 use crate::engine::{Batch, Engine, Observer, Outcome};
 use crate::integer::{IntegerError, IntegerNetwork};
-use crate::network::SpikingNetwork;
+use crate::network::{SpikingLayer, SpikingNetwork};
 use crate::rules::{Arithmetic, Preset};
 
 pub use kernels::Instructions;
 pub use layer::{Block, WholeLayer};
 use number::Number;
 use packed::{LANES, Packed};
+use plane::LARGEST_WORD;
 use state::{Found, How, Input, State};
 
 /// Why a run gave nothing.
@@ -140,15 +141,17 @@ impl Event {
     /// # Errors
     /// [`EventError::Window`] or [`EventError::Size`].
     pub fn check(network: &SpikingNetwork) -> Result<(), EventError> {
-        network.layers.iter().try_for_each(|layer| Self::check_layer(&layer.shape))
+        network.layers.iter().try_for_each(|SpikingLayer { shape, .. }| {
+            let (layer, neurons) = (shape.name.clone(), shape.largest_count());
+            if neurons > LARGEST_WORD {
+                return Err(EventError::Window { layer, neurons });
+            }
+            Self::check_size(shape)
+        })
     }
 
-    /// The same of one layer.
-    fn check_layer(shape: &Stage) -> Result<(), EventError> {
-        let (layer, neurons) = (shape.name.clone(), shape.largest_count());
-        if neurons > i16::MAX as usize {
-            return Err(EventError::Window { layer, neurons });
-        }
+    /// Makes sure that lists of a layer's input can be made.
+    fn check_size(shape: &Stage) -> Result<(), EventError> {
         let Shape { channels, height, width } = shape.input;
         let Padding { top, bottom, left, right } = shape.padding();
         let row = (width + left + right) * channels;
@@ -156,7 +159,7 @@ impl Event {
         // Places in lists are numbers of 32 bits.
         let most = u32::MAX as usize / LANES;
         if values > most {
-            return Err(EventError::Size { layer, values, most });
+            return Err(EventError::Size { layer: shape.name.clone(), values, most });
         }
         Ok(())
     }

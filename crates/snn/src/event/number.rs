@@ -24,11 +24,11 @@ pub(super) trait Number: Copy + Default + Debug + Send + Sync + AddAssign + 'sta
     /// Whether lists cost less than planes, for an input of which a share is not zero.
     fn lists_pay(packed: &Packed<Self>, share: f64) -> bool;
 
-    /// Lists what is not zero in the first steps of an input.
+    /// Lists what is not zero in the first steps of an input: so many steps, so many in all.
     fn list(
         packed: &Packed<Self>,
         input: &Values,
-        steps: usize,
+        steps: (usize, usize),
         lists: &mut Lists<Self::Listed>,
         with: Instructions,
     );

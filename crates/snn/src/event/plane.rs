@@ -2,12 +2,23 @@
 //!
 //! Letters: S steps of a block, H rows, W columns, C channels; channels come last.
 
+use std::ops::Range;
+
 use escape_network::sequential::Padding;
 
 use super::packed::LANES;
 
 /// The most steps that are simulated of one layer before the next one's turn.
 pub(super) const BLOCK_STEPS: usize = 8;
+
+/// The largest count of a layer's input, in words.
+pub(super) const LARGEST_WORD: usize = i16::MAX as usize;
+
+/// The blocks into which so many steps are divided, as equal as may be.
+pub(super) fn blocks(steps: usize) -> impl ExactSizeIterator<Item = Range<usize>> {
+    let count = steps.div_ceil(BLOCK_STEPS);
+    (0..count).map(move |n| steps * n / count..steps * (n + 1) / count)
+}
 
 /// How a layer's input lies in memory: (padded H) x S x (padded W) x C values. A row's steps lie together so that rows can be
 /// written by threads of their own.
@@ -85,13 +96,14 @@ impl<V> Default for Lists<V> {
 
 impl<V: Copy + Default> Lists<V> {
     /// Lists the first `steps` steps of `bytes`, but for those that are `nothing`. `some` lists 64 of them, the first of which has the
-    /// given row, at the beginning of what it gets, where there is room for 64; it returns how many it found, and their sum.
+    /// given row, at the beginning of what it gets, where there is room for 64; it returns how many it found, and their sum. There are
+    /// `arrivals` in all.
     #[inline(always)]
     pub fn fill(
         &mut self,
         frame: &Frame,
         bytes: &[u8],
-        steps: usize,
+        (steps, arrivals): (usize, usize),
         nothing: u8,
         mut some: impl FnMut(&[u8; 64], u32, &mut [u32; 64], &mut [V; 64]) -> (usize, u64),
         value: impl Fn(u8) -> V,
@@ -99,7 +111,8 @@ impl<V: Copy + Default> Lists<V> {
         let channels = frame.input.2;
         self.starts.clear();
         self.mass.clear();
-        let most = steps * frame.input.0 * frame.input.1 * channels + 64;
+        // Blocks of 64 are listed whole; what is beyond their arrivals is overwritten by the next one.
+        let most = arrivals + 64;
         if self.rows.len() < most {
             self.rows.resize(most, 0);
             self.values.resize(most, V::default());
@@ -117,7 +130,9 @@ impl<V: Copy + Default> Lists<V> {
                 let (blocks, rest) = values.as_chunks::<64>();
                 for (b, block) in blocks.iter().enumerate() {
                     let room = (self.rows[n..].first_chunk_mut(), self.values[n..].first_chunk_mut());
-                    let (Some(rows), Some(values)) = room else { return };
+                    let (Some(rows), Some(values)) = room else {
+                        unreachable!("there are more than {arrivals}")
+                    };
                     let (count, sum) = some(block, (first + 64 * b as u32) * LANES as u32, rows, values);
                     n += count;
                     mass += sum;

@@ -16,7 +16,7 @@ use crate::engine::Spike;
 use super::kernels::Instructions;
 use super::number::{Chunk, Neurons, Number, fill};
 use super::packed::{Band, Holds, Packed};
-use super::plane::{BLOCK_STEPS, Lists, SLACK, Values};
+use super::plane::{BLOCK_STEPS, Lists, SLACK, Values, blocks};
 use super::pooling::{Windows, lead};
 
 /// What a recording gave.
@@ -164,13 +164,10 @@ impl<N: Number> State<N> {
         }
         let mut before = Instant::now();
         self.take_recording(&layers[0], input, how);
-        let mut begin = 0;
-        let blocks = steps.div_ceil(BLOCK_STEPS);
-        for block in 0..blocks {
+        for span in blocks(steps) {
             if stop() {
                 return None;
             }
-            let span = begin..steps * (block + 1) / blocks;
             self.take_spikes(&layers[0], input, &span, &mut found);
             for k in 0..layers.len() {
                 self.layer(layers, k, &span, how, &mut found);
@@ -178,7 +175,6 @@ impl<N: Number> State<N> {
                 found.spent[k] += now - before;
                 before = now;
             }
-            begin = span.end;
         }
         Some(found)
     }
@@ -337,8 +333,14 @@ pub(super) fn lists_of<'a, N: Number>(
     if !N::lists_pay(packed, share) {
         return None;
     }
-    N::list(packed, input, steps, lists, with);
+    N::list(packed, input, (steps, arrivals), lists, with);
     Some(lists)
+}
+
+/// Columns of a row of outputs whose sums are made together.
+pub(super) fn columns_together<N: Number>(packed: &Packed<N>, lists: bool) -> usize {
+    let columns = packed.output.1;
+    if N::by_rows(packed, lists) { columns } else { columns.min(8) }
 }
 
 /// Sums of a chunk, biases included, P x S x L.
@@ -453,7 +455,7 @@ impl<N: Number> Work<'_, N> {
         let steps = self.span.len();
         let (columns, lanes) = (packed.output.1, packed.lanes());
         let held = if packed.fixed() { 1 } else { steps };
-        let most = if N::by_rows(packed, lists.is_some()) { columns } else { columns.min(8) };
+        let most = columns_together(packed, lists.is_some());
         scratch.sums.resize(most * held * lanes);
         scratch.spikes.resize(band.rows.len() * columns * steps * lanes);
         if share.u.is_empty() {

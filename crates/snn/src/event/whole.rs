@@ -103,9 +103,15 @@ impl Number for i32 {
         }
     }
 
-    fn list(packed: &Packed<Self>, input: &Values, steps: usize, lists: &mut Lists<u8>, with: Instructions) {
+    fn list(
+        packed: &Packed<Self>,
+        input: &Values,
+        (steps, arrivals): (usize, usize),
+        lists: &mut Lists<u8>,
+        with: Instructions,
+    ) {
         if let Values::Bytes(bytes) = input {
-            with.list(lists, &packed.frame, bytes, steps);
+            with.list(lists, &packed.frame, bytes, (steps, arrivals));
         }
     }
 

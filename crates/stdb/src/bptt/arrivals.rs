@@ -162,6 +162,7 @@ impl ByChannel {
     /// Replaces what it holds by a row of one frame.
     pub fn set(&mut self, frames: &Frames, t: usize, y: usize) {
         let Self { starts, next, all } = self;
+        // The rows of a recording's only channel are listed so already.
         if frames.channels == 1 {
             all.clear();
             all.extend(frames.values_of_row(t, y).map(|(x, value)| (x as u32, value)));

@@ -1,5 +1,5 @@
 //! The pass on the CPU, by what is there: currents from what arrives, gradients of weights from what arrived, and of what arrived
-//! from what is not zero of dL/dI. Neurons are run band by band, so that a band's potentials stay in cache for all its timesteps.
+//! from what is not zero of dL/dI. In whole numbers convolutions and their neurons are the event engine's. Neurons are run band by band, so that a band's potentials stay in cache for all its timesteps.
 //!
 //! Letters: B batch, T timesteps, C channels, H rows, W columns. Channels come last here: H x W x C.
 
@@ -20,7 +20,7 @@ use tch::{Device, Kind, Tensor};
 use super::arrivals::{ByChannel, Frames, Order};
 use super::pooling::{Band, Maxima, Sending};
 use super::synapses::{Geometry, Way, linear_gradient};
-use super::{Gradients, Part, Pass, Seen, Trainable, without_leak};
+use super::{Gradients, Part, Pass, Seen, Trainable};
 use crate::scan::{Backward, NeuronFindings, Scratch};
 
 /// A network made ready for one batch.
@@ -36,16 +36,17 @@ struct Layer {
     geometry: Geometry,
     sending: Sending,
     bands: Vec<Band>,
-    /// The same in whole numbers, where it is simulated in them.
+    /// Runs its neurons in whole numbers, if it does.
     whole: Option<WholeLayer>,
-    /// Weights in PyTorch's order, and in rows for the way forward where they are needed.
+    /// Weights in PyTorch's order, and, where it computes in real numbers, in rows for the way forward.
     weights: Vec<f32>,
     rows: Aligned<f32>,
     bias: Vec<f32>,
+    /// What its neurons do in real numbers, without the leak that whole numbers stand for,
     dynamics: Dynamics,
-    /// In whole numbers the leak of its potentials, if they leak.
+    /// which is this, if they leak.
     leak: Option<Leak>,
-    /// Where potentials start: one value, or one for each channel.
+    /// Where potentials start there: one value, or one for each channel.
     starts: Vec<f32>,
     backward: Backward,
     steps: usize,
@@ -62,20 +63,20 @@ struct Kept {
 
 /// What running a recording's neurons takes.
 #[derive(Default)]
-struct Running {
+struct Running<'a> {
     u: Aligned<f32>,
     spikes: Aligned<f32>,
     constant: Aligned<f32>,
     /// In whole numbers potentials, what arrived over all steps, and currents of a band's rows over those of a block.
     potentials: Aligned<i32>,
-    blocks: Vec<Block>,
+    blocks: Vec<Block<'a>>,
     sums: Vec<Aligned<i32>>,
 }
 
 /// A thread's buffers.
 #[derive(Default)]
-struct Buffers {
-    running: Running,
+struct Buffers<'a> {
+    running: Running<'a>,
     fired: Aligned<f32>,
     pooled: Aligned<f32>,
     trace: Aligned<f32>,
@@ -88,7 +89,10 @@ struct Buffers {
 const DENSE: f64 = 0.5;
 
 /// Gives each thread a share of some things, in order.
-fn shares<T: Send, R: Send>(items: Vec<T>, work: impl Fn(Vec<T>, &mut Buffers) -> R + Sync) -> Vec<R> {
+fn shares<'a, T: Send, R: Send>(
+    items: Vec<T>,
+    work: impl Fn(Vec<T>, &mut Buffers<'a>) -> R + Sync,
+) -> Vec<R> {
     let share = items.len().div_ceil(rayon::current_num_threads()).max(1);
     let mut items = items.into_iter();
     let shares = std::iter::from_fn(|| Some(items.by_ref().take(share).collect::<Vec<_>>()));
@@ -97,7 +101,7 @@ fn shares<T: Send, R: Send>(items: Vec<T>, work: impl Fn(Vec<T>, &mut Buffers) -
 }
 
 /// The same one by one.
-fn each<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T, &mut Buffers) -> R + Sync) -> Vec<R> {
+fn each<'a, T: Send, R: Send>(items: Vec<T>, work: impl Fn(T, &mut Buffers<'a>) -> R + Sync) -> Vec<R> {
     let found = shares(items, |share, buffers| -> Vec<R> {
         share.into_iter().map(|item| work(item, buffers)).collect()
     });
@@ -136,6 +140,7 @@ impl<'a> Host<'a> {
                 share: net.network.planes(k).1.share,
             };
             let dynamics = net.network.dynamics(k);
+            let seen = if whole.is_some() { dynamics.without_leak() } else { dynamics };
             let leak = whole.as_ref().and_then(|whole| whole.layers[k].leak());
             let whole = whole.as_ref().filter(|_| k < last).and_then(|whole| WholeLayer::of(whole, k));
             let mut rows = Aligned::default();
@@ -151,7 +156,7 @@ impl<'a> Host<'a> {
                 sending,
                 weights: layer.weights.into_values(),
                 bias: layer.bias,
-                dynamics,
+                dynamics: seen,
                 leak,
                 starts: fractions.iter().map(|f| dynamics.neuron.threshold() * f).collect(),
                 backward: Backward::new(dynamics, fractions, net.surrogate, net.neuron_parameters, steps),
@@ -217,7 +222,80 @@ impl Pass for Host<'_> {
     }
 }
 
-impl Layer {
+/// A recording on its way through a layer's neurons.
+struct Run<'a, 'r> {
+    layer: &'a Layer,
+    frames: &'r Frames,
+    running: &'r mut Running<'a>,
+}
+
+impl Run<'_, '_> {
+    /// Runs a band through all steps: leaves its m in `trace`, step t at t `stride`, and shows `look` each step's spikes.
+    fn band(&mut self, band: &Band, (trace, stride): (&mut [f32], usize), look: impl FnMut(usize, &[f32])) {
+        let (_, size) = self.layer.neurons(band);
+        self.running.spikes.resize(size);
+        match &self.layer.whole {
+            Some(whole) => self.in_whole_numbers(whole, band, (trace, stride), look),
+            None => self.in_real_numbers(band, (trace, stride), look),
+        }
+    }
+
+    fn in_real_numbers(
+        &mut self,
+        band: &Band,
+        (trace, stride): (&mut [f32], usize),
+        mut look: impl FnMut(usize, &[f32]),
+    ) {
+        let Self { layer, frames, running: Running { u, spikes, constant, .. } } = self;
+        u.resize(spikes.len());
+        u.iter_mut().zip(layer.starts.iter().cycle()).for_each(|(u, start)| *u = *start);
+        if layer.constant {
+            constant.resize(spikes.len());
+            layer.current((frames, 0), band, constant);
+        }
+        for t in 0..layer.steps {
+            let m = &mut trace[t * stride..][..spikes.len()];
+            match layer.constant {
+                true => m.copy_from_slice(constant),
+                false => layer.current((frames, t), band, m),
+            }
+            if let Some(leak) = &layer.leak {
+                leak.apply(u);
+            }
+            step_all_traced(layer.dynamics, u, m, spikes);
+            look(t, spikes);
+        }
+    }
+
+    fn in_whole_numbers(
+        &mut self,
+        whole: &WholeLayer,
+        band: &Band,
+        (trace, stride): (&mut [f32], usize),
+        mut look: impl FnMut(usize, &[f32]),
+    ) {
+        let Self { layer, running: Running { potentials, spikes, blocks, sums, .. }, .. } = self;
+        let (row, _) = layer.sizes();
+        potentials.resize(spikes.len());
+        whole.start(potentials);
+        sums.resize_with(band.rows.len(), Aligned::default);
+        for (block, span) in blocks.iter().zip(layer.blocks()) {
+            for (y, sums) in band.rows.clone().zip(&mut *sums) {
+                block.row(y, sums);
+            }
+            for (s, t) in span.enumerate() {
+                let m = &mut trace[t * stride..][..spikes.len()];
+                let rows = potentials.chunks_exact_mut(row).zip(m.chunks_exact_mut(row));
+                for ((sums, spikes), (u, m)) in sums.iter().zip(spikes.chunks_exact_mut(row)).zip(rows) {
+                    block.step((sums, if layer.constant { 0 } else { s }), u, m, spikes);
+                }
+                look(t, spikes);
+            }
+        }
+    }
+}
+
+impl<'a> Layer {
     /// Neurons of a row, and of the whole.
     fn sizes(&self) -> (usize, usize) {
         let Shape { channels, height, width } = self.geometry.output;
@@ -246,104 +324,35 @@ impl Layer {
         }
     }
 
-    /// Runs a band through all steps: leaves its m in `trace`, step t at t `stride`, and shows `look` each step's spikes.
-    #[allow(clippy::too_many_arguments)]
-    fn run(
-        &self,
-        frames: &Frames,
-        band: &Band,
-        (trace, stride): (&mut [f32], usize),
-        running: &mut Running,
-        mut look: impl FnMut(usize, &[f32]),
-    ) {
-        let (_, size) = self.neurons(band);
-        running.spikes.resize(size);
+    /// Makes ready for a recording, which is then run band by band.
+    fn begin<'r>(&'a self, frames: &'r Frames, running: &'r mut Running<'a>) -> Run<'a, 'r> {
         if let Some(whole) = &self.whole {
-            self.run_whole(whole, band, (trace, stride), running, look);
-            return;
-        }
-        let Running { u, spikes, constant, .. } = running;
-        u.resize(size);
-        u.iter_mut().zip(self.starts.iter().cycle()).for_each(|(u, start)| *u = *start);
-        if self.constant {
-            constant.resize(size);
-            self.current((frames, 0), band, constant);
-        }
-        for t in 0..self.steps {
-            let m = &mut trace[t * stride..][..size];
-            match self.constant {
-                true => m.copy_from_slice(constant),
-                false => self.current((frames, t), band, m),
-            }
-            match &self.leak {
-                None => step_all_traced(self.dynamics, u, m, spikes),
-                Some(leak) => {
-                    leak.apply(u);
-                    step_all_traced(without_leak(self.dynamics), u, m, spikes);
-                }
-            }
-            look(t, spikes);
-        }
-    }
-
-    /// The same in whole numbers, block by block.
-    fn run_whole(
-        &self,
-        whole: &WholeLayer,
-        band: &Band,
-        (trace, stride): (&mut [f32], usize),
-        running: &mut Running,
-        mut look: impl FnMut(usize, &[f32]),
-    ) {
-        let Running { potentials, spikes, blocks, sums, .. } = running;
-        let (row, _) = self.sizes();
-        potentials.resize(spikes.len());
-        whole.start(potentials);
-        sums.resize_with(band.rows.len(), Aligned::default);
-        for (n, block) in blocks.iter().enumerate() {
-            for (y, sums) in band.rows.clone().zip(&mut *sums) {
-                whole.row(block, y, sums);
-            }
-            for (s, t) in self.span(n).enumerate() {
-                let m = &mut trace[t * stride..][..spikes.len()];
-                let rows = potentials.chunks_exact_mut(row).zip(m.chunks_exact_mut(row));
-                for ((sums, spikes), (u, m)) in sums.iter().zip(spikes.chunks_exact_mut(row)).zip(rows) {
-                    whole.step((block, sums, if self.constant { 0 } else { s }), u, m, spikes);
-                }
-                look(t, spikes);
+            let spans = self.blocks();
+            running.blocks.resize_with(spans.len(), || whole.block());
+            for (block, span) in running.blocks.iter_mut().zip(spans) {
+                let steps = if self.constant { 1 } else { span.len() };
+                block.take(steps, |s, y| frames.values_of_row(span.start + s, y));
             }
         }
+        Run { layer: self, frames, running }
     }
 
-    /// Into how many blocks the steps are divided, each of which has as many as whole numbers are summed up for at once; one where the
-    /// input is constant.
-    fn blocks(&self) -> usize {
-        if self.constant { 1 } else { self.steps.div_ceil(WholeLayer::STEPS) }
-    }
-
-    /// The steps of block `n`.
-    fn span(&self, n: usize) -> Range<usize> {
-        self.steps * n / self.blocks()..self.steps * (n + 1) / self.blocks()
-    }
-
-    /// Takes what arrives from a recording, where it is simulated in whole numbers.
-    fn take(&self, frames: &Frames, blocks: &mut Vec<Block>) {
-        let Some(whole) = &self.whole else { return };
-        blocks.resize_with(self.blocks(), || whole.block());
-        for (n, block) in blocks.iter_mut().enumerate() {
-            let span = if self.constant { 0..1 } else { self.span(n) };
-            whole.take(block, span.len(), |s, y| frames.values_of_row(span.start + s, y));
+    /// The steps of each block of whole numbers; all of them where the input is constant.
+    fn blocks(&self) -> Vec<Range<usize>> {
+        match self.constant {
+            true => std::iter::once(0..self.steps).collect(),
+            false => WholeLayer::blocks(self.steps).collect(),
         }
     }
 
     /// Runs a recording through all steps; returns what is kept of it, and what it sends.
-    fn forward(&self, frames: Frames, keeps: bool, buffers: &mut Buffers) -> (Kept, Frames) {
+    fn forward(&'a self, frames: Frames, keeps: bool, buffers: &mut Buffers<'a>) -> (Kept, Frames) {
         let (_, all) = self.sizes();
         let Shape { channels, height, width } = self.sending.pooled;
         let mut sent = Frames::new(frames.order, self.steps, (height, width), channels);
         let mut kept = Aligned::new(if keeps { self.steps * all } else { 0 });
         let Buffers { running, fired, pooled, trace, .. } = buffers;
-        self.take(&frames, &mut running.blocks);
+        let mut run = self.begin(&frames, running);
         for band in &self.bands {
             let (first, size) = self.neurons(band);
             fired.resize(if self.sending.counts() { size } else { 0 });
@@ -352,7 +361,7 @@ impl Layer {
             // Where m is not kept, every step may overwrite the one before.
             trace.resize(size);
             let (trace, stride) = if keeps { (&mut kept[first..], all) } else { (&mut trace[..], 0) };
-            self.run(&frames, band, (trace, stride), running, |t, spikes| {
+            run.band(band, (trace, stride), |t, spikes| {
                 self.sending.pool(band, spikes, fired, pooled);
                 for (y, row) in band.pooled.clone().zip(pooled.chunks_exact(width * channels)) {
                     sent.push(t, y, row);
@@ -402,20 +411,19 @@ impl Layer {
 
     /// The way back through a recording's neurons: what is kept of it, with dL/dI in its trace, summed over the steps where the input
     /// is constant.
-    fn back(&self, kept: Kept, sent: &[f32], buffers: &mut Buffers) -> (Kept, NeuronFindings) {
+    fn back(&'a self, kept: Kept, sent: &[f32], buffers: &mut Buffers<'a>) -> (Kept, NeuronFindings) {
         let (_, all) = self.sizes();
         let Kept { frames, mut trace } = kept;
         let Buffers { running, maxima, scratch, .. } = buffers;
         let mut sum = NeuronFindings::default();
-        let kept = !trace.is_empty();
-        if !kept {
-            self.take(&frames, &mut running.blocks);
+        let mut run = trace.is_empty().then(|| self.begin(&frames, running));
+        if run.is_some() {
+            trace = Aligned::new(self.steps * all);
         }
-        trace.resize(self.steps * all);
         for band in &self.bands {
             let (first, _) = self.neurons(band);
-            if !kept {
-                self.run(&frames, band, (&mut trace[first..], all), running, |_, _| ());
+            if let Some(run) = &mut run {
+                run.band(band, (&mut trace[first..], all), |_, _| ());
             }
             sum += self.back_band(band, &mut trace, (first, all), sent, (maxima, scratch));
         }
@@ -424,26 +432,26 @@ impl Layer {
 
     /// The way back through a first layer that is a convolution, whose dL/dI is used up band by band.
     fn first(
-        &self,
+        &'a self,
         recordings: Vec<(Kept, &[f32])>,
-        buffers: &mut Buffers,
+        buffers: &mut Buffers<'a>,
     ) -> ((Aligned<f32>, Vec<f32>), NeuronFindings) {
         let Buffers { running, trace, maxima, scratch, by_channel, .. } = buffers;
         let mut found = (Aligned::new(self.weights.len()), vec![0.0; self.bias.len()]);
         let mut sum = NeuronFindings::default();
         for (Kept { frames, .. }, sent) in recordings {
-            self.take(&frames, &mut running.blocks);
+            let mut run = self.begin(&frames, running);
             for band in &self.bands {
                 let (_, size) = self.neurons(band);
                 trace.resize(self.steps * size);
-                self.run(&frames, band, (trace, size), running, |_, _| ());
+                run.band(band, (trace, size), |_, _| ());
                 sum += self.back_band(band, trace, (0, size), sent, (maxima, scratch));
                 if self.constant {
                     let (once, more) = trace.split_at_mut(size);
                     more.chunks_exact(size).for_each(|d| once.iter_mut().zip(d).for_each(|(a, b)| *a += b));
-                    trace.resize(size);
                 }
-                for (t, d) in trace.chunks_exact(size).enumerate() {
+                let frames_of = if self.constant { 1 } else { self.steps };
+                for (t, d) in trace.chunks_exact(size).enumerate().take(frames_of) {
                     let d = (band.rows.start, d);
                     self.geometry.weights_gradient((&frames, t), d, by_channel, &mut found.0);
                     self.bias_gradient(d.1, &mut found.1);

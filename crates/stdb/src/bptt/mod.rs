@@ -26,7 +26,7 @@ use escape_network::sequential::{Pool, Pooling};
 use escape_snn_core::encode::{Encoder, Encoding};
 use escape_snn_core::integer::{IntegerLayer, IntegerNetwork};
 use escape_snn_core::network::SpikingNetwork;
-use escape_snn_core::neuron::{Dynamics, Neuron, Reset};
+use escape_snn_core::neuron::Reset;
 use escape_snn_core::rules::{Arithmetic, Rules};
 use tch::{Device, Tensor};
 
@@ -122,11 +122,6 @@ pub fn check(rules: &Rules) -> Result<(), String> {
          by subtraction, or the default one",
         rules.preset
     ))
-}
-
-/// Dynamics of neurons whose potentials have leaked already.
-fn without_leak(dynamics: Dynamics) -> Dynamics {
-    Dynamics { neuron: Neuron::new(dynamics.neuron.threshold(), 1.0).unwrap_or(dynamics.neuron), ..dynamics }
 }
 
 impl Trainable {
@@ -363,6 +358,7 @@ mod tests {
     use escape_network::arch::Architecture;
     use escape_network::family::Family;
     use escape_snn_core::network::SpikingLayer;
+    use escape_snn_core::neuron::Neuron;
     use escape_snn_core::rules::Preset;
 
     /// An untrained network with thresholds low enough that every layer fires.

@@ -1,7 +1,7 @@
 //! A layer's synapses, followed from what arrives at them, and backwards from what is not zero of dL/dI. Plain slices.
 //!
 //! Weights are kept in rows: for each tap of the kernel and each channel on one side, a weight for every channel on the other.
-//! An arrival adds its row, multiplied, to sums that stay in registers. A linear layer is a convolution whose kernel is as large as
+//! An arrival adds its row, multiplied, to sums that stay in registers, or, where few arrive at a target, in memory. A linear layer is a convolution whose kernel is as large as
 //! its input.
 //!
 //! Letters: C channels, H rows, W columns. Channels come last here: H x W x C.
@@ -24,26 +24,19 @@ struct Axis {
     stride: usize,
     before: usize,
     inputs: usize,
-    /// From an input to the output whose tap it is under, at tap n + input; [`NONE`] beyond the border.
-    to_output: Vec<u32>,
     outputs: usize,
 }
 
 impl Axis {
-    fn new(taps: usize, stride: usize, before: usize, inputs: usize, outputs: usize) -> Self {
-        let mut to_output = vec![NONE; taps * inputs];
-        for (tap, output) in (0..taps).flat_map(|tap| (0..outputs).map(move |o| (tap, o))) {
-            let input = (output * stride + tap).wrapping_sub(before);
-            if input < inputs {
-                to_output[tap * inputs + input] = output as u32;
-            }
-        }
-        Self { taps, stride, before, inputs, to_output, outputs }
+    /// The output whose tap an input is under, if it is one.
+    fn output(&self, input: usize, tap: usize) -> Option<usize> {
+        let from = (input + self.before).checked_sub(tap)?;
+        (from % self.stride == 0 && from / self.stride < self.outputs).then_some(from / self.stride)
     }
 
     /// Where a target gets something from.
     fn reach(&self, way: Way) -> Reach {
-        let Self { taps, stride, before, inputs, outputs, .. } = *self;
+        let Self { taps, stride, before, inputs, outputs } = *self;
         match way {
             Way::Forward => Reach { taps, stride, before, sources: inputs, targets: outputs },
             Way::Backward => {
@@ -93,8 +86,8 @@ pub(super) struct Geometry {
     pub linear: bool,
     rows: Axis,
     columns: Axis,
-    /// Along a row, where the channels of the output begin that an input is under a tap of, at input x taps + tap; [`NONE`] beyond
-    /// the border.
+    /// Along a row: where the channels of the output begin that an input is under a tap of, at input x taps + tap;
+    /// [`NONE`] beyond the border.
     reached: Vec<u32>,
 }
 
@@ -107,18 +100,17 @@ impl Geometry {
         };
         let (input, output) = (below, stage.output);
         let Conv2d { kernel, stride, padding, .. } = conv;
-        let columns = Axis::new(kernel.1, stride.1, padding.left, input.width, output.width);
-        let reached = |n: usize| match columns.to_output[n % kernel.1 * input.width + n / kernel.1] {
-            NONE => NONE,
-            column => column * output.channels as u32,
-        };
+        let axis = |taps, stride, before, inputs, outputs| Axis { taps, stride, before, inputs, outputs };
+        let columns = axis(kernel.1, stride.1, padding.left, input.width, output.width);
+        let places = (0..input.width).flat_map(|x| (0..kernel.1).map(move |tap| (x, tap)));
+        let place = |(x, tap)| columns.output(x, tap).map_or(NONE, |at| (at * output.channels) as u32);
         Self {
-            reached: (0..input.width * kernel.1).map(reached).collect(),
+            reached: places.map(place).collect(),
             input,
             output,
             conv,
             linear,
-            rows: Axis::new(kernel.0, stride.0, padding.top, input.height, output.height),
+            rows: axis(kernel.0, stride.0, padding.top, input.height, output.height),
             columns,
         }
     }
@@ -260,7 +252,7 @@ impl Geometry {
         let last = first + gradient.len() / width;
         for y in 0..self.input.height {
             let reached = (0..self.rows.taps)
-                .map(|i| (i, self.rows.to_output[i * self.input.height + y] as usize))
+                .filter_map(|i| Some((i, self.rows.output(y, i)?)))
                 .filter(|(_, output)| (first..last).contains(output));
             let mut listed = false;
             for (i, output) in reached {
@@ -288,8 +280,8 @@ macro_rules! by_blocks {
     };
 }
 
-/// Where a row of a window holds at most so many values, arrivals are scattered to their targets: a loop over a list costs as much
-/// where it ends, which cannot be foreseen, as several arrivals.
+/// Where a row of a window holds at most so many values, of which less than half are there, arrivals are scattered to their targets: a
+/// loop over a list costs as much where it ends, which cannot be foreseen, as several arrivals.
 const SHORT: usize = 16;
 
 /// What reaches a row of targets.
@@ -307,12 +299,12 @@ struct Across<'a> {
 impl Across<'_> {
     /// Adds to all targets what a block of channels of a source row sends, target by target.
     #[inline(always)]
-    fn gather<const FUSED: bool>(&self, (first, source): (usize, Row<'_>), block: usize, target: &mut [f32]) {
+    fn gather<const FUSED: bool>(&self, (start, source): (usize, Row<'_>), block: usize, target: &mut [f32]) {
         let channels = target.len() / self.reach.targets;
         for (x, sums) in target.chunks_exact_mut(channels).enumerate() {
             let (tap, pixels) = self.reach.of(x);
             // Taps go on as pixels do.
-            let shift = (first + tap * self.from).wrapping_sub(pixels.start * self.from);
+            let shift = (start + tap * self.from).wrapping_sub(pixels.start * self.from);
             let arrivals = source.block(block, pixels);
             if channels == self.group.1 {
                 by_blocks!(channels, first, N => self.add::<N, FUSED>((arrivals, shift), first, sums));
@@ -515,8 +507,10 @@ impl Correlation<'_> {
         for &(x, value) in events {
             let Some(places) = places[x as usize * self.taps..].first_chunk::<TAPS>() else { return };
             for (own, &place) in own.iter_mut().zip(places) {
-                // Beyond the border there is none.
-                let Some(each) = gradient.get(place as usize..place as usize + N) else { continue };
+                let Some(each) = gradient.get(place as usize..place as usize + N) else {
+                    debug_assert_eq!(place, NONE);
+                    continue;
+                };
                 for n in 0..N {
                     own[n] = product::<FUSED>(each[n], value, own[n]);
                 }

@@ -1,4 +1,4 @@
-//! Neurons by tensor operations, for CUDA: the same arithmetic as on the host.
+//! Synapses and neurons by tensor operations, for CUDA: the host's spikes, in float32 where that computes in whole numbers.
 
 use escape_dense::{Synapses, tensors};
 use escape_model::ModelError;
@@ -6,7 +6,7 @@ use escape_model::ann::{to_tensor, to_vec};
 use escape_snn_core::neuron::{Dynamics, Firing, Plane};
 use tch::{Kind, Tensor};
 
-use super::{Gradients, Part, Pass, Seen, Trainable, learned, without_leak};
+use super::{Gradients, Part, Pass, Seen, Trainable, learned};
 use crate::scan::{Activity, NeuronFindings};
 use crate::surrogate::Surrogate;
 
@@ -34,7 +34,9 @@ struct Neurons {
     dynamics: Dynamics,
     /// Where potentials start, as fractions of the threshold, in a shape that spreads over a step's potentials, B x C x H x W.
     starts: Tensor,
-    /// In whole numbers, if potentials leak: what a unit is, in the same shape, and what is left of one.
+    /// What they do on the way forward; in whole numbers without the leak,
+    seen: Dynamics,
+    /// which is this, if they leak: what a unit is, in the same shape, and what is left of one.
     leak: Option<(Tensor, f64)>,
     surrogate: Surrogate,
     /// Whether gradients of threshold and decay are wanted.
@@ -81,8 +83,10 @@ impl<'a> Tensors<'a> {
 
     fn neurons(&self, k: usize, batch: usize, steps: usize, constant_input: bool) -> Neurons {
         let (channels, plane) = self.net.network.planes(k);
+        let dynamics = self.net.network.dynamics(k);
         Neurons {
-            dynamics: self.net.network.dynamics(k),
+            dynamics,
+            seen: if self.rounded.is_some() { dynamics.without_leak() } else { dynamics },
             starts: self.starts[k].shallow_clone(),
             leak: self.leaks[k].as_ref().map(|(units, kept)| (units.shallow_clone(), *kept)),
             surrogate: self.net.surrogate,
@@ -258,8 +262,7 @@ fn potentials(neurons: &Neurons, current: &Tensor) -> Result<Tensor, ModelError>
     let frames = if constant_current { 1 } else { steps };
     let shape = [batch, frames, channels, plane.height, plane.width].map(|n| n as i64);
     let current = current.f_detach()?.f_view(shape)?;
-    let dynamics = if neurons.leak.is_some() { without_leak(neurons.dynamics) } else { neurons.dynamics };
-    let rule = tensors::Neurons::new(dynamics, current.device())?;
+    let rule = tensors::Neurons::new(neurons.seen, current.device())?;
     let start = neurons.starts.f_mul_scalar(f64::from(neurons.dynamics.neuron.threshold()))?;
     let mut u = current.f_select(1, 0)?.f_zeros_like()?.f_add(&start)?;
     let mut ms = Vec::new();
