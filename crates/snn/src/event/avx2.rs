@@ -9,7 +9,7 @@
 
 use std::arch::x86_64::*;
 
-use super::kernels::{Accumulator, Dense, Fire, Listed};
+use super::kernels::{Accumulator, Dense, Fire, Listed, check_rows};
 use super::number::Number;
 use super::packed::{LANES, Packed};
 use super::plane::{Frame, Lists};
@@ -170,14 +170,7 @@ impl<const N: usize> Accumulator for Sums<N> {
 
     #[inline(always)]
     fn add(&mut self, weights: &[i8], value: usize, rows: &[u32], counts: &[u8]) {
-        // Rows of a run ascend, so that its first and its last tell of all.
-        if let (Some(&first), Some(&last)) = (rows.first(), rows.last()) {
-            assert!(
-                first <= last
-                    && first as usize >= value
-                    && (last as usize - value + LANES) * N <= weights.len()
-            );
-        }
+        check_rows(rows, value, (weights, N));
         // SAFETY: as above.
         unsafe { add_rows(weights, value, rows, counts, &mut self.0) };
     }
@@ -201,7 +194,7 @@ unsafe fn add_rows<const N: usize>(
 ) {
     let add = |own: &mut [[__m256i; 2]; N], a: u32, b: u32, two: i16| {
         let two = _mm256_set1_epi16(two);
-        // SAFETY: `Sums::add` has checked the first row and the last, and rows ascend.
+        // SAFETY: see `check_rows`.
         unsafe {
             let a = weights.as_ptr().add((a as usize - value) * N);
             let b = weights.as_ptr().add((b as usize - value) * N);

@@ -10,7 +10,7 @@
 use std::arch::x86_64::*;
 
 use super::avx2;
-use super::kernels::{Accumulator, Dense, Fire, Listed};
+use super::kernels::{Accumulator, Dense, Fire, Listed, check_rows};
 use super::packed::LANES;
 use super::plane::{Frame, Lists};
 use crate::integer::NO_DECAY;
@@ -121,14 +121,7 @@ impl Accumulator for Sums {
 
     #[inline(always)]
     fn add(&mut self, weights: &[i8], value: usize, rows: &[u32], counts: &[u8]) {
-        // Rows of a run ascend, so that its first and its last tell of all.
-        if let (Some(&first), Some(&last)) = (rows.first(), rows.last()) {
-            assert!(
-                first <= last
-                    && first as usize >= value
-                    && (last as usize - value + LANES) * 2 <= weights.len()
-            );
-        }
+        check_rows(rows, value, (weights, 2));
         // SAFETY: as above.
         unsafe { add_rows(weights, value, rows, counts, &mut self.0) };
     }
@@ -148,7 +141,7 @@ unsafe fn add_rows(weights: &[i8], value: usize, rows: &[u32], counts: &[u8], ow
     let weights = weights.as_ptr().wrapping_sub(2 * value);
     let add = |own: &mut [__m512i; 2], a: u32, b: u32, counts: i16| {
         let two = _mm512_set1_epi16(counts);
-        // SAFETY: `Sums::add` has checked the first row and the last, and rows ascend.
+        // SAFETY: see `check_rows`.
         unsafe {
             let a = load(weights.wrapping_add(2 * a as usize));
             let b = load(weights.wrapping_add(2 * b as usize));

@@ -414,6 +414,17 @@ pub(super) trait Accumulator {
     fn flush(&mut self, to: &mut [i32]);
 }
 
+/// Panics where listed rows, each of so many times 32 weights, would lie beyond the weights of a run that begins with `value`. Those of a run
+/// ascend (`Lists::fill`), so that its first and its last tell of all.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) fn check_rows(rows: &[u32], value: usize, (weights, width): (&[i8], usize)) {
+    if let (Some(&first), Some(&last)) = (rows.first(), rows.last()) {
+        assert!(first <= last && first as usize >= value);
+        assert!((last as usize - value + LANES) * width <= weights.len());
+    }
+}
+
 /// `N` of them in the order of the weights.
 struct Sums<const N: usize>([i16; N]);
 
