@@ -450,8 +450,8 @@ impl<'a> Layer {
                     let (once, more) = trace.split_at_mut(size);
                     more.chunks_exact(size).for_each(|d| once.iter_mut().zip(d).for_each(|(a, b)| *a += b));
                 }
-                let frames_of = if self.constant { 1 } else { self.steps };
-                for (t, d) in trace.chunks_exact(size).enumerate().take(frames_of) {
+                let different = if self.constant { 1 } else { self.steps };
+                for (t, d) in trace.chunks_exact(size).enumerate().take(different) {
                     let d = (band.rows.start, d);
                     self.geometry.weights_gradient((&frames, t), d, by_channel, &mut found.0);
                     self.bias_gradient(d.1, &mut found.1);
