@@ -195,8 +195,8 @@ impl IntegerLayer {
     }
 
     /// Where training, in real numbers, starts the potentials of its rows, as a fraction of the threshold: half a unit below the whole
-    /// ones. Every potential lies half a unit below then ([`Leak`] brings it back there), and whether it is above the threshold is not decided by how
-    /// sums are rounded, as long as they are right to half a unit: in float32 up to thresholds of some 10^5 units.
+    /// ones. Every potential lies half a unit below then ([`Leak`] brings it back there), and whether it is above the threshold is not
+    /// decided by how sums are rounded, as long as they are right to half a unit: in float32 up to thresholds of some 10^5 units.
     pub fn start_fractions(&self) -> Vec<f32> {
         let rows = self.thresholds.iter().enumerate();
         let below = |(row, &theta)| (f64::from(self.initial_potential(row)) - 0.5) / f64::from(theta);

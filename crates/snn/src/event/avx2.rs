@@ -246,10 +246,7 @@ pub(super) unsafe fn list(lists: &mut Lists<u8>, frame: &Frame, bytes: &[u8], st
             !zeros
         }
     };
-    let some = |bytes: &[u8; 64], first, rows: &mut _, values: &mut _| {
-        Lists::marked((bytes, mark(bytes)), first, rows, values, |byte| byte)
-    };
-    lists.fill(frame, bytes, steps, 0, some, |byte| byte);
+    lists.fill_marked(frame, bytes, steps, 0, mark, |byte| byte);
 }
 
 /// See [`pooling::add_up`].

@@ -81,20 +81,20 @@ impl Number for f32 {
     fn list(
         packed: &Packed<Self>,
         input: &Values,
-        (steps, arrivals): (usize, usize),
+        steps: (usize, usize),
         lists: &mut Lists<f32>,
         with: Instructions,
     ) {
         let Weights { share, .. } = packed.weights;
         match input {
             Values::Bytes(bytes) => {
-                with.list_floats(lists, &packed.frame, bytes, (steps, arrivals), (packed.nothing(), share))
+                with.list_floats(lists, &packed.frame, bytes, steps, (packed.nothing(), share))
             }
-            Values::Words(words) => lists.fill_with(&packed.frame, words, steps, |count| {
+            Values::Words(words) => lists.fill_with(&packed.frame, words, steps.0, |count| {
                 (count != 0).then(|| f32::from(count) * share)
             }),
             Values::Floats(floats) => {
-                lists.fill_with(&packed.frame, floats, steps, |value| (value != 0.0).then_some(value));
+                lists.fill_with(&packed.frame, floats, steps.0, |value| (value != 0.0).then_some(value));
             }
         }
     }

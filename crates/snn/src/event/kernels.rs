@@ -186,7 +186,8 @@ impl Instructions {
     pub(super) fn narrow(self, work: &Dense<'_, u8, i8>, sums: &mut [i32]) {
         match self {
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: engines and layers only keep instructions that this machine has, see `Event::new`, `Event::with`, `WholeLayer::of`.
+            // SAFETY: engines and layers only keep instructions that this machine has, see `Event::new`, `Event::with` and
+            // `WholeLayer::of`.
             Self::Avx2 => unsafe { avx2::narrow(work, sums) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
@@ -307,10 +308,7 @@ fn add_up<N: Number, V: Count>(
 
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
 fn list(lists: &mut Lists<u8>, frame: &Frame, bytes: &[u8], steps: (usize, usize)) {
-    let some = |bytes: &[u8; 64], first, rows: &mut _, values: &mut _| {
-        Lists::marked((bytes, mark(bytes, 0)), first, rows, values, |byte| byte)
-    };
-    lists.fill(frame, bytes, steps, 0, some, |byte| byte);
+    lists.fill_marked(frame, bytes, steps, 0, |values| mark(values, 0), |byte| byte);
 }
 
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
@@ -322,10 +320,7 @@ fn list_floats(
     (nothing, share): (u8, f32),
 ) {
     let value = |byte| (f32::from(byte) - f32::from(nothing)) * share;
-    let some = |bytes: &[u8; 64], first, rows: &mut _, values: &mut _| {
-        Lists::marked((bytes, mark(bytes, nothing)), first, rows, values, value)
-    };
-    lists.fill(frame, bytes, steps, nothing, some, value);
+    lists.fill_marked(frame, bytes, steps, nothing, |values| mark(values, nothing), value);
 }
 
 /// Which of 64 values are something, the first by the lowest bit.
@@ -414,8 +409,8 @@ pub(super) trait Accumulator {
     fn flush(&mut self, to: &mut [i32]);
 }
 
-/// Panics where listed rows, each of so many times 32 weights, would lie beyond the weights of a run that begins with `value`. Those of a run
-/// ascend (`Lists::fill`), so that its first and its last tell of all.
+/// Panics where listed rows, each of so many times 32 weights, would lie beyond the weights of a run that begins with `value`. Those of
+/// a run ascend (`Lists::fill`), so that its first and its last tell of all.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(super) fn check_rows(rows: &[u32], value: usize, (weights, width): (&[i8], usize)) {

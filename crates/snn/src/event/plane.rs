@@ -151,26 +151,30 @@ impl<V: Copy + Default> Lists<V> {
         self.mass.push(mass);
     }
 
-    /// Lists the marked ones of 64 bytes, see [`Lists::fill`].
+    /// As [`Lists::fill`]; `mark` says which of 64 bytes are something, the first by the lowest bit.
     #[inline(always)]
-    pub fn marked(
-        (bytes, mut set): (&[u8; 64], u64),
-        first: u32,
-        rows: &mut [u32; 64],
-        values: &mut [V; 64],
+    pub fn fill_marked(
+        &mut self,
+        frame: &Frame,
+        bytes: &[u8],
+        steps: (usize, usize),
+        nothing: u8,
+        mark: impl Fn(&[u8; 64]) -> u64,
         value: impl Fn(u8) -> V,
-    ) -> (usize, u64) {
-        let (mut n, mut sum) = (0, 0);
-        while set != 0 {
-            let c = set.trailing_zeros();
-            let byte = bytes[c as usize];
-            rows[n] = first + c * LANES as u32;
-            values[n] = value(byte);
-            sum += u64::from(byte);
-            n += 1;
-            set &= set - 1;
-        }
-        (n, sum)
+    ) {
+        let some = |bytes: &[u8; 64], first: u32, rows: &mut [u32; 64], values: &mut [V; 64]| {
+            let (mut set, mut n, mut sum) = (mark(bytes), 0, 0);
+            while set != 0 {
+                let c = set.trailing_zeros();
+                let byte = bytes[c as usize];
+                (rows[n], values[n]) = (first + c * LANES as u32, value(byte));
+                sum += u64::from(byte);
+                n += 1;
+                set &= set - 1;
+            }
+            (n, sum)
+        };
+        self.fill(frame, bytes, steps, nothing, some, &value);
     }
 
     /// Lists the first `steps` steps of other values. Their sums stay unknown.

@@ -106,12 +106,12 @@ impl Number for i32 {
     fn list(
         packed: &Packed<Self>,
         input: &Values,
-        (steps, arrivals): (usize, usize),
+        steps: (usize, usize),
         lists: &mut Lists<u8>,
         with: Instructions,
     ) {
         if let Values::Bytes(bytes) = input {
-            with.list(lists, &packed.frame, bytes, (steps, arrivals));
+            with.list(lists, &packed.frame, bytes, steps);
         }
     }
 

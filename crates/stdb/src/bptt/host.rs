@@ -1,5 +1,6 @@
 //! The pass on the CPU, by what is there: currents from what arrives, gradients of weights from what arrived, and of what arrived
-//! from what is not zero of dL/dI. In whole numbers convolutions and their neurons are the event engine's. Neurons are run band by band, so that a band's potentials stay in cache for all its timesteps.
+//! from what is not zero of dL/dI. In whole numbers convolutions and their neurons are the event engine's. Neurons are run band by
+//! band, so that a band's potentials stay in cache for all its timesteps.
 //!
 //! Letters: B batch, T timesteps, C channels, H rows, W columns. Channels come last here: H x W x C.
 
@@ -50,6 +51,8 @@ struct Layer {
     starts: Vec<f32>,
     backward: Backward,
     steps: usize,
+    /// The steps of each block of whole numbers; all of them where the input is constant.
+    spans: Vec<Range<usize>>,
     /// The input is the recording itself, the same at every step.
     constant: bool,
 }
@@ -161,6 +164,10 @@ impl<'a> Host<'a> {
                 starts: fractions.iter().map(|f| dynamics.neuron.threshold() * f).collect(),
                 backward: Backward::new(dynamics, fractions, net.surrogate, net.neuron_parameters, steps),
                 steps,
+                spans: match constant && k == 0 {
+                    true => std::iter::once(0..steps).collect(),
+                    false => WholeLayer::blocks(steps).collect(),
+                },
                 constant: constant && k == 0,
             });
         }
@@ -279,11 +286,11 @@ impl Run<'_, '_> {
         potentials.resize(spikes.len());
         whole.start(potentials);
         sums.resize_with(band.rows.len(), Aligned::default);
-        for (block, span) in blocks.iter().zip(layer.blocks()) {
+        for (block, span) in blocks.iter().zip(&layer.spans) {
             for (y, sums) in band.rows.clone().zip(&mut *sums) {
                 block.row(y, sums);
             }
-            for (s, t) in span.enumerate() {
+            for (s, t) in span.clone().enumerate() {
                 let m = &mut trace[t * stride..][..spikes.len()];
                 let rows = potentials.chunks_exact_mut(row).zip(m.chunks_exact_mut(row));
                 for ((sums, spikes), (u, m)) in sums.iter().zip(spikes.chunks_exact_mut(row)).zip(rows) {
@@ -327,22 +334,13 @@ impl<'a> Layer {
     /// Makes ready for a recording, which is then run band by band.
     fn begin<'r>(&'a self, frames: &'r Frames, running: &'r mut Running<'a>) -> Run<'a, 'r> {
         if let Some(whole) = &self.whole {
-            let spans = self.blocks();
-            running.blocks.resize_with(spans.len(), || whole.block());
-            for (block, span) in running.blocks.iter_mut().zip(spans) {
+            running.blocks.resize_with(self.spans.len(), || whole.block());
+            for (block, span) in running.blocks.iter_mut().zip(&self.spans) {
                 let steps = if self.constant { 1 } else { span.len() };
                 block.take(steps, |s, y| frames.values_of_row(span.start + s, y));
             }
         }
         Run { layer: self, frames, running }
-    }
-
-    /// The steps of each block of whole numbers; all of them where the input is constant.
-    fn blocks(&self) -> Vec<Range<usize>> {
-        match self.constant {
-            true => std::iter::once(0..self.steps).collect(),
-            false => WholeLayer::blocks(self.steps).collect(),
-        }
     }
 
     /// Runs a recording through all steps; returns what is kept of it, and what it sends.

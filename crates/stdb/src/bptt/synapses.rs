@@ -1,8 +1,8 @@
 //! A layer's synapses, followed from what arrives at them, and backwards from what is not zero of dL/dI. Plain slices.
 //!
 //! Weights are kept in rows: for each tap of the kernel and each channel on one side, a weight for every channel on the other.
-//! An arrival adds its row, multiplied, to sums that stay in registers, or, where few arrive at a target, in memory. A linear layer is a convolution whose kernel is as large as
-//! its input.
+//! An arrival adds its row, multiplied, to sums that stay in registers, or, where few arrive at a target, in memory. A linear layer is
+//! a convolution whose kernel is as large as its input.
 //!
 //! Letters: C channels, H rows, W columns. Channels come last here: H x W x C.
 
