@@ -215,6 +215,9 @@ fn measured(folder: &Path) {
         input_bits: None,
         weight_bits: None,
         nonzero_macs_per_sample: None,
+        nonzero_weights: None,
+        nonzero_operations_per_sample: None,
+        active_per_sample: None,
     };
     let activity = [
         layer("conv1", LayerKind::Conv, 5000, 400, 120.0),

@@ -159,6 +159,11 @@ impl QuantisedAnn {
         self.layers.iter().map(|(layer, _)| layer)
     }
 
+    /// Whether each weight of a layer is not zero.
+    pub fn nonzero(&self, layer: usize) -> Vec<bool> {
+        self.layers[layer].0.weights.iter().map(|weight| *weight != 0).collect()
+    }
+
     /// Where it computes.
     pub fn device(&self) -> Device {
         self.device

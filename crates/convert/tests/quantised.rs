@@ -28,18 +28,19 @@ fn pixels(shape: Shape) -> impl Iterator<Item = (usize, usize, usize)> {
         .flat_map(move |c| (0..shape.height).flat_map(move |y| (0..shape.width).map(move |x| (c, y, x))))
 }
 
-/// Weighted sums of a layer, and the multiplications in them with a value that is not zero.
-fn sums(layer: &QuantisedLayer, input: &[i64]) -> (Vec<i64>, u64) {
+/// Weighted sums of a layer, and the multiplications in them with a value that is not zero; and those whose weight is not either.
+fn sums(layer: &QuantisedLayer, input: &[i64]) -> (Vec<i64>, u64, u64) {
     let Stage { input: from, output: to, .. } = layer.shape;
-    let mut multiplied = 0;
+    let (mut multiplied, mut both) = (0, 0);
     let mut product = |w: usize, value: i64| {
         multiplied += u64::from(value != 0);
+        both += u64::from(value != 0 && layer.weights[w] != 0);
         i64::from(layer.weights[w]) * value
     };
     let Op::Conv(Conv2d { kernel, stride, padding, groups, .. }) = layer.shape.op else {
         let mut row = |o: usize| (0..input.len()).map(|i| product(o * input.len() + i, input[i])).sum();
         let all = (0..to.channels).map(&mut row).collect();
-        return (all, multiplied);
+        return (all, multiplied, both);
     };
     let (inputs, outputs) = (from.channels / groups, to.channels / groups);
     let all = pixels(to).map(|(o, y, x)| {
@@ -56,7 +57,7 @@ fn sums(layer: &QuantisedLayer, input: &[i64]) -> (Vec<i64>, u64) {
         sum
     });
     let all = all.collect();
-    (all, multiplied)
+    (all, multiplied, both)
 }
 
 /// Sums times factors plus offsets, each operation rounded, in float32 or, of wide layers, in float64.
@@ -101,8 +102,9 @@ fn infer(network: &QuantisedAnn, recording: &[f32]) -> (Vec<f32>, Vec<Arrived>) 
     let mut arrived = Vec::new();
     let layers: Vec<_> = network.layers().collect();
     for (k, layer) in layers.iter().enumerate() {
-        let (sums, macs) = sums(layer, &values);
-        arrived.push(Arrived { values: values.iter().filter(|v| **v != 0).count() as u64, macs });
+        let (sums, macs, macs_of_nonzero_weights) = sums(layer, &values);
+        let values_there = values.iter().filter(|v| **v != 0).count() as u64;
+        arrived.push(Arrived { values: values_there, macs, macs_of_nonzero_weights });
         let scaled = scaled(layer, &sums);
         if k + 1 == layers.len() {
             return (scaled.into_iter().map(|v| v as f32).collect(), arrived);
@@ -148,17 +150,19 @@ fn logits_and_counts_are_those_of_a_naive_statement() {
             for (sum, one) in total.iter_mut().zip(of) {
                 sum.values += one.values;
                 sum.macs += one.macs;
+                sum.macs_of_nonzero_weights += one.macs_of_nonzero_weights;
             }
         }
         for batch in [1, 2, RECORDINGS] {
-            let mut counter = Counter::new(network.network(), Device::Cpu).unwrap().unwrap();
+            let mut counter =
+                Counter::new(network.network(), Device::Cpu, |k, _| Ok(network.nonzero(k))).unwrap().unwrap();
             let mut got = Vec::new();
             for x in x.chunks(batch * size) {
                 let x = to_tensor(x, &[x.len() / size, size], Device::Cpu).unwrap();
                 got.extend(to_vec(&network.forward(&x, |k, x| counter.add(k, x)).unwrap()).unwrap());
             }
             assert_eq!(got, logits.concat(), "network {index}, batches of {batch}");
-            let counted: Vec<Arrived> = counter.into_arrived().into_iter().map(|(_, a)| a).collect();
+            let counted: Vec<Arrived> = counter.into_arrived().into_iter().map(|(_, a, _)| a).collect();
             assert_eq!(counted, total, "network {index}");
         }
         zeros += total

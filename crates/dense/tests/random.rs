@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
+
 use escape_dense::Dense;
 use escape_network::rng::Stream;
 use escape_network::sequential::{Conv2d, Pool, Pooling};
@@ -12,6 +14,7 @@ use escape_snn_core::event::{Event, EventError, Instructions};
 use escape_snn_core::integer::{IntegerLayer, IntegerNetwork};
 use escape_snn_core::network::{SpikingLayer, SpikingNetwork};
 use escape_snn_core::neuron::Neuron;
+use escape_snn_core::nonzero::Tracer;
 use escape_snn_core::rules::{Arithmetic, Preset, Rules};
 use tch::Device;
 
@@ -25,13 +28,17 @@ const NETWORKS: u64 = 250;
 /// Steps that a network is simulated for: one block of the event engine's or more, of equal length or not.
 const STEPS: [usize; 5] = [4, 9, 1, 17, 8];
 
-/// Weighted sums of a stage.
-fn currents(layer: &IntegerLayer, input: &[i64]) -> Vec<i64> {
+/// Weighted sums of a stage; `met` counts its products of a weight and a value that are not zero.
+fn currents(layer: &IntegerLayer, input: &[i64], met: &mut u64) -> Vec<i64> {
     let Stage { input: from, output: to, .. } = layer.shape;
     let bias = |o: usize| layer.bias.get(o).map_or(0, |b| i64::from(*b));
-    let w = |i: usize| i64::from(layer.weights[i]);
+    let mut product = |weight: usize, value: usize| {
+        let (weight, value) = (i64::from(layer.weights[weight]), input[value]);
+        *met += u64::from(weight != 0 && value != 0);
+        weight * value
+    };
     let Op::Conv(Conv2d { kernel, stride, padding, groups, .. }) = layer.shape.op else {
-        let row = |o: usize| (0..from.channels).map(|i| w(o * from.channels + i) * input[i]).sum::<i64>();
+        let mut row = |o: usize| (0..from.channels).map(|i| product(o * from.channels + i, i)).sum::<i64>();
         return (0..to.channels).map(|o| row(o) + bias(o)).collect();
     };
     let (inputs, outputs) = (from.channels / groups, to.channels / groups);
@@ -47,8 +54,8 @@ fn currents(layer: &IntegerLayer, input: &[i64]) -> Vec<i64> {
             let column = (x * stride.1 + j).wrapping_sub(padding.left);
             if row < from.height && column < from.width {
                 let channel = o / outputs * inputs + c;
-                sum += w(((o * inputs + c) * kernel.0 + i) * kernel.1 + j)
-                    * input[(channel * from.height + row) * from.width + column];
+                let weight = ((o * inputs + c) * kernel.0 + i) * kernel.1 + j;
+                sum += product(weight, (channel * from.height + row) * from.width + column);
             }
         }
         all.push(sum);
@@ -83,9 +90,9 @@ fn pooled(layer: &IntegerLayer, spikes: &[i64], fired: &mut [i64]) -> Vec<i64> {
     all
 }
 
-/// Every spike of a recording, and the readout after the last step. No sum is too large for 64 bits, and none is checked
+/// Every spike of a recording, the readout after the last step, and each layer's products of what is not zero. No sum is too large for 64 bits, and none is checked
 /// against the bounds that the network has proven.
-fn simulate(network: &IntegerNetwork, input: &[Vec<i64>], steps: usize) -> (Vec<Spike>, Vec<f32>) {
+fn simulate(network: &IntegerNetwork, input: &[Vec<i64>], steps: usize) -> (Vec<Spike>, Vec<f32>, Vec<u64>) {
     let last = network.layers.len() - 1;
     let per_row = |layer: &IntegerLayer| layer.shape.neurons() / layer.shape.output.channels;
     let theta = |layer: &IntegerLayer, n: usize| i64::from(layer.thresholds[n / per_row(layer)]);
@@ -95,10 +102,11 @@ fn simulate(network: &IntegerNetwork, input: &[Vec<i64>], steps: usize) -> (Vec<
     let mut potentials: Vec<Vec<i64>> = network.layers.iter().map(start).collect();
     let mut fired: Vec<Vec<i64>> = potentials.iter().map(|u| vec![0; u.len()]).collect();
     let mut events = Vec::new();
+    let mut met = vec![0; network.layers.len()];
     for step in 0..steps {
         let mut signal = input[step % input.len()].clone();
         for (k, layer) in network.layers.iter().enumerate() {
-            let current = currents(layer, &signal);
+            let current = currents(layer, &signal, &mut met[k]);
             if k == last {
                 potentials[k].iter_mut().zip(&current).for_each(|(u, c)| *u += c);
                 break;
@@ -117,12 +125,12 @@ fn simulate(network: &IntegerNetwork, input: &[Vec<i64>], steps: usize) -> (Vec<
     }
     events.sort_unstable();
     let unit = network.layers[last].units[0];
-    (events, potentials.pop().unwrap().into_iter().map(|u| (u as f64 * unit) as f32).collect())
+    (events, potentials.pop().unwrap().into_iter().map(|u| (u as f64 * unit) as f32).collect(), met)
 }
 
 #[test]
 fn spikes_are_those_of_a_naive_simulator() {
-    let (mut spikes, mut maxima, mut averages, mut wide) = (0, 0, 0, 0);
+    let (mut spikes, mut maxima, mut averages, mut wide, mut zeros) = (0, 0, 0, 0, 0);
     for index in 0..NETWORKS {
         let network = spiking(index, STEPS[3]);
         let encoding = if index % 4 == 3 { Encoding::Poisson } else { Encoding::Direct };
@@ -151,6 +159,21 @@ fn spikes_are_those_of_a_naive_simulator() {
         };
         let want = simulate(&whole, &input(0), steps);
         let second = simulate(&whole, &input(1), steps).1;
+        if encoding == Encoding::Direct && whole.layers.len() > 1 {
+            let tracer = Tracer::new(&whole);
+            let traced = tracer.trace(&whole.precision.round_recording(&x[..size]), &want.0, steps);
+            // A constant recording is multiplied once, not in each step.
+            assert_eq!(traced[0].macs, want.2[0] / steps as u64, "network {index}");
+            for (k, (layer, of)) in whole.layers.iter().zip(&traced).enumerate() {
+                let fired: BTreeSet<usize> =
+                    want.0.iter().filter(|spike| spike.layer == k).map(|spike| spike.neuron).collect();
+                assert_eq!(of.active, fired.len() as u64, "network {index}, layer {k}");
+                assert_eq!(of.operations, if k == 0 { 0 } else { want.2[k] }, "network {index}, layer {k}");
+                let nonzero = layer.weights.iter().filter(|weight| **weight != 0).count() as u64;
+                assert_eq!(tracer.weights()[k], nonzero);
+                zeros += layer.weights.len() as u64 - nonzero;
+            }
+        }
         let mut by_events = None;
         // Recordings side by side, and each shared by threads.
         for (with, threads) in Instructions::available().into_iter().flat_map(|with| [(with, 1), (with, 7)]) {
@@ -193,8 +216,8 @@ fn spikes_are_those_of_a_naive_simulator() {
         spikes += want.0.len();
     }
     assert!(
-        spikes > 10_000 && maxima > 10 && averages > 10 && wide > 5,
-        "{spikes} spikes, {maxima} maxima, {averages} averages, {wide} with sums in float64"
+        spikes > 10_000 && maxima > 10 && averages > 10 && wide > 5 && zeros > 1000,
+        "{spikes} spikes, {maxima} maxima, {averages} averages, {wide} with sums in float64, {zeros} weights that are zero"
     );
 }
 

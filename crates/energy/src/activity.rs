@@ -103,8 +103,15 @@ pub struct LayerActivity {
     /// The layer sees the recording itself, a constant current, instead of spikes: its synapses are computed
     /// once per sample, as multiply-accumulates.
     pub analog_input: bool,
-    /// Of those multiply-accumulates the ones with a value that is not zero, inside the border, where they were counted.
+    /// Of those multiply-accumulates the ones with a value and a weight that are not zero, inside the border, where they were
+    /// counted.
     pub nonzero_macs: Option<f64>,
+    /// Weights that are not zero, where they were counted.
+    pub nonzero_weights: Option<u64>,
+    /// Of the accumulates those with a weight that is not zero, likewise.
+    pub nonzero_operations: Option<f64>,
+    /// Neurons that fired at all in the T steps, likewise.
+    pub active: Option<f64>,
 }
 
 impl LayerActivity {
@@ -144,6 +151,13 @@ impl NetworkActivity {
         for layer in &self.layers {
             count(&layer.layer, "spikes per sample", layer.spikes_per_sample)?;
             count(&layer.layer, "synaptic operations per sample", layer.synaptic_operations_per_sample)?;
+            for (what, counted) in [
+                ("multiply-accumulates with what is not zero", layer.nonzero_macs),
+                ("synaptic operations with weights that are not zero", layer.nonzero_operations),
+                ("neurons that fired", layer.active),
+            ] {
+                counted.map_or(Ok(()), |counted| count(&layer.layer, what, counted))?;
+            }
         }
         Ok(())
     }
@@ -162,6 +176,8 @@ pub struct AnnLayer {
     pub sent: u64,
     /// Weights.
     pub weights: u64,
+    /// Weights that are not zero, where they were counted.
+    pub nonzero_weights: Option<u64>,
     /// What was not zero, if that was measured.
     pub nonzero: Option<Nonzero>,
 }
@@ -171,6 +187,8 @@ pub struct AnnLayer {
 pub struct Nonzero {
     /// Multiply-accumulates with a value that is not zero: for every such value its fan-out inside the border.
     pub macs: f64,
+    /// Those of them with a weight that is not zero either, where they were counted.
+    pub macs_of_nonzero_weights: Option<f64>,
     /// Values that it sends, after pooling, that are not zero.
     pub sent: f64,
 }
@@ -202,6 +220,7 @@ impl AnnActivity {
             neurons: l.neurons,
             sent: l.sent,
             weights: l.weights,
+            nonzero_weights: None,
             nonzero: None,
         };
         Self { bits: None, layers: activity.layers.iter().map(layer).collect() }
@@ -224,6 +243,9 @@ impl AnnActivity {
             let Some(nonzero) = layer.nonzero else { continue };
             count(&layer.layer, "multiply-accumulates with what is not zero", nonzero.macs)?;
             count(&layer.layer, "values that are not zero", nonzero.sent)?;
+            if let Some(macs) = nonzero.macs_of_nonzero_weights {
+                count(&layer.layer, "multiply-accumulates with weights that are not zero", macs)?;
+            }
         }
         Ok(())
     }
@@ -255,6 +277,9 @@ pub(crate) mod examples {
             synaptic_operations_per_sample: operations,
             analog_input: false,
             nonzero_macs: None,
+            nonzero_weights: None,
+            nonzero_operations: None,
+            active: None,
         };
         let mut layers = vec![
             layer("conv1", LayerKind::Conv, 22_937_600, 358_400, 4_096, 112_650.0, 40e6),

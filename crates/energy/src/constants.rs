@@ -178,11 +178,24 @@ impl Constants {
     /// told: by their addresses, ceil(log2 values) bits each, in a queue, or by a map of one bit for each value and step,
     /// whichever is cheaper; each is written once and read once.
     pub fn addressing_pj(&self, events: f64, values: u64, steps: f64) -> f64 {
-        let address = f64::from((u64::BITS - values.saturating_sub(1).leading_zeros()).max(1));
-        let queue = events * address * self.event_queue.picojoules / 64.0;
+        let queue = events * address_bits(values) * self.event_queue.picojoules / 64.0;
         let map = steps * values as f64 * self.bit_pj(values as f64);
         2.0 * queue.min(map)
     }
+
+    /// Picojoules to tell the next layer, and to be told, the whole spike trains of a layer that has gone through so many steps:
+    /// which `active` neurons of its `values` fired at all, by their addresses or by a map, and for each of them a bit a step;
+    /// whichever is cheaper.
+    pub fn trains_pj(&self, active: f64, values: u64, steps: f64) -> f64 {
+        let queue = active * (address_bits(values) + steps) * self.event_queue.picojoules / 64.0;
+        let map = values as f64 + active * steps;
+        2.0 * queue.min(map * self.bit_pj(map))
+    }
+}
+
+/// Bits of the address of one of so many values.
+fn address_bits(values: u64) -> f64 {
+    f64::from((u64::BITS - values.saturating_sub(1).leading_zeros()).max(1))
 }
 
 #[cfg(test)]

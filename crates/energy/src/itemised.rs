@@ -13,6 +13,10 @@
 //! | state, words | N membranes written and read again between steps: T - 1 times | P written, then read | those that are not zero |
 //! | addressing | S addresses, or a map of N T bits | none: every value is read in order | the same of its P values |
 //!
+//! A [sparse](Model::sparse) model counts, of these, what weights that are not zero cause, and stores and fetches those alone where
+//! that takes fewer bits with a map of them. A layer that goes through all steps at once ([`Traffic::LayerByLayer`]) may send whole
+//! trains instead of spikes: a map of N bits of the F neurons that fired at all, or F addresses, and F T bits.
+//!
 //! So a network of a single step stores no membranes. Traffic within a pass or step is the least possible, for all networks
 //! alike: sums stay in registers, and what is pooled is pooled before it is stored. The spiking network runs step by step, as
 //! event-driven hardware does. The recording's own traffic is left out throughout, and so are the additions of average pooling.
@@ -21,7 +25,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::activity::{AnnActivity, AnnBits, EnergyError, LayerActivity, NetworkActivity, count};
+use crate::activity::{AnnActivity, AnnBits, EnergyError, LayerActivity, NetworkActivity, Nonzero, count};
 use crate::constants::Constants;
 use crate::model::{Model, Traffic, ann_name};
 
@@ -103,7 +107,9 @@ pub fn energy(
     let mut entries = Vec::new();
     for layer in &activity.layers {
         let cost = Cost::of(layer, activity, model, constants);
-        let operations = layer.synaptic_operations_per_sample;
+        let all = layer.synaptic_operations_per_sample;
+        let nonzero = layer.nonzero_operations.filter(|_| model.sparse);
+        let operations = nonzero.unwrap_or(all);
         let mut push = pusher(&mut entries, model.name, network, &layer.layer);
         if layer.analog_input {
             push(Component::MultiplyAccumulate, cost.once_mac);
@@ -111,12 +117,16 @@ pub fn energy(
         push(Component::Accumulate, operations * cost.accumulate);
         push(Component::Membrane, steps * cost.membranes_per_step);
         if model.traffic != Traffic::None {
-            let fetched = model.fetched(operations, layer.weights, steps);
-            push(Component::WeightMemory, cost.once_weights + fetched * cost.weight);
-            let stored = if model.traffic == Traffic::LayerByLayer { 0.0 } else { steps - 1.0 };
+            let sparse = layer.nonzero_weights.zip(nonzero);
+            let fetched = model.fetching_pj(constants, (layer.weights, cost.bits), all, sparse, steps);
+            push(Component::WeightMemory, cost.once_weights + fetched);
+            let by_layer = model.traffic == Traffic::LayerByLayer;
+            let stored = if by_layer { 0.0 } else { steps - 1.0 };
             push(Component::StateMemory, stored * cost.potentials);
-            let told = constants.addressing_pj(layer.spikes_per_sample, layer.neurons, steps);
-            push(Component::Addressing, told);
+            let spikes = constants.addressing_pj(layer.spikes_per_sample, layer.neurons, steps);
+            let trains = layer.active.filter(|_| by_layer);
+            let trains = trains.map(|active| constants.trains_pj(active, layer.neurons, steps));
+            push(Component::Addressing, trains.map_or(spikes, |trains| spikes.min(trains)));
         }
     }
     Ok(entries)
@@ -141,21 +151,24 @@ pub fn ann_energy(
             |AnnBits { bits, input_bits }| constants.integer(bits, if k == 0 { input_bits } else { bits });
         let arithmetic = ann.bits.map_or(constants.fp32(), of);
         let bits = f64::from(arithmetic.bits);
-        let (macs, sent) = match (skips, layer.nonzero) {
-            (false, _) => (layer.macs as f64, layer.sent as f64),
-            (true, Some(nonzero)) => (nonzero.macs, nonzero.sent),
+        let (all, sent, sparse) = match (skips, layer.nonzero) {
+            (false, _) => (layer.macs as f64, layer.sent as f64, None),
+            (true, Some(Nonzero { macs, macs_of_nonzero_weights, sent })) => {
+                (macs, sent, macs_of_nonzero_weights.filter(|_| model.sparse))
+            }
             (true, None) => return Err(EnergyError::NotCounted { layer: layer.layer.clone() }),
         };
         let mut push = pusher(&mut entries, model.name, &name, &layer.layer);
-        push(Component::MultiplyAccumulate, macs * arithmetic.mac_pj());
+        push(Component::MultiplyAccumulate, sparse.unwrap_or(all) * arithmetic.mac_pj());
         // The readout's sums are compared as they are.
         if ann.bits.is_some() && k + 1 < ann.layers.len() {
             push(Component::Requantise, layer.neurons as f64 * constants.requantise_pj());
         }
         if model.traffic != Traffic::None {
-            let weights = layer.weights as f64;
-            let fetched = if skips { model.fetched(macs, layer.weights, 1.0) } else { weights };
-            push(Component::WeightMemory, fetched * bits * constants.bit_pj(weights * bits));
+            let model = if skips { *model } else { Model { traffic: Traffic::Reused, ..*model } };
+            let weights = (layer.weights, arithmetic.bits);
+            let sparse = layer.nonzero_weights.zip(sparse);
+            push(Component::WeightMemory, model.fetching_pj(constants, weights, all, sparse, 1.0));
             push(Component::StateMemory, 2.0 * sent * bits * constants.bit_pj(layer.sent as f64 * bits));
             if skips {
                 push(Component::Addressing, constants.addressing_pj(sent, layer.sent, 1.0));
@@ -205,7 +218,7 @@ pub fn per_step(
             count(&layer.layer, "spikes of a step", did.spikes)?;
             total += did.operations * cost.accumulate + cost.membranes_per_step;
             if model.traffic != Traffic::None {
-                total += model.fetched(did.operations, layer.weights, 1.0) * cost.weight
+                total += model.fetching_pj(constants, (layer.weights, cost.bits), did.operations, None, 1.0)
                     + constants.addressing_pj(did.spikes, layer.neurons, 1.0);
                 // What the step before has left.
                 total += if step > 0 { cost.potentials } else { 0.0 };
@@ -226,8 +239,8 @@ struct Cost {
     accumulate: f64,
     /// All membranes updated once.
     membranes_per_step: f64,
-    /// One weight fetched.
-    weight: f64,
+    /// Bits of a weight.
+    bits: u32,
     /// All membranes written and read once.
     potentials: f64,
 }
@@ -235,25 +248,29 @@ struct Cost {
 impl Cost {
     fn of(layer: &LayerActivity, activity: &NetworkActivity, model: &Model, constants: &Constants) -> Self {
         let arithmetic = model.arithmetic(constants, activity.input_bits);
-        let (neurons, bits) = (layer.neurons as f64, f64::from(arithmetic.bits));
+        let neurons = layer.neurons as f64;
         let potential = model.potential(constants);
         let potential_bits = f64::from(potential.bits);
-        let weight = match model.traffic {
+        let update = if activity.leaky { potential.mac_pj() } else { potential.add_pj };
+        let counted = layer.nonzero_macs.filter(|_| model.sparse);
+        let macs = counted.unwrap_or(layer.macs as f64);
+        // Each weight once.
+        let at_once = Model { traffic: Traffic::LayerByLayer, ..*model };
+        let nonzero = layer.nonzero_weights.map(|weights| (weights, weights as f64));
+        let weights = match model.traffic {
             Traffic::None => 0.0,
             Traffic::Reused | Traffic::ByEvent | Traffic::LayerByLayer => {
-                bits * constants.bit_pj(layer.weights as f64 * bits)
+                let all = layer.weights as f64;
+                at_once.fetching_pj(constants, (layer.weights, arithmetic.bits), all, nonzero, 1.0)
             }
         };
-        let update = if activity.leaky { potential.mac_pj() } else { potential.add_pj };
-        let counted = layer.nonzero_macs.filter(|_| model.skips_input);
-        let macs = counted.unwrap_or(layer.macs as f64);
         let once = |value: f64| if layer.analog_input { value } else { 0.0 };
         Self {
             once_mac: once(macs * arithmetic.mac_pj()),
-            once_weights: once(layer.weights as f64 * weight),
+            once_weights: once(weights),
             accumulate: arithmetic.add_pj,
             membranes_per_step: neurons * update,
-            weight,
+            bits: arithmetic.bits,
             potentials: 2.0 * neurons * potential_bits * constants.bit_pj(neurons * potential_bits),
         }
     }
@@ -274,7 +291,7 @@ fn pusher(entries: &mut Vec<Entry>, model: &str, network: &str, layer: &str) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::activity::{Nonzero, examples};
+    use crate::activity::examples;
     use crate::model::models;
 
     const FP32: Model = models()[0];
@@ -304,7 +321,8 @@ mod tests {
         let mut ann = AnnActivity::dense(&examples::model_1(true));
         ann.bits = Some(AnnBits { bits, input_bits: 10 });
         for layer in &mut ann.layers {
-            layer.nonzero = Some(Nonzero { macs: layer.macs as f64 / 4.0, sent: layer.sent as f64 / 4.0 });
+            let (macs, sent) = (layer.macs as f64 / 4.0, layer.sent as f64 / 4.0);
+            layer.nonzero = Some(Nonzero { macs, macs_of_nonzero_weights: None, sent });
         }
         ann
     }
@@ -347,6 +365,74 @@ mod tests {
         // What is zero in the recording is not multiplied: 4-bit weights with 10-bit values.
         close(find(&once, "conv1", Component::MultiplyAccumulate), 1e6 * (0.2 * 0.5 * 1.25 + 0.015));
         close(find(&once, "conv1", Component::Membrane), 28.0 * activity.layers[0].neurons as f64 * 0.03);
+    }
+
+    #[test]
+    fn zeros_of_all_kinds_are_skipped() {
+        let of = |activity: &NetworkActivity| spiking(activity, &Model::own(Some(4), Traffic::LayerByLayer));
+        let mut activity = examples::model_1(true);
+        let before = of(&activity);
+        // A quarter of the weights is left, and a hundredth of the neurons fires.
+        for layer in &mut activity.layers {
+            layer.nonzero_weights = Some(layer.weights / 4);
+            layer.nonzero_macs = Some(layer.macs as f64 / 4.0);
+            layer.nonzero_operations = Some(layer.synaptic_operations_per_sample / 4.0);
+            layer.active = Some(layer.neurons as f64 / 100.0);
+        }
+        let after = of(&activity);
+        let quarter =
+            |layer, component| close(find(&after, layer, component), find(&before, layer, component) / 4.0);
+        quarter("conv1", Component::MultiplyAccumulate);
+        quarter("conv2", Component::Accumulate);
+        // 16,384 of conv2's 65,536 weights of 4 bits, behind a map, in 32 KB: 20 pJ for 64 bits.
+        let bits = 65_536.0 + 16_384.0 * 4.0;
+        close(find(&after, "conv2", Component::WeightMemory), bits * 20.0 / 64.0);
+        // 224 of conv3's 22,400 neurons, 15 bits of address and 28 of train each; a map would take 22,400 and 6,272 bits.
+        close(find(&after, "conv3", Component::Addressing), 2.0 * 224.0 * 43.0 * 10.0 / 64.0);
+        // 3,584 of conv1's 358,400 by a map of all in the 1 MB memory would cost more.
+        close(find(&after, "conv1", Component::Addressing), 2.0 * 3_584.0 * (19.0 + 28.0) * 10.0 / 64.0);
+        close(find(&after, "conv2", Component::Membrane), find(&before, "conv2", Component::Membrane));
+        // The other models know of none of that, and of trains only where all steps are taken at once.
+        for model in models() {
+            assert_eq!(
+                spiking(&activity, &model),
+                spiking(&examples::model_1(true), &model),
+                "{}",
+                model.name
+            );
+        }
+        let by_event = spiking(&activity, &Model::own(Some(4), Traffic::ByEvent));
+        assert!(
+            find(&by_event, "conv3", Component::Addressing) > find(&after, "conv3", Component::Addressing)
+        );
+
+        let mut ann_activity = quantised(4);
+        for layer in &mut ann_activity.layers {
+            layer.nonzero_weights = Some(layer.weights / 4);
+            if let Some(nonzero) = &mut layer.nonzero {
+                nonzero.macs_of_nonzero_weights = Some(nonzero.macs / 4.0);
+            }
+        }
+        let own = Model::own(None, Traffic::LayerByLayer);
+        let (before, after) = (ann(&quantised(4), true, &own), ann(&ann_activity, true, &own));
+        close(
+            find(&after, "conv2", Component::MultiplyAccumulate),
+            find(&before, "conv2", Component::MultiplyAccumulate) / 4.0,
+        );
+        close(find(&after, "conv2", Component::WeightMemory), bits * 20.0 / 64.0);
+        for (skips, model) in [(false, own), (true, INT8_MEMORY), (true, INT8_EVENTS)] {
+            assert_eq!(ann(&ann_activity, skips, &model), ann(&quantised(4), skips, &model));
+        }
+    }
+
+    #[test]
+    fn trains_are_told_by_map_or_by_address() {
+        let constants = Constants::default();
+        let bit = 10.0 / 64.0;
+        // 300 of 1,400 neurons, 8 steps: a map of 1,400 bits and 2,400 of trains, or 11 + 8 bits each.
+        close(constants.trains_pj(300.0, 1400, 8.0), 2.0 * 3800.0 * bit);
+        close(constants.trains_pj(50.0, 1400, 8.0), 2.0 * 50.0 * 19.0 * bit);
+        assert_eq!(constants.trains_pj(0.0, 1400, 8.0), 0.0);
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub use activity::{
 };
 pub use constants::{Arithmetic, Constants, ConstantsError, SHIPPED};
 pub use itemised::{Component, Entry, LayerStep, ann_energy, energy, per_step, total};
-pub use model::{ANN, Model, Traffic, ann_name, ann_of, models};
+pub use model::{ANN, Model, Traffic, ann_name, ann_of, models, stored_bits};
 pub use published::{
     PUBLISHED, PUBLISHED_AC_PJ, PUBLISHED_MAC_PJ, PUBLISHED_MACS, Published, is_published, published,
     published_entries,

@@ -50,15 +50,17 @@ pub struct Model {
     pub bits: Option<u32>,
     /// What is counted of memory.
     pub traffic: Traffic,
-    /// It multiplies only those values of an analog input that are not zero, where they were counted.
-    pub skips_input: bool,
+    /// What is zero costs nothing, where it was counted: values of an analog input are not multiplied with; nor are weights, nor
+    /// added, and of a layer with many of them only the others are stored, behind a map of one bit for each weight. So of ANNs
+    /// that skip zeros.
+    pub sparse: bool,
 }
 
 impl Model {
-    /// A spiking network in whole numbers of its own number of bits, or in fp32, which leaves out what is zero in its input: what is compared with
-    /// ANNs in their own bits that skip zeros.
+    /// Every network in whole numbers of its own number of bits, or in fp32, on hardware that skips zeros of all kinds: how spiking
+    /// networks and ANNs are compared.
     pub const fn own(bits: Option<u32>, traffic: Traffic) -> Self {
-        Self { name: "own bits", bits, traffic, skips_input: true }
+        Self { name: "own bits", bits, traffic, sparse: true }
     }
 
     /// The spiking network's arithmetic; `value_bits` are those of what its weights are multiplied with, if anything.
@@ -73,8 +75,28 @@ impl Model {
         self.bits.map_or(constants.fp32(), whole)
     }
 
+    /// Picojoules to fetch the weights of a layer, `weights` of so many bits each, for `operations` over so many steps. `nonzero` are
+    /// the weights that are not zero and the operations with them, by which a sparse model may store and fetch them.
+    pub(crate) fn fetching_pj(
+        &self,
+        constants: &Constants,
+        (weights, bits): (u64, u32),
+        operations: f64,
+        nonzero: Option<(u64, f64)>,
+        steps: f64,
+    ) -> f64 {
+        let bits = f64::from(bits);
+        let all = weights as f64;
+        let plain = self.fetched(operations, weights, steps) * bits * constants.bit_pj(all * bits);
+        let Some((nonzero, operations)) = nonzero.filter(|_| self.sparse) else { return plain };
+        let stored = stored_bits(weights, Some(nonzero), bits);
+        // With each weight comes its share of the map.
+        let each = bits + all / (nonzero as f64).max(1.0);
+        plain.min(self.fetched(operations, nonzero, steps) * each * constants.bit_pj(stored))
+    }
+
     /// Words fetched of `weights` for `operations` over so many steps.
-    pub(crate) fn fetched(&self, operations: f64, weights: u64, steps: f64) -> f64 {
+    fn fetched(&self, operations: f64, weights: u64, steps: f64) -> f64 {
         match self.traffic {
             Traffic::None => 0.0,
             Traffic::Reused => operations.min(weights as f64 * steps),
@@ -84,11 +106,18 @@ impl Model {
     }
 }
 
+/// Bits that a layer's weights are stored in, of `bits` each: all of them, or a map of those that are not zero, and those, whichever
+/// is less.
+pub fn stored_bits(weights: u64, nonzero: Option<u64>, bits: f64) -> f64 {
+    let all = weights as f64;
+    nonzero.map_or(f64::INFINITY, |nonzero| all + nonzero as f64 * bits).min(all * bits)
+}
+
 /// The models reported: `fp32` and `int8` (arithmetic only), `fp32+memory` and `int8+memory` (weights reused), and
 /// `int8+events` (weights fetched by each arriving spike).
 pub const fn models() -> [Model; 5] {
     const fn model(name: &'static str, bits: Option<u32>, traffic: Traffic) -> Model {
-        Model { name, bits, traffic, skips_input: false }
+        Model { name, bits, traffic, sparse: false }
     }
     [
         model("fp32", None, Traffic::None),
@@ -102,6 +131,43 @@ pub const fn models() -> [Model; 5] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_zeros_are_not_stored() {
+        // Of 1,000 weights of 4 bits a map takes 1,000 bits, a quarter of all.
+        assert_eq!(stored_bits(1000, None, 4.0), 4000.0);
+        assert_eq!(stored_bits(1000, Some(1000), 4.0), 4000.0);
+        assert_eq!(stored_bits(1000, Some(750), 4.0), 4000.0);
+        assert_eq!(stored_bits(1000, Some(400), 4.0), 2600.0);
+        assert_eq!(stored_bits(1000, Some(0), 4.0), 1000.0);
+    }
+
+    #[test]
+    fn fetching_takes_the_cheaper_way() {
+        let constants = Constants::default();
+        let model = |sparse, traffic| Model { sparse, ..Model::own(Some(4), traffic) };
+        let pj = |model: Model, nonzero| model.fetching_pj(&constants, (1000, 4), 1e6, nonzero, 8.0);
+        // 10 pJ for 64 bits of a small memory.
+        let bit = 10.0 / 64.0;
+        let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-9 * b, "{a} is not {b}");
+        close(pj(model(true, Traffic::LayerByLayer), None), 4000.0 * bit);
+        close(pj(model(true, Traffic::LayerByLayer), Some((400, 4e5))), 2600.0 * bit);
+        close(pj(model(true, Traffic::LayerByLayer), Some((900, 9e5))), 4000.0 * bit);
+        close(pj(model(false, Traffic::LayerByLayer), Some((400, 4e5))), 4000.0 * bit);
+        // 4 bits a weight, and 2.5 of the map.
+        close(pj(model(true, Traffic::ByEvent), Some((400, 4e5))), 4e5 * 6.5 * bit);
+        // Few operations fetch few weights, either way.
+        let few = model(true, Traffic::LayerByLayer).fetching_pj(
+            &constants,
+            (1000, 4),
+            100.0,
+            Some((400, 40.0)),
+            8.0,
+        );
+        close(few, 40.0 * 6.5 * bit);
+        assert_eq!(pj(model(true, Traffic::LayerByLayer), Some((0, 0.0))), 0.0);
+        assert_eq!(pj(model(true, Traffic::None), Some((400, 4e5))), 0.0);
+    }
 
     #[test]
     fn names_of_anns_are_told_from_others() {

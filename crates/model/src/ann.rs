@@ -107,6 +107,15 @@ impl Ann {
         Some(&self.parameters[found].1)
     }
 
+    /// Whether each weight of a layer is not zero, in PyTorch's order.
+    ///
+    /// # Errors
+    /// Libtorch's.
+    pub fn nonzero(&self, layer: usize) -> Result<Vec<bool>, ModelError> {
+        let weights = self.parameter(layer, Role::Weight).map_or(Ok(Vec::new()), to_vec)?;
+        Ok(weights.into_iter().map(|weight| weight != 0.0).collect())
+    }
+
     /// Where it computes.
     pub fn device(&self) -> Device {
         self.parameters[0].1.device()

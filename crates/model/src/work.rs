@@ -9,23 +9,46 @@ use crate::ModelError;
 /// Counts what arrives at a network's layers with weights.
 #[derive(Debug)]
 pub struct Counter {
-    /// The layers, and the fan-out of each pixel of their input, H x W or 1.
-    stages: Vec<(Stage, Tensor)>,
+    /// The layers, with the fan-outs of their input.
+    stages: Vec<(Stage, FanOut)>,
     /// What arrived at each.
     arrived: Vec<Arrived>,
 }
 
+/// How many neurons a value of a layer's input reaches.
+#[derive(Debug)]
+struct FanOut {
+    /// By any weight, of each pixel: H x W, or 1 of a linear layer.
+    all: Tensor,
+    /// By a weight that is not zero, of each value: C x H x W.
+    nonzero: Tensor,
+    /// Such weights.
+    nonzero_weights: u64,
+}
+
 impl Counter {
-    /// For a network's layers with weights as [`Sequential::stages`] has them; `None` for a network that has none such.
+    /// For a network's layers with weights as [`Sequential::stages`] has them; `None` for a network that has none such. `nonzero`
+    /// says of each weight of the k-th of them, in PyTorch's order, whether it is not zero.
     ///
     /// # Errors
-    /// Libtorch's: no memory.
-    pub fn new(network: &Sequential, device: Device) -> Result<Option<Self>, ModelError> {
+    /// Libtorch's: no memory; those of `nonzero`.
+    pub fn new(
+        network: &Sequential,
+        device: Device,
+        mut nonzero: impl FnMut(usize, &Stage) -> Result<Vec<bool>, ModelError>,
+    ) -> Result<Option<Self>, ModelError> {
         let Ok(stages) = network.stages() else { return Ok(None) };
-        let with_fan_out = |stage: Stage| -> Result<(Stage, Tensor), ModelError> {
-            let fan_out: Vec<i64> = stage.fan_out().into_iter().map(i64::from).collect();
-            let fan_out = Tensor::f_from_slice(&fan_out)?.f_to_device(device)?;
-            Ok((stage, fan_out))
+        let tensor = |fan_out: Vec<u32>| -> Result<Tensor, ModelError> {
+            let fan_out: Vec<i64> = fan_out.into_iter().map(i64::from).collect();
+            Ok(Tensor::f_from_slice(&fan_out)?.f_to_device(device)?)
+        };
+        let mut k = 0;
+        let with_fan_out = |stage: Stage| -> Result<(Stage, FanOut), ModelError> {
+            let nonzero = nonzero(k, &stage)?;
+            k += 1;
+            let nonzero_weights = nonzero.iter().filter(|there| **there).count() as u64;
+            let (all, nonzero) = (tensor(stage.fan_out())?, tensor(stage.fan_out_of(&nonzero))?);
+            Ok((stage, FanOut { all, nonzero, nonzero_weights }))
         };
         let stages: Vec<_> = stages.into_iter().map(with_fan_out).collect::<Result<_, _>>()?;
         let arrived = vec![Arrived::default(); stages.len()];
@@ -42,18 +65,22 @@ impl Counter {
             Op::Conv(_) => shape.input.height * shape.input.width,
             Op::Linear => 1,
         };
-        // Values of each pixel of all channels and recordings; features in a row have no pixels.
-        let present = x.f_ne(0.0)?;
+        // In how many recordings each value is not zero; and each pixel's sum over channels. Features in a row have no pixels.
+        let present = x.f_ne(0.0)?.f_view([-1, shape.input.count() as i64])?;
+        let present = present.f_sum_dim_intlist(0i64, false, Kind::Int64)?;
         let by_pixel = match shape.op {
             Op::Conv(_) => {
                 present.f_view([-1, pixels as i64])?.f_sum_dim_intlist(0i64, false, Kind::Int64)?
             }
             Op::Linear => present.f_sum(Kind::Int64)?.f_view([1i64])?,
         };
-        let macs = by_pixel.f_mul(fan_out)?.f_sum(Kind::Int64)?;
+        let total = |counts: &Tensor| -> Result<u64, ModelError> {
+            Ok(u64::try_from(counts.f_sum(Kind::Int64)?.f_int64_value(&[])?).unwrap_or(0))
+        };
         let arrived = &mut self.arrived[stage];
-        arrived.values += u64::try_from(by_pixel.f_sum(Kind::Int64)?.f_int64_value(&[])?).unwrap_or(0);
-        arrived.macs += u64::try_from(macs.f_int64_value(&[])?).unwrap_or(0);
+        arrived.values += total(&by_pixel)?;
+        arrived.macs += total(&by_pixel.f_mul(&fan_out.all)?)?;
+        arrived.macs_of_nonzero_weights += total(&present.f_mul(&fan_out.nonzero)?)?;
         Ok(())
     }
 
@@ -69,8 +96,11 @@ impl Counter {
         }
     }
 
-    /// The layers with what arrived at each.
-    pub fn into_arrived(self) -> Vec<(Stage, Arrived)> {
-        self.stages.into_iter().map(|(stage, _)| stage).zip(self.arrived).collect()
+    /// The layers with what arrived at each, and their weights that are not zero.
+    pub fn into_arrived(self) -> Vec<(Stage, Arrived, u64)> {
+        let of_layer = |((stage, fan_out), arrived): ((Stage, FanOut), Arrived)| {
+            (stage, arrived, fan_out.nonzero_weights)
+        };
+        self.stages.into_iter().zip(self.arrived).map(of_layer).collect()
     }
 }

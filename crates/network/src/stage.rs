@@ -48,6 +48,8 @@ pub struct Arrived {
     /// Multiply-accumulates with them: each value's fan-out, that is the kernel's taps inside the border times the output
     /// channels of its group.
     pub macs: u64,
+    /// Those of them with a weight that is not zero.
+    pub macs_of_nonzero_weights: u64,
 }
 
 impl Stage {
@@ -111,6 +113,38 @@ impl Stage {
         let rows = taps(input.height, output.height, kernel.0, stride.0, padding.top);
         let channels = (out / groups) as u32;
         rows.into_iter().flat_map(|r| columns.iter().map(move |c| r * c * channels)).collect()
+    }
+
+    /// For every value of its input, C x H x W: with how many weights that are not zero it is multiplied, inside the border.
+    /// `nonzero` says of each weight, in PyTorch's order, whether it is one of those.
+    pub fn fan_out_of(&self, nonzero: &[bool]) -> Vec<u32> {
+        let Shape { channels, height, width } = self.input;
+        let mut fan_out = vec![0; self.input.count()];
+        let Op::Conv(Conv2d { out, kernel, stride, padding, groups, .. }) = self.op else {
+            for row in nonzero.chunks_exact(fan_out.len()) {
+                fan_out.iter_mut().zip(row).for_each(|(count, there)| *count += u32::from(*there));
+            }
+            return fan_out;
+        };
+        let (inputs, outputs, taps) = (channels / groups, out / groups, kernel.0 * kernel.1);
+        // Places of a kernel's tap within the input, over all outputs along one side.
+        let places = |tap: usize, outputs: usize, stride: usize, before: usize, length: usize| {
+            (0..outputs)
+                .filter_map(move |o| (o * stride + tap).checked_sub(before))
+                .filter(move |at| *at < length)
+        };
+        for (channel, tap) in (0..channels).flat_map(|channel| (0..taps).map(move |tap| (channel, tap))) {
+            let (group, input) = (channel / inputs, channel % inputs);
+            let of_group = (group * outputs..(group + 1) * outputs)
+                .filter(|o| nonzero[(o * inputs + input) * taps + tap]);
+            let count = of_group.count() as u32;
+            for row in places(tap / kernel.1, self.output.height, stride.0, padding.top, height) {
+                for column in places(tap % kernel.1, self.output.width, stride.1, padding.left, width) {
+                    fan_out[(channel * height + row) * width + column] += count;
+                }
+            }
+        }
+        fan_out
     }
 }
 

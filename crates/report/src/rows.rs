@@ -243,8 +243,14 @@ table! {
         input_bits: Option<u32>,
         /// Bits of a weight likewise.
         weight_bits: Option<u32>,
-        /// Of a layer that sees the recording: multiply-accumulates with a value that was not zero, inside the border.
+        /// Of a layer that sees the recording: multiply-accumulates with a value and a weight that are not zero, inside the border.
         nonzero_macs_per_sample: Option<f64>,
+        /// Weights that are not zero.
+        nonzero_weights: Option<u64>,
+        /// Accumulates with a weight that is not zero; of networks that are small enough for their spikes to be gone through once more.
+        nonzero_operations_per_sample: Option<f64>,
+        /// Neurons that fired at all in T steps, likewise.
+        active_per_sample: Option<f64>,
     } check self {
         check::named("network", &self.network);
         check::named("layer", &self.layer);
@@ -281,6 +287,11 @@ table! {
         nonzero_sent_per_sample: f64,
         /// Multiply-accumulates with a value that was not zero, inside the border.
         nonzero_macs_per_sample: f64,
+    } optional {
+        /// Weights that are not zero.
+        nonzero_weights: Option<u64>,
+        /// Of the multiply-accumulates with a value that was not zero, those with a weight that is not either.
+        nonzero_weight_macs_per_sample: Option<f64>,
     } check self {
         check::named("network", &self.network);
         check::named("layer", &self.layer);
@@ -578,9 +589,9 @@ table! {
         samples: u64,
         /// Share of them classified correctly.
         accuracy: f64,
-        /// 1,000 bytes that its weights take.
+        /// 1,000 bytes that its weights take; of hardware that skips zeros behind a map of the others, where that is less.
         kilobytes: f64,
-        /// Multiplications of a sample, with values that are not zero where it skips those.
+        /// Multiplications of a sample, of values and weights that are not zero where it skips those.
         multiplications: f64,
         /// Additions of a sample besides, those of membrane updates included.
         additions: f64,

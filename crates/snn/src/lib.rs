@@ -5,7 +5,8 @@
 //! * [`neuron`]: what one neuron does in one timestep, and the same for a whole plane of them.
 //! * [`encode`]: from a recording to input spikes or currents. [`random`]: PyTorch's random numbers.
 //! * [`engine`]: what simulates a network. [`evaluate`](mod@evaluate): accuracy and activity over a set of recordings.
-//! * [`integer`]: a network in whole numbers, whose spikes no engine, device or order of summation changes.
+//! * [`integer`]: a network in whole numbers, whose spikes no engine, device or order of summation changes. [`nonzero`]: what zeros
+//!   leave of its work.
 //!
 //! ```
 #![doc = include_str!("../examples/neuron.rs")]
@@ -20,6 +21,7 @@ pub mod event;
 pub mod integer;
 pub mod network;
 pub mod neuron;
+pub mod nonzero;
 pub mod random;
 pub mod rules;
 pub mod stored;

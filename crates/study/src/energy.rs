@@ -280,7 +280,12 @@ pub(crate) fn ann_layer(row: &AnnActivity) -> AnnLayer {
         neurons: row.neurons,
         sent: row.sent,
         weights: row.weights,
-        nonzero: Some(Nonzero { macs: row.nonzero_macs_per_sample, sent: row.nonzero_sent_per_sample }),
+        nonzero_weights: row.nonzero_weights,
+        nonzero: Some(Nonzero {
+            macs: row.nonzero_macs_per_sample,
+            macs_of_nonzero_weights: row.nonzero_weight_macs_per_sample,
+            sent: row.nonzero_sent_per_sample,
+        }),
     }
 }
 
@@ -322,6 +327,9 @@ pub(crate) fn measured(activity: &[Activity], network: &str) -> NetworkActivity 
         synaptic_operations_per_sample: r.synaptic_operations_per_sample,
         analog_input: r.analog_input,
         nonzero_macs: r.nonzero_macs_per_sample,
+        nonzero_weights: r.nonzero_weights,
+        nonzero_operations: r.nonzero_operations_per_sample,
+        active: r.active_per_sample,
     });
     let layers = layers.collect();
     let timesteps = rows().map(|r| r.timesteps).max().unwrap_or(0);

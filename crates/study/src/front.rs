@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use anyhow::Result;
-use escape_energy::{ANN, AnnBits, Constants, Model, NetworkActivity, Traffic};
-use escape_energy::{ann_energy, energy, total};
+use escape_energy::{ANN, AnnBits, Constants, LayerActivity, Model, NetworkActivity, Traffic};
+use escape_energy::{ann_energy, energy, stored_bits, total};
 use escape_report::rows::{Activity, AnnActivity, Evaluation, Front, read_table};
 
 use crate::energy::{ann_layer, measured};
@@ -61,8 +61,10 @@ fn there(folder: &Path, name: String) -> Option<String> {
     folder.join(&name).is_file().then_some(name)
 }
 
-fn kilobytes(weights: impl Iterator<Item = u64>, bits: Option<u32>) -> f64 {
-    weights.sum::<u64>() as f64 * f64::from(bits.unwrap_or(FLOAT_BITS)) / 8e3
+/// Of layers with so many weights, and so many that are not zero.
+fn kilobytes(weights: impl Iterator<Item = (u64, Option<u64>)>, bits: Option<u32>) -> f64 {
+    let bits = f64::from(bits.unwrap_or(FLOAT_BITS));
+    weights.map(|(weights, nonzero)| stored_bits(weights, nonzero, bits)).sum::<f64>() / 8e3
 }
 
 fn spiking(
@@ -87,7 +89,7 @@ fn spiking(
         bits: did.weight_bits,
         input_bits: did.weight_bits.map(|_| did.input_bits),
         skips: true,
-        kilobytes: kilobytes(did.layers.iter().map(|layer| layer.weights), did.weight_bits),
+        kilobytes: kilobytes(did.layers.iter().map(|l| (l.weights, l.nonzero_weights)), did.weight_bits),
         multiplications: multiplications(&did),
         additions: additions(&did),
         arithmetic_pj,
@@ -105,7 +107,8 @@ fn multiplications(did: &NetworkActivity) -> f64 {
 
 fn additions(did: &NetworkActivity) -> f64 {
     let steps = f64::from(did.timesteps);
-    did.layers.iter().map(|l| l.synaptic_operations_per_sample + l.neurons as f64 * steps).sum()
+    let caused = |l: &LayerActivity| l.nonzero_operations.unwrap_or(l.synaptic_operations_per_sample);
+    did.layers.iter().map(|l| caused(l) + l.neurons as f64 * steps).sum()
 }
 
 fn ann(
@@ -126,13 +129,16 @@ fn ann(
             ann_energy(&did, skips, &model, constants).map(|parts| total(&parts))
         };
         let [arithmetic_pj, memory_pj, events_pj] = each(TRAFFIC, cost)?;
-        let macs = |row: &&AnnActivity| if skips { row.nonzero_macs_per_sample } else { row.macs as f64 };
+        let nonzero =
+            |row: &AnnActivity| row.nonzero_weight_macs_per_sample.unwrap_or(row.nonzero_macs_per_sample);
+        let macs = |row: &&AnnActivity| if skips { nonzero(row) } else { row.macs as f64 };
+        let stored = |row: &&AnnActivity| (row.weights, row.nonzero_weights.filter(|_| skips));
         found.push(Front {
             network: ANN.to_owned(),
             bits: first.bits,
             input_bits: first.input_bits,
             skips,
-            kilobytes: kilobytes(theirs.iter().map(|row| row.weights), first.bits),
+            kilobytes: kilobytes(theirs.iter().map(stored), first.bits),
             multiplications: theirs.iter().map(macs).sum(),
             arithmetic_pj,
             memory_pj,

@@ -13,20 +13,24 @@ use escape_model::{ModelError, train};
 #[cfg(feature = "libtorch")]
 use escape_network::metrics::Loss;
 use escape_network::sequential::Sequential;
+#[cfg(feature = "libtorch")]
+use escape_network::stage::Stage;
 use escape_report::rows::Kind;
 use escape_snn_core::encode::Encoding;
-use escape_snn_core::engine::Averaged;
+use escape_snn_core::engine::{Averaged, Batch, Engine, SpikeRecorder};
 use escape_snn_core::evaluate::{Labelled, evaluate};
+use escape_snn_core::event::{Event, EventError};
 #[cfg(feature = "libtorch")]
 use escape_snn_core::integer::Precision;
 use escape_snn_core::network::SpikingNetwork;
+use escape_snn_core::nonzero::{Nonzero, Tracer};
 use rayon::prelude::*;
 #[cfg(feature = "libtorch")]
 use tch::{Device, Tensor};
 
 use crate::engine::AnyEngine;
 use crate::load::{Simulation, check_classes};
-use crate::measured::{Findings, Measured, Simulated};
+use crate::measured::{Findings, Measured, Simulated, Sparse};
 use crate::session::Session;
 
 /// Measures an ANN.
@@ -42,7 +46,8 @@ pub fn ann(
     batch_size: usize,
     loss: Loss,
 ) -> Result<Measured> {
-    let counter = Counter::new(ann.network(), ann.device())?;
+    let nonzero = |_: usize, stage: &Stage| ann.nonzero(stage.weights_at);
+    let counter = Counter::new(ann.network(), ann.device(), nonzero)?;
     let mut forward = |x: &Tensor, counter: &mut Option<Counter>| {
         let Some(counter) = counter else { return ann.forward(x, false) };
         counter.add_before(0, x)?;
@@ -66,7 +71,7 @@ pub fn quantised(
     batch_size: usize,
     loss: Loss,
 ) -> Result<Measured> {
-    let counter = Counter::new(ann.network(), ann.device())?;
+    let counter = Counter::new(ann.network(), ann.device(), |k, _| Ok(ann.nonzero(k)))?;
     let mut forward = |x: &Tensor, counter: &mut Option<Counter>| {
         ann.forward(x, |k, x| counter.as_mut().map_or(Ok(()), |counter| counter.add(k, x)))
     };
@@ -147,7 +152,7 @@ pub fn snn(
     let rules = description.rules;
     let layers = description.layers.iter().map(|l| (l.shape.clone(), f64::from(l.neuron.decay()))).collect();
     let classes = names(&description.network);
-    let nonzero_macs = nonzero_macs(&description, encoding, recordings);
+    let sparse = sparse(&description, encoding, steps, recordings)?;
     let device = session.device()?;
     let one = |network| AnyEngine::new(engine, network, encoding, device);
     let mut encoder = rules.encoder(encoding, session.seed);
@@ -161,7 +166,7 @@ pub fn snn(
         let engine = one(description)?;
         (engine.to_string(), evaluate(&engine, labelled, &mut encoder, longest, batch_size, told)?)
     };
-    let simulated = Simulated { engine, rules, encoding, steps, moments, layers, found, nonzero_macs };
+    let simulated = Simulated { engine, rules, encoding, steps, moments, layers, found, sparse };
     Ok(Measured {
         network: network.to_owned(),
         classes,
@@ -172,17 +177,45 @@ pub fn snn(
     })
 }
 
-/// Multiply-accumulates that recordings cause in a first layer which takes them in whole numbers, over all of them; those with a value
-/// that is rounded to zero are left out.
-fn nonzero_macs(network: &SpikingNetwork, encoding: Encoding, recordings: &Recordings) -> Option<u64> {
-    let precision = network.rules.precision().filter(|_| encoding == Encoding::Direct)?;
-    let fan_out = network.layers[0].shape.fan_out();
-    let of_value = |(value, reached): (&i32, &u32)| if *value == 0 { 0 } else { u64::from(*reached) };
-    let of_recording = |i: usize| -> u64 {
-        let rounded = precision.round_recording(recordings.get(i));
-        rounded.iter().zip(fan_out.iter().cycle()).map(of_value).sum()
+/// Neurons times timesteps of the largest network whose spikes are gone through one by one. Of a large one that would take many
+/// times as long as its simulation, and by far the most of what it costs is its size.
+const TRACED: usize = 1 << 18;
+
+/// What zeros leave of the work of a network that computes in whole numbers, and takes the recordings themselves; of a large one what
+/// needs no spikes to be gone through.
+fn sparse(
+    network: &SpikingNetwork,
+    encoding: Encoding,
+    steps: usize,
+    recordings: &Recordings,
+) -> Result<Option<Sparse>> {
+    let neurons: usize = network.layers.iter().map(|layer| layer.shape.neurons()).sum();
+    if network.rules.precision().is_none() || encoding != Encoding::Direct {
+        return Ok(None);
+    }
+    // Every engine gives the same spikes; this one takes the least time for one recording.
+    let engine = match Event::new(network.clone(), encoding) {
+        Ok(engine) => engine,
+        Err(EventError::Integer(why)) => return Err(why.into()),
+        Err(_) => return Ok(None),
     };
-    Some((0..recordings.len()).into_par_iter().map(of_recording).sum())
+    let Some(integer) = engine.integer() else { return Ok(None) };
+    let spikes_known = neurons * steps <= TRACED;
+    let tracer = Tracer::new(integer);
+    let of_recording = |i: usize| -> Result<Vec<Nonzero>> {
+        let x = recordings.get(i);
+        let mut recorder = SpikeRecorder::default();
+        if spikes_known {
+            let encoder = &mut network.rules.encoder(encoding, 0);
+            engine.run(Batch { x, first: i }, encoder, steps, &mut recorder)?;
+        }
+        let recording = integer.precision.round_recording(x);
+        Ok(tracer.trace(&recording, &recorder.into_spikes(), if spikes_known { steps } else { 0 }))
+    };
+    let nothing = || vec![Nonzero::default(); network.layers.len()];
+    let sum = |a: Vec<Nonzero>, b: Vec<Nonzero>| Ok(a.into_iter().zip(b).map(|(a, b)| a.and(b)).collect());
+    let layers = (0..recordings.len()).into_par_iter().map(of_recording).try_reduce(nothing, sum)?;
+    Ok(Some(Sparse { weights: tracer.weights(), layers, spikes_known }))
 }
 
 /// What a network's classes are called.

@@ -11,6 +11,7 @@ use escape_report::rows::{
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::evaluate;
 use escape_snn_core::integer::Precision;
+use escape_snn_core::nonzero::Nonzero;
 use escape_snn_core::rules::Rules;
 
 use crate::folder::write_csv;
@@ -45,8 +46,8 @@ pub enum Findings {
         logits: Vec<f32>,
         /// Bits of a quantised one: of weights and activations, and of input.
         precision: Option<Precision>,
-        /// Its layers with what arrived at each over all recordings; empty where it has none that spike.
-        layers: Vec<(Stage, Arrived)>,
+        /// Its layers with what arrived at each over all recordings, and its weights that are not zero; empty where it has none that spike.
+        layers: Vec<(Stage, Arrived, u64)>,
     },
     /// A spiking network: one simulation a recording.
     Spiking(Box<Simulated>),
@@ -68,9 +69,18 @@ pub struct Simulated {
     pub layers: Vec<(Stage, f64)>,
     /// Over the largest T of all.
     pub found: evaluate::Evaluation,
-    /// Of a first layer that sees the recordings in whole numbers: multiply-accumulates with a value that is not zero, over all of
-    /// them.
-    pub nonzero_macs: Option<u64>,
+    /// What zeros leave of its work, where it computes in whole numbers and sees the recordings themselves.
+    pub sparse: Option<Sparse>,
+}
+
+/// What zeros leave of a network's work.
+pub struct Sparse {
+    /// Weights of each layer that are not zero.
+    pub weights: Vec<u64>,
+    /// What each layer did over all recordings.
+    pub layers: Vec<Nonzero>,
+    /// Whether spikes were gone through, so that operations and neurons that fired are counted.
+    pub spikes_known: bool,
 }
 
 impl Measured {
@@ -176,10 +186,10 @@ impl Measured {
         };
         let samples = metrics.samples() as f64;
         let sent = |k: usize| match layers.get(k + 1) {
-            Some((_, next)) => next.values,
+            Some((_, next, _)) => next.values,
             None => logits.iter().filter(|logit| **logit != 0.0).count() as u64,
         };
-        let row = |(k, (shape, arrived)): (usize, &(Stage, Arrived))| AnnActivity {
+        let row = |(k, (shape, arrived, nonzero_weights)): (usize, &(Stage, Arrived, u64))| AnnActivity {
             network: self.network.clone(),
             bits: precision.map(Precision::weight_bits),
             input_bits: precision.map(Precision::input_bits),
@@ -192,6 +202,8 @@ impl Measured {
             macs: shape.macs() as u64,
             nonzero_sent_per_sample: sent(k) as f64 / samples,
             nonzero_macs_per_sample: arrived.macs as f64 / samples,
+            nonzero_weights: Some(*nonzero_weights),
+            nonzero_weight_macs_per_sample: Some(arrived.macs_of_nonzero_weights as f64 / samples),
         };
         layers.iter().enumerate().map(row).collect()
     }
@@ -255,7 +267,10 @@ impl Simulated {
     }
 
     fn activity(&self, network: &str) -> Vec<Activity> {
-        let mean = |counts: &[u64]| counts[..self.steps].iter().sum::<u64>() as f64 / self.samples() as f64;
+        let samples = self.samples() as f64;
+        let mean = |counts: &[u64]| counts[..self.steps].iter().sum::<u64>() as f64 / samples;
+        let sparse = self.sparse.as_ref();
+        let traced = sparse.filter(|sparse| sparse.spikes_known);
         let row = |(k, ((shape, leak), did)): (usize, (&(Stage, f64), &evaluate::Activity))| Activity {
             network: network.to_owned(),
             preset: self.rules.preset.to_string(),
@@ -274,10 +289,12 @@ impl Simulated {
             sent: Some(shape.pooled.count() as u64),
             input_bits: self.rules.precision().map(Precision::input_bits),
             weight_bits: self.rules.precision().map(Precision::weight_bits),
-            nonzero_macs_per_sample: self
-                .nonzero_macs
-                .filter(|_| k == 0)
-                .map(|n| n as f64 / self.samples() as f64),
+            nonzero_macs_per_sample: sparse.filter(|_| k == 0).map(|s| s.layers[k].macs as f64 / samples),
+            nonzero_weights: sparse.map(|s| s.weights[k]),
+            nonzero_operations_per_sample: traced.map(|s| s.layers[k].operations as f64 / samples),
+            active_per_sample: traced
+                .filter(|s| k + 1 < s.layers.len())
+                .map(|s| s.layers[k].active as f64 / samples),
         };
         self.layers().enumerate().map(row).collect()
     }

@@ -353,8 +353,8 @@ fn layers(found: &Evaluation, samples: usize) -> Vec<LayerReport> {
 }
 
 /// The same of an ANN.
-fn ann_layers(found: &[(Stage, Arrived)], samples: usize) -> Vec<LayerReport> {
-    let each = found.iter().map(|(shape, arrived)| LayerReport {
+fn ann_layers(found: &[(Stage, Arrived, u64)], samples: usize) -> Vec<LayerReport> {
+    let each = found.iter().map(|(shape, arrived, _)| LayerReport {
         name: shape.name.clone(),
         neurons: shape.neurons(),
         did: Did::Artificial {

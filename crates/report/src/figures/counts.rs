@@ -299,6 +299,9 @@ mod tests {
             input_bits: None,
             weight_bits: None,
             nonzero_macs_per_sample: None,
+            nonzero_weights: None,
+            nonzero_operations_per_sample: None,
+            active_per_sample: None,
         }
     }
 

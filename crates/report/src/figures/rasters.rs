@@ -256,6 +256,9 @@ mod tests {
             input_bits: None,
             weight_bits: None,
             nonzero_macs_per_sample: None,
+            nonzero_weights: None,
+            nonzero_operations_per_sample: None,
+            active_per_sample: None,
         };
         let bins = derive(&layer, 0, 2, (0..1000).map(|n| (1, n)));
         assert_eq!(bins.len(), 2 * BINS as usize);

@@ -241,6 +241,9 @@ fn spikes(folder: &Path, random: &mut Random, density: f64) {
                 input_bits: None,
                 weight_bits: None,
                 nonzero_macs_per_sample: None,
+                nonzero_weights: None,
+                nonzero_operations_per_sample: None,
+                active_per_sample: None,
             });
             arriving = spikes * macs as f64 / neurons as f64 * 0.2;
             for step in 0..timesteps {
