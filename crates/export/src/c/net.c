@@ -88,13 +88,15 @@ static uint32_t apart(const stage_t *s)
 /* The first timestep from t on with a spike; where there is none, one beyond the last. */
 static uint32_t next_spike(const uint8_t *train, uint32_t t)
 {
-    while (t < (uint32_t)@P@_STEPS) {
-        const uint32_t bits = (uint32_t)train[t / 8u] >> (t % 8u);
-        if ((bits & 1u) != 0u) {
-            break;
+    for (; t < (uint32_t)@P@_STEPS; t = (t | 7u) + 1u) {
+        uint32_t bits = (uint32_t)train[t / 8u] >> (t % 8u);
+        if (bits != 0u) {
+            while ((bits & 1u) == 0u) {
+                bits >>= 1;
+                t++;
+            }
+            return t;
         }
-        /* With nothing left in this byte, to the next. */
-        t = (bits == 0u) ? ((t | 7u) + 1u) : (t + 1u);
     }
     return t;
 }
