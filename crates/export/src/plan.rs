@@ -217,8 +217,10 @@ impl Plan {
             }
             fits(&s.name, "the number of weights", s.weights.len(), i32::MAX as usize)?;
         }
-        let kept = self.trains_length.max(self.counts_length).max(self.sums).max(self.currents);
-        fits("the network", "what is kept between columns", kept, i32::MAX as usize)
+        for length in [self.input_length, self.trains_length, self.counts_length, self.sums, self.currents] {
+            fits("the network", "what is kept between columns", length, i32::MAX as usize)?;
+        }
+        Ok(())
     }
 
     /// Bytes of everything that is constant and grows with the network: weights, biases, thresholds.

@@ -58,8 +58,8 @@ fn replaced<'a>(template: &str, values: impl Iterator<Item = (&'a str, &'a Strin
     values.fold(template.to_owned(), |text, (name, value)| text.replace(&format!("@{name}@"), value))
 }
 
-/// The stages, each by a template of the language's; `kinds` are what it calls a convolution, a sum, a maximum and a linear stage, `kept` what
-/// it calls the recording, trains and counts, and `array` is an array's name there, or what stands for none.
+/// The stages, each by a template of the language's; `kinds` are what it calls a convolution, a sum, a maximum and a linear stage, `kept`
+/// what it calls the recording, trains and counts, and `array` is an array's name there, or what stands for none.
 pub(crate) fn stages(
     template: &str,
     plan: &Plan,

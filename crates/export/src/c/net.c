@@ -1,8 +1,8 @@
 /* Written by escape-snn @version@ export; see @p@.h and README.md.
  *
  * The network is feed-forward, so a layer's spikes at all timesteps follow from those of the layer below: each stage works
- * column by column over all timesteps, and keeps of its input no more columns than its window has. A neuron is kept as its train of spikes, a
- * bit for each timestep, so that one that did not fire costs one look; its potential lives only while its train is written. */
+ * column by column over all timesteps, and keeps of its input no more columns than its window has. Of a neuron its train of spikes is kept, a
+ * bit for each timestep, so that eight steps without a spike cost one look; its potential lives only while its train is written. */
 #include "@p@.h"
 #include "@p@_weights.h"
 
@@ -10,7 +10,8 @@
 
 typedef enum { CONVOLUTION, SUM, MAXIMUM, LINEAR } kind_t;
 
-/* What a stage takes and keeps: the recording, which is constant; a train of each neuron; a mean's counts, one for each timestep. */
+/* What a stage takes and keeps: values of the recording, which is constant; a train of each neuron; counts of spikes in a mean's window, one
+ * for each timestep. */
 typedef enum { RECORDING, TRAINS, COUNTS } kept_t;
 
 /* Channels x rows x columns. */
@@ -79,7 +80,7 @@ static uint32_t planes(const stage_t *s)
     return (s->kept == RECORDING) ? 1u : (uint32_t)@P@_STEPS;
 }
 
-/* How far the sums of a timestep lie from those of the one before; the readout is the sum of all. */
+/* How far the sums of a timestep lie from those of the one before. The readout's are the same for all. */
 static uint32_t apart(const stage_t *s)
 {
     return ((s->kept == RECORDING) || (s->thresholds == NULL)) ? 0u : s->out.channels;
@@ -112,7 +113,7 @@ static int32_t decayed(int32_t u, int32_t decay)
     return (int32_t)((product >= 0) ? (product / NO_DECAY) : -((-product + NO_DECAY - 1) / NO_DECAY));
 }
 
-/* Adds a row of weights as often as neurons fired. */
+/* Adds a row of weights, `count` times. */
 static void add_row(int32_t *sums, int32_t count, const int8_t *row, uint32_t outputs)
 {
     uint32_t o;
@@ -121,7 +122,7 @@ static void add_row(int32_t *sums, int32_t count, const int8_t *row, uint32_t ou
     }
 }
 
-/* What arrives from n neurons: at each of its spikes a neuron's row of weights. */
+/* What arrives from n neurons: with each of its spikes a neuron's row of weights. */
 static void add_trains(const stage_t *s, int32_t *sums, const uint8_t *trains, uint32_t n, const int8_t *weights)
 {
     const uint32_t next = apart(s);
@@ -136,7 +137,7 @@ static void add_trains(const stage_t *s, int32_t *sums, const uint8_t *trains, u
     }
 }
 
-/* The same from n means. */
+/* What arrives from n means: their rows of weights, as often as neurons of their windows fired. */
 static void add_counts(const stage_t *s, int32_t *sums, const @count@ *counts, uint32_t n, const int8_t *weights)
 {
     const uint32_t next = apart(s);
@@ -153,7 +154,7 @@ static void add_counts(const stage_t *s, int32_t *sums, const @count@ *counts, u
     }
 }
 
-/* The same from n values of the recording, most of which are not zero: four sums at a time stay in registers. */
+/* What arrives from n values of the recording, most of which are not zero: four sums at a time stay in registers. */
 static void add_input(int32_t *sums, const int16_t *values, uint32_t n, const int8_t *weights, uint32_t outputs)
 {
     uint32_t i;
@@ -367,8 +368,8 @@ static void sum(@p@_state_t *state, uint32_t k, uint32_t x)
     }
 }
 
-/* The n-th spike of a maximum comes with the first n-th spike of any neuron of its window. Takes one neuron more into the times at which the
- * spikes so far come, and returns how many there are. */
+/* The n-th spike of a maximum comes with the first n-th spike of any neuron of its window. Takes one neuron more into the times of the
+ * spikes so far, and returns how many there are. */
 static uint32_t earliest(int32_t *times, uint32_t spikes, const uint8_t *train)
 {
     uint32_t n = 0u;
@@ -382,7 +383,7 @@ static uint32_t earliest(int32_t *times, uint32_t spikes, const uint8_t *train)
     return (n > spikes) ? n : spikes;
 }
 
-/* When a channel's maximum over the window in column x fires, among the sums; returns how often. */
+/* When a channel's maximum over the window in column x fires, which it notes in the place of sums; returns how often. */
 static uint32_t times_of_maximum(@p@_state_t *state, uint32_t k, uint32_t x, rows_t rows, uint32_t channel)
 {
     const stage_t *s = &stages[k];
@@ -422,7 +423,7 @@ static void maximum(@p@_state_t *state, uint32_t k, uint32_t x)
     }
 }
 
-/* Over all timesteps, a readout has its bias in each, and a constant recording as well. */
+/* The readout over all timesteps: in each of them there is its bias, and a recording, where it takes one. */
 static void finish(const stage_t *s, int32_t *readout)
 {
     const int32_t repeats = (s->kept == RECORDING) ? (int32_t)@P@_STEPS : 1;
