@@ -105,12 +105,24 @@ static uint32_t next_spike(const uint8_t *train, uint32_t t)
 /* floor(decay u), without a shift of a negative number. */
 static int32_t decayed(int32_t u, int32_t decay)
 {
-    int64_t product;
-    if (decay == NO_DECAY) {
-        return u;
+    if (decay != NO_DECAY) {
+        const int64_t product = (int64_t)u * (int64_t)decay;
+        u = (int32_t)((product >= 0) ? (product / NO_DECAY) : -((-product + NO_DECAY - 1) / NO_DECAY));
     }
-    product = (int64_t)u * (int64_t)decay;
-    return (int32_t)((product >= 0) ? (product / NO_DECAY) : -((-product + NO_DECAY - 1) / NO_DECAY));
+    return u;
+}
+
+/* Sums start with the bias, those of each timestep. */
+static void start(const stage_t *s, int32_t *sums)
+{
+    uint32_t t;
+    uint32_t o;
+    for (t = 0u; t < planes(s); t++) {
+        for (o = 0u; o < s->out.channels; o++) {
+            sums[o] = (s->bias == NULL) ? 0 : s->bias[o];
+        }
+        sums = &sums[s->out.channels];
+    }
 }
 
 /* Adds a row of weights, `count` times. */
@@ -228,12 +240,11 @@ static void fire(@p@_state_t *state, uint32_t k, const int32_t *sums, uint32_t a
     uint32_t o;
     uint32_t t;
     for (o = 0u; o < s->out.channels; o++) {
-        const int32_t bias = (s->bias == NULL) ? 0 : s->bias[o];
         const int32_t threshold = s->thresholds[o];
         int32_t u = threshold / 2;
         silence(train);
         for (t = 0u; t < (uint32_t)@P@_STEPS; t++) {
-            u = decayed(u, s->decay) + sums[(t * next) + o] + bias;
+            u = decayed(u, s->decay) + sums[(t * next) + o];
             if (u > threshold) {
                 u -= threshold;
                 set_spike(train, t);
@@ -243,14 +254,6 @@ static void fire(@p@_state_t *state, uint32_t k, const int32_t *sums, uint32_t a
             }
         }
         train = &train[TRAIN];
-    }
-}
-
-static void clear(int32_t *numbers, uint32_t n)
-{
-    uint32_t i;
-    for (i = 0u; i < n; i++) {
-        numbers[i] = 0;
     }
 }
 
@@ -318,7 +321,7 @@ static void convolution(@p@_state_t *state, uint32_t k, uint32_t x)
     uint32_t c;
     for (y = 0u; y < s->out.rows; y++) {
         const rows_t rows = window_rows(s, y);
-        clear(state->sums, planes(s) * s->out.channels);
+        start(s, state->sums);
         for (c = 0u; c < s->kernel_columns; c++) {
             if (is_inside(s, x, c)) {
                 convolve(state, k, x, c, rows);
@@ -441,7 +444,7 @@ static void linear(@p@_state_t *state, uint32_t k, uint32_t column)
     const uint32_t inputs = (uint32_t)s->in.rows * s->in.channels;
     int32_t *sums = (s->thresholds == NULL) ? state->readout : state->currents;
     if ((column == 0u) && (s->thresholds != NULL)) {
-        clear(sums, planes(s) * s->out.channels);
+        start(s, sums);
     }
     add(state, k, row_at(k, column, 0u), inputs, sums, &s->weights[column * inputs * s->out.channels]);
     if ((column + 1u) == s->in.columns) {
@@ -508,7 +511,9 @@ static void work(@p@_state_t *state, uint32_t k)
     if (state == NULL) {
         return @P@_NULL;
     }
-    clear(state->readout, @P@_CLASSES);
+    for (i = 0u; i < (uint32_t)@P@_CLASSES; i++) {
+        state->readout[i] = 0;
+    }
     for (i = 0u; i < STAGES; i++) {
         state->produced[i] = 0u;
     }
