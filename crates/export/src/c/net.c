@@ -1,8 +1,8 @@
 /* Written by escape-snn @version@ export; see @p@.h and README.md.
  *
  * The network is feed-forward, so a layer's spikes at all timesteps follow from those of the layer below: each stage works
- * column by column over all timesteps, and keeps of its input no more columns than its window has. Of a neuron its train of spikes is kept, a
- * bit for each timestep, so that eight steps without a spike cost one look; its potential lives only while its train is written. */
+ * column by column over all timesteps, and keeps of its input no more columns than its window has. Of a neuron its train of spikes is
+ * kept, a bit for each timestep, so that eight steps without a spike cost one look; its potential lives only while its train is written. */
 #include "@p@.h"
 #include "@p@_weights.h"
 
@@ -10,8 +10,8 @@
 
 typedef enum { CONVOLUTION, SUM, MAXIMUM, LINEAR } kind_t;
 
-/* What a stage takes and keeps: values of the recording, which is constant; a train of each neuron; counts of spikes in a mean's window, one
- * for each timestep. */
+/* What a stage takes and keeps: values of the recording, which is constant; a train of each neuron; counts of spikes in a mean's window,
+ * one for each timestep. */
 typedef enum { RECORDING, TRAINS, COUNTS } kept_t;
 
 /* Channels x rows x columns. */
