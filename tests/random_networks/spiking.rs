@@ -1,6 +1,7 @@
 //! Random networks of neurons, in whole numbers. Shared by the tests of several crates, beside `networks`.
 
 use escape_network::rng::Stream;
+use escape_network::sequential::Sequential;
 use escape_snn_core::encode::Encoding;
 use escape_snn_core::integer::{IntegerNetwork, Precision};
 use escape_snn_core::network::{SpikingLayer, SpikingNetwork};
@@ -11,7 +12,11 @@ use super::networks;
 
 /// The spiking network of a number: weights and constants of every size. Those of whole numbers do not overflow in `most_steps`.
 pub fn spiking(index: u64, most_steps: usize) -> SpikingNetwork {
-    let network = networks::random(index, |n| n.stages().is_ok());
+    spiking_of(networks::random(index, |n| n.stages().is_ok()), index, most_steps)
+}
+
+/// The same of a given network.
+pub fn spiking_of(network: Sequential, index: u64, most_steps: usize) -> SpikingNetwork {
     let mut random = Stream::new(index, 3);
     let described = network.folded();
     let layers = network.stages().unwrap().into_iter().map(|stage| {

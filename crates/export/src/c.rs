@@ -32,8 +32,8 @@ pub fn c99(
         false => "NULL".to_owned(),
     };
     let own = [
-        ("value", if plan.wide { "uint16_t" } else { "uint8_t" }.to_owned()),
-        ("table", stages(STAGE, &plan, ["CONVOLUTION", "SUM", "MAXIMUM", "LINEAR"], array)),
+        ("count", if plan.wide { "uint16_t" } else { "uint8_t" }.to_owned()),
+        ("table", stages(STAGE, &plan, KINDS, KEPT, array)),
         ("golden_table", golden_table(goldens)),
     ];
     let fill = |template: &str| fill(template, &plan, Told { prefix, title, goldens }, &own);
@@ -48,10 +48,14 @@ pub fn c99(
     Ok(Program { files, constant_bytes: plan.constant_bytes(), state_bytes: plan.state_bytes() })
 }
 
+const KINDS: [&str; 4] = ["CONVOLUTION", "SUM", "MAXIMUM", "LINEAR"];
+const KEPT: [&str; 3] = ["RECORDING", "TRAINS", "COUNTS"];
+
 /// A stage as C initialises it.
 const STAGE: &str = "    /* @name@ */
     {@kind@, {@in_channels@u, @in_rows@u, @in_columns@u}, {@out_channels@u, @out_rows@u, @out_columns@u}, @kernel_rows@u, @kernel_columns@u,
-     @stride_rows@u, @stride_columns@u, @top@u, @left@u, @groups@u, @slots@u, @values_at@u, @spiking@u,
+     @stride_rows@u, @stride_columns@u, @top@u, @left@u, @groups@u, @group_in@u, @group_out@u,
+     @slots@u, @kept@, @kept_at@u, @spiking@u,
      @weights@, @bias@, @thresholds@, @decay@},
 ";
 

@@ -1,10 +1,10 @@
 //! Spiking networks in whole numbers as programs for an implant.
 //!
-//! [`c99`] writes C99 without dependencies, allocation, floating point or recursion, [`no_std`] a crate of Rust without these and without unsafe
-//! code. The program works column by column as a
-//! recording arrives: the network is feed-forward, so a layer's spikes at all timesteps follow from those of the layer below, each
-//! stage keeps of its input no more columns than its window has, and a neuron's potential lives only while its column is
-//! worked on. Its readout is the event engine's ([`escape_snn_core::event`]) to the last bit.
+//! [`c99`] writes C99 without dependencies, allocation, floating point or recursion, [`no_std`] a crate of Rust without these and without
+//! unsafe code. The program works column by column as a recording arrives: the network is feed-forward, so a layer's spikes at all
+//! timesteps follow from those of the layer below, each stage keeps of its input no more columns than its window has, of each neuron its
+//! train of spikes, and a potential lives only while its neuron's train is written. Its readout is the event engine's
+//! ([`escape_snn_core::event`]) to the last bit.
 
 mod c;
 mod plan;

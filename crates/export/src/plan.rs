@@ -56,6 +56,28 @@ pub(crate) enum Kind {
     Linear,
 }
 
+/// What a stage keeps of its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// Values of the recording, which is constant.
+    Recording,
+    /// A train of each neuron: a bit for each timestep, 1 where it fired.
+    Trains,
+    /// Numbers of spikes in a mean's window, one for each timestep.
+    Counts,
+}
+
+impl Kept {
+    /// Elements of its array that a neuron takes, or a value of the recording.
+    fn each(self, steps: usize) -> usize {
+        match self {
+            Self::Recording => 1,
+            Self::Trains => steps.div_ceil(8),
+            Self::Counts => steps,
+        }
+    }
+}
+
 /// A stage: weights and the neurons behind them, or a pooling.
 #[derive(Debug)]
 pub(crate) struct Stage {
@@ -70,8 +92,10 @@ pub(crate) struct Stage {
     pub groups: usize,
     /// Columns of the input that are kept.
     pub slots: usize,
-    /// Where they begin among all values, or in the first stage among the input.
-    pub values_at: usize,
+    /// As what they are kept.
+    pub kept: Kept,
+    /// Where they begin in the array of all that is kept so.
+    pub kept_at: usize,
     /// Which layer of spiking neurons.
     pub spiking: usize,
     /// As [`convolution`] and [`linear`] order them; empty of a pooling.
@@ -83,14 +107,19 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Timesteps of its input: the recording is constant.
-    fn planes(&self, first: bool, steps: usize) -> usize {
-        if first { 1 } else { steps }
+    /// What it sends; nothing if it is the readout.
+    fn sends(&self) -> Kept {
+        if self.kind == Kind::Sum { Kept::Counts } else { Kept::Trains }
     }
 
-    /// Values that it keeps of its input.
-    fn kept(&self, first: bool, steps: usize) -> usize {
-        self.slots * self.planes(first, steps) * self.input.height * self.input.channels
+    /// Sums that it works with at a time, of each timestep or of one for all; a maximum notes a time for each spike.
+    fn sums(&self, steps: usize) -> usize {
+        match (self.kind, self.kept) {
+            (Kind::Sum, _) => 0,
+            (Kind::Maximum, _) => steps,
+            (Kind::Convolution | Kind::Linear, Kept::Recording) => self.output.channels,
+            (Kind::Convolution | Kind::Linear, Kept::Trains | Kept::Counts) => steps * self.output.channels,
+        }
     }
 }
 
@@ -106,14 +135,16 @@ pub(crate) struct Plan {
     /// Layers of neurons that spike.
     pub spiking: Vec<String>,
     /// Values of the recording that are kept.
-    pub kept_input: usize,
-    /// Values that are kept between stages.
-    pub kept_values: usize,
+    pub input_length: usize,
+    /// Bytes of trains that are kept between stages.
+    pub trains_length: usize,
+    /// Counts that are kept between stages.
+    pub counts_length: usize,
     /// Whether counts need 16 bits.
     pub wide: bool,
-    /// The most output channels of any stage.
+    /// The most sums of a convolution, or times of a maximum.
     pub sums: usize,
-    /// The most outputs of a linear stage, times T.
+    /// The most sums of a linear stage that spikes.
     pub currents: usize,
 }
 
@@ -144,17 +175,10 @@ impl Plan {
                 stages.extend(layer.shape.pool.map(|pool| pooling(layer, pool, spiking.len() - 1)));
             }
         }
-        let (mut kept_values, mut kept_input) = (0, 0);
-        for (k, stage) in stages.iter_mut().enumerate() {
-            let kept = stage.kept(k == 0, steps);
-            if k == 0 {
-                kept_input = kept;
-            } else {
-                stage.values_at = kept_values;
-                kept_values += kept;
-            }
-        }
-        let of_linear = stages.iter().filter(|s| s.kind == Kind::Linear && !s.thresholds.is_empty());
+        let lengths = lay_out(&mut stages, steps);
+        let most_sums = |of: fn(&Stage) -> bool| {
+            stages.iter().filter(|s| of(s)).map(|s| s.sums(steps)).max().unwrap_or(0)
+        };
         let plan = Self {
             steps,
             input: stages[0].input,
@@ -162,11 +186,12 @@ impl Plan {
             largest_input: network.precision.largest_input(),
             classes: (0..network.network.classes()).map(|c| network.network.class_name(c)).collect(),
             spiking,
-            kept_input,
-            kept_values,
+            input_length: lengths[Kept::Recording as usize],
+            trains_length: lengths[Kept::Trains as usize],
+            counts_length: lengths[Kept::Counts as usize],
             wide: most_count > usize::from(u8::MAX),
-            sums: stages.iter().map(|s| s.output.channels).max().unwrap_or(1),
-            currents: of_linear.map(|s| s.output.channels).max().unwrap_or(1) * steps,
+            sums: most_sums(|s| s.kind != Kind::Linear),
+            currents: most_sums(|s| s.kind == Kind::Linear && !s.thresholds.is_empty()),
             stages,
         };
         plan.check(most_count)?;
@@ -192,7 +217,10 @@ impl Plan {
             }
             fits(&s.name, "the number of weights", s.weights.len(), i32::MAX as usize)?;
         }
-        fits("the network", "what is kept between columns", self.kept_values, i32::MAX as usize)
+        for length in [self.input_length, self.trains_length, self.counts_length, self.sums, self.currents] {
+            fits("the network", "what is kept between columns", length, i32::MAX as usize)?;
+        }
+        Ok(())
     }
 
     /// Bytes of everything that is constant and grows with the network: weights, biases, thresholds.
@@ -200,15 +228,28 @@ impl Plan {
         self.stages.iter().map(|s| s.weights.len() + 4 * (s.bias.len() + s.thresholds.len())).sum()
     }
 
-    /// Bytes that are kept between calls, as C lays them out, without counters.
+    /// Bytes that are kept between calls, as C lays them out, without counters. C has no empty array.
     pub fn state_bytes(&self) -> usize {
-        let words = 4 * (self.classes.len() + 2 * self.sums + self.currents);
-        let halves = 2 * (self.stages.len() + 1 + self.kept_input);
-        let values = self.kept_values.max(1) * if self.wide { 2 } else { 1 };
-        let bytes = words + halves;
-        // Values of 16 bits begin at an even place, and the whole ends at one that four divides.
-        (bytes + values).next_multiple_of(4)
+        let words = 4 * (self.classes.len() + self.sums.max(1) + self.currents.max(1));
+        let halves = 2 * (self.stages.len() + 1 + self.input_length);
+        let counts = self.counts_length.max(1) * if self.wide { 2 } else { 1 };
+        // Counts of 16 bits begin at an even place, and the whole ends at one that four divides.
+        (words + halves + counts + self.trains_length.max(1)).next_multiple_of(4)
     }
+}
+
+/// Says of each stage as what it keeps its input and where, and how long the arrays of each kind are that hold all of it.
+fn lay_out(stages: &mut [Stage], steps: usize) -> [usize; 3] {
+    let mut lengths = [0; 3];
+    let mut kept = Kept::Recording;
+    for stage in stages {
+        let Shape { channels, height, .. } = stage.input;
+        let length = &mut lengths[kept as usize];
+        (stage.kept, stage.kept_at) = (kept, *length);
+        *length += stage.slots * height * channels * kept.each(steps);
+        kept = stage.sends();
+    }
+    lengths
 }
 
 /// Weights and neurons of a layer.
@@ -224,7 +265,8 @@ fn weights(layer: &IntegerLayer, input: Shape, spiking: usize) -> Stage {
         padding: Padding::default(),
         groups: 1,
         slots: 1,
-        values_at: 0,
+        kept: Kept::Recording,
+        kept_at: 0,
         spiking,
         weights: Vec::new(),
         bias: layer.bias.clone(),
@@ -259,7 +301,8 @@ fn pooling(layer: &IntegerLayer, pool: Pool, spiking: usize) -> Stage {
         padding: pool.padding,
         groups: 1,
         slots: pool.kernel.1,
-        values_at: 0,
+        kept: Kept::Recording,
+        kept_at: 0,
         spiking,
         weights: Vec::new(),
         bias: Vec::new(),

@@ -35,11 +35,13 @@ pub(crate) fn fill(template: &str, plan: &Plan, told: Told<'_>, own: &[(&str, St
         ("spiking", plan.spiking.len().to_string()),
         ("spikes_length", plan.spiking.len().max(1).to_string()),
         ("spiking_names", plan.spiking.join(", ")),
-        ("sums", plan.sums.to_string()),
-        ("currents", plan.currents.to_string()),
         ("stages", plan.stages.len().to_string()),
-        ("input", plan.kept_input.to_string()),
-        ("values", plan.kept_values.max(1).to_string()),
+        ("input", plan.input_length.to_string()),
+        // C has no empty array.
+        ("sums", plan.sums.max(1).to_string()),
+        ("currents", plan.currents.max(1).to_string()),
+        ("counts", plan.counts_length.max(1).to_string()),
+        ("trains", plan.trains_length.max(1).to_string()),
         ("constant_bytes", plan.constant_bytes().to_string()),
         ("state_bytes", plan.state_bytes().to_string()),
         ("goldens", goldens.len().to_string()),
@@ -56,12 +58,13 @@ fn replaced<'a>(template: &str, values: impl Iterator<Item = (&'a str, &'a Strin
     values.fold(template.to_owned(), |text, (name, value)| text.replace(&format!("@{name}@"), value))
 }
 
-/// The stages, each by a template of the language's; `kinds` are what it calls a convolution, a sum, a maximum and a linear stage, and `array`
-/// is an array's name there, or what stands for none.
+/// The stages, each by a template of the language's; `kinds` are what it calls a convolution, a sum, a maximum and a linear stage, `kept`
+/// what it calls the recording, trains and counts, and `array` is an array's name there, or what stands for none.
 pub(crate) fn stages(
     template: &str,
     plan: &Plan,
     kinds: [&str; 4],
+    kept: [&str; 3],
     array: impl Fn(&str, usize, bool) -> String,
 ) -> String {
     let one = |(k, stage): (usize, &Stage)| {
@@ -80,13 +83,16 @@ pub(crate) fn stages(
             ("top", padding.top),
             ("left", padding.left),
             ("groups", stage.groups),
+            ("group_in", input.channels / stage.groups),
+            ("group_out", output.channels / stage.groups),
             ("slots", stage.slots),
-            ("values_at", stage.values_at),
+            ("kept_at", stage.kept_at),
             ("spiking", stage.spiking),
         ];
         let named = [
             ("name", stage.name.clone()),
             ("kind", kinds[stage.kind as usize].to_owned()),
+            ("kept", kept[stage.kept as usize].to_owned()),
             ("decay", stage.decay.to_string()),
             ("weights", array("weights", k, !stage.weights.is_empty())),
             ("bias", array("bias", k, !stage.bias.is_empty())),

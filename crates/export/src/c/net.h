@@ -38,12 +38,12 @@ typedef struct {
     uint32_t spikes[@spikes_length@];  /* of the recording so far, layer by layer */
 #endif
     int32_t sums[@sums@];
-    int32_t potentials[@sums@];
     int32_t currents[@currents@];
     uint16_t produced[@stages@];
     uint16_t received;
     int16_t input[@input@];
-    @value@ values[@values@];
+    @count@ counts[@counts@];
+    uint8_t trains[@trains@];
 } @p@_state_t;
 
 /* Begins a recording. */

@@ -32,8 +32,8 @@ pub fn no_std(
         false => "&[]".to_owned(),
     };
     let own = [
-        ("value", if plan.wide { "u16" } else { "u8" }.to_owned()),
-        ("table", stages(STAGE, &plan, ["Convolution", "Sum", "Maximum", "Linear"], array)),
+        ("count", if plan.wide { "u16" } else { "u8" }.to_owned()),
+        ("table", stages(STAGE, &plan, KINDS, KEPT, array)),
         ("golden_table", golden_table(goldens)),
         ("toml_title", toml_title),
     ];
@@ -49,6 +49,9 @@ pub fn no_std(
     Ok(Program { files, constant_bytes: plan.constant_bytes(), state_bytes: plan.state_bytes() })
 }
 
+const KINDS: [&str; 4] = ["Convolution", "Sum", "Maximum", "Linear"];
+const KEPT: [&str; 3] = ["Recording", "Trains", "Counts"];
+
 /// A stage as Rust has it.
 const STAGE: &str = "    // @name@
     Stage {
@@ -59,8 +62,10 @@ const STAGE: &str = "    // @name@
         stride: [@stride_rows@, @stride_columns@],
         before: [@top@, @left@],
         groups: @groups@,
+        group: [@group_in@, @group_out@],
         slots: @slots@,
-        values_at: @values_at@,
+        kept: Kept::@kept@,
+        kept_at: @kept_at@,
         spiking: @spiking@,
         weights: @weights@,
         bias: @bias@,
