@@ -202,6 +202,10 @@ fn shares_that_cannot_be_are_refused() {
         );
     }
     assert!(refused(&config("half")).contains("ann.train.prune"));
+    let single = "{input: [1, 56, 100], layers: [{type: flatten}, {type: linear, name: a, out: 3}]}";
+    std::fs::write(files.path().join("net.yaml"), single).unwrap();
+    let text = refused(&train(&files, "none", "--epochs 1 --prune 0.5"));
+    assert!(text.contains("at least two layers with weights, got one"), "{text}");
     assert!(!files.path().join("none").exists() && !files.path().join("run").exists());
 }
 

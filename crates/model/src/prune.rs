@@ -7,7 +7,7 @@
 //!
 //! Letters: s share, p progress of the pruning, n weights of a layer.
 
-use escape_network::sequential::Role;
+use escape_network::sequential::{Role, Sequential};
 use tch::{Kind, Tensor};
 
 use crate::ModelError;
@@ -55,6 +55,21 @@ pub fn smallest(weights: &[f32], count: usize) -> Vec<usize> {
         places.truncate(count);
     }
     places
+}
+
+/// Makes sure that a network has weights to prune, besides the last layer's.
+///
+/// # Errors
+/// It has none.
+pub fn check(network: &Sequential) -> Result<(), ModelError> {
+    match network.parameters().iter().filter(|p| p.role == Role::Weight).count() {
+        0 | 1 => Err(ModelError::Data(
+            "pruning leaves the last layer as it is: expected a network of at least two layers with weights, got one; train it \
+             without --prune (`prune` in a configuration)"
+                .into(),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// A layer's weights, of which some are held at zero.
@@ -130,19 +145,13 @@ impl Pruner {
     /// Of a network whose parameters stay where they are.
     ///
     /// # Errors
-    /// A network of a single layer, or one of libtorch's.
+    /// A network without weights to prune, or one of libtorch's.
     pub fn new(ann: &Ann, how: Pruning) -> Result<Self, ModelError> {
+        check(ann.network())?;
         let parameters = ann.network().parameters();
         let weights = parameters.iter().zip(ann.parameters()).filter(|(p, _)| p.role == Role::Weight);
         let mut weights: Vec<&Tensor> = weights.map(|(_, (_, weight))| weight).collect();
         weights.pop();
-        if weights.is_empty() {
-            return Err(ModelError::Data(
-                "pruning leaves the last layer as it is: expected a network of at least two layers with weights, got one; train it \
-                 without --prune"
-                    .into(),
-            ));
-        }
         let held = |weight: &Tensor| Held::zeros_of(weight, &to_vec(weight)?);
         let layers = weights.into_iter().map(held).collect::<Result<_, ModelError>>()?;
         Ok(Self { how, moments: 0, layers })

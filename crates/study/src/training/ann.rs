@@ -11,7 +11,7 @@ use escape_data::{Classes, Dataset};
 use escape_model::ModelError;
 use escape_model::ann::{Ann, to_vec};
 use escape_model::optim::Rule;
-use escape_model::prune::Pruning;
+use escape_model::prune::{self, Pruning};
 use escape_model::rounding::{Rounding, RoundingBits};
 use escape_model::train::{Balance, Options, Trainer, evaluate, evaluate_with};
 use escape_network::arch::Architecture;
@@ -293,6 +293,9 @@ pub fn train(
     let device = session.device()?;
     let (contacts, samples) = (data.train.contacts, data.train.samples);
     let network = recipe.network(contacts, samples, &data.classes)?;
+    if recipe.prune.is_some() {
+        prune::check(&network).map_err(|why| usage(why.to_string()))?;
+    }
     let Parts { train, places, judges, judged_on } =
         parts(session, &data.train, &data.test, recipe.held_out())?;
     let options = Options {
