@@ -17,6 +17,8 @@ mod json;
 mod conversion;
 // A spiking network as a program in C, compiled and run.
 mod export;
+// Weights that become zero in training and stay so.
+mod pruning;
 // Networks that are not of the family.
 mod networks;
 // Batch size and threads change nothing in the default preset.

@@ -11,6 +11,7 @@ Writes into FOLDER, for weights and recordings drawn from the seed:
   published.pth             logits, spike counts, losses of training steps for T = 7, both surrogates
   gradients-*.pth           every gradient of one step: published and default rules, both surrogates
   optimizers.pth            parameters after steps of Adam and SGD
+  pruned.pth                weights, a share, and which of them magnitude pruning keeps
 
 B batch, T steps, C channels. u membrane, theta threshold, m = v / theta - 1, s spike.
 """
@@ -24,6 +25,7 @@ import scipy.io
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import prune
 
 KEYS = ["features.0", "features.3", "features.6", "classifier.0", "classifier.2"]
 SHAPES = [(64, 1, 8, 8), (64, 64, 4, 4), (64, 64, 2, 2), (256, 22400), (3, 256)]
@@ -235,6 +237,16 @@ def main():
             optimizer.step()
         after[name] = q.detach()
     torch.save(after, out / "optimizers.pth")
+
+    # The convolutions' weights, and five of which half a share is a tie.
+    pruned = []
+    for weight in [*ws[:3], torch.tensor([0.5, -0.1, 0.4, -0.3, 0.2])]:
+        for share in (0.1, 0.5, 0.77, 0.95):
+            layer = nn.Module()
+            layer.weight = nn.Parameter(weight.clone())
+            prune.l1_unstructured(layer, "weight", amount=share)
+            pruned.append(dict(share=share, weight=weight, kept=layer.weight_mask))
+    torch.save(pruned, out / "pruned.pth")
 
 
 if __name__ == "__main__":

@@ -107,6 +107,12 @@ fn not_negative(text: &str) -> Result<f64, String> {
     number(text, "a number of at least 0", |value| value >= 0.0)
 }
 
+/// A parser of numbers above 0 and below 1.
+#[cfg(feature = "libtorch")]
+fn between_0_and_1(text: &str) -> Result<f64, String> {
+    number(text, "a number above 0 and below 1", |value| value > 0.0 && value < 1.0)
+}
+
 #[cfg(feature = "libtorch")]
 fn number(text: &str, expected: &str, fits: impl Fn(f64) -> bool) -> Result<f64, String> {
     let value: Option<f64> = text.trim().parse().ok();

@@ -1,7 +1,8 @@
 //! The artificial networks in libtorch, and their training.
 //!
 //! * [`ann`]: the networks as tensors; forward pass, weights in and out of checkpoints.
-//! * [`train`] and [`optim`]: training with PyTorch's update rules. [`distill`]: learning from a teacher. [`rounding`]: with few bits. [`watch`]: whether a training goes wrong.
+//! * [`train`] and [`optim`]: training with PyTorch's update rules. [`distill`]: learning from a teacher. [`rounding`]: with few bits.
+//!   [`prune`]: with few weights. [`watch`]: whether a training goes wrong.
 //! * [`work`]: what is not zero in a network, and the multiply-accumulates that it causes.
 //! * [`device`]: CPU or CUDA.
 
@@ -10,6 +11,7 @@ pub mod device;
 pub mod distill;
 mod error;
 pub mod optim;
+pub mod prune;
 pub mod rounding;
 pub mod train;
 pub mod watch;

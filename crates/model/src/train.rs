@@ -13,6 +13,7 @@ use crate::ModelError;
 use crate::ann::{Ann, to_tensor, to_vec};
 use crate::distill::Teacher;
 use crate::optim::{Optimizer, Rule, Schedule};
+use crate::prune::{Pruner, Pruning};
 use crate::rounding::{Rounding, RoundingBits};
 use crate::watch::{Trouble, Watch};
 use escape_checkpoint::{Checkpoint, Value, describe};
@@ -88,6 +89,8 @@ pub struct Options {
     pub schedule: Schedule,
     /// The network computes with so few bits, and learns to; see [`rounding`](crate::rounding).
     pub rounding: Option<RoundingBits>,
+    /// Weights become zero while it is trained; see [`prune`](crate::prune).
+    pub pruning: Option<Pruning>,
     /// Orders the recordings and drives dropout.
     pub seed: u64,
 }
@@ -122,36 +125,43 @@ pub struct EpochResult {
     pub test_macro_f1: f64,
     /// Wall-clock seconds.
     pub seconds: f64,
-    /// Whether the held-out accuracy is the best so far.
+    /// Whether the held-out accuracy is the best so far, among the epochs that may be kept.
     pub is_best: bool,
 }
 
 /// What a training has come to so far, epoch by epoch. It is saved with the network, so that the table of epochs
 /// follows from the state and never runs ahead of it.
 #[derive(Clone, Debug, Default)]
-pub struct History(Vec<EpochResult>);
+pub struct History {
+    epochs: Vec<EpochResult>,
+    /// How many of them, the first ones, may not be kept: what they left was not pruned to the end.
+    unfinished: usize,
+}
 
-/// Key of the history in a checkpoint.
+/// Keys of the history in a checkpoint, and of how many of its epochs may not be kept, if any.
 const HISTORY_KEY: &str = "history";
+const UNFINISHED_KEY: &str = "unfinished_epochs";
 
 impl History {
     /// All epochs so far.
     pub fn epochs(&self) -> &[EpochResult] {
-        &self.0
+        &self.epochs
     }
 
-    /// The epoch of the highest accuracy, the earliest of equal ones.
+    /// The epoch of the highest accuracy among those that may be kept, the earliest of equal ones.
     pub fn best(&self) -> Option<&EpochResult> {
-        self.0.iter().rfind(|e| e.is_best)
+        self.epochs.iter().rfind(|e| e.is_best)
     }
 
-    /// Adds an epoch that was judged just now, `train` its loss and accuracy in training.
+    /// Adds an epoch that was judged just now, `train` its loss and accuracy in training. Where its network is not `finished`,
+    /// neither it nor any before it may be kept.
     pub fn add(
         &mut self,
         epoch: usize,
         train: Option<(f64, f64)>,
         judged: &Metrics,
         start: Instant,
+        finished: bool,
     ) -> EpochResult {
         let result = EpochResult {
             epoch,
@@ -162,9 +172,12 @@ impl History {
             test_balanced_accuracy: judged.balanced_accuracy(),
             test_macro_f1: judged.macro_f1(),
             seconds: start.elapsed().as_secs_f64(),
-            is_best: self.best().is_none_or(|best| judged.accuracy() > best.test_accuracy),
+            is_best: finished && self.best().is_none_or(|best| judged.accuracy() > best.test_accuracy),
         };
-        self.0.push(result);
+        self.epochs.push(result);
+        if !finished {
+            self.unfinished = self.epochs.len();
+        }
         result
     }
 
@@ -188,7 +201,10 @@ impl History {
             entries.push(("best_epoch".to_string(), Value::Int(best.epoch as i64)));
             entries.push(("best_accuracy".to_string(), Value::Float(best.test_accuracy)));
         }
-        entries.push((HISTORY_KEY.to_string(), Value::List(self.0.iter().map(row).collect())));
+        if self.unfinished > 0 {
+            entries.push((UNFINISHED_KEY.to_string(), Value::Int(self.unfinished as i64)));
+        }
+        entries.push((HISTORY_KEY.to_string(), Value::List(self.epochs.iter().map(row).collect())));
         entries
     }
 
@@ -203,9 +219,14 @@ impl History {
                     .into(),
             )
         };
-        let entry = saved.extra.iter().find(|e| e.0 == HISTORY_KEY).ok_or_else(odd)?;
+        let entry = |key: &str| saved.extra.iter().find(|e| e.0 == key).map(|e| &e.1);
+        let rows = entry(HISTORY_KEY).and_then(Value::items).ok_or_else(odd)?;
         let mut history = Self::default();
-        for row in entry.1.items().ok_or_else(odd)? {
+        if let Some(unfinished) = entry(UNFINISHED_KEY) {
+            let unfinished = unfinished.as_i64().and_then(|n| usize::try_from(n).ok());
+            history.unfinished = unfinished.filter(|n| *n <= rows.len()).ok_or_else(odd)?;
+        }
+        for row in rows {
             let [epoch, train_loss, train_accuracy, rest @ ..] = row.items().ok_or_else(odd)? else {
                 return Err(odd());
             };
@@ -215,7 +236,9 @@ impl History {
             else {
                 return Err(odd());
             };
-            history.0.push(EpochResult {
+            let finished = history.epochs.len() >= history.unfinished;
+            let is_best = finished && history.best().is_none_or(|best| *test_accuracy > best.test_accuracy);
+            history.epochs.push(EpochResult {
                 epoch: usize::try_from(epoch).map_err(|_| odd())?,
                 train_loss: train_loss.as_f64(),
                 train_accuracy: train_accuracy.as_f64(),
@@ -224,7 +247,7 @@ impl History {
                 test_balanced_accuracy: *balanced,
                 test_macro_f1: *f1,
                 seconds: *seconds,
-                is_best: history.best().is_none_or(|best| *test_accuracy > best.test_accuracy),
+                is_best,
             });
         }
         Ok(history)
@@ -238,6 +261,7 @@ pub struct Trainer {
     /// Another network to learn from, whose logits for the training recordings are known.
     teacher: Option<Teacher>,
     rounding: Option<Rounding>,
+    pruner: Option<Pruner>,
     optimizer: Optimizer,
     options: Options,
     epoch: usize,
@@ -249,13 +273,14 @@ impl Trainer {
     /// Starts training `net`.
     ///
     /// # Errors
-    /// A network that cannot be trained with rounded numbers, where that is asked for.
+    /// A network that cannot be trained with rounded numbers, or has nothing to prune, where that is asked for.
     pub fn new(mut net: Ann, options: Options) -> Result<Self, ModelError> {
         net.require_gradients();
         let optimizer = Optimizer::new(options.rule);
         let (history, watch) = (History::default(), Watch::default());
         let rounding = options.rounding.map(|bits| Rounding::new(&net, bits)).transpose()?;
-        Ok(Self { net, teacher: None, rounding, optimizer, options, epoch: 0, history, watch })
+        let pruner = options.pruning.map(|how| Pruner::new(&net, how)).transpose()?;
+        Ok(Self { net, teacher: None, rounding, pruner, optimizer, options, epoch: 0, history, watch })
     }
 
     /// Continues from a checkpoint that [`Trainer::checkpoint`] made; `net` holds its weights already.
@@ -302,9 +327,9 @@ impl Trainer {
         &self.history
     }
 
-    /// Whether the best epoch lies further back than the patience.
+    /// Whether the best epoch lies further back than the patience; never before there is one.
     pub fn out_of_patience(&self) -> bool {
-        let since = self.epoch - self.history.best().map_or(0, |best| best.epoch);
+        let since = self.history.best().map_or(0, |best| self.epoch - best.epoch);
         self.options.patience.is_some_and(|p| since >= p)
     }
 
@@ -319,9 +344,14 @@ impl Trainer {
     ) -> Result<EpochResult, ModelError> {
         let start = Instant::now();
         let judged = self.judge(held_out, tick)?;
-        let result = self.history.add(0, None, &judged, start);
+        let result = self.history.add(0, None, &judged, start, self.is_finished()?);
         self.expect();
         Ok(result)
+    }
+
+    /// Whether the network is what it is to be, pruned to the end.
+    fn is_finished(&self) -> Result<bool, ModelError> {
+        self.pruner.as_ref().map_or(Ok(true), Pruner::is_done)
     }
 
     fn judge(
@@ -378,6 +408,9 @@ impl Trainer {
         let mut weighted = (0.0, 0.0);
         let batches = order.chunks(self.options.batch_size);
         let steps = batches.len();
+        if let Some(pruner) = &mut self.pruner {
+            pruner.start_epoch()?;
+        }
         for (step, batch) in batches.enumerate() {
             let factor = self.options.schedule.factor(self.epoch, step, steps);
             let x = batch_tensor(train, batch, device)?;
@@ -401,6 +434,9 @@ impl Trainer {
             parameters.extend(self.rounding.iter().flat_map(Rounding::learned));
             let gradients = Tensor::f_run_backward(&[&mixed], &parameters, false, false)?;
             self.optimizer.step(&parameters, &gradients, factor)?;
+            if let Some(pruner) = &mut self.pruner {
+                pruner.after_step(self.epoch * steps + step + 1, steps)?;
+            }
             let logits = to_vec(&logits)?;
             add_all(&mut metrics, &logits, &labels, self.options.loss);
             check_loss(metrics.loss(), epoch)?;
@@ -419,7 +455,9 @@ impl Trainer {
         let judged = self.judge(held_out, tick)?;
         tell_one_class(epoch, &judged, self.net.network(), tick);
         self.epoch = epoch;
-        let result = self.history.add(epoch, Some((train_loss, metrics.accuracy())), &judged, start);
+        let finished = self.is_finished()?;
+        let train = Some((train_loss, metrics.accuracy()));
+        let result = self.history.add(epoch, train, &judged, start, finished);
         self.expect();
         Ok(result)
     }
@@ -619,14 +657,36 @@ mod tests {
             metrics
         };
         let (mut history, now) = (History::default(), Instant::now());
-        assert!(history.add(0, None, &judged(2), now).is_best);
-        assert!(!history.add(1, Some((0.5, 0.7)), &judged(2), now).is_best);
-        assert!(history.add(2, Some((f64::NAN, 0.7)), &judged(3), now).is_best);
+        assert!(history.add(0, None, &judged(2), now, true).is_best);
+        assert!(!history.add(1, Some((0.5, 0.7)), &judged(2), now, true).is_best);
+        assert!(history.add(2, Some((f64::NAN, 0.7)), &judged(3), now, true).is_best);
         let saved = Checkpoint { extra: history.entries(), ..Checkpoint::default() };
         let back = History::of(&saved).unwrap();
         assert_eq!(back.epochs()[..2], history.epochs()[..2]);
         assert!(back.epochs()[2].train_loss.unwrap().is_nan());
         assert_eq!(back.best().map(|b| (b.epoch, b.test_accuracy)), Some((2, 0.75)));
         assert!(History::of(&Checkpoint::default()).is_err());
+    }
+
+    #[test]
+    fn an_epoch_that_is_not_pruned_to_the_end_is_never_the_best() {
+        let judged = |right: usize| {
+            let mut metrics = Metrics::default();
+            (0..4).for_each(|i| metrics.add(&[1.0, 0.5, 0.0], usize::from(i >= right), Loss::CrossEntropy));
+            metrics
+        };
+        let (mut history, now) = (History::default(), Instant::now());
+        assert!(!history.add(0, None, &judged(4), now, false).is_best);
+        assert!(!history.add(1, Some((0.5, 0.7)), &judged(3), now, false).is_best);
+        assert!(history.best().is_none());
+        assert!(history.add(2, Some((0.5, 0.7)), &judged(1), now, true).is_best);
+        assert!(history.add(3, Some((0.5, 0.7)), &judged(2), now, true).is_best);
+        let mut saved = Checkpoint { extra: history.entries(), ..Checkpoint::default() };
+        let back = History::of(&saved).unwrap();
+        assert_eq!((back.epochs(), back.unfinished), (history.epochs(), 2));
+        for entry in saved.extra.iter_mut().filter(|entry| entry.0 == UNFINISHED_KEY) {
+            entry.1 = Value::Int(5);
+        }
+        assert!(History::of(&saved).is_err());
     }
 }

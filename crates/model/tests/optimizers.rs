@@ -1,4 +1,4 @@
-//! Update rules against PyTorch's, and against themselves after a detour through a checkpoint.
+//! Update rules and pruning against PyTorch's; update rules against themselves after a detour through a checkpoint.
 
 // A test fails by panicking, its helpers too; and says so when it was skipped.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
@@ -9,6 +9,7 @@ mod parity;
 use escape_checkpoint::{Value, read};
 use escape_model::ann::to_vec;
 use escape_model::optim::{Optimizer, Rule};
+use escape_model::prune::{count, smallest};
 use tch::{Device, Tensor};
 
 /// The generator's settings.
@@ -77,4 +78,22 @@ fn a_factor_scales_the_step() {
         let half = (p - start()) * 0.5 + start();
         assert!(close(&to_vec(&q).unwrap(), &to_vec(&half).unwrap()));
     }
+}
+
+#[test]
+fn pytorch_prunes_the_same_weights() {
+    let Some(folder) = parity::reference() else { return };
+    let pruned = read(&folder.join("pruned.pth")).unwrap();
+    let mut compared = 0;
+    for entry in pruned.items().unwrap() {
+        let values = |key: &str| entry.get(key).and_then(Value::as_tensor).unwrap().to_f32();
+        let share = entry.get("share").and_then(Value::as_f64).unwrap();
+        let (weights, kept) = (values("weight"), values("kept"));
+        let want: Vec<usize> = (0..kept.len()).filter(|&i| kept[i] == 0.0).collect();
+        let mut got = smallest(&weights, count(share, weights.len()));
+        got.sort_unstable();
+        assert_eq!(got, want, "{share} of {} weights", weights.len());
+        compared += 1;
+    }
+    assert_eq!(compared, 16);
 }

@@ -11,6 +11,7 @@ use escape_model::ModelError;
 use escape_model::ann::{to_tensor, to_vec};
 use escape_model::distill::Teacher;
 use escape_model::optim::{Optimizer, Rule, Schedule};
+use escape_model::prune::Held;
 use escape_model::train::{
     Balance, EpochResult, Event, History, check_loss, class_weights, order, tell_one_class,
 };
@@ -56,6 +57,8 @@ pub struct Options {
     /// Added to the loss for each million synaptic operations that the spikes of a recording cause; see
     /// [`Trainable::operations_penalty`].
     pub operations_penalty: f64,
+    /// Whether weights that are zero in the network that is given stay so, those that were pruned say.
+    pub keep_zeros: bool,
     /// Orders the recordings and drives the input.
     pub seed: u64,
 }
@@ -68,6 +71,8 @@ pub struct FineTuner {
     teacher: Option<Teacher>,
     optimizer: Optimizer,
     options: Options,
+    /// Weights that are to stay zero, layer by layer; empty where none are.
+    held: Vec<Held>,
     encoder: Encoder,
     epoch: usize,
     history: History,
@@ -104,6 +109,7 @@ impl FineTuner {
         let learned = options.learn_thresholds || options.learn_decays;
         let thresholds = network.layers.iter().map(|l| l.neuron.threshold()).collect();
         let mut trainable = Trainable::new(network, options.surrogate, learned, device)?;
+        let held = held(&trainable, &trainable.network, options.keep_zeros)?;
         trainable.temperature = options.temperature;
         trainable.operations_penalty = options.operations_penalty;
         let optimizer = Optimizer::new(options.rule);
@@ -113,6 +119,7 @@ impl FineTuner {
             teacher: None,
             optimizer,
             options,
+            held,
             encoder,
             epoch: 0,
             history,
@@ -137,6 +144,7 @@ impl FineTuner {
     ) -> Result<Self, ModelError> {
         let mut tuner = Self::new(network, options, device)?;
         tuner.thresholds = start.layers.iter().map(|l| l.neuron.threshold()).collect();
+        tuner.held = held(&tuner.trainable, start, options.keep_zeros)?;
         let state = saved.optimizer.as_ref().ok_or_else(|| {
             ModelError::Data(
                 "the checkpoint holds no optimiser state to resume from; start afresh without --resume"
@@ -234,6 +242,7 @@ impl FineTuner {
         let parameters: Vec<&Tensor> =
             self.trainable.parameters().into_iter().chain(learned.iter().map(|l| &l.1)).collect();
         self.optimizer.step(&parameters, &gradients, factor)?;
+        self.held.iter_mut().try_for_each(Held::restore)?;
         for ((k, is_threshold), value) in learned {
             let value = to_vec(&value)?[0];
             let layer = &mut self.trainable.network.layers[k];
@@ -310,7 +319,7 @@ impl FineTuner {
     ) -> Result<(EpochResult, Evaluation), ModelError> {
         let start = Instant::now();
         let found = self.evaluate(judges, tick)?;
-        let result = self.history.add(0, None, &found.last(), start);
+        let result = self.history.add(0, None, &found.last(), start, true);
         self.expect();
         Ok((result, found))
     }
@@ -381,7 +390,8 @@ impl FineTuner {
         let judged = self.evaluate(judges, tick)?.last();
         tell_one_class(epoch, &judged, &self.trainable.network.network, tick);
         self.epoch = epoch;
-        let result = self.history.add(epoch, Some((loss.0 / loss.1, metrics.accuracy())), &judged, start);
+        let train = Some((loss.0 / loss.1, metrics.accuracy()));
+        let result = self.history.add(epoch, train, &judged, start, true);
         self.expect();
         Ok(result)
     }
@@ -425,5 +435,131 @@ impl FineTuner {
             }
         }
         Ok(checkpoint)
+    }
+}
+
+/// The weights that are to stay zero: those that are zero in the network that the training began with.
+fn held(trainable: &Trainable, start: &SpikingNetwork, keep_zeros: bool) -> Result<Vec<Held>, ModelError> {
+    let layers = trainable.synapses.iter().zip(&start.layers).filter(|_| keep_zeros);
+    layers.map(|(synapses, layer)| Held::zeros_of(&synapses.weight, &layer.weights)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use escape_checkpoint::description;
+    use escape_snn_core::network::SpikingLayer;
+    use escape_snn_core::rules::{Preset, Rules};
+
+    const SMALL: &str = "
+input: [1, 6, 8]
+layers:
+  - {type: conv2d, name: a, out: 4, kernel: 3, padding: 1}
+  - {type: relu}
+  - {type: flatten}
+  - {type: linear, name: b, out: 12}
+  - {type: relu}
+  - {type: linear, name: c, out: 3}
+";
+
+    /// A network every third of whose weights is zero.
+    fn network(rules: Rules) -> SpikingNetwork {
+        let network = description::parse("small", SMALL).unwrap();
+        let weight = |i: usize| if i.is_multiple_of(3) { 0.0 } else { (i as f32 * 0.77).sin() * 0.5 };
+        let layers = network.stages().unwrap().into_iter().map(|shape| {
+            let weights = (0..shape.weights()).map(weight).collect::<Vec<f32>>().into();
+            SpikingLayer { shape, weights, bias: Vec::new(), neuron: Neuron::new(0.3, 1.0).unwrap() }
+        });
+        SpikingNetwork { rules, layers: layers.collect(), network }
+    }
+
+    fn recordings() -> Recordings {
+        Recordings {
+            x: (0..24 * 48).map(|i| (i as f32 * 0.31).sin()).collect(),
+            y: (0..24).map(|i| i % 3).collect(),
+            contacts: 6,
+            samples: 8,
+        }
+    }
+
+    fn options(rule: Rule, keep_zeros: bool) -> Options {
+        Options {
+            rule,
+            batch_size: 5,
+            steps: 3,
+            encoding: Encoding::Poisson,
+            surrogate: Surrogate::DEFAULT,
+            learn_thresholds: true,
+            learn_decays: false,
+            shuffle: true,
+            balance: None,
+            schedule: Schedule::Constant,
+            temperature: 1.0,
+            operations_penalty: 0.0,
+            keep_zeros,
+            seed: 1,
+        }
+    }
+
+    fn run(tuner: &mut FineTuner, epochs: usize) {
+        let data = recordings();
+        for _ in 0..epochs {
+            tuner.run_epoch(&data, &data, None, &mut |_| true).unwrap();
+        }
+    }
+
+    /// Which weights are zero, layer by layer.
+    fn zeros(network: &SpikingNetwork) -> Vec<Vec<bool>> {
+        network.layers.iter().map(|l| l.weights.iter().map(|w| *w == 0.0).collect()).collect()
+    }
+
+    #[test]
+    fn zeros_stay_where_they_are_to_and_are_learned_otherwise() {
+        for rules in [Preset::Default.rules(), Preset::Published.rules()] {
+            for (tensors, rule) in [
+                (false, Rule::adam(0.01)),
+                (true, Rule::adam(0.01)),
+                (false, Rule::sgd(0.1)),
+                (true, Rule::sgd(0.1)),
+            ] {
+                let given = network(rules);
+                let tuned = |keep_zeros: bool| {
+                    let mut tuner =
+                        FineTuner::new(given.clone(), options(rule, keep_zeros), Device::Cpu).unwrap();
+                    tuner.trainable.tensor_neurons = tensors;
+                    run(&mut tuner, 2);
+                    tuner.network().unwrap()
+                };
+                let (kept, learned) = (tuned(true), tuned(false));
+                assert_eq!(zeros(&kept), zeros(&given), "{rules:?}, tensors {tensors}, {rule:?}");
+                for (k, layer) in kept.layers.iter().enumerate() {
+                    assert!(*layer.weights != *given.layers[k].weights, "layer {k} was not trained");
+                }
+                assert_ne!(zeros(&learned), zeros(&given), "{rules:?}, tensors {tensors}, {rule:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_resumed_training_keeps_the_zeros_of_the_network_that_was_given() {
+        let given = network(Preset::Default.rules());
+        let options = options(Rule::adam(0.01), true);
+        let mut whole = FineTuner::new(given.clone(), options, Device::Cpu).unwrap();
+        run(&mut whole, 2);
+        let mut first = FineTuner::new(given.clone(), options, Device::Cpu).unwrap();
+        run(&mut first, 1);
+        let mut now = first.network().unwrap();
+        // A weight that became zero by chance is none of them.
+        now.layers[1].weights[1] = 0.0;
+        let saved = first.checkpoint(true).unwrap();
+        let resumed = FineTuner::resume(&given, now, options, Device::Cpu, &saved).unwrap();
+        let zeros = zeros(&given).iter().flatten().filter(|zero| **zero).count();
+        let held = |tuner: &FineTuner| tuner.held.iter().map(|held| held.held().unwrap()).sum::<usize>();
+        assert_eq!((held(&resumed), held(&whole)), (zeros, zeros));
+        let now = first.network().unwrap();
+        let mut resumed = FineTuner::resume(&given, now, options, Device::Cpu, &saved).unwrap();
+        run(&mut resumed, 1);
+        let [a, b] = [&whole, &resumed].map(|tuner| tuner.network().unwrap());
+        assert!(a.layers.iter().zip(&b.layers).all(|(a, b)| *a.weights == *b.weights));
     }
 }

@@ -69,6 +69,7 @@ fn told(
         schedule: Schedule::Constant,
         temperature: 1.0,
         operations_penalty: 0.0,
+        keep_zeros: false,
         seed: 1,
     };
     let mut tuner = FineTuner::new(network, options, Device::Cpu).unwrap();

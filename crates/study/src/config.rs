@@ -290,6 +290,9 @@ pub struct Train {
     /// Levels of an activation then: the timesteps of the spiking network that it is to become.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub levels: Option<u32>,
+    /// Share of the weights of every layer but the last that become zero while it is trained; none if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prune: Option<f64>,
 }
 
 impl Train {
@@ -309,6 +312,7 @@ impl Train {
         recipe.schedule = self.schedule.unwrap_or(recipe.schedule);
         recipe.teacher.clone_from(&self.teacher);
         recipe.rounding = rounding(self.bits, self.input_bits, self.levels)?;
+        recipe.prune = self.prune;
         Ok(recipe)
     }
 }
@@ -445,6 +449,9 @@ pub struct Finetune {
     /// What the loss grows by for each million synaptic operations of a recording.
     #[serde(default, skip_serializing_if = "is_default")]
     pub operations_penalty: f64,
+    /// Whether weights that are zero in the network that is given stay so.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub keep_zeros: bool,
     /// Another network to learn from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teacher: Option<Teaching>,
@@ -486,6 +493,7 @@ impl Finetune {
             temperature: 1.0,
             schedule: schedule(self.schedule, preset, self.epochs),
             operations_penalty: self.operations_penalty,
+            keep_zeros: self.keep_zeros,
             seed,
         })
     }
@@ -823,6 +831,11 @@ impl Config {
                 "ann.train",
                 "channels and hidden go with arch; ann.network describes a network whole",
             );
+            if let Some(share) = train.prune {
+                let fits = share > 0.0 && share < 1.0;
+                let what = format!("expected a share of the weights, above 0 and below 1, got {share}");
+                check(fits, "ann.train.prune", &what);
+            }
             let possible = |x: f64| x > 0.0 && x.is_finite();
             check(train.lr.is_none_or(possible), "ann.train.lr", "expected a positive number");
             let decay = train.weight_decay;
@@ -1114,6 +1127,27 @@ finetune:
         let text = serde_yaml::to_string(&config).unwrap();
         let again = Config::parse("again", &text, Path::new(""), &[]).unwrap();
         assert_eq!(text, serde_yaml::to_string(&again).unwrap());
+        // Studies of before have the same cells.
+        assert!(!text.contains("keep_zeros"), "{text}");
+    }
+
+    #[test]
+    fn weights_are_pruned_by_a_share_and_kept_at_zero() {
+        let set =
+            ["ann={train: {epochs: 3, prune: 0.5}}".to_string(), "finetune.0.keep_zeros=true".to_string()];
+        let config = Config::parse("x.yaml", SMALL, Path::new(""), &set).unwrap();
+        assert_eq!(config.ann.train.as_ref().unwrap().recipe().unwrap().prune, Some(0.5));
+        assert!(config.finetune[0].options(Preset::Default, Encoding::Direct, 0).unwrap().keep_zeros);
+        let comparable = config.comparable().unwrap();
+        assert_eq!(comparable["ann"]["train"]["prune"], 0.5);
+        assert_eq!(comparable["finetune"][0]["keep_zeros"], true);
+        for share in ["0", "1", "-0.1", ".nan"] {
+            let why = error(&[&format!("ann={{train: {{epochs: 3, prune: {share}}}}}")]);
+            assert!(
+                why.contains("ann.train.prune: expected a share of the weights, above 0 and below 1, got"),
+                "{why}"
+            );
+        }
     }
 
     #[test]

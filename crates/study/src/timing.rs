@@ -201,6 +201,7 @@ pub fn training(
         schedule: Schedule::Constant,
         temperature: 1.0,
         operations_penalty: 0.0,
+        keep_zeros: false,
         seed: session.seed,
     };
     let mut tuner = FineTuner::new(chosen.network, options, device)?;

@@ -15,8 +15,8 @@ use escape_study::session::usage;
 use escape_study::training::teacher::Teaching;
 
 use super::{
-    BitsArgs, ReadingArgs, SimulationArgs, WeightsArgs, WindowedReading, named, not_negative, positive,
-    whole, whole_up_to,
+    BitsArgs, ReadingArgs, SimulationArgs, WeightsArgs, WindowedReading, between_0_and_1, named,
+    not_negative, positive, whole, whole_up_to,
 };
 
 #[derive(Args)]
@@ -160,7 +160,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N", value_parser = whole_up_to::<usize>(1, 1 << 20))]
     pub hidden: Option<usize>,
     /// Take the convolutions over from this checkpoint of an earlier stage; of the same network all weights, and it is
-    /// kept unless an epoch is better
+    /// kept unless an epoch is better, or it is to be pruned
     #[arg(long, value_name = "FILE")]
     pub init: Option<PathBuf>,
     #[command(flatten)]
@@ -210,6 +210,10 @@ pub struct TrainArgs {
     /// Train it for T timesteps, with activations that a neuron can send in as many spikes; then `convert --method trained --timesteps T`
     #[arg(long, value_name = "T", value_parser = whole_up_to::<u32>(1, 1024), requires = "bits")]
     pub levels: Option<u32>,
+    /// Set this share of the weights of every layer but the last to zero, the smallest ones, while it is trained: fewer weights and
+    /// operations for hardware that skips zeros; then `finetune --keep-zeros` [default: none]
+    #[arg(long, value_name = "SHARE", value_parser = between_0_and_1)]
+    pub prune: Option<f64>,
     /// Continue an interrupted training; settings must be the same, but for --epochs and --patience
     #[arg(long, conflicts_with = "force")]
     pub resume: bool,
@@ -326,6 +330,9 @@ pub struct FinetuneArgs {
     /// Add P to the loss for each million synaptic operations that the spikes of a recording cause: fewer spikes, for some accuracy
     #[arg(long, default_value_t = 0.0, value_name = "P", value_parser = not_negative)]
     pub operations_penalty: f64,
+    /// Keep weights at zero that are zero in the checkpoint, those that were pruned say
+    #[arg(long)]
+    pub keep_zeros: bool,
     #[command(flatten)]
     pub teacher: TeacherArgs,
     /// Leave out the first N training recordings: those that the ANN has seen, say

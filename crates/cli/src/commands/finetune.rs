@@ -44,6 +44,7 @@ pub fn run(context: &Context, args: FinetuneArgs) -> Result<()> {
         temperature: 1.0,
         schedule: schedule(args.schedule, preset, args.epochs),
         operations_penalty: args.operations_penalty,
+        keep_zeros: args.keep_zeros,
         seed: session.seed,
     };
     let job = Job {

@@ -69,6 +69,7 @@ pub fn run(context: &Context, args: TrainArgs) -> Result<()> {
         recipe.schedule = args.schedule;
         recipe.teacher = args.teacher.teaching()?;
         recipe.rounding = rounding(args.bits, args.input_bits, args.levels)?;
+        recipe.prune = args.prune;
         let (trained, report) =
             train(session, &recipe, &data, &folder_of(&arch), trunk.as_ref(), args.resume)?;
         trunk = Some(Start { ann: trained, input: data.origin().known_input(&data.train) });
@@ -80,7 +81,7 @@ pub fn run(context: &Context, args: TrainArgs) -> Result<()> {
 /// What came of a training, for a reader.
 fn text(report: &Trained) -> String {
     let best = match &report.input {
-        Some(input) if report.improved == Some(false) => format!(
+        Some(input) if report.best_epoch == 0 => format!(
             "no epoch of {} was better than the network it went on from, accuracy {:.4} ({}), which is kept",
             report.epochs, input.accuracy, report.judged_on
         ),

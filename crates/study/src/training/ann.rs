@@ -11,6 +11,7 @@ use escape_data::{Classes, Dataset};
 use escape_model::ModelError;
 use escape_model::ann::{Ann, to_vec};
 use escape_model::optim::Rule;
+use escape_model::prune::{self, Pruning};
 use escape_model::rounding::{Rounding, RoundingBits};
 use escape_model::train::{Balance, Options, Trainer, evaluate, evaluate_with};
 use escape_network::arch::Architecture;
@@ -25,7 +26,7 @@ use serde_json::json;
 use tch::Tensor;
 
 use super::teacher::Teaching;
-use super::{Accuracies, Parts, Teller, best_trained, describe, interrupted, known, known_after, parts};
+use super::{Accuracies, Parts, Teller, describe, interrupted, known, known_after, parts};
 use super::{BEST, LAST, begin, hash_of, tell};
 use crate::defaults::{Defaults, HELD_OUT, OptimizerName, ScheduleName};
 use crate::load;
@@ -64,6 +65,8 @@ pub struct Recipe {
     pub teacher: Option<Teaching>,
     /// Numbers that the network is to compute with.
     pub rounding: Option<RoundingBits>,
+    /// Share of the weights of every layer but the last that become zero, above 0 and below 1.
+    pub prune: Option<f64>,
 }
 
 /// Sizes of a network of the family that are not those that were published.
@@ -101,6 +104,7 @@ impl Recipe {
             schedule: ScheduleName::Constant,
             teacher: None,
             rounding: None,
+            prune: None,
         }
     }
 
@@ -273,7 +277,7 @@ fn named(network: Sequential, names: &[String], renamed: bool) -> Sequential {
 }
 
 /// Trains by a recipe into a folder; returns the best network and what came of it. Of a network in `trunk` the convolutions
-/// are taken over; of one of the same kind everything, and it is kept unless an epoch is better.
+/// are taken over; of one of the same kind everything, and it is kept unless an epoch is better or it is to be pruned.
 ///
 /// # Errors
 /// Too few recordings, a folder with another training, a checkpoint that cannot be written; [`ModelError::Interrupted`] in
@@ -289,6 +293,9 @@ pub fn train(
     let device = session.device()?;
     let (contacts, samples) = (data.train.contacts, data.train.samples);
     let network = recipe.network(contacts, samples, &data.classes)?;
+    if recipe.prune.is_some() {
+        prune::check(&network).map_err(|why| usage(why.to_string()))?;
+    }
     let Parts { train, places, judges, judged_on } =
         parts(session, &data.train, &data.test, recipe.held_out())?;
     let options = Options {
@@ -299,6 +306,7 @@ pub fn train(
         patience: recipe.patience,
         schedule: recipe.schedule.over(recipe.epochs),
         rounding: recipe.rounding,
+        pruning: recipe.prune.map(|share| Pruning { share, epochs: recipe.epochs }),
         seed: session.seed,
     };
     let (optimizer, lr, weight_decay) = match recipe.rule {
@@ -344,6 +352,9 @@ pub fn train(
         if let Some(levels) = levels {
             settings["levels"] = json!(levels);
         }
+    }
+    if let Some(share) = recipe.prune {
+        settings["prune"] = json!(share);
     }
     let mut teacher = None;
     if let Some(teaching) = &recipe.teacher {
@@ -396,7 +407,9 @@ pub fn train(
                     other => other?,
                 };
                 drop(teller);
-                save(trainer.checkpoint(false)?, &best)?;
+                if result.is_best {
+                    save(trainer.checkpoint(false)?, &best)?;
+                }
                 log(&trainer)?;
                 session.note(describe(&name, judged_on, &result));
                 trainer
@@ -409,6 +422,13 @@ pub fn train(
             None => Trainer::new(ann, options)?,
         }
     };
+    if let (Some(share), 0) = (recipe.prune, trainer.epoch()) {
+        session.note(format!(
+            "{name}: {share} of the weights of every layer but the last become 0 until half of the steps are done; the first epoch \
+             that may be kept is {}",
+            recipe.epochs.div_ceil(2)
+        ));
+    }
     if trainer.epoch() < recipe.epochs && !trainer.out_of_patience() {
         trainer.learn_from(teacher.map(|t| t.teacher(session, &places)).transpose()?);
     }
@@ -429,9 +449,16 @@ pub fn train(
         session.note(describe(&name, judged_on, &result));
     }
     let history = trainer.history();
-    let (Some(kept), Some(trained)) = (history.best(), best_trained(history)) else {
-        return Err(usage("no epoch was trained; give --epochs a number above 0"));
-    };
+    let kept = history.best().filter(|_| trainer.epoch() > 0).ok_or_else(|| {
+        usage(match trainer.epoch() {
+            0 => "no epoch was trained; give --epochs a number above 0".to_owned(),
+            epochs => format!(
+                "expected an epoch at whose end the whole share is pruned, got {epochs} epochs that ended before; resume with \
+                 --epochs {} or more",
+                epochs + 1
+            ),
+        })
+    })?;
     let input = history.epochs().first().filter(|e| e.epoch == 0).map(Accuracies::from);
     let ann = load(&best)?;
     let test = if data.test.is_empty() {
@@ -462,7 +489,7 @@ pub fn train(
         best_epoch: kept.epoch,
         best_accuracy: kept.test_accuracy,
         judged_on,
-        improved: input.is_some().then_some(kept.epoch == trained.epoch),
+        improved: input.as_ref().map(|given| kept.test_accuracy > given.accuracy),
         input,
         test,
         warnings,

@@ -230,6 +230,9 @@ pub fn finetune(
         tuner
     } else {
         let described = start.network.network.clone();
+        if job.options.keep_zeros {
+            session.note(zeros_kept(&job.name, &start.network));
+        }
         let mut tuner = FineTuner::new(start.network, job.options, device)?;
         let name = format!("{} before training", job.name);
         let mut teller = Teller::new(session, &name, (0, judges.len()), &mut warnings);
@@ -360,6 +363,17 @@ fn loss_temperature(session: &Session, job: &Job, start: &Simulation, on: &Recor
     Ok(fitted)
 }
 
+/// How many weights stay zero.
+fn zeros_kept(name: &str, start: &SpikingNetwork) -> String {
+    let weights = || start.layers.iter().flat_map(|l| l.weights.iter());
+    match weights().filter(|w| **w == 0.0).count() {
+        0 => format!(
+            "note: {name}: no weight of the network is 0, so there are none to keep; leave keep_zeros out"
+        ),
+        zeros => format!("{name}: {zeros} of {} weights are 0 and stay so", weights().count()),
+    }
+}
+
 /// What a fine-tuning that goes on must share with the one that began. The number of epochs is not among it.
 fn settings(
     job: &Job,
@@ -400,6 +414,9 @@ fn settings(
             json!(format!("{} bits a weight, {} of input", precision.weight_bits(), precision.input_bits()));
     }
     // Only where they are, so that trainings of before can go on.
+    if job.options.keep_zeros {
+        settings["keep_zeros"] = json!(true);
+    }
     if job.options.operations_penalty > 0.0 {
         settings["operations_penalty"] = json!(job.options.operations_penalty);
     }
