@@ -148,6 +148,11 @@ impl History {
         &self.epochs
     }
 
+    /// How many of them, the first ones, may not be kept: what they left was not pruned to the end.
+    pub fn unfinished(&self) -> usize {
+        self.unfinished
+    }
+
     /// The epoch of the highest accuracy among those that may be kept, the earliest of equal ones.
     pub fn best(&self) -> Option<&EpochResult> {
         self.epochs.iter().rfind(|e| e.is_best)

@@ -147,6 +147,8 @@ table! {
         judged_on: Option<String>,
         /// The seed, in a study's table.
         seed: Option<u64>,
+        /// `false` of an epoch whose network is not pruned to the end; else empty.
+        may_be_kept: Option<bool>,
     } check self {
         check::named("network", &self.network);
         check::share("train_accuracy", self.train_accuracy.unwrap_or_default());

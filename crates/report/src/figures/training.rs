@@ -27,6 +27,14 @@ pub(crate) struct Point {
     /// Ends of the interval around it, where one is known.
     pub low: Option<f64>,
     pub high: Option<f64>,
+    /// Whether the network that the epoch left could be kept; not before it is pruned to the end.
+    #[serde(default = "kept_unless_said")]
+    pub may_be_kept: bool,
+}
+
+/// Tables of before have no others.
+fn kept_unless_said() -> bool {
+    true
 }
 
 /// Loss and accuracy of every epoch, in training and judged; of several seeds their means.
@@ -45,6 +53,7 @@ fn derive<const FINETUNING: bool>(rows: &[Epoch<FINETUNING>], route: impl Fn(&st
         // Earlier versions had nothing but the test split to judge by, and did not say so.
         let judged = of_network().find_map(|row| row.judged_on.as_deref()).unwrap_or("test");
         for epoch in epochs {
+            let may_be_kept = of_network().all(|row| row.epoch != epoch || row.may_be_kept != Some(false));
             let mut add = |measure: &str, split: &str, value: &dyn Fn(&Epoch<FINETUNING>) -> Option<f64>| {
                 let values: Vec<f64> =
                     of_network().filter(|row| row.epoch == epoch).filter_map(value).collect();
@@ -58,6 +67,7 @@ fn derive<const FINETUNING: bool>(rows: &[Epoch<FINETUNING>], route: impl Fn(&st
                     value: spread.mean,
                     low: spread.interval().map(|i| i.low),
                     high: spread.interval().map(|i| i.high),
+                    may_be_kept,
                 }));
             };
             add("loss", TRAIN, &|row| row.train_loss);
@@ -124,8 +134,12 @@ fn one(
         label: "Figure 3",
         caption: format!(
             "{title}: mean cross-entropy and share of correct answers after each epoch. The ringed point is the \
-             epoch with the best accuracy on the {}.{}",
+             epoch with the best accuracy on the {}{}.{}",
             judges(epochs).join(" or the "),
+            match epochs.iter().all(|e| e.may_be_kept) {
+                true => "",
+                false => ", of those at whose end all was pruned that is to be",
+            },
             if epochs.iter().any(|e| e.low.is_some()) {
                 " Means over the seeds, with one standard deviation to either side."
             } else {
@@ -207,7 +221,8 @@ impl Drawn for Point {
                     plot.series(&mut scene, &line, ink(network), dash, (!trained).then_some(n));
                 }
                 let better = |a: (f64, f64), b: (f64, f64)| if b.1 > a.1 { b } else { a };
-                let judged = of(network, false).into_iter().map(|e| (f64::from(e.epoch), e.value));
+                let judged = of(network, false).into_iter().filter(|e| e.may_be_kept);
+                let judged = judged.map(|e| (f64::from(e.epoch), e.value));
                 if let Some(best) = judged.reduce(better).filter(|_| measure == "accuracy") {
                     ring(&mut scene, plot.px(best.0), plot.py(best.1), ink(network));
                 }
@@ -244,6 +259,7 @@ mod tests {
             test_macro_f1: None,
             judged_on: Some("held-out".to_owned()),
             seed,
+            may_be_kept: (network == "two" && epoch == 1).then_some(false),
         };
         let rows = [
             row("two", 1, 0.5, Some(1)),
@@ -262,6 +278,7 @@ mod tests {
         assert_eq!(of("two"), [(1, 0.6, true), (2, 0.6, false)]);
         assert_eq!(of("one"), [(1, 0.1, false), (2, 0.2, false)]);
         assert!(of("short").is_empty());
+        assert!(points.iter().all(|p| p.may_be_kept == (p.network != "two" || p.epoch != 1)));
         let low = points.iter().find_map(|p| p.low.filter(|_| p.measure == "accuracy")).unwrap();
         assert!((low - (0.6 - 0.02f64.sqrt())).abs() < 1e-12, "{low}");
     }
@@ -278,6 +295,7 @@ mod tests {
             value: 0.7,
             low,
             high: low.map(|low| 1.4 - low),
+            may_be_kept: true,
         };
         let bands = |low: Option<f64>| {
             let points: Vec<Point> = (1..4).map(|epoch| point(epoch, low)).collect();
@@ -285,5 +303,12 @@ mod tests {
             Point::draw(&points, &style).items.iter().filter(band).count()
         };
         assert_eq!((bands(Some(0.65)), bands(None)), (1, 0));
+        // What is pruned further is not the best of a training.
+        let rings = |may_be_kept: bool| {
+            let points = [Point { may_be_kept, ..point(1, None) }, Point { may_be_kept, ..point(2, None) }];
+            let ring = |i: &&Item| matches!(i, Item::Line { points, .. } if points.len() == 25);
+            Point::draw(&points, &style).items.iter().filter(ring).count()
+        };
+        assert_eq!((rings(true), rings(false)), (1, 0));
     }
 }

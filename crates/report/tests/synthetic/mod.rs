@@ -133,6 +133,7 @@ fn epochs(folder: &Path) {
                 test_macro_f1: Some(test - 0.02),
                 judged_on: Some("test".to_owned()),
                 seed: None,
+                may_be_kept: None,
             });
         }
     }
@@ -157,6 +158,7 @@ fn epochs(folder: &Path) {
                 test_macro_f1: None,
                 judged_on: None,
                 seed: None,
+                may_be_kept: None,
             });
         }
     }

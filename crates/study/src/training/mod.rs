@@ -270,7 +270,7 @@ fn epoch_rows<const FINETUNING: bool>(
     judged_on: &str,
     history: &History,
 ) -> Vec<Epoch<FINETUNING>> {
-    let row = |e: &EpochResult| Epoch {
+    let row = |(n, e): (usize, &EpochResult)| Epoch {
         network: network.to_owned(),
         epoch: e.epoch as u32,
         train_loss: e.train_loss,
@@ -282,8 +282,9 @@ fn epoch_rows<const FINETUNING: bool>(
         test_macro_f1: Some(e.test_macro_f1),
         judged_on: Some(judged_on.to_owned()),
         seed: None,
+        may_be_kept: (n < history.unfinished()).then_some(false),
     };
-    history.epochs().iter().map(row).collect()
+    history.epochs().iter().enumerate().map(row).collect()
 }
 
 /// What to say when the user stopped a training.
