@@ -103,8 +103,8 @@ pub struct LayerActivity {
     /// The layer sees the recording itself, a constant current, instead of spikes: its synapses are computed
     /// once per sample, as multiply-accumulates.
     pub analog_input: bool,
-    /// Of those multiply-accumulates the ones with a value and a weight that are not zero, inside the border, where they were
-    /// counted.
+    /// Of those multiply-accumulates the ones with a value that is not zero, inside the border, where they were counted; and with a
+    /// weight that is not zero either, where those were.
     pub nonzero_macs: Option<f64>,
     /// Weights that are not zero, where they were counted.
     pub nonzero_weights: Option<u64>,

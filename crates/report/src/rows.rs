@@ -245,11 +245,12 @@ table! {
         input_bits: Option<u32>,
         /// Bits of a weight likewise.
         weight_bits: Option<u32>,
-        /// Of a layer that sees the recording: multiply-accumulates with a value and a weight that are not zero, inside the border.
+        /// Of a layer that sees the recording: multiply-accumulates with a value that is not zero, inside the border; of networks that
+        /// are small enough with a weight that is not either.
         nonzero_macs_per_sample: Option<f64>,
-        /// Weights that are not zero.
+        /// Weights that are not zero; of networks that are small enough for their spikes to be gone through once more.
         nonzero_weights: Option<u64>,
-        /// Accumulates with a weight that is not zero; of networks that are small enough for their spikes to be gone through once more.
+        /// Accumulates with a weight that is not zero, likewise.
         nonzero_operations_per_sample: Option<f64>,
         /// Neurons that fired at all in T steps, likewise.
         active_per_sample: Option<f64>,

@@ -16,7 +16,7 @@ use escape_network::sequential::Sequential;
 #[cfg(feature = "libtorch")]
 use escape_network::stage::Stage;
 use escape_report::rows::Kind;
-use escape_snn_core::encode::Encoding;
+use escape_snn_core::encode::{Encoder, Encoding};
 use escape_snn_core::engine::{Averaged, Batch, Engine, SpikeRecorder};
 use escape_snn_core::evaluate::{Labelled, evaluate};
 use escape_snn_core::event::{Event, EventError};
@@ -30,7 +30,7 @@ use tch::{Device, Tensor};
 
 use crate::engine::AnyEngine;
 use crate::load::{Simulation, check_classes};
-use crate::measured::{Findings, Measured, Simulated, Sparse};
+use crate::measured::{Findings, Measured, Simulated, Sparse, Traced};
 use crate::session::Session;
 
 /// Measures an ANN.
@@ -181,41 +181,49 @@ pub fn snn(
 /// times as long as its simulation, and by far the most of what it costs is its size.
 const TRACED: usize = 1 << 18;
 
-/// What zeros leave of the work of a network that computes in whole numbers, and takes the recordings themselves; of a large one what
-/// needs no spikes to be gone through.
+/// What zeros leave of the work of a network that computes in whole numbers and takes the recordings themselves.
 fn sparse(
     network: &SpikingNetwork,
     encoding: Encoding,
     steps: usize,
     recordings: &Recordings,
 ) -> Result<Option<Sparse>> {
-    let neurons: usize = network.layers.iter().map(|layer| layer.shape.neurons()).sum();
-    if network.rules.precision().is_none() || encoding != Encoding::Direct {
+    let Some(precision) = network.rules.precision().filter(|_| encoding == Encoding::Direct) else {
         return Ok(None);
+    };
+    let neurons: usize = network.layers.iter().map(|layer| layer.shape.neurons()).sum();
+    if neurons * steps <= TRACED {
+        return Ok(traced(network, steps, recordings)?.map(Sparse::Traced));
     }
+    let fan_out = network.layers[0].shape.fan_out();
+    let of_value = |(value, reached): (&i32, &u32)| if *value == 0 { 0 } else { u64::from(*reached) };
+    let of_recording = |i: usize| -> u64 {
+        let rounded = precision.round_recording(recordings.get(i));
+        rounded.iter().zip(fan_out.iter().cycle()).map(of_value).sum()
+    };
+    Ok(Some(Sparse::Values((0..recordings.len()).into_par_iter().map(of_recording).sum())))
+}
+
+/// Goes through every spike; nothing, if the network is not one that events simulate.
+fn traced(network: &SpikingNetwork, steps: usize, recordings: &Recordings) -> Result<Option<Traced>> {
     // Every engine gives the same spikes; this one takes the least time for one recording.
-    let engine = match Event::new(network.clone(), encoding) {
+    let engine = match Event::new(network.clone(), Encoding::Direct) {
         Ok(engine) => engine,
         Err(EventError::Integer(why)) => return Err(why.into()),
         Err(_) => return Ok(None),
     };
     let Some(integer) = engine.integer() else { return Ok(None) };
-    let spikes_known = neurons * steps <= TRACED;
     let tracer = Tracer::new(integer);
     let of_recording = |i: usize| -> Result<Vec<Nonzero>> {
         let x = recordings.get(i);
         let mut recorder = SpikeRecorder::default();
-        if spikes_known {
-            let encoder = &mut network.rules.encoder(encoding, 0);
-            engine.run(Batch { x, first: i }, encoder, steps, &mut recorder)?;
-        }
-        let recording = integer.precision.round_recording(x);
-        Ok(tracer.trace(&recording, &recorder.into_spikes(), if spikes_known { steps } else { 0 }))
+        engine.run(Batch { x, first: i }, &mut Encoder::Direct, steps, &mut recorder)?;
+        Ok(tracer.trace(&integer.precision.round_recording(x), &recorder.into_spikes(), steps))
     };
     let nothing = || vec![Nonzero::default(); network.layers.len()];
     let sum = |a: Vec<Nonzero>, b: Vec<Nonzero>| Ok(a.into_iter().zip(b).map(|(a, b)| a.and(b)).collect());
     let layers = (0..recordings.len()).into_par_iter().map(of_recording).try_reduce(nothing, sum)?;
-    Ok(Some(Sparse { weights: tracer.weights(), layers, spikes_known }))
+    Ok(Some(Traced { weights: tracer.weights(), layers }))
 }
 
 /// What a network's classes are called.

@@ -73,14 +73,37 @@ pub struct Simulated {
     pub sparse: Option<Sparse>,
 }
 
-/// What zeros leave of a network's work.
-pub struct Sparse {
+/// What zeros leave of a network's work over all recordings.
+pub enum Sparse {
+    /// Of a large one: the first layer's multiply-accumulates with values that are not zero.
+    Values(u64),
+    /// Of one that is small enough for its spikes to be gone through.
+    Traced(Traced),
+}
+
+/// What was found in that.
+pub struct Traced {
     /// Weights of each layer that are not zero.
     pub weights: Vec<u64>,
-    /// What each layer did over all recordings.
+    /// What each layer did.
     pub layers: Vec<Nonzero>,
-    /// Whether spikes were gone through, so that operations and neurons that fired are counted.
-    pub spikes_known: bool,
+}
+
+impl Sparse {
+    /// Of the first layer.
+    fn macs(&self) -> u64 {
+        match self {
+            Self::Values(macs) => *macs,
+            Self::Traced(traced) => traced.layers[0].macs,
+        }
+    }
+
+    fn traced(&self) -> Option<&Traced> {
+        match self {
+            Self::Values(_) => None,
+            Self::Traced(traced) => Some(traced),
+        }
+    }
 }
 
 impl Measured {
@@ -269,8 +292,7 @@ impl Simulated {
     fn activity(&self, network: &str) -> Vec<Activity> {
         let samples = self.samples() as f64;
         let mean = |counts: &[u64]| counts[..self.steps].iter().sum::<u64>() as f64 / samples;
-        let sparse = self.sparse.as_ref();
-        let traced = sparse.filter(|sparse| sparse.spikes_known);
+        let traced = self.sparse.as_ref().and_then(Sparse::traced);
         let row = |(k, ((shape, leak), did)): (usize, (&(Stage, f64), &evaluate::Activity))| Activity {
             network: network.to_owned(),
             preset: self.rules.preset.to_string(),
@@ -289,12 +311,17 @@ impl Simulated {
             sent: Some(shape.pooled.count() as u64),
             input_bits: self.rules.precision().map(Precision::input_bits),
             weight_bits: self.rules.precision().map(Precision::weight_bits),
-            nonzero_macs_per_sample: sparse.filter(|_| k == 0).map(|s| s.layers[k].macs as f64 / samples),
-            nonzero_weights: sparse.map(|s| s.weights[k]),
-            nonzero_operations_per_sample: traced.map(|s| s.layers[k].operations as f64 / samples),
+            nonzero_macs_per_sample: self
+                .sparse
+                .as_ref()
+                .filter(|_| k == 0)
+                .map(|s| s.macs() as f64 / samples),
+            nonzero_weights: traced.map(|t| t.weights[k]),
+            nonzero_operations_per_sample: traced.map(|t| t.layers[k].operations as f64 / samples),
+            // The readout sends nothing.
             active_per_sample: traced
-                .filter(|s| k + 1 < s.layers.len())
-                .map(|s| s.layers[k].active as f64 / samples),
+                .filter(|t| k + 1 < t.layers.len())
+                .map(|t| t.layers[k].active as f64 / samples),
         };
         self.layers().enumerate().map(row).collect()
     }
