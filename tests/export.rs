@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::support::{Files, failure, json};
 
 /// Of checkpoints/implant.pth on the standard set's test recordings, as checkpoints/README.md has it.
-const IMPLANT_ACCURACY: f64 = 0.7316;
+const IMPLANT_ACCURACY: f64 = 0.7264;
 
 /// Compiles a program with its self-test, and runs it.
 fn compiled(folder: &Path, prefix: &str) -> String {
