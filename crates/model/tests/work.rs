@@ -56,8 +56,8 @@ fn counts_are_those_of_brute_force_on_random_networks() {
         let ann = Ann::new(network, index, Device::Cpu).unwrap();
         // Every third weight is zero.
         let weights = |stage: &Stage| {
-            let mut weight = ann.parameter(stage.weights_at, Role::Weight).unwrap().shallow_clone();
-            tch::no_grad(|| weight.view([-1]).slice(0, 0, None, 3).zero_());
+            let weight = ann.parameter(stage.weights_at, Role::Weight).unwrap().shallow_clone();
+            let _ = tch::no_grad(|| weight.view([-1]).slice(0, 0, None, 3).zero_());
             to_vec(&weight).unwrap()
         };
         let all: Vec<Vec<f32>> = ann.network().stages().unwrap().iter().map(weights).collect();
