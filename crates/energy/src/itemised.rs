@@ -165,10 +165,13 @@ pub fn ann_energy(
             push(Component::Requantise, layer.neurons as f64 * constants.requantise_pj());
         }
         if model.traffic != Traffic::None {
-            let model = if skips { *model } else { Model { traffic: Traffic::Reused, ..*model } };
             let weights = (layer.weights, arithmetic.bits);
             let sparse = layer.nonzero_weights.zip(sparse);
-            push(Component::WeightMemory, model.fetching_pj(constants, weights, all, sparse, 1.0));
+            let fetched = match skips {
+                false => model.fetching_once_pj(constants, weights, None),
+                true => model.fetching_pj(constants, weights, all, sparse, 1.0),
+            };
+            push(Component::WeightMemory, fetched);
             push(Component::StateMemory, 2.0 * sent * bits * constants.bit_pj(layer.sent as f64 * bits));
             if skips {
                 push(Component::Addressing, constants.addressing_pj(sent, layer.sent, 1.0));
@@ -254,16 +257,8 @@ impl Cost {
         let update = if activity.leaky { potential.mac_pj() } else { potential.add_pj };
         let counted = layer.nonzero_macs.filter(|_| model.sparse);
         let macs = counted.unwrap_or(layer.macs as f64);
-        // Each weight once.
-        let at_once = Model { traffic: Traffic::LayerByLayer, ..*model };
-        let nonzero = layer.nonzero_weights.map(|weights| (weights, weights as f64));
-        let weights = match model.traffic {
-            Traffic::None => 0.0,
-            Traffic::Reused | Traffic::ByEvent | Traffic::LayerByLayer => {
-                let all = layer.weights as f64;
-                at_once.fetching_pj(constants, (layer.weights, arithmetic.bits), all, nonzero, 1.0)
-            }
-        };
+        let weights =
+            model.fetching_once_pj(constants, (layer.weights, arithmetic.bits), layer.nonzero_weights);
         let once = |value: f64| if layer.analog_input { value } else { 0.0 };
         Self {
             once_mac: once(macs * arithmetic.mac_pj()),

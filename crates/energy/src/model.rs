@@ -95,6 +95,18 @@ impl Model {
         plain.min(self.fetched(operations, nonzero, steps) * each * constants.bit_pj(stored))
     }
 
+    /// Picojoules to fetch each weight of a layer once, or each that is not zero.
+    pub(crate) fn fetching_once_pj(
+        &self,
+        constants: &Constants,
+        weights: (u64, u32),
+        nonzero: Option<u64>,
+    ) -> f64 {
+        let traffic = if self.traffic == Traffic::None { Traffic::None } else { Traffic::LayerByLayer };
+        let nonzero = nonzero.map(|nonzero| (nonzero, nonzero as f64));
+        Self { traffic, ..*self }.fetching_pj(constants, weights, weights.0 as f64, nonzero, 1.0)
+    }
+
     /// Words fetched of `weights` for `operations` over so many steps.
     fn fetched(&self, operations: f64, weights: u64, steps: f64) -> f64 {
         match self.traffic {
