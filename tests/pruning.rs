@@ -75,6 +75,29 @@ fn pruned() -> Vec<(usize, usize)> {
     LAYERS.iter().map(|&(_, weights, zeros)| (weights, zeros)).collect()
 }
 
+/// Each stage is pruned by itself: the trunk that it takes over has its zeros already.
+#[test]
+fn stages_are_pruned_each() {
+    let files = Files::new();
+    let (data, out) = (files.at("data.npz"), files.at("stages"));
+    let fixed = ["train", "--data", &data, "--out", &out, "--incremental", "--validation", "2"];
+    json(&[&fixed[..], &["--channels", "8", "--hidden", "8", "--epochs", "1", "--prune", "0.5"]].concat());
+    let mut trunk = Vec::new();
+    for (stage, layers) in [("ig1", 1), ("ig2", 2), ("original", 3)] {
+        let checkpoint = Checkpoint::load(&files.path().join("stages").join(stage).join("best.pth")).unwrap();
+        let weights: Vec<Vec<f32>> =
+            checkpoint.weights.iter().filter(|w| w.1.shape.len() > 1).map(|w| w.1.to_f32()).collect();
+        let (last, pruned) = weights.split_last().unwrap();
+        for layer in pruned {
+            assert_eq!(layer.iter().filter(|w| **w == 0.0).count() * 2, layer.len(), "{stage}");
+        }
+        assert!(last.iter().all(|w| *w != 0.0), "{stage}");
+        let zeros: Vec<bool> = weights[..layers].iter().flatten().map(|w| *w == 0.0).collect();
+        assert_eq!(zeros[..trunk.len()], trunk, "{stage}: what the stage before pruned stays pruned");
+        trunk = zeros;
+    }
+}
+
 #[test]
 fn pruned_weights_stay_zero_through_conversion_and_fine_tuning() {
     let files = files();

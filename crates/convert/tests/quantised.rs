@@ -162,7 +162,8 @@ fn logits_and_counts_are_those_of_a_naive_statement() {
                 got.extend(to_vec(&network.forward(&x, |k, x| counter.add(k, x)).unwrap()).unwrap());
             }
             assert_eq!(got, logits.concat(), "network {index}, batches of {batch}");
-            let counted: Vec<Arrived> = counter.into_arrived().into_iter().map(|(_, a, _)| a).collect();
+            let counted: Vec<Arrived> =
+                counter.into_layers().into_iter().map(|layer| layer.arrived).collect();
             assert_eq!(counted, total, "network {index}");
         }
         zeros += total

@@ -1,7 +1,7 @@
 //! What is not zero in an ANN, and the multiply-accumulates that it causes.
 
 use escape_network::sequential::Sequential;
-use escape_network::stage::{Arrived, Op, Stage};
+use escape_network::stage::{Arrived, LayerWork, Op, Stage};
 use tch::{Device, Kind, Tensor};
 
 use crate::ModelError;
@@ -96,10 +96,12 @@ impl Counter {
         }
     }
 
-    /// The layers with what arrived at each, and their weights that are not zero.
-    pub fn into_arrived(self) -> Vec<(Stage, Arrived, u64)> {
-        let of_layer = |((stage, fan_out), arrived): ((Stage, FanOut), Arrived)| {
-            (stage, arrived, fan_out.nonzero_weights)
+    /// The layers with what arrived at each.
+    pub fn into_layers(self) -> Vec<LayerWork> {
+        let of_layer = |((stage, fan_out), arrived): ((Stage, FanOut), Arrived)| LayerWork {
+            stage,
+            arrived,
+            nonzero_weights: fan_out.nonzero_weights,
         };
         self.stages.into_iter().zip(self.arrived).map(of_layer).collect()
     }

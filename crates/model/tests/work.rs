@@ -6,7 +6,7 @@ use escape_model::ann::{Ann, to_vec};
 use escape_model::work::Counter;
 use escape_network::rng::Stream;
 use escape_network::sequential::{Conv2d, Role};
-use escape_network::stage::{Arrived, Op, Stage};
+use escape_network::stage::{Arrived, LayerWork, Op, Stage};
 use tch::{Device, Tensor};
 
 #[path = "../../../tests/random_networks/mod.rs"]
@@ -73,7 +73,9 @@ fn counts_are_those_of_brute_force_on_random_networks() {
                 Ok(())
             })
             .unwrap();
-        for ((stage, arrived, nonzero), weights) in counter.into_arrived().into_iter().zip(&all) {
+        for (LayerWork { stage, arrived, nonzero_weights: nonzero }, weights) in
+            counter.into_layers().into_iter().zip(&all)
+        {
             let x = &inputs[stage.weights_at];
             let counts = x.chunks(x.len() / 2).map(|x| multiplied(&stage, x, weights));
             let (macs, both) = counts.fold((0, 0), |(a, b), (c, d)| (a + c, b + d));

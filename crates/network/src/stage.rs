@@ -52,6 +52,17 @@ pub struct Arrived {
     pub macs_of_nonzero_weights: u64,
 }
 
+/// A layer with what arrived at it.
+#[derive(Clone, Debug)]
+pub struct LayerWork {
+    /// The layer.
+    pub stage: Stage,
+    /// What arrived at it, over all recordings.
+    pub arrived: Arrived,
+    /// How many of its weights are not zero.
+    pub nonzero_weights: u64,
+}
+
 impl Stage {
     /// Outputs for one recording.
     pub fn neurons(&self) -> usize {

@@ -117,7 +117,7 @@ impl Artificial<'_> {
                 logits.extend_from_slice(batch);
                 progress.tick(batch.len() / classes)
             })?;
-        let layers = counter.map(Counter::into_arrived).unwrap_or_default();
+        let layers = counter.map(Counter::into_layers).unwrap_or_default();
         Ok(Measured {
             network: network.to_owned(),
             classes: names(of),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use escape_network::metrics::{self, Metrics};
-use escape_network::stage::{Arrived, Op, Stage};
+use escape_network::stage::{LayerWork, Op, Stage};
 use escape_report::rows::{
     Activity, AnnActivity, Confusion, Evaluation, Kind, LayerKind, Prediction, Row, Step, read_csv,
 };
@@ -46,8 +46,8 @@ pub enum Findings {
         logits: Vec<f32>,
         /// Bits of a quantised one: of weights and activations, and of input.
         precision: Option<Precision>,
-        /// Its layers with what arrived at each over all recordings, and its weights that are not zero; empty where it has none that spike.
-        layers: Vec<(Stage, Arrived, u64)>,
+        /// Its layers with what arrived at each over all recordings; empty where it has none that spike.
+        layers: Vec<LayerWork>,
     },
     /// A spiking network: one simulation a recording.
     Spiking(Box<Simulated>),
@@ -209,20 +209,20 @@ impl Measured {
         };
         let samples = metrics.samples() as f64;
         let sent = |k: usize| match layers.get(k + 1) {
-            Some((_, next, _)) => next.values,
+            Some(next) => next.arrived.values,
             None => logits.iter().filter(|logit| **logit != 0.0).count() as u64,
         };
-        let row = |(k, (shape, arrived, nonzero_weights)): (usize, &(Stage, Arrived, u64))| AnnActivity {
+        let row = |(k, LayerWork { stage, arrived, nonzero_weights }): (usize, &LayerWork)| AnnActivity {
             network: self.network.clone(),
             bits: precision.map(Precision::weight_bits),
             input_bits: precision.map(Precision::input_bits),
             samples: metrics.samples() as u64,
-            layer: shape.name.clone(),
-            kind: kind(shape),
-            neurons: shape.neurons() as u64,
-            sent: shape.pooled.count() as u64,
-            weights: shape.weights() as u64,
-            macs: shape.macs() as u64,
+            layer: stage.name.clone(),
+            kind: kind(stage),
+            neurons: stage.neurons() as u64,
+            sent: stage.pooled.count() as u64,
+            weights: stage.weights() as u64,
+            macs: stage.macs() as u64,
             nonzero_sent_per_sample: sent(k) as f64 / samples,
             nonzero_macs_per_sample: arrived.macs as f64 / samples,
             nonzero_weights: Some(*nonzero_weights),

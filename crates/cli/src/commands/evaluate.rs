@@ -15,7 +15,7 @@ use escape_files::archive::Archive;
 #[cfg(feature = "libtorch")]
 use escape_model::ann::Ann;
 use escape_network::metrics::Metrics;
-use escape_network::stage::{Arrived, Stage};
+use escape_network::stage::LayerWork;
 use escape_report::rows::Kind;
 use escape_snn_core::evaluate::Evaluation;
 #[cfg(feature = "libtorch")]
@@ -353,12 +353,12 @@ fn layers(found: &Evaluation, samples: usize) -> Vec<LayerReport> {
 }
 
 /// The same of an ANN.
-fn ann_layers(found: &[(Stage, Arrived, u64)], samples: usize) -> Vec<LayerReport> {
-    let each = found.iter().map(|(shape, arrived, _)| LayerReport {
-        name: shape.name.clone(),
-        neurons: shape.neurons(),
+fn ann_layers(found: &[LayerWork], samples: usize) -> Vec<LayerReport> {
+    let each = found.iter().map(|LayerWork { stage, arrived, .. }| LayerReport {
+        name: stage.name.clone(),
+        neurons: stage.neurons(),
         did: Did::Artificial {
-            macs: shape.macs(),
+            macs: stage.macs(),
             nonzero_inputs_per_sample: arrived.values as f64 / samples as f64,
             nonzero_macs_per_sample: arrived.macs as f64 / samples as f64,
         },
