@@ -229,6 +229,10 @@ fn shares_that_cannot_be_are_refused() {
     std::fs::write(files.path().join("net.yaml"), single).unwrap();
     let text = refused(&train(&files, "none", "--epochs 1 --prune 0.5"));
     assert!(text.contains("at least two layers with weights, got one"), "{text}");
+    std::fs::write(files.path().join("net.yaml"), NETWORK).unwrap();
+    // 255.74 of 256.
+    let text = refused(&train(&files, "none", "--epochs 1 --prune 0.999"));
+    assert!(text.contains("none of the 256 weights of conv1.weight"), "{text}");
     assert!(!files.path().join("none").exists() && !files.path().join("run").exists());
 }
 

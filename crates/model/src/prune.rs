@@ -57,19 +57,34 @@ pub fn smallest(weights: &[f32], count: usize) -> Vec<usize> {
     places
 }
 
-/// Makes sure that a network has weights to prune, besides the last layer's.
+/// Makes sure that a network has weights to prune, besides the last layer's, and keeps some in each layer.
 ///
 /// # Errors
-/// It has none.
-pub fn check(network: &Sequential) -> Result<(), ModelError> {
-    match network.parameters().iter().filter(|p| p.role == Role::Weight).count() {
-        0 | 1 => Err(ModelError::Data(
-            "pruning leaves the last layer as it is: expected a network of at least two layers with weights, got one; train it \
-             without --prune (`prune` in a configuration)"
-                .into(),
-        )),
-        _ => Ok(()),
+/// It has none, or the share is all of a layer's.
+pub fn check(network: &Sequential, share: f64) -> Result<(), ModelError> {
+    let parameters = network.parameters();
+    let weights: Vec<_> = parameters.iter().filter(|p| p.role == Role::Weight).collect();
+    let pruned = match weights.split_last() {
+        Some((_, pruned)) if !pruned.is_empty() => pruned,
+        _ => {
+            return Err(ModelError::Data(
+                "pruning leaves the last layer as it is: expected a network of at least two layers with weights, got one; train it \
+                 without --prune (`prune` in a configuration)"
+                    .into(),
+            ));
+        }
+    };
+    for parameter in pruned {
+        let there: usize = parameter.shape.iter().product();
+        if count(share, there) == there {
+            return Err(ModelError::Data(format!(
+                "pruning by {share} would leave none of the {there} weights of {}, and nothing would go through it; choose a \
+                 smaller share",
+                parameter.name
+            )));
+        }
     }
+    Ok(())
 }
 
 /// A layer's weights, of which some are held at zero.
@@ -147,7 +162,7 @@ impl Pruner {
     /// # Errors
     /// A network without weights to prune, or one of libtorch's.
     pub fn new(ann: &Ann, how: Pruning) -> Result<Self, ModelError> {
-        check(ann.network())?;
+        check(ann.network(), how.share)?;
         let parameters = ann.network().parameters();
         let weights = parameters.iter().zip(ann.parameters()).filter(|(p, _)| p.role == Role::Weight);
         let mut weights: Vec<&Tensor> = weights.map(|(_, (_, weight))| weight).collect();

@@ -160,7 +160,8 @@ pub(crate) fn table(run: &Run) -> Option<Table> {
     table.notes.push(format!(
         "Of {} spiking networks and {} ANNs (each in fp32 and quantised, with and without what is zero) those that none of their sort \
          is as accurate as for as little energy. They were chosen by these recordings, so that the best are a little worse than they seem. \
-         Energies are of a recording, each network in its own number of bits, values and weights that are zero left out; \u{2018}with \
+         Energies are of a recording, each network in its own number of bits, values and weights that are zero left out (weights of \
+         spiking networks where their spikes were gone through, which those of many neurons and of floating point are not); \u{2018}with \
          memory\u{2019} goes layer by layer through all steps, fetches a weight once and sends whole spike trains, \u{2018}by event\u{2019} goes step by step and fetches it \
          for each arriving spike or value that is not zero. The last \
          column is above 1 where the spiking network needs less than any ANN that is no less accurate, with memory. An ANN that \

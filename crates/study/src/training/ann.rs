@@ -293,8 +293,8 @@ pub fn train(
     let device = session.device()?;
     let (contacts, samples) = (data.train.contacts, data.train.samples);
     let network = recipe.network(contacts, samples, &data.classes)?;
-    if recipe.prune.is_some() {
-        prune::check(&network).map_err(|why| usage(why.to_string()))?;
+    if let Some(share) = recipe.prune {
+        prune::check(&network, share).map_err(|why| usage(why.to_string()))?;
     }
     let Parts { train, places, judges, judged_on } =
         parts(session, &data.train, &data.test, recipe.held_out())?;
