@@ -21,7 +21,7 @@ use crate::folder::{BEST, write_csv};
 use crate::front;
 use crate::load::{Simulation, checkpoint, dataset, network};
 use crate::measured::put;
-use crate::session::Session;
+use crate::session::{Session, usage};
 use crate::spikes;
 use crate::timing::{self, Plan};
 
@@ -32,6 +32,13 @@ use crate::timing::{self, Plan};
 pub fn collect(study: &Path, index: &Index) -> Result<usize> {
     let done: Vec<&Cell> = index.cells.iter().filter(|cell| cell.is_done(study)).collect();
     let outcomes = outcomes(study, index, &done)?;
+    // Its tables may be all that is left of a study whose cells somebody removed.
+    if outcomes.is_empty() && study.join(Outcome::FILE).exists() {
+        return Err(usage(format!(
+            "{}: no network of this study is done (any more), and its tables stay as they are; do its cells again with --resume",
+            study.display()
+        )));
+    }
     write_csv(&study.join(Outcome::FILE), &outcomes)?;
     write_csv(&study.join(OutcomeEnergy::FILE), &energies(study, &done)?)?;
     let constants = index.cells.iter().find_map(|cell| cell.settings["energy"]["constants"].as_str());
