@@ -75,7 +75,7 @@ pub fn check(network: &Sequential, share: f64) -> Result<(), ModelError> {
         }
     };
     for parameter in pruned {
-        let there: usize = parameter.shape.iter().product();
+        let there = parameter.count();
         if count(share, there) == there {
             return Err(ModelError::Data(format!(
                 "pruning by {share} would leave none of the {there} weights of {}, and nothing would go through it; choose a \
@@ -160,7 +160,7 @@ impl Pruner {
     /// Of a network whose parameters stay where they are.
     ///
     /// # Errors
-    /// A network without weights to prune, or one of libtorch's.
+    /// Those of [`check`], or one of libtorch's.
     pub fn new(ann: &Ann, how: Pruning) -> Result<Self, ModelError> {
         check(ann.network(), how.share)?;
         let parameters = ann.network().parameters();
