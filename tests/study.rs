@@ -1,9 +1,11 @@
 //! Studies: many runs from one file, killed and resumed, grown, seen from outside, and on a cluster that is a stand-in.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 use crate::support::{Files, escape, failure, json};
 
@@ -126,6 +128,131 @@ fn a_study_is_killed_again_and_again_and_ends_with_the_same_numbers() {
     assert_eq!(report["cells"], 16);
     assert_eq!(std::fs::read_dir(Path::new(&out).join("cells")).unwrap().count(), before + 2);
     assert_eq!(finished(&first), then);
+}
+
+/// A study of conversions only, of one seed, in a folder.
+struct Short {
+    config: String,
+}
+
+impl Short {
+    fn run(&self, folder: &str, more: &[&str]) -> Value {
+        let short = ["--set", "finetune=[]", "--set", "seeds=[1]", "--set", "spikes={network: direct}"];
+        json(&[&["run", &self.config, "--out", folder][..], &short, more].concat())
+    }
+}
+
+/// The folder of the cell whose name begins so, of those that the study has now.
+fn cell(study: &str, name: &str) -> PathBuf {
+    let status = json(&["study", "status", study]);
+    let mut names = status["cells"].as_array().unwrap().iter().map(|cell| cell["cell"].as_str().unwrap());
+    Path::new(study).join("cells").join(names.find(|cell| cell.starts_with(name)).unwrap())
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    std::fs::read_to_string(path.as_ref()).unwrap_or_else(|why| panic!("{}: {why}", path.as_ref().display()))
+}
+
+#[test]
+fn what_a_study_shows_is_of_its_networks_as_they_are_now() {
+    let files = Files::new();
+    let study = Short { config: configured(&files) };
+    let out = files.at("out");
+    let shown = ["recording.csv", "input_spikes.csv", "raster.csv", "latency.csv"];
+    let of_study = || shown.map(|name| read(Path::new(&out).join(name)));
+    study.run(&out, &[]);
+    let before = of_study();
+    assert!(before[2].contains("direct,") && before[3].contains("direct,2,"), "{before:?}");
+    let networks = |latency: &str| {
+        latency.lines().skip(1).map(|row| row.split(',').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(networks(&before[3]), ["original", "modified", "published", "direct"]);
+
+    // Another network by the same name is timed and followed anew.
+    study.run(&out, &["--resume", "--set", "convert.1.scale=0.5"]);
+    let changed = of_study();
+    let own = cell(&out, "direct-T2");
+    assert_eq!(changed[2], read(own.join("spikes-0/raster.csv")));
+    assert_ne!(changed[2], before[2]);
+    let row = |latency: &str| latency.lines().find(|row| row.starts_with("direct,")).unwrap().to_owned();
+    assert!(read(own.join("latency.csv")).contains(&row(&changed[3])));
+    assert_ne!(row(&changed[3]), row(&before[3]));
+    // So is another recording.
+    study.run(&out, &["--resume", "--set", "spikes.sample=1"]);
+    let other = of_study();
+    assert!((0..3).all(|i| other[i] != before[i]), "{other:?}");
+    assert_eq!(other[3], before[3]);
+    // What was there before is there again, and nothing is timed that was.
+    study.run(&out, &["--resume", "--set", "timing=false"]);
+    assert_eq!(of_study(), before);
+    // Where none is followed, none is shown.
+    study.run(&out, &["--resume", "--set", "spikes=null"]);
+    assert!(shown[..3].iter().all(|name| !Path::new(&out).join(name).exists()));
+}
+
+#[test]
+fn a_study_mends_what_is_gone_and_goes_on_in_another_place() {
+    let files = Files::new();
+    let study = Short { config: configured(&files) };
+    let first = files.at("first");
+    let report = study.run(&first, &["--set", "timing=false"]);
+    let cells = report["cells"].as_u64().unwrap();
+    let want = numbers(Path::new(&first));
+    let out = files.at("elsewhere");
+    std::fs::rename(&first, &out).unwrap();
+    let folder = Path::new(&out);
+    let goes_on = |what: &str| {
+        let report = study.run(&out, &["--resume", "--set", "timing=false"]);
+        assert_eq!(report["done"].as_u64(), Some(cells), "{what}");
+        let got = numbers(folder);
+        let changed: Vec<&String> =
+            want.keys().chain(got.keys()).filter(|name| want.get(*name) != got.get(*name)).collect();
+        assert!(changed.is_empty(), "{what}: {changed:?}");
+    };
+    // A report of what is done needs nothing but the folder.
+    let report = json(&["study", "report", &out]);
+    assert_eq!(report["done"].as_u64(), Some(cells));
+    goes_on("moved");
+    let status = || json(&["study", "status", &out])["counts"]["done"].as_u64().unwrap();
+    // Files that a cell had made, in tables, networks and recordings; emptied or gone.
+    let made = [
+        ("direct-T2", "evaluations.csv"),
+        ("direct-T2", "activity.csv"),
+        ("direct-T1", "direct.pth"),
+        ("modified", "ann_activity.csv"),
+        ("original", "training.csv"),
+        ("recordings", "recordings.npz"),
+        ("published", "finished.json"),
+    ];
+    for (i, (name, file)) in made.into_iter().enumerate() {
+        let path = cell(&out, name).join(file);
+        match i % 2 {
+            0 => std::fs::write(&path, "").unwrap(),
+            _ => std::fs::remove_file(&path).unwrap(),
+        }
+        assert_eq!(status(), cells - 1, "{}", path.display());
+        goes_on(file);
+    }
+    // The index follows from the settings.
+    let index = folder.join("study.json");
+    let before = read(&index);
+    for text in ["", "{\"name\": \"small\"}"] {
+        std::fs::write(&index, text).unwrap();
+        let (code, text) = failure(&["study", "status", &out]);
+        assert!(code == 2 && text.contains("--resume"), "{text}");
+        goes_on("study.json");
+        assert_eq!(read(&index), before);
+    }
+    std::fs::remove_file(&index).unwrap();
+    goes_on("no study.json");
+    assert_eq!(read(&index), before);
+    assert!([&first, &out].iter().all(|place| !before.contains(*place)), "{before}");
+
+    // Tables outlive the cells that they came from.
+    std::fs::remove_dir_all(folder.join("cells")).unwrap();
+    let (code, text) = failure(&["study", "report", &out]);
+    assert!(code == 2 && text.contains("no network of this study is done"), "{text}");
+    assert_eq!(read(folder.join("outcomes.csv")), want["outcomes.csv"]);
 }
 
 #[test]

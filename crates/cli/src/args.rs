@@ -358,7 +358,7 @@ pub struct ReportArgs {
     #[arg(long, value_name = "FILE")]
     pub style: Option<PathBuf>,
     /// Write nothing: draw every figure again from the CSV beside it, in the style it was drawn in unless --style names another, and
-    /// say which differ from the SVG that is there; exit code 1 if any does
+    /// say which of the SVG, PDF and PNG that are there differ; exit code 1 if any does
     #[arg(long)]
     pub check: bool,
 }

@@ -45,6 +45,9 @@ pub enum ExportError {
         "prefix '{0}': expected a lower-case letter, then lower-case letters, digits and _, at most 40 in all"
     )]
     Prefix(String),
+    /// A prefix that no crate can be called.
+    #[error("prefix '{0}': this word is Rust's own, and no crate can be called so; choose another")]
+    Taken(String),
 }
 
 /// What a stage does.

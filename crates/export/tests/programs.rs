@@ -213,6 +213,11 @@ fn what_no_program_is_written_for_is_refused() {
         let refused = c99(&whole, 1, prefix, "", &goldens).unwrap_err();
         assert_eq!(refused, ExportError::Prefix(prefix.to_owned()));
     }
+    for prefix in ["fn", "match", "core", "self"] {
+        let refused = no_std(&whole, 1, prefix, "", &goldens).unwrap_err();
+        assert_eq!(refused, ExportError::Taken(prefix.to_owned()));
+        c99(&whole, 1, prefix, "", &goldens).unwrap();
+    }
     assert_eq!(c99(&whole, 1, "net", "", &[]).unwrap_err(), ExportError::NoGolden);
     let (most, _) = whole.most_steps();
     assert!(c99(&whole, most + 1, "net", "", &goldens).unwrap_err().to_string().contains("31 bits"));

@@ -92,9 +92,9 @@ pub struct ReportSummary {
 /// What [`verify`] found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Checked {
-    /// Figures that are what their tables draw.
-    pub same: Vec<PathBuf>,
-    /// Figures that are not, or are missing beside their tables.
+    /// How many figures there are.
+    pub figures: usize,
+    /// Their files that are not what the tables beside them draw, or are missing; a table, where it is missing itself.
     pub differing: Vec<PathBuf>,
 }
 
@@ -125,8 +125,8 @@ pub fn build_in(run: &Path, style: &Style) -> Result<ReportSummary, ReportError>
     Ok(ReportSummary { page, written, left_out })
 }
 
-/// Draw every figure of a folder again from the table beside it, and compare with the SVG that is there. The style is the one given,
-/// else `figures/style.yaml`. Nothing is written.
+/// Draw every figure of a folder again from the table beside it, and compare with the SVG, PDF and PNG that are there. The style is
+/// the one given, else `figures/style.yaml`. Nothing is written.
 ///
 /// # Errors
 /// There is no figure, one of its tables is malformed, or the style is.

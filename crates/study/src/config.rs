@@ -671,16 +671,7 @@ impl Config {
     /// Fills in what follows from other settings, so that the file in the run folder says what is done, and makes
     /// paths independent of the current folder.
     fn resolve(&mut self) -> Result<()> {
-        for path in self.teachers_mut() {
-            independent(path)?;
-        }
-        let of_ann =
-            self.ann.checkpoint.iter_mut().chain(self.ann.network.as_mut().and_then(Described::file_mut));
-        let given = self.convert.iter_mut().filter_map(|route| route.checkpoint.as_mut());
-        let given = given.chain(self.energy.constants_mut());
-        for path in self.data.file.iter_mut().chain(of_ann).chain(given) {
-            independent(path)?;
-        }
+        self.paths_mut().into_iter().try_for_each(independent)?;
         if let Some(simulate) = &mut self.data.simulate {
             simulate.seed.get_or_insert(STANDARD_NERVE);
         }
@@ -735,11 +726,26 @@ impl Config {
         of_train.chain(of_finetune)
     }
 
-    /// Their files.
-    fn teachers_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
-        let of_train = self.ann.train.iter_mut().filter_map(|train| train.teacher.as_mut());
-        let of_finetune = self.finetune.iter_mut().filter_map(|job| job.teacher.as_mut());
-        of_train.chain(of_finetune).map(|teaching| &mut teaching.checkpoint)
+    /// The files and folders that are read.
+    fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
+        let Self { data, ann, convert, finetune, energy, .. } = self;
+        let of_train = ann.train.iter_mut().filter_map(|train| train.teacher.as_mut());
+        let of_finetune = finetune.iter_mut().filter_map(|job| job.teacher.as_mut());
+        let teachers = of_train.chain(of_finetune).map(|teaching| &mut teaching.checkpoint);
+        let networks = ann.checkpoint.iter_mut().chain(ann.network.as_mut().and_then(Described::file_mut));
+        let converted = convert.iter_mut().filter_map(|route| route.checkpoint.as_mut());
+        let networks = networks.chain(converted).chain(teachers);
+        data.file.iter_mut().chain(networks).chain(energy.constants_mut()).collect()
+    }
+
+    /// Names what lies in a folder by its path there, so that it is found when the folder has moved; [`Config::parse`] with the
+    /// folder undoes it.
+    pub(crate) fn relative_to(&mut self, folder: &Path) {
+        for path in self.paths_mut() {
+            if let Ok(rest) = path.strip_prefix(folder) {
+                *path = rest.to_path_buf();
+            }
+        }
     }
 
     /// Whether a network is to be judged, by the name that tables have for it.
@@ -753,18 +759,7 @@ impl Config {
     /// A value that JSON has no form for.
     pub fn comparable(&self) -> Result<serde_json::Value> {
         let mut same = self.clone();
-        same.data.file = same.data.file.map(|_| PathBuf::from("a file"));
-        same.ann.checkpoint = same.ann.checkpoint.map(|_| PathBuf::from("a file"));
-        if let Some(network) = same.ann.network.as_mut().and_then(Described::file_mut) {
-            *network = PathBuf::from("a file");
-        }
-        for route in &mut same.convert {
-            route.checkpoint = route.checkpoint.as_ref().map(|_| PathBuf::from("a file"));
-        }
-        if let Some(constants) = same.energy.constants_mut() {
-            *constants = PathBuf::from("a file");
-        }
-        same.teachers_mut().for_each(|path| *path = PathBuf::from("a file"));
+        same.paths_mut().into_iter().for_each(|path| *path = PathBuf::from("a file"));
         Ok(serde_json::to_value(same)?)
     }
 
@@ -964,8 +959,12 @@ pub fn settings_of(path: &Path, set: &[String]) -> Result<Value> {
             path.display()
         )));
     }
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("{}: the configuration cannot be read", path.display()))?;
+    let text = std::fs::read_to_string(path).map_err(|why| {
+        usage(format!(
+            "{}: the configuration cannot be read: {why}; name the YAML file of a run or study",
+            path.display()
+        ))
+    })?;
     document(&path.display().to_string(), &text, path.parent().unwrap_or(Path::new("")), set)
 }
 

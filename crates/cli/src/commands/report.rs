@@ -54,17 +54,17 @@ fn check(context: &Context, run: &Path, style: Option<&Style>) -> Result<()> {
         checked => checked?,
     };
     drop(held);
-    let all = checked.same.len() + checked.differing.len();
+    let all = checked.figures;
     if !checked.differing.is_empty() {
         let paths: Vec<String> = checked.differing.iter().map(|path| path.display().to_string()).collect();
         bail!(
-            "{} of {all} figures differ from what their tables draw: {}; `escape-snn report {}` draws them anew",
-            paths.len(),
+            "of {all} figures these files are gone, or not what the tables beside them draw: {}; `escape-snn report {}` draws all anew",
             paths.join(", "),
             run.display()
         );
     }
-    context.result(&json!({ "checked": all }), || format!("{all} figures are what their tables draw"))
+    context
+        .result(&json!({ "checked": all }), || format!("{all} figures are what the tables beside them draw"))
 }
 
 /// The first table of a folder, as text.

@@ -20,12 +20,17 @@ use serde_json::{Value, json};
 
 use super::report::{first_table, front_table};
 use crate::args::{RunArgs, StudyArgs, StudyCommand};
-use crate::context::Context;
+use crate::context::{Context, end_at_once};
 
 pub fn run(context: &Context, args: StudyArgs) -> Result<()> {
     match args.command {
         StudyCommand::Status { folder } => status(context, &folder),
         StudyCommand::Cell { folder, cell, with_parent } => {
+            if context.seed_given || context.session.force {
+                return Err(usage(
+                    "--seed and --force: a cell has its own seed, and is done once; remove its folder to do it anew",
+                ));
+            }
             if with_parent {
                 end_with_parent()?;
             }
@@ -47,7 +52,7 @@ pub fn run(context: &Context, args: StudyArgs) -> Result<()> {
 fn end_with_parent() -> Result<()> {
     let wait = || {
         let _ = std::io::copy(&mut std::io::stdin().lock().by_ref(), &mut std::io::sink());
-        std::process::exit(1);
+        end_at_once(1);
     };
     std::thread::Builder::new().spawn(wait).context("cannot watch the process that started this one")?;
     Ok(())
@@ -82,8 +87,8 @@ pub fn start(context: &Context, mut args: RunArgs) -> Result<()> {
     };
     check_folder(&folder)?;
     let session = &context.session;
-    session.note(format!("results go to {}", folder.display()));
     let index = begin(session, &study, &source, &folder, args.resume)?;
+    session.note(format!("results go to {}", folder.display()));
     let program = std::env::current_exe().context("where this program lies cannot be found out")?;
     let device = ["--device".to_owned(), session.device.to_string()];
     let cell = |more: &[&str]| -> Vec<String> {
@@ -124,12 +129,16 @@ pub fn start(context: &Context, mut args: RunArgs) -> Result<()> {
     if outcome.stopped {
         return Err(stopped(&folder));
     }
-    match finish(context, &folder, &index) {
+    let finished = match finish(context, &folder, &index) {
         Err(error) if interrupted(&error) => return Err(stopped(&folder)),
-        other => other?,
-    }
+        other => other,
+    };
     if outcome.failed.is_empty() {
-        return Ok(());
+        return finished;
+    }
+    // That no report can be made of what is there is no news beside cells that failed.
+    if let Err(error) = finished {
+        session.note(format!("note: no report: {error:#}"));
     }
     let why: Vec<String> = outcome.failed.iter().map(|(cell, why)| format!("{cell}: {why}")).collect();
     let stand = match outcome.left {

@@ -13,10 +13,15 @@ const SOURCE: &str = include_str!("lib.rs.txt");
 const TEST: &str = include_str!("selftest.rs.txt");
 const README: &str = include_str!("README.md");
 
+/// Names that no crate can have: Rust's words, and the crates that come with it.
+const TAKEN: &str = "abstract alloc as async await become box break const continue core crate do dyn else enum extern false final fn \
+    for gen if impl in let loop macro match mod move mut override priv proc_macro pub ref return self static std struct super test \
+    trait true try type typeof unsafe unsized use virtual where while yield";
+
 /// A network as a crate called `prefix`, otherwise as [`c99`](crate::c99).
 ///
 /// # Errors
-/// As [`c99`](crate::c99).
+/// As [`c99`](crate::c99), and a prefix that no crate can be called.
 pub fn no_std(
     network: &IntegerNetwork,
     steps: usize,
@@ -25,6 +30,9 @@ pub fn no_std(
     goldens: &[Golden],
 ) -> Result<Program, ExportError> {
     let plan = prepared(network, steps, prefix, goldens)?;
+    if TAKEN.split_whitespace().any(|taken| taken == prefix) {
+        return Err(ExportError::Taken(prefix.to_owned()));
+    }
     // A string in a manifest.
     let toml_title: String = title.chars().filter(|c| !c.is_control() && !"\"\\".contains(*c)).collect();
     let array = |what: &str, k: usize, there: bool| match there {

@@ -141,16 +141,21 @@ fn publish<R: Serialize + DeserializeOwned>(
     style: &Style,
     draw: impl for<'s> FnOnce(&[R], &'s Style) -> Scene<'s>,
 ) -> Result<(String, bool), ReportError> {
-    let [csv, svg, pdf, png] = paths;
-    let failed = |what| ReportError::Draw { path: csv.clone(), what };
-    let bytes = to_csv(table).map_err(|e| failed(e.to_string()))?;
+    let [csv, pictures @ ..] = paths;
+    let bytes = to_csv(table).map_err(|e| ReportError::Draw { path: csv.clone(), what: e.to_string() })?;
     output::write(csv, &bytes)?;
     let scene = draw(&read(csv, &bytes)?, style);
-    let drawing = render::drawing(&scene).map_err(failed)?;
-    output::write(svg, render::file(&scene, &drawing).as_bytes())?;
-    output::write(pdf, &pdf::file(&scene).map_err(failed)?)?;
-    output::write(png, &render::png(&scene).map_err(failed)?)?;
+    let (drawing, files) = drawn(csv, &scene)?;
+    pictures.iter().zip(&files).try_for_each(|(path, file)| output::write(path, file))?;
     Ok((render::fragment(&scene, &drawing), scene.width > COLUMN))
+}
+
+/// A figure as part of a page, and the files of the formats after CSV in [`EXTENSIONS`].
+fn drawn(csv: &Path, scene: &Scene<'_>) -> Result<(String, [Vec<u8>; 3]), ReportError> {
+    let failed = |what| ReportError::Draw { path: csv.to_owned(), what };
+    let drawing = render::drawing(scene).map_err(failed)?;
+    let svg = render::file(scene, &drawing).into_bytes();
+    Ok((drawing, [svg, pdf::file(scene).map_err(failed)?, render::png(scene).map_err(failed)?]))
 }
 
 /// The rows of a tidy table.
@@ -200,7 +205,7 @@ const DRAWINGS: [(&str, Redraw); 17] = [
 ];
 
 /// Draw every figure of a folder again from its table, in the style given or else in the one that it was drawn in, and compare with
-/// the SVG that is there.
+/// what is there. A figure without a table has nothing that it could be drawn from.
 pub(crate) fn check(folder: &Path, style: Option<&Style>) -> Result<Checked, ReportError> {
     let figures = folder.join("figures");
     let stored = figures.join(STYLE);
@@ -216,26 +221,29 @@ pub(crate) fn check(folder: &Path, style: Option<&Style>) -> Result<Checked, Rep
         Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
         Err(_) => return Err(ReportError::NoFigure { path: folder.to_owned() }),
     };
-    tables.retain(|path| path.extension().is_some_and(|e| e == "csv"));
+    tables.retain(|path| path.extension().is_some_and(|e| EXTENSIONS.iter().any(|known| e == *known)));
+    tables.iter_mut().for_each(|path| _ = path.set_extension(EXTENSIONS[0]));
     tables.sort();
+    tables.dedup();
     let mut checked = Checked::default();
     for csv in tables {
         let stem = csv.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let Some((_, redraw)) = DRAWINGS.iter().find(|(start, _)| stem.starts_with(start)) else { continue };
-        let bytes = fs::read(&csv).map_err(ReportError::io("read", &csv))?;
-        let scene = redraw(&csv, &bytes, style)?;
-        let failed = |what| ReportError::Draw { path: csv.clone(), what };
-        let expected = render::file(&scene, &render::drawing(&scene).map_err(failed)?);
-        let svg = csv.with_extension("svg");
-        match fs::read(&svg) {
-            Ok(found) if found == expected.as_bytes() => checked.same.push(svg),
-            _ => checked.differing.push(svg),
+        checked.figures += 1;
+        if !csv.exists() {
+            checked.differing.push(csv);
+            continue;
         }
+        let bytes = fs::read(&csv).map_err(ReportError::io("read", &csv))?;
+        let (_, expected) = drawn(&csv, &redraw(&csv, &bytes, style)?)?;
+        let paths = EXTENSIONS[1..].iter().map(|extension| csv.with_extension(extension));
+        let other = paths.zip(&expected).filter(|(path, file)| fs::read(path).ok().as_ref() != Some(file));
+        checked.differing.extend(other.map(|(path, _)| path));
     }
-    if checked.same.is_empty() && checked.differing.is_empty() {
-        return Err(ReportError::NoFigure { path: folder.to_owned() });
+    match checked.figures {
+        0 => Err(ReportError::NoFigure { path: folder.to_owned() }),
+        _ => Ok(checked),
     }
-    Ok(checked)
 }
 
 /// All figures of a run.
@@ -405,16 +413,20 @@ mod tests {
         let style = Style { width_mm: 100.0, ..Style::default() };
         let folder = drawn(&style);
         let checked = check(folder.path(), None).unwrap();
-        assert_eq!((checked.same.len(), checked.differing.len()), (tables(folder.path()).len(), 0));
+        let figures = tables(folder.path()).len();
+        assert_eq!((checked.figures, checked.differing), (figures, Vec::new()));
         // In another style all are others.
-        assert_eq!(check(folder.path(), Some(&Style::default())).unwrap().same, Vec::<PathBuf>::new());
+        assert_eq!(check(folder.path(), Some(&Style::default())).unwrap().differing.len(), 3 * figures);
         let figure = |name: &str| folder.path().join("figures").join(name);
         let changed =
             fs::read_to_string(figure("confusion.csv")).unwrap().replacen("dorsiflexion", "resting", 2);
         fs::write(figure("confusion.csv"), changed).unwrap();
         fs::remove_file(figure("fig7_energy.svg")).unwrap();
+        fs::remove_file(figure("fig8_energy_steps.csv")).unwrap();
         let checked = check(folder.path(), None).unwrap();
-        assert_eq!(checked.differing, [figure("confusion.svg"), figure("fig7_energy.svg")]);
+        let differing =
+            ["confusion.svg", "confusion.pdf", "confusion.png", "fig7_energy.svg", "fig8_energy_steps.csv"];
+        assert_eq!((checked.figures, checked.differing), (figures, differing.map(figure).to_vec()));
         fs::write(figure("confusion.csv"), "network\n").unwrap();
         assert!(check(folder.path(), None).is_err(), "a broken table");
         let empty = tempfile::tempdir().unwrap();

@@ -1,15 +1,15 @@
 //! From the tables of a study's cells to those of the study, whose folder is then one that reports are drawn from like
 //! a run's: the tables of the first seed's networks, and what all seeds found.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use escape_data::Recordings;
 use escape_energy::Constants;
 use escape_model::ann::Ann;
 use escape_report::rows::{
-    Activity, AnnActivity, Confusion, Energy, Epoch, Evaluation, Finetune, Front, Kind, Latency, Outcome,
-    OutcomeEnergy, Prediction, Raster, Row, Step, read_table,
+    Activity, AnnActivity, Confusion, Energy, Epoch, Evaluation, Finetune, Front, InputSpike, Kind, Latency,
+    Outcome, OutcomeEnergy, Prediction, Raster, Recording, Row, Step, read_table,
 };
 use escape_snn_core::stored;
 
@@ -17,7 +17,7 @@ use super::{CELLS, Cell, CellKind, Index};
 use crate::config::Config;
 use crate::energy;
 use crate::engine::AnyEngine;
-use crate::folder::{BEST, write_csv};
+use crate::folder::{BEST, remove, write_csv};
 use crate::front;
 use crate::load::{Simulation, checkpoint, dataset, network};
 use crate::measured::put;
@@ -41,8 +41,8 @@ pub fn collect(study: &Path, index: &Index) -> Result<usize> {
     }
     write_csv(&study.join(Outcome::FILE), &outcomes)?;
     write_csv(&study.join(OutcomeEnergy::FILE), &energies(study, &done)?)?;
-    let constants = index.cells.iter().find_map(|cell| cell.settings["energy"]["constants"].as_str());
-    let constants = constants.map(Path::new);
+    let constants = constants_file(study, index)?;
+    let constants = constants.as_deref();
     write_csv(&study.join(Front::FILE), &fronts(study, &done, constants)?)?;
     let of_first = |seed: Option<u64>| seed.is_none_or(|seed| Some(&seed) == index.seeds.first());
     let mut evaluations: Vec<Evaluation> =
@@ -62,6 +62,8 @@ pub fn collect(study: &Path, index: &Index) -> Result<usize> {
     merge(study, &shown, |row: &mut Step| &mut row.network)?;
     merge(study, &shown, |row: &mut Confusion| &mut row.network)?;
     merge(study, &shown, |row: &mut Prediction| &mut row.network)?;
+    merge(study, &shown, |row: &mut Latency| &mut row.network)?;
+    followed(study, index)?;
     // Epochs of all seeds: figures show their mean.
     let shown: Vec<&Cell> = done.iter().filter(|cell| is_shown(index, cell)).copied().collect();
     epochs::<false>(study, &shown)?;
@@ -70,6 +72,28 @@ pub fn collect(study: &Path, index: &Index) -> Result<usize> {
         energy::write(study, constants)?;
     }
     Ok(done.len())
+}
+
+/// The file of the constants that energies are counted with, if there is one.
+fn constants_file(study: &Path, index: &Index) -> Result<Option<PathBuf>> {
+    let counted = index.cells.iter().find(|cell| cell.settings["energy"]["constants"].is_string());
+    let config = counted.map(|cell| cell.config(study)).transpose()?;
+    Ok(config.and_then(|config| config.energy.constants().map(Path::to_path_buf)))
+}
+
+/// Takes the recording over that is followed spike by spike; where none is, the study shows none.
+fn followed(study: &Path, index: &Index) -> Result<()> {
+    let from = match &index.spikes {
+        Some(shown) => Some(shown.folder(study, index.cell(&shown.cell)?)),
+        None => None,
+    };
+    let Some(from) = from.filter(|from| from.join(Raster::FILE).exists()) else {
+        let files = [Recording::FILE, InputSpike::FILE, Raster::FILE].map(|file| study.join(file));
+        return remove(&files);
+    };
+    write_csv(&study.join(Recording::FILE), &read_table::<Recording>(&from)?)?;
+    write_csv(&study.join(InputSpike::FILE), &read_table::<InputSpike>(&from)?)?;
+    write_csv(&study.join(Raster::FILE), &read_table::<Raster>(&from)?)
 }
 
 /// Takes a table over from all cells; their own networks are called as their entries.
@@ -228,22 +252,22 @@ fn fronts(study: &Path, done: &[&Cell], constants: Option<&Path>) -> Result<Vec<
 }
 
 /// What is done once all cells are: networks are timed, one after the other and alone on the machine, and one recording is
-/// followed spike by spike. What is there already is not done again.
+/// followed spike by spike. What is found goes into the cell of the network; what is there already is not done again.
 ///
 /// # Errors
 /// The listener asked to stop; a checkpoint or the recordings cannot be read.
 pub fn finish(session: &Session, study: &Path, index: &Index) -> Result<()> {
     if let Some(shown) = &index.spikes {
         let cell = index.cell(&shown.cell)?;
-        if cell.is_done(study) && !study.join(Raster::FILE).exists() {
+        let folder = shown.folder(study, cell);
+        if cell.is_done(study) && !folder.join(Raster::FILE).exists() {
             let (test, chosen) = network_of(session, study, cell)?;
-            spikes::record(session, &cell.entry, chosen, &test, shown.sample)?.write(study)?;
+            spikes::record(session, &cell.entry, chosen, &test, shown.sample)?.write(&folder)?;
         }
     }
     if !index.timing {
         return Ok(());
     }
-    let known: Vec<Latency> = read_table(study)?;
     let first = |cell: &&Cell| {
         cell.seed.is_none_or(|seed| Some(&seed) == index.seeds.first())
             && !matches!(cell.kind, CellKind::Data | CellKind::Teacher)
@@ -251,11 +275,13 @@ pub fn finish(session: &Session, study: &Path, index: &Index) -> Result<()> {
             && cell.is_done(study)
     };
     for cell in index.cells.iter().filter(first) {
-        if known.iter().any(|row| row.network == cell.entry) {
+        let folder = cell.path(study);
+        let known: Vec<Latency> = read_table(&folder)?;
+        if known.iter().any(|row| row.network == cell.network()) {
             continue;
         }
         if let Some(row) = latency(session, study, cell)? {
-            put(study, &[row], |old: &Latency| old.network == cell.entry)?;
+            put(&folder, &[row], |old: &Latency| old.network == cell.network())?;
         }
     }
     Ok(())
@@ -269,7 +295,7 @@ fn latency(session: &Session, study: &Path, cell: &Cell) -> Result<Option<Latenc
     session.note(format!("timing {}", cell.entry));
     let (samples, plan) = TIMED;
     let (engine, timing, timed) = if cell.kind == CellKind::Ann {
-        let config = cell.config()?;
+        let config = cell.config(study)?;
         let test = test_of(session, &config)?.head(samples);
         let trained = cell.path(study).join("ann").join(BEST);
         let path = config.ann.checkpoint.clone().unwrap_or(trained);
@@ -288,7 +314,7 @@ fn latency(session: &Session, study: &Path, cell: &Cell) -> Result<Option<Latenc
     };
     let (fastest, slowest) = timing.range();
     Ok(Some(Latency {
-        network: cell.entry.clone(),
+        network: cell.network().to_owned(),
         timesteps: cell.timesteps.map(|t| t as u32),
         engine,
         threads: rayon::current_num_threads() as u32,
@@ -307,11 +333,12 @@ fn test_of(session: &Session, config: &Config) -> Result<Recordings> {
 
 /// The test recordings and the spiking network of a cell.
 fn network_of(session: &Session, study: &Path, cell: &Cell) -> Result<(Recordings, Simulation)> {
-    let test = test_of(session, &cell.config()?)?;
+    let config = cell.config(study)?;
+    let test = test_of(session, &config)?;
     let path = cell.path(study).join(format!("{}.pth", cell.entry));
-    let engine = cell.config()?.evaluate.engine;
     let loaded = stored::load(&checkpoint(&path)?, &path, None, test.contacts, test.samples)?;
     let steps = cell.timesteps.unwrap_or(1);
+    let engine = config.evaluate.engine;
     let chosen = Simulation { network: loaded.network, encoding: loaded.encoding, steps, engine };
     Ok((test, chosen))
 }

@@ -27,6 +27,7 @@ use crate::folder::{MANIFEST, Manifest, write_text};
 use crate::place::{check_results, make_folder};
 use crate::run::RESOLVED;
 use crate::session::{Session, usage};
+use work::Finished;
 
 /// The index of a study, in its folder; written first when it begins.
 pub const INDEX: &str = "study.json";
@@ -56,18 +57,26 @@ pub fn begin(
     if !resume {
         check_results(session, folder, &[INDEX], "a study", otherwise)?;
         check_results(session, folder, &[MANIFEST, RESOLVED], "a run", "")?;
-    } else if !folder.join(INDEX).exists() {
+    } else if folder.join(INDEX).exists() || folder.join(CELLS).is_dir() {
+        match Index::read(folder) {
+            Ok(before) => {
+                let gone = before.cells.iter().filter(|cell| index.cell(&cell.folder).is_err()).count();
+                if gone > 0 {
+                    session.note(format!(
+                        "note: {gone} cells of before are no part of the study any more; they stay in {}",
+                        folder.join(CELLS).display()
+                    ));
+                }
+            }
+            // All that is in it follows from the study's settings; what is done the cells' folders know.
+            Err(_) => session.note(format!(
+                "note: {} is gone, or no index of a study; it is written anew",
+                folder.join(INDEX).display()
+            )),
+        }
+    } else {
         check_results(session, folder, &[MANIFEST, RESOLVED], "a run", "")?;
         session.note(format!("{}: nothing to resume yet, the study starts", folder.display()));
-    } else {
-        let before = Index::read(folder)?;
-        let gone = before.cells.iter().filter(|cell| index.cell(&cell.folder).is_err()).count();
-        if gone > 0 {
-            session.note(format!(
-                "note: {gone} cells of before are no part of the study any more; they stay in {}",
-                folder.join(CELLS).display()
-            ));
-        }
     }
     make_folder(folder)?;
     // What tells a study from a run comes first.
@@ -148,8 +157,15 @@ pub struct Cell {
     pub work: f64,
     /// Bytes of memory that it takes at most, roughly.
     pub memory: u64,
-    /// Settings of its run; of [`CellKind::Data`] the nerve's.
+    /// Settings of its run, in which what lies in the study's folder has its path there; of [`CellKind::Data`] the nerve's.
     pub settings: Value,
+}
+
+impl Shown {
+    /// Where what is seen lies: in the folder of its cell.
+    fn folder(&self, study: &Path, cell: &Cell) -> PathBuf {
+        cell.path(study).join(format!("spikes-{}", self.sample))
+    }
 }
 
 impl Index {
@@ -165,9 +181,13 @@ impl Index {
                 path.display()
             ))
         })?;
-        serde_json::from_str(&text).map_err(|e| {
-            usage(format!("{}: no index of a study: {e}; run the study again with --resume", path.display()))
-        })
+        serde_json::from_str(&text)
+            .map_err(|e| {
+                usage(format!(
+                    "{}: expected the index of a study, got something else ({e}); `escape-snn run STUDY.yaml --resume` writes it anew",
+                    path.display()
+                ))
+            })
     }
 
     /// Writes it.
@@ -230,23 +250,23 @@ impl Cell {
         study.join(CELLS).join(&self.folder)
     }
 
-    /// Whether it is done.
+    /// Whether it is done, and all that it made is there.
     pub fn is_done(&self, study: &Path) -> bool {
-        self.path(study).join(FINISHED).exists()
+        Finished::is_in(&self.path(study))
     }
 
     /// Whether all that it needs is done.
     pub fn is_ready(&self, study: &Path) -> bool {
-        self.needs.iter().all(|name| study.join(CELLS).join(name).join(FINISHED).exists())
+        self.needs.iter().all(|name| Finished::is_in(&study.join(CELLS).join(name)))
     }
 
-    /// The configuration of its run.
+    /// The configuration of its run, in a study that lies there.
     ///
     /// # Errors
     /// The index was changed by hand to what no run can be.
-    pub fn config(&self) -> Result<Config> {
-        let settings = serde_yaml::to_value(&self.settings).context("the cell's settings are no YAML")?;
-        Config::of(&self.folder, settings)
+    pub fn config(&self, study: &Path) -> Result<Config> {
+        let settings = serde_yaml::to_string(&self.settings).context("the cell's settings are no YAML")?;
+        Config::parse(&self.folder, &settings, study, &[])
     }
 
     /// The name of its network in its own tables.

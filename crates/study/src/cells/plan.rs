@@ -189,7 +189,8 @@ impl Study {
     /// # Errors
     /// Settings that do not fit each other, or a file that is not there.
     pub fn plan(&self, source: &str, folder: &Path) -> Result<Index> {
-        let folder = std::path::absolute(folder)?;
+        // As configurations name what is there.
+        let folder = folder.canonicalize().or_else(|_| std::path::absolute(folder))?;
         let mut planner = Planner::new(self, source, folder)?;
         planner.anns()?;
         planner.conversions()?;
@@ -372,7 +373,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Adds a cell, unless one of the same settings is there.
-    fn add(&mut self, draft: Draft, config: &Config) -> Result<String> {
+    fn add(&mut self, draft: Draft, config: Config) -> Result<String> {
         let mut same = config.comparable()?;
         // What the folder is called says nothing of what is in it.
         same["name"] = serde_json::Value::Null;
@@ -393,10 +394,16 @@ impl<'a> Planner<'a> {
                 needs,
                 work: draft.work + (self.counts[0] + self.counts[1]) as f64 * cost::READING,
                 memory: draft.memory + self.held(),
-                settings: serde_json::to_value(config)?,
+                settings: self.settings_in_study(config)?,
             });
         }
         Ok(folder)
+    }
+
+    /// A cell's settings as the index holds them, which a study takes along when it moves.
+    fn settings_in_study(&self, mut config: Config) -> Result<serde_json::Value> {
+        config.relative_to(&self.folder);
+        Ok(serde_json::to_value(config)?)
     }
 
     /// The logits of the network that a training learns from are computed once, in a cell whose file they are then taken from; returns
@@ -446,7 +453,7 @@ impl<'a> Planner<'a> {
             needs: self.data_needs.clone(),
             work: self.counts[0] as f64 * cost::PASS,
             memory: cost::PROGRAM + self.held(),
-            settings: serde_json::to_value(&config)?,
+            settings: self.settings_in_study(config)?,
         });
         Ok(TaughtBy::Cell(name))
     }
@@ -488,7 +495,7 @@ impl<'a> Planner<'a> {
                         + (epochs + 1) as f64 * self.judged() * cost::PASS),
                 memory: cost::PROGRAM,
             };
-            let folder = self.add(draft, &config)?;
+            let folder = self.add(draft, config)?;
             if given.is_none() {
                 let best = self.folder.join(CELLS).join(&folder).join("ann").join(BEST);
                 ann = mapping([("checkpoint", text(&best.display().to_string()))]);
@@ -569,7 +576,7 @@ impl<'a> Planner<'a> {
                     work: size * (self.judged() * longest as f64 * cost::STEP + of_calibration),
                     memory: cost::PROGRAM,
                 };
-                let folder = self.add(draft, &config)?;
+                let folder = self.add(draft, config)?;
                 let made = Made {
                     entry: name.clone(),
                     ann: from.clone(),
@@ -645,7 +652,7 @@ impl<'a> Planner<'a> {
                     memory: cost::PROGRAM + of_batch,
                 };
                 let ann = draft.ann.clone();
-                let folder = self.add(draft, &config)?;
+                let folder = self.add(draft, config)?;
                 let (entry, seed) = (name.clone(), Some(seed));
                 let made =
                     Made { entry, ann, seed, of_seed: seed.unwrap_or_default(), timesteps, folder, size };

@@ -31,8 +31,10 @@ pub fn expanded(mut settings: Value) -> Result<Value, String> {
         };
         let mut new = Vec::new();
         for (i, entry) in old.iter().enumerate() {
-            let named = space.named(entry, &format!("{section}[{i}]"))?;
+            let at = format!("{section}[{i}]");
+            let named = space.named(entry, &at)?;
             named.iter().for_each(|&axis| used[axis] = true);
+            space.check_name(entry, &named, &at)?;
             for values in space.combinations(&named) {
                 count += 1;
                 if count > MOST {
@@ -88,12 +90,19 @@ impl Space {
         let axis = |(name, values): (&Value, &Value)| {
             let name = name.as_str().unwrap_or_default();
             let fits = !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            let no_list = |got: &str| Err(format!("{SPACE}.{name}: expected a list of values, got {got}"));
             match values {
-                Value::Sequence(values) if fits && !values.is_empty() => {
-                    Ok((name.to_owned(), values.clone()))
-                }
                 _ if !fits => Err(format!("{SPACE}: {expected}; names are of small letters and _")),
-                _ => Err(format!("{SPACE}.{name}: expected a list of values, got none")),
+                Value::Sequence(values) if values.is_empty() => no_list("an empty one"),
+                Value::Sequence(values) => {
+                    let twice = values.iter().enumerate().find(|(i, value)| values[..*i].contains(value));
+                    match twice {
+                        None => Ok((name.to_owned(), values.clone())),
+                        Some((i, _)) => Err(format!("{SPACE}.{name}[{i}]: this value is there twice")),
+                    }
+                }
+                Value::Mapping(_) => no_list("keys"),
+                one => no_list(&in_words(name, one).unwrap_or_else(|_| "none".to_owned())),
             }
         };
         Ok(Self { axes: entries.iter().map(axis).collect::<Result<_, _>>()? })
@@ -118,6 +127,17 @@ impl Space {
         found.sort_unstable();
         found.dedup();
         Ok(found)
+    }
+
+    /// Whether the name of an entry tells the combinations of these axes apart.
+    fn check_name(&self, entry: &Value, axes: &[usize], at: &str) -> Result<(), String> {
+        let Some(name) = entry.get("name") else { return Ok(()) };
+        let told = self.named(name, at)?;
+        let missing = axes.iter().find(|&axis| !told.contains(axis) && self.axes[*axis].1.len() > 1);
+        missing.map_or(Ok(()), |&axis| {
+            let missing = &self.axes[axis].0;
+            Err(format!("{at}.name: the entry is one for each value of {SPACE}.{missing}, and its name the same for all; write ${missing} into it"))
+        })
     }
 
     /// All combinations of the values of some axes, the last one's changing first.
@@ -253,8 +273,16 @@ finetune:
         };
         assert!(why("out: $width", "out: $wide").contains("ann[0].network.layers[0].out: $wide: expected"));
         assert!(why("bits: [4]", "bits: [4], depth: [1, 2]").contains("space.depth: nothing uses it"));
-        assert!(why("bits: [4]", "bits: []").contains("space.bits: expected a list"));
-        assert!(why("bits: [4]", "bits: 4").contains("space.bits: expected a list"));
+        assert!(
+            why("bits: [4]", "bits: []").contains("space.bits: expected a list of values, got an empty one")
+        );
+        assert!(why("bits: [4]", "bits: 4").contains("space.bits: expected a list of values, got 4"));
+        assert!(why("bits: [4]", "bits: ").contains("space.bits: expected a list of values, got none"));
+        assert!(
+            why("width: [8, 16]", "width: [8, 16, 8]").contains("space.width[2]: this value is there twice")
+        );
+        let unnamed = why("name: c$width-$stride-p$penalty", "name: c$width-$stride");
+        assert!(unnamed.contains("finetune[0].name: ") && unnamed.contains("write $penalty"), "{unnamed}");
         assert!(why("bits: [4]", "Bits: [4]").contains("small letters"));
         assert!(why("bits: [4]", "bits: [{a: 1}]").contains("space.bits: expected numbers"));
         let many: Vec<String> = (0..200).map(|n| n.to_string()).collect();

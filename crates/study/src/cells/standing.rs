@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::work::{Finished, HEARTBEAT, Stage, host};
-use super::{Cell, FINISHED, Index, PROGRESS};
+use super::{Cell, Index, PROGRESS};
 
 /// How far a cell is.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -61,10 +61,8 @@ pub fn standing(study: &Path, index: &Index) -> Vec<State> {
 /// How far a cell is.
 pub fn of(study: &Path, cell: &Cell) -> State {
     let folder = cell.path(study);
-    if cell.is_done(study) {
-        let said = std::fs::read_to_string(folder.join(FINISHED)).unwrap_or_default();
-        let said: Option<Finished> = serde_json::from_str(&said).ok();
-        return State::Done { seconds: said.map_or(0.0, |finished| finished.seconds) };
+    if let Some(finished) = Finished::read(&folder).filter(|finished| finished.lost(&folder).is_empty()) {
+        return State::Done { seconds: finished.seconds };
     }
     let path = folder.join(PROGRESS);
     let said = std::fs::read_to_string(&path).ok();

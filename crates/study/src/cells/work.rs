@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use escape_data::nerve::NerveConfig;
 use escape_data::write_npz;
+use escape_report::rows::{Evaluation, Row};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::plan::{RECORDINGS, TEACHER};
-use super::{Cell, CellKind, FINISHED, Index, PROGRESS};
-use crate::folder::{now, wait_for, write_text};
+use super::{Cell, CellKind, FINISHED, Index, LOG, PROGRESS};
+use crate::folder::{BEST, now, remove, wait_for, write_text};
 use crate::load::{dataset, simulated};
 use crate::place::make_folder;
 use crate::run::run_in;
@@ -45,6 +46,42 @@ pub struct Finished {
     pub finished: String,
     /// Seconds that its last process took; one that was killed before is not counted.
     pub seconds: f64,
+    /// The files that it made, by their paths in its folder.
+    #[serde(default)]
+    pub files: Vec<String>,
+}
+
+impl Finished {
+    /// What the cell in a folder said; nothing, if it did not, or if nobody can read it.
+    pub fn read(folder: &Path) -> Option<Self> {
+        serde_json::from_str(&std::fs::read_to_string(folder.join(FINISHED)).ok()?).ok()
+    }
+
+    /// Whether the cell in a folder is done, and all that it made is there.
+    pub fn is_in(folder: &Path) -> bool {
+        Self::read(folder).is_some_and(|finished| finished.lost(folder).is_empty())
+    }
+
+    /// The files that are there no more, or have nothing in them.
+    pub fn lost(&self, folder: &Path) -> Vec<&str> {
+        let holds = |name: &&String| folder.join(name).metadata().is_ok_and(|file| file.len() > 0);
+        self.files.iter().filter(|name| !holds(name)).map(String::as_str).collect()
+    }
+}
+
+/// The files in a cell's folder that others may read.
+fn made_in(folder: &Path) -> Result<Vec<String>> {
+    let listed =
+        std::fs::read_dir(folder).with_context(|| format!("{}: cannot be read", folder.display()))?;
+    let listed = listed.map(|file| Ok(file?.file_name().to_string_lossy().into_owned()));
+    let mut files = listed.collect::<std::io::Result<Vec<String>>>()?;
+    files.push(format!("ann/{BEST}"));
+    let about_it = [LOG, PROGRESS, FINISHED];
+    files.retain(|name| {
+        !name.starts_with('.') && !about_it.contains(&name.as_str()) && folder.join(name).is_file()
+    });
+    files.sort();
+    Ok(files)
 }
 
 /// How often a cell says how far it is.
@@ -70,15 +107,26 @@ pub fn work(session: &Session, study: &Path, index: &Index, cell: &Cell) -> Resu
             cell.folder, missing.folder
         )));
     }
+    if let Some(before) = Finished::read(&folder) {
+        let lost = before.lost(&folder);
+        session.note(format!(
+            "{}: was done, and {} is gone; what is missing is made again",
+            cell.folder,
+            lost.join(", ")
+        ));
+        // Some may be there and empty. Where the accuracies are all else is taken for there.
+        let damaged = lost.into_iter().chain([FINISHED, Evaluation::FILE]);
+        remove(&damaged.map(|name| folder.join(name)).collect::<Vec<_>>())?;
+    }
     let begin = Instant::now();
     let pulse = Pulse::start(&folder)?;
     let told = Told { inner: session.listener.clone(), stage: pulse.stage.clone() };
     let session = &Session { listener: Arc::new(told), force: false, ..session.clone() };
     let found = match cell.kind {
         CellKind::Data => simulate(session, cell, &folder).map(|()| drop(held)),
-        CellKind::Teacher => teach(session, cell, &folder).map(|()| drop(held)),
+        CellKind::Teacher => teach(session, study, cell).map(|()| drop(held)),
         CellKind::Ann | CellKind::Convert | CellKind::Finetune => {
-            let config = cell.config()?;
+            let config = cell.config(study)?;
             run_in(&session.with_seed(config.seed), &config, &folder, true, Some(held)).map(drop)
         }
     };
@@ -87,7 +135,8 @@ pub fn work(session: &Session, study: &Path, index: &Index, cell: &Cell) -> Resu
     }
     pulse.end()?;
     found?;
-    let finished = Finished { finished: now(), seconds: begin.elapsed().as_secs_f64() };
+    let seconds = begin.elapsed().as_secs_f64();
+    let finished = Finished { finished: now(), seconds, files: made_in(&folder)? };
     write_text(&folder.join(FINISHED), &(json!(finished).to_string() + "\n"))
 }
 
@@ -97,13 +146,13 @@ fn simulate(session: &Session, cell: &Cell, folder: &Path) -> Result<()> {
     Ok(write_npz(&folder.join(RECORDINGS), &simulated(session, &nerve)?)?)
 }
 
-fn teach(session: &Session, cell: &Cell, folder: &Path) -> Result<()> {
-    let config = cell.config()?;
+fn teach(session: &Session, study: &Path, cell: &Cell) -> Result<()> {
+    let config = cell.config(study)?;
     let (Some(file), Some(network)) = (&config.data.file, &config.ann.checkpoint) else {
         return Err(usage(format!("{}: expected recordings and a network", cell.folder)));
     };
     let train = dataset(session, file, &config.data.reading())?.train;
-    teacher::write(session, network, &train, &folder.join(TEACHER))
+    teacher::write(session, network, &train, &cell.path(study).join(TEACHER))
 }
 
 /// Says again and again in a cell's folder how far it is, until it is ended or the process dies.
