@@ -3,8 +3,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use escape_checkpoint::Checkpoint;
+use escape_report::rows::{Activity, Front, read_table};
 use escape_snn_core::encode::Encoding;
-use escape_snn_core::integer::IntegerNetwork;
+use escape_snn_core::integer::{IntegerLayer, IntegerNetwork};
 use escape_snn_core::stored;
 use serde_json::Value;
 
@@ -118,6 +119,30 @@ fn pruned_weights_stay_zero_through_conversion_and_fine_tuning() {
     for (layer, zeros) in whole.layers.iter().zip(&ann) {
         assert!(layer.weights.iter().zip(zeros).all(|(weight, zero)| !zero || *weight == 0));
     }
+    // What it costs is counted without them: of a layer stored are all its weights, or a map of them and those that are not zero.
+    let (out, judged) = (files.at("out"), ["--data", &data, "--limit", "9"]);
+    let kept = files.at("kept/last.pth");
+    json(&[&["evaluate", "--checkpoint", &kept, "--out", &out, "--name", "kept"][..], &judged].concat());
+    json(&[&["evaluate", "--checkpoint", &best, "--bits", "4", "--out", &out][..], &judged].concat());
+    json(&["energy", "--run", &out]);
+    let stored = |skips: bool| -> f64 {
+        let bits = |layer: &IntegerLayer| {
+            let (weights, nonzero) = (layer.weights.len(), layer.weights.iter().filter(|w| **w != 0).count());
+            if skips { (weights * 4).min(weights + nonzero * 4) } else { weights * 4 }
+        };
+        whole.layers.iter().map(bits).sum::<usize>() as f64 / 8e3
+    };
+    let front: Vec<Front> = read_table(&at("out")).unwrap();
+    let row =
+        |name: &str, skips: bool| front.iter().find(|row| row.network == name && row.skips == skips).unwrap();
+    assert!((row("kept", true).kilobytes - stored(true)).abs() < 1e-9 && stored(true) < 0.7 * stored(false));
+    assert!((row("ann", false).kilobytes - stored(false)).abs() < 1e-9);
+    assert!(row("ann", true).kilobytes < 0.7 * stored(false));
+    // As the energies' own tables say, which are held to brute force elsewhere.
+    let activity: Vec<Activity> = read_table(&at("out")).unwrap();
+    let operations: f64 = activity.iter().map(|row| row.nonzero_operations_per_sample.unwrap()).sum();
+    let all: f64 = activity.iter().map(|row| row.synaptic_operations_per_sample).sum();
+    assert!(row("kept", true).additions >= operations && operations > 0.0 && operations < 0.7 * all);
     // Resumed it comes to the same; without the option they are weights like others.
     tune("resumed", &["--epochs", "2", "--keep-zeros", "--schedule", "constant"]);
     tune("halves", &["--epochs", "1", "--keep-zeros", "--schedule", "constant"]);

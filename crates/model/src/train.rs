@@ -355,7 +355,10 @@ impl Trainer {
     }
 
     /// Whether the network is what it is to be, pruned to the end.
-    fn is_finished(&self) -> Result<bool, ModelError> {
+    ///
+    /// # Errors
+    /// libtorch fails.
+    pub fn is_finished(&self) -> Result<bool, ModelError> {
         self.pruner.as_ref().map_or(Ok(true), Pruner::is_done)
     }
 

@@ -31,7 +31,7 @@ use tch::{Device, Tensor};
 use crate::engine::AnyEngine;
 use crate::load::{Simulation, check_classes};
 use crate::measured::{Findings, Measured, Simulated, Sparse, Traced};
-use crate::session::Session;
+use crate::session::{Progress, Session};
 
 /// Measures an ANN.
 ///
@@ -152,7 +152,6 @@ pub fn snn(
     let rules = description.rules;
     let layers = description.layers.iter().map(|l| (l.shape.clone(), f64::from(l.neuron.decay()))).collect();
     let classes = names(&description.network);
-    let sparse = sparse(&description, encoding, steps, recordings)?;
     let device = session.device()?;
     let one = |network| AnyEngine::new(engine, network, encoding, device);
     let mut encoder = rules.encoder(encoding, session.seed);
@@ -166,7 +165,7 @@ pub fn snn(
         let engine = one(description)?;
         (engine.to_string(), evaluate(&engine, labelled, &mut encoder, longest, batch_size, told)?)
     };
-    let simulated = Simulated { engine, rules, encoding, steps, moments, layers, found, sparse };
+    let simulated = Simulated { engine, rules, encoding, steps, moments, layers, found, sparse: None };
     Ok(Measured {
         network: network.to_owned(),
         classes,
@@ -175,6 +174,28 @@ pub fn snn(
         labels: recordings.y.clone(),
         result: Findings::Spiking(Box::new(simulated)),
     })
+}
+
+/// As [`snn`], and counts what zeros leave of the network's work, which tables tell.
+///
+/// # Errors
+/// As [`snn`].
+pub fn snn_and_zeros(
+    session: &Session,
+    network: &str,
+    how: (Kind, Option<u32>),
+    chosen: Simulation,
+    also_at: &[usize],
+    recordings: &Recordings,
+    batch_size: usize,
+) -> Result<Measured> {
+    let (description, encoding, steps) = (chosen.network.clone(), chosen.encoding, chosen.steps);
+    let mut measured = snn(session, network, how, chosen, also_at, recordings, batch_size)?;
+    if let Findings::Spiking(simulated) = &mut measured.result {
+        let mut progress = session.progress(&format!("{network}, what is zero"), recordings.len());
+        simulated.sparse = sparse(&description, encoding, steps, recordings, &mut *progress)?;
+    }
+    Ok(measured)
 }
 
 /// Neurons times timesteps of the largest network whose spikes are gone through one by one. Of a large one that would take many
@@ -187,25 +208,32 @@ fn sparse(
     encoding: Encoding,
     steps: usize,
     recordings: &Recordings,
+    progress: &mut dyn Progress,
 ) -> Result<Option<Sparse>> {
     let Some(precision) = network.rules.precision().filter(|_| encoding == Encoding::Direct) else {
         return Ok(None);
     };
     let neurons: usize = network.layers.iter().map(|layer| layer.shape.neurons()).sum();
     if neurons * steps <= TRACED {
-        return Ok(traced(network, steps, recordings)?.map(Sparse::Traced));
+        return Ok(traced(network, steps, recordings, progress)?.map(Sparse::Traced));
     }
     let fan_out = network.layers[0].shape.fan_out();
     let of_value = |(value, reached): (&i32, &u32)| if *value == 0 { 0 } else { u64::from(*reached) };
-    let of_recording = |i: usize| -> u64 {
+    let of_recording = |i: usize| -> Result<u64> {
         let rounded = precision.round_recording(recordings.get(i));
-        rounded.iter().zip(fan_out.iter().cycle()).map(of_value).sum()
+        Ok(rounded.iter().zip(fan_out.iter().cycle()).map(of_value).sum())
     };
-    Ok(Some(Sparse::Values((0..recordings.len()).into_par_iter().map(of_recording).sum())))
+    let macs = of_all(recordings.len(), progress, 0, of_recording, |a, b| a + b)?;
+    Ok(Some(Sparse::Values(macs)))
 }
 
 /// Goes through every spike; nothing, if the network is not one that events simulate.
-fn traced(network: &SpikingNetwork, steps: usize, recordings: &Recordings) -> Result<Option<Traced>> {
+fn traced(
+    network: &SpikingNetwork,
+    steps: usize,
+    recordings: &Recordings,
+    progress: &mut dyn Progress,
+) -> Result<Option<Traced>> {
     // Every engine gives the same spikes; this one takes the least time for one recording.
     let engine = match Event::new(network.clone(), Encoding::Direct) {
         Ok(engine) => engine,
@@ -220,10 +248,34 @@ fn traced(network: &SpikingNetwork, steps: usize, recordings: &Recordings) -> Re
         engine.run(Batch { x, first: i }, &mut Encoder::Direct, steps, &mut recorder)?;
         Ok(tracer.trace(&integer.precision.round_recording(x), &recorder.into_spikes(), steps))
     };
-    let nothing = || vec![Nonzero::default(); network.layers.len()];
-    let sum = |a: Vec<Nonzero>, b: Vec<Nonzero>| Ok(a.into_iter().zip(b).map(|(a, b)| a.and(b)).collect());
-    let layers = (0..recordings.len()).into_par_iter().map(of_recording).try_reduce(nothing, sum)?;
+    let nothing = vec![Nonzero::default(); network.layers.len()];
+    let sum = |a: Vec<Nonzero>, b: Vec<Nonzero>| a.into_iter().zip(b).map(|(a, b)| a.and(b)).collect();
+    let layers = of_all(recordings.len(), progress, nothing, of_recording, sum)?;
     Ok(Some(Traced { weights: tracer.weights(), layers }))
+}
+
+/// Recordings between two looks at whether to stop.
+const TOLD: usize = 256;
+
+/// The sum of what is found of each recording.
+fn of_all<S: Clone + Send + Sync>(
+    recordings: usize,
+    progress: &mut dyn Progress,
+    nothing: S,
+    of_recording: impl Fn(usize) -> Result<S> + Sync,
+    sum: impl Fn(S, S) -> S + Sync,
+) -> Result<S> {
+    let mut all = nothing.clone();
+    for first in (0..recordings).step_by(TOLD) {
+        let some = first..recordings.min(first + TOLD);
+        let told = some.len();
+        let found = some.into_par_iter().map(&of_recording);
+        all = sum(all, found.try_reduce(|| nothing.clone(), |a, b| Ok(sum(a, b)))?);
+        if !progress.tick(told) {
+            return Err(EventError::Interrupted.into());
+        }
+    }
+    Ok(all)
 }
 
 /// What a network's classes are called.

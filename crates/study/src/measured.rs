@@ -69,7 +69,7 @@ pub struct Simulated {
     pub layers: Vec<(Stage, f64)>,
     /// Over the largest T of all.
     pub found: evaluate::Evaluation,
-    /// What zeros leave of its work, where it computes in whole numbers and sees the recordings themselves.
+    /// What zeros leave of its work, where it was counted, and the network computes in whole numbers and sees the recordings themselves.
     pub sparse: Option<Sparse>,
 }
 

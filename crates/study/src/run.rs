@@ -454,7 +454,7 @@ impl Run<'_> {
         }
         let chosen = self.simulation(&self.checkpoint_of(name), steps)?;
         let batch = self.config.evaluate.batch_size;
-        self.keep(&measure::snn(self.session, name, how, chosen, also_at, test, batch)?)
+        self.keep(&measure::snn_and_zeros(self.session, name, how, chosen, also_at, test, batch)?)
     }
 
     fn spikes(&self) -> Result<()> {

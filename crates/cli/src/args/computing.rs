@@ -160,7 +160,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N", value_parser = whole_up_to::<usize>(1, 1 << 20))]
     pub hidden: Option<usize>,
     /// Take the convolutions over from this checkpoint of an earlier stage; of the same network all weights, and it is
-    /// kept unless an epoch is better, or it is to be pruned
+    /// kept unless an epoch is better, or it is still to be pruned
     #[arg(long, value_name = "FILE")]
     pub init: Option<PathBuf>,
     #[command(flatten)]

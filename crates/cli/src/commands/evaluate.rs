@@ -156,7 +156,8 @@ pub fn run(context: &Context, args: EvaluateArgs) -> Result<()> {
             None => Vec::new(),
         };
         start = Instant::now();
-        measure::snn(session, &network, (kind, epoch), chosen, &also_at, &recordings, batch_size)?
+        let measure = if results.is_some() { measure::snn_and_zeros } else { measure::snn };
+        measure(session, &network, (kind, epoch), chosen, &also_at, &recordings, batch_size)?
     } else {
         #[cfg(feature = "libtorch")]
         {

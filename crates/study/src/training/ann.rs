@@ -277,7 +277,7 @@ fn named(network: Sequential, names: &[String], renamed: bool) -> Sequential {
 }
 
 /// Trains by a recipe into a folder; returns the best network and what came of it. Of a network in `trunk` the convolutions
-/// are taken over; of one of the same kind everything, and it is kept unless an epoch is better or it is to be pruned.
+/// are taken over; of one of the same kind everything, and it is kept unless an epoch is better or it is still to be pruned.
 ///
 /// # Errors
 /// Too few recordings, a folder with another training, a checkpoint that cannot be written; [`ModelError::Interrupted`] in
@@ -423,11 +423,14 @@ pub fn train(
         }
     };
     if let (Some(share), 0) = (recipe.prune, trainer.epoch()) {
-        session.note(format!(
-            "{name}: {share} of the weights of every layer but the last become 0 until half of the steps are done; the first epoch \
-             that may be kept is {}",
-            recipe.epochs.div_ceil(2)
-        ));
+        session.note(match trainer.is_finished()? {
+            true => format!("{name}: {share} of the weights of every layer but the last are 0 already, and stay so"),
+            false => format!(
+                "{name}: {share} of the weights of every layer but the last become 0 until half of the steps are done; the first epoch \
+                 that may be kept is {}",
+                recipe.epochs.div_ceil(2)
+            ),
+        });
     }
     if trainer.epoch() < recipe.epochs && !trainer.out_of_patience() {
         trainer.learn_from(teacher.map(|t| t.teacher(session, &places)).transpose()?);
