@@ -369,6 +369,45 @@ fn one_silent_layer_silences_a_network() {
     assert_eq!((write(5.0), write(0.0)), (false.into(), true.into()));
 }
 
+/// Beside the ANN that was measured, whichever network came first; one of other layers is told.
+#[test]
+fn a_network_of_other_layers_than_the_ann_is_told() {
+    let files = Files(tempfile::tempdir().unwrap());
+    let folder = files.path().join("results");
+    std::fs::create_dir(&folder).unwrap();
+    let head = "network,preset,timesteps,samples,layer,kind,neurons,weights,macs,analog_input,leak,\
+                spikes_per_sample,synaptic_operations_per_sample\n";
+    let rows = |network: &str, macs: u64| {
+        let row = |layer: &str, kind: &str| {
+            format!("{network},default,4,2,{layer},{kind},64,10,{macs},false,1,5,20\n")
+        };
+        row("conv1", "conv") + &row("linear1", "linear")
+    };
+    let of = |first: &str, measured: bool| {
+        let [small, large] = [rows("small", 100), rows("large", 900)];
+        let both = if first == "small" { small + &large } else { large + &small };
+        std::fs::write(folder.join("activity.csv"), head.to_owned() + &both).unwrap();
+        let ann = "network,bits,input_bits,samples,layer,kind,neurons,sent,weights,macs,nonzero_sent_per_sample,nonzero_macs_per_sample\n\
+                   ann,,,2,conv1,conv,64,64,10,900,60,800\nann,,,2,linear1,linear,64,64,10,900,60,800\n";
+        let path = folder.join("ann_activity.csv");
+        if measured {
+            std::fs::write(&path, ann).unwrap()
+        } else {
+            _ = std::fs::remove_file(&path)
+        }
+        let found = go(&files, "energy --run @results");
+        let named =
+            |name: &str| found.as_array().unwrap().iter().find(|n| n["network"] == name).unwrap().clone();
+        (named("small")["other_layers"].clone(), named("large")["other_layers"].clone())
+    };
+    assert_eq!(of("small", false), (false.into(), true.into()));
+    assert_eq!(of("large", false), (true.into(), false.into()));
+    assert_eq!(of("small", true), (true.into(), false.into()));
+    let output = escape(&["energy", "--run", &files.at("results")]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("small has other layers than the ANN"), "{text}");
+}
+
 /// One rule for all commands: what is there stays, and `--force` replaces it.
 #[test]
 fn nothing_is_overwritten_unless_asked() {

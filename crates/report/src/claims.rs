@@ -6,7 +6,7 @@ use escape_energy::{ANN, PUBLISHED, ann_name};
 
 use crate::rows::{Evaluation, Kind};
 use crate::run::{Run, distinct};
-use crate::standing::{has_energy, representatives, standard_error, worthless};
+use crate::standing::{has_energy, is_of_other_ann, representatives, standard_error, worthless};
 use crate::tally::Tally;
 
 /// Whether a spiking network needs less energy than every ANN that is not less accurate.
@@ -108,14 +108,16 @@ fn paired(differences: &[f64]) -> Option<(f64, f64)> {
     Some((mean, (squares / (n * (n - 1.0))).sqrt()))
 }
 
-/// The claims of a run: for each spiking network of known energy one by each itemised model.
+/// The claims of a run: for each spiking network of known energy one by each itemised model. In a study that converts several ANNs
+/// only those of the reference have their quantised ANNs here.
 pub(crate) fn claims(run: &Run) -> Vec<Claim> {
     let tally = Tally::of(run);
     let answers = Answers::of(run);
     let models: Vec<String> = tally.models().into_iter().filter(|model| model != PUBLISHED).collect();
     let quantised: Vec<&Evaluation> = quantised(run);
     let mut all = Vec::new();
-    for e in representatives(run).into_iter().filter(|e| e.kind.is_spiking() && has_energy(run, e)) {
+    let spiking = representatives(run).into_iter().filter(|e| e.kind.is_spiking() && has_energy(run, e));
+    for e in spiking.filter(|e| !is_of_other_ann(run, &e.network)) {
         // How much less accurate each quantised ANN is, and how sure that is.
         let rivals: Vec<(u32, f64, f64)> = quantised
             .iter()

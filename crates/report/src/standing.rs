@@ -201,14 +201,17 @@ pub(crate) fn is_of_other_size(run: &Run, network: &str) -> bool {
     own.zip(of_ann).is_some_and(|(own, of_ann)| (own - of_ann).abs() > 0.5)
 }
 
+/// Whether a study made a network from another ANN than the reference, as far as its outcomes say.
+pub(crate) fn is_of_other_ann(run: &Run, network: &str) -> bool {
+    let outcome = run.outcomes.iter().flatten().find(|o| o.network == network);
+    outcome.zip(reference_ann(run)).is_some_and(|(outcome, ann)| outcome.ann != ann.network)
+}
+
 /// Whether a network was judged by as many recordings as the reference ANN and comes from it, as far as its layers and a study's
 /// outcomes say.
 fn is_comparable(run: &Run, e: &Evaluation) -> bool {
     let Some(ann) = reference_ann(run) else { return true };
-    let outcome = run.outcomes.iter().flatten().find(|o| o.network == e.network);
-    e.samples == ann.samples
-        && outcome.is_none_or(|outcome| outcome.ann == ann.network)
-        && !is_of_other_size(run, &e.network)
+    e.samples == ann.samples && !is_of_other_ann(run, &e.network) && !is_of_other_size(run, &e.network)
 }
 
 fn is_better(run: &Run, e: &Evaluation, than: &Evaluation) -> bool {

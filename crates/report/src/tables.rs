@@ -13,8 +13,8 @@ use crate::run::{Run, distinct};
 use crate::scene::escape;
 use crate::seeds;
 use crate::standing::{
-    Worthless, balanced, chance, classes, has_energy, is_of_other_size, is_of_study, largest_class,
-    reference_ann, representatives, standard_error, worthless, worthless_network,
+    Worthless, balanced, chance, classes, has_energy, is_of_other_ann, is_of_other_size, is_of_study,
+    largest_class, reference_ann, representatives, standard_error, worthless, worthless_network,
 };
 use crate::tally::{Tally, model_name, network_name};
 use crate::text;
@@ -604,6 +604,16 @@ fn claims_table(run: &Run) -> Option<Table> {
          accuracy is lower by what may be chance."
             .to_owned(),
     );
+    let spiking = run.evaluations.iter().flatten().filter(|e| e.kind.is_spiking());
+    let mut left_out = distinct(spiking.map(|e| e.network.as_str()));
+    left_out.retain(|network| is_of_other_ann(run, network));
+    if !left_out.is_empty() {
+        table.notes.push(format!(
+            "Made from another ANN than these, and therefore not among them: {}. The table of accuracy against energy has each beside \
+             the ANNs of all kinds.",
+            left_out.join(", ")
+        ));
+    }
     let others = distinct(all.iter().map(|claim| claim.network.as_str()));
     let others: Vec<&str> =
         others.iter().map(String::as_str).filter(|network| is_of_other_size(run, network)).collect();

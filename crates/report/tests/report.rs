@@ -342,6 +342,17 @@ fn a_claim_holds_against_rivals_that_were_measured_and_are_no_less_accurate() {
     assert_eq!(verdict(), ("does not", Some(10.0), Some((8, 1.2))));
     energies(120.0, 110.0);
     assert_eq!(verdict(), ("holds", Some(10.0), Some((8, 1.2))));
+    // In a study the rivals are those of one of its ANNs, and say nothing of a network that was made from another.
+    let outcomes = |ann: &str| {
+        let head = "network,kind,ann,preset,encoder,timesteps,seed,samples,accuracy,loss,epoch,before,macro_f1,shown,judged_on\n";
+        let rows = format!("snn,converted,{ann},default,direct,4,,200,0.75,0.5,,,,true,\n");
+        fs::write(path("outcomes.csv"), head.to_owned() + &rows).unwrap();
+    };
+    outcomes("ann");
+    assert_eq!(verdict(), ("holds", Some(10.0), Some((8, 1.2))));
+    outcomes("original");
+    assert_eq!(escape_report::claims(folder.path()).unwrap(), []);
+    fs::remove_file(path("outcomes.csv")).unwrap();
     // A point lower, of 200 independent recordings: chance.
     evaluations(0.74);
     energies(120.0, 60.0);

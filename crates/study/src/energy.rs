@@ -31,6 +31,8 @@ pub struct NetworkEnergy {
     pub timesteps: u32,
     /// A layer before the readout fired no spike, so that nothing of the recordings passes it.
     pub silent: bool,
+    /// Its layers are others than those of the ANN that it stands beside, so that it saves what it is smaller by too.
+    pub other_layers: bool,
     /// By the study's formula, where its rates allow one.
     pub published: Option<Published>,
     /// By each of the itemised models.
@@ -158,8 +160,16 @@ pub fn of_run(run: &Path, constants: Option<&Path>) -> Result<Vec<NetworkEnergy>
     let (mut entries, mut cumulative) = (Vec::<Entry>::new(), Vec::new());
     let spiking: Vec<(String, NetworkActivity)> =
         networks(&activity).into_iter().map(|name| (name.clone(), measured(&activity, &name))).collect();
-    // The ANN is the same beside every spiking network.
-    let anns = spiking.first().map(|(_, first)| ann_activities(&anns, first)).unwrap_or_default();
+    // The ANN is the same beside every spiking network: one that was measured, if a network has its layers.
+    let beside = |(_, did): &(String, NetworkActivity)| ann_activities(&anns, did);
+    let is_measured =
+        |of: &&(String, NetworkActivity)| beside(of).iter().any(escape_energy::AnnActivity::is_measured);
+    let reference = spiking.iter().find(is_measured).or(spiking.first());
+    let layers = |did: &NetworkActivity| -> Vec<(String, u64)> {
+        did.layers.iter().map(|layer| (layer.layer.clone(), layer.macs)).collect()
+    };
+    let of_reference = reference.map(|(_, did)| layers(did));
+    let anns = reference.map(beside).unwrap_or_default();
     for model in models() {
         for ann in &anns {
             entries.extend(ann_energy(ann, false, &model, &constants)?);
@@ -206,7 +216,15 @@ pub fn of_run(run: &Path, constants: Option<&Path>) -> Result<Vec<NetworkEnergy>
         let before_readout = &measured.layers[..(measured.layers.len() - 1).max(1)];
         let silent = before_readout.iter().any(|layer| layer.spikes_per_sample == 0.0);
         let timesteps = measured.timesteps;
-        reports.push(NetworkEnergy { network, timesteps, silent, published, models: of_models });
+        let other_layers = of_reference.as_ref() != Some(&layers(&measured));
+        reports.push(NetworkEnergy {
+            network,
+            timesteps,
+            silent,
+            other_layers,
+            published,
+            models: of_models,
+        });
     }
     let table: Vec<Energy> = entries
         .into_iter()

@@ -42,6 +42,13 @@ pub fn run(context: &Context, args: EnergyArgs) -> Result<()> {
                     silent.network
                 ));
             }
+            for other in reports.iter().filter(|r| r.other_layers) {
+                session.note(format!(
+                    "note: {} has other layers than the ANN that it stands beside, and saves what it is smaller by too; in a folder of \
+                     its own it stands beside its own ANN",
+                    other.network
+                ));
+            }
             context.result(&reports, || text(&reports))
         }
         (None, None) => Err(usage("give --rates R1,R2,R3 or --run DIR")),

@@ -47,8 +47,14 @@ pub fn collect(study: &Path, index: &Index) -> Result<usize> {
     let of_first = |seed: Option<u64>| seed.is_none_or(|seed| Some(&seed) == index.seeds.first());
     let mut evaluations: Vec<Evaluation> =
         outcomes.iter().filter(|o| of_first(o.seed)).map(Outcome::evaluation).collect();
-    // The quantised ANNs that spiking networks are compared with are those of the ANN that they come from.
+    // The quantised ANNs that spiking networks are compared with are those of the ANN that they come from, which in tables is the
+    // last ANN.
     let reference = index.reference_ann();
+    let ann = |e: &Evaluation| e.kind == Kind::Ann;
+    let of_reference = evaluations.iter().position(|e| ann(e) && e.network == reference);
+    if let Some((at, last)) = of_reference.zip(evaluations.iter().rposition(ann)) {
+        evaluations[at..=last].rotate_left(1);
+    }
     let baseline = done.iter().find(|c| c.kind == CellKind::Ann && c.entry == reference && of_first(c.seed));
     if let Some(cell) = baseline {
         let quantised = read_table::<Evaluation>(&cell.path(study))?.into_iter();
