@@ -410,3 +410,36 @@ fn timeless(path: &Path) -> Vec<Vec<String>> {
     };
     text.lines().map(cells).collect()
 }
+
+/// What cannot be read is named, with what to do; nothing starts over by itself.
+#[test]
+fn a_damaged_training_says_how_to_start_over() {
+    let files = Files::new();
+    let (data, out) = (files.at("data.npz"), files.at("ann"));
+    let begun = [
+        "train",
+        "--data",
+        &data,
+        "--out",
+        &out,
+        "--channels",
+        "4",
+        "--hidden",
+        "8",
+        "--epochs",
+        "1",
+        "--validation",
+        "2",
+    ];
+    let resumed = [&begun[..], &["--resume"]].concat();
+    json(&begun);
+    for name in ["training.json", "last.pth", "best.pth"] {
+        let path = Path::new(&out).join(name);
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, "").unwrap();
+        let (_, text) = failure(&resumed);
+        assert!(text.contains("remove the folder to start it over") && text.contains(name), "{text}");
+        std::fs::write(&path, whole).unwrap();
+    }
+    json(&resumed);
+}

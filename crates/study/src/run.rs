@@ -195,11 +195,17 @@ fn check_same(session: &Session, config: &Config, folder: &Path, inputs: &[Input
         session.note(format!("{}: nothing to resume yet, the run starts", folder.display()));
         return Ok(());
     };
-    let old = Config::parse(&resolved.display().to_string(), &text, folder, &[])?;
+    let old = Config::parse(&resolved.display().to_string(), &text, folder, &[]).with_context(|| {
+        format!("{}: what the run was started with cannot be read; choose another folder", folder.display())
+    })?;
     let mut found = differences(&old.comparable()?, &config.comparable()?);
     if let Ok(text) = std::fs::read_to_string(folder.join(MANIFEST)) {
-        let manifest: Value = serde_json::from_str(&text)
-            .with_context(|| format!("{}: expected JSON", folder.join(MANIFEST).display()))?;
+        let manifest: Value = serde_json::from_str(&text).with_context(|| {
+            format!(
+                "{}: expected JSON; remove it, and the files that the run read are not compared",
+                folder.join(MANIFEST).display()
+            )
+        })?;
         // Networks and constants come after the recordings' files, in the order of `inputs`.
         let of_ann =
             [("ann.checkpoint", config.ann.checkpoint.as_ref()), ("ann.network", config.ann.network_file())];

@@ -27,7 +27,7 @@ use tch::Tensor;
 
 use super::teacher::Teaching;
 use super::{Accuracies, Parts, Teller, describe, interrupted, known, known_after, parts};
-use super::{BEST, LAST, begin, hash_of, tell};
+use super::{BEST, LAST, begin, hash_of, no_way_on, tell};
 use crate::defaults::{Defaults, HELD_OUT, OptimizerName, ScheduleName};
 use crate::load;
 use crate::notes;
@@ -369,7 +369,7 @@ pub fn train(
         checkpoint.save(path)
     };
     let load = |path: &Path| -> Result<Ann> {
-        let checkpoint = load::checkpoint(path)?;
+        let checkpoint = load::checkpoint(path).with_context(|| no_way_on(folder))?;
         let ann = Ann::from_checkpoint(&checkpoint, path, contacts, samples, device)?;
         if *ann.network() != network {
             return Err(usage(format!(

@@ -22,7 +22,7 @@ use serde_json::json;
 
 use super::teacher::Teaching;
 use super::{Accuracies, Parts, Teller, best_trained, describe, interrupted, known, known_after, parts};
-use super::{BEST, LAST, begin, hash_of, tell};
+use super::{BEST, LAST, begin, hash_of, no_way_on, tell};
 use crate::defaults::{Defaults, EngineName, ScheduleName, SurrogateName};
 use crate::load::{self, Simulation, check_classes};
 use crate::measure;
@@ -208,7 +208,7 @@ pub fn finetune(
     let mut warnings = Vec::new();
     let log = |tuner: &FineTuner| tell::<true>(&job.folder, &job.name, judged_on, tuner.history());
     let load = |path: &PathBuf| -> Result<_> {
-        let saved = load::checkpoint(path)?;
+        let saved = load::checkpoint(path).with_context(|| no_way_on(&job.folder))?;
         let network = stored::load(&saved, path, Some(preset), contacts, samples)?.network;
         Ok((saved, network))
     };

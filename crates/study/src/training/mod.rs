@@ -208,7 +208,8 @@ pub fn begin(session: &Session, folder: &Path, settings: &Value, table: &str, re
             let text = std::fs::read_to_string(&path)
                 .with_context(|| format!("{}: cannot be read", path.display()))?;
             let old: Value = serde_json::from_str(&text)
-                .with_context(|| format!("{}: expected JSON as a training writes it", path.display()))?;
+                .with_context(|| format!("{}: expected JSON as a training writes it", path.display()))
+                .with_context(|| no_way_on(folder))?;
             let found = differences(&old["settings"], settings);
             if !found.is_empty() {
                 return Err(usage(format!(
@@ -221,6 +222,14 @@ pub fn begin(session: &Session, folder: &Path, settings: &Value, table: &str, re
         }
     }
     Ok(held)
+}
+
+/// What can be done where a training's own files are gone or damaged.
+pub fn no_way_on(folder: &Path) -> String {
+    format!(
+        "{}: the training cannot go on from what is there; remove the folder to start it over",
+        folder.display()
+    )
 }
 
 /// SHA-256 of recordings: their shape, classes and values.
