@@ -22,7 +22,7 @@ convert:
   - {name: direct, ann: modified, samples: 8, timesteps: [2, 1]}
 finetune:
   - {name: stdb, from: published, timesteps: [3], samples: 8, batch_size: 8}
-  - {name: tuned, from: direct, timesteps: [2, 1], samples: 8, batch_size: 8, validation: 2}
+  - {name: tuned, from: direct, timesteps: [2, 1], samples: 8, batch_size: 8, validation: 2, teacher: {ann: original}}
 spikes: {network: tuned}
 ";
 
@@ -66,7 +66,7 @@ fn a_study_is_killed_again_and_again_and_ends_with_the_same_numbers() {
     let begin = Instant::now();
     let report = json(&["run", &config, "--out", &whole]);
     let seconds = begin.elapsed().as_secs_f64();
-    assert_eq!((report["cells"].as_u64(), report["done"].as_u64()), (Some(14), Some(14)), "{report}");
+    assert_eq!((report["cells"].as_u64(), report["done"].as_u64()), (Some(16), Some(16)), "{report}");
     let want = numbers(Path::new(&whole));
     let outcomes = &want["outcomes.csv"];
     // Two ANNs, one of them for two seeds; published at two T, stdb and tuned for two seeds.
@@ -125,19 +125,21 @@ fn a_study_is_killed_again_and_again_and_ends_with_the_same_numbers() {
     let then = finished(&first);
     let set = "finetune.0.timesteps=[3, 4]";
     let report = json(&["run", &config, "--out", &out, "--resume", "--set", set]);
-    assert_eq!(report["cells"], 16);
+    assert_eq!(report["cells"], 18);
     assert_eq!(std::fs::read_dir(Path::new(&out).join("cells")).unwrap().count(), before + 2);
     assert_eq!(finished(&first), then);
 }
 
-/// A study of conversions only, of one seed, in a folder.
+/// A study of one seed and one fine-tuning, in a folder.
 struct Short {
     config: String,
 }
 
 impl Short {
     fn run(&self, folder: &str, more: &[&str]) -> Value {
-        let short = ["--set", "finetune=[]", "--set", "seeds=[1]", "--set", "spikes={network: direct}"];
+        let tuned =
+            "finetune=[{name: tuned, from: direct, timesteps: 2, samples: 8, batch_size: 8, validation: 2}]";
+        let short = ["--set", tuned, "--set", "seeds=[1]", "--set", "spikes={network: direct}"];
         json(&[&["run", &self.config, "--out", folder][..], &short, more].concat())
     }
 }
@@ -166,7 +168,7 @@ fn what_a_study_shows_is_of_its_networks_as_they_are_now() {
     let networks = |latency: &str| {
         latency.lines().skip(1).map(|row| row.split(',').next().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(networks(&before[3]), ["original", "modified", "published", "direct"]);
+    assert_eq!(networks(&before[3]), ["original", "modified", "published", "direct", "tuned"]);
 
     // Another network by the same name is timed and followed anew.
     study.run(&out, &["--resume", "--set", "convert.1.scale=0.5"]);
@@ -185,6 +187,15 @@ fn what_a_study_shows_is_of_its_networks_as_they_are_now() {
     // What was there before is there again, and nothing is timed that was.
     study.run(&out, &["--resume", "--set", "timing=false"]);
     assert_eq!(of_study(), before);
+    // What is gone of it is made again.
+    std::fs::write(cell(&out, "direct-T2").join("latency.csv"), "").unwrap();
+    std::fs::remove_file(cell(&out, "direct-T2").join("spikes-0/recording.csv")).unwrap();
+    study.run(&out, &["--resume"]);
+    let again = of_study();
+    assert_eq!((&again[..3], networks(&again[3])), (&before[..3], networks(&before[3])));
+    let (code, text) =
+        failure(&["run", &study.config, "--out", &out, "--resume", "--set", "spikes.sample=100"]);
+    assert!(code == 2 && text.contains("spikes.sample: 100 is not among the "), "{text}");
     // Where none is followed, none is shown.
     study.run(&out, &["--resume", "--set", "spikes=null"]);
     assert!(shown[..3].iter().all(|name| !Path::new(&out).join(name).exists()));
@@ -221,6 +232,9 @@ fn a_study_mends_what_is_gone_and_goes_on_in_another_place() {
         ("direct-T1", "direct.pth"),
         ("modified", "ann_activity.csv"),
         ("original", "training.csv"),
+        ("tuned", "finetune.csv"),
+        ("original", "ann/best.pth"),
+        ("modified", "config.resolved.yaml"),
         ("recordings", "recordings.npz"),
         ("published", "finished.json"),
     ];
@@ -233,6 +247,10 @@ fn a_study_mends_what_is_gone_and_goes_on_in_another_place() {
         assert_eq!(status(), cells - 1, "{}", path.display());
         goes_on(file);
     }
+    // Nobody knows what is gone beside a file that would say so.
+    std::fs::write(cell(&out, "direct-T2").join("finished.json"), "{").unwrap();
+    std::fs::remove_file(cell(&out, "direct-T2").join("activity.csv")).unwrap();
+    goes_on("finished.json and another");
     // The index follows from the settings.
     let index = folder.join("study.json");
     let before = read(&index);
@@ -247,6 +265,14 @@ fn a_study_mends_what_is_gone_and_goes_on_in_another_place() {
     goes_on("no study.json");
     assert_eq!(read(&index), before);
     assert!([&first, &out].iter().all(|place| !before.contains(*place)), "{before}");
+
+    // Nobody else changes it while one is at work.
+    let held = std::fs::File::open(&out).unwrap();
+    held.lock().unwrap();
+    let (_, text) = failure(&["run", &study.config, "--out", &out, "--resume"]);
+    assert!(text.contains("at work in this folder"), "{text}");
+    assert_eq!(read(&index), before);
+    drop(held);
 
     // Tables outlive the cells that they came from.
     std::fs::remove_dir_all(folder.join("cells")).unwrap();

@@ -608,8 +608,14 @@ fn claims_table(run: &Run) -> Option<Table> {
     let mut left_out = distinct(spiking.map(|e| e.network.as_str()));
     left_out.retain(|network| is_of_other_ann(run, network));
     if !left_out.is_empty() {
+        const NAMED: usize = 6;
+        let more = match left_out.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        left_out.truncate(NAMED);
         table.notes.push(format!(
-            "Made from another ANN than these, and therefore not among them: {}. The table of accuracy against energy has each beside \
+            "Made from another ANN than these, and therefore not among them: {}{more}. The table of accuracy against energy has each beside \
              the ANNs of all kinds.",
             left_out.join(", ")
         ));

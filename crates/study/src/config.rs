@@ -738,12 +738,12 @@ impl Config {
         data.file.iter_mut().chain(networks).chain(energy.constants_mut()).collect()
     }
 
-    /// Names what lies in a folder by its path there, so that it is found when the folder has moved; [`Config::parse`] with the
-    /// folder undoes it.
-    pub(crate) fn relative_to(&mut self, folder: &Path) {
+    /// Names what lies in a folder by its path there, with `at` before it, so that it is found when the folder has moved;
+    /// [`Config::parse`] with the folder undoes it.
+    pub(crate) fn relative_to(&mut self, folder: &Path, at: &str) {
         for path in self.paths_mut() {
             if let Ok(rest) = path.strip_prefix(folder) {
-                *path = rest.to_path_buf();
+                *path = Path::new(at).join(rest);
             }
         }
     }

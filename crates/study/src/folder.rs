@@ -111,6 +111,11 @@ pub fn write_csv<R: Row>(path: &Path, rows: &[R]) -> Result<()> {
         .with_context(|| format!("{}: cannot be written", path.display()))
 }
 
+/// Whether a file is there that has something in it.
+pub fn holds_something(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| file.is_file() && file.len() > 0)
+}
+
 /// Writes a text file, or leaves the old one.
 ///
 /// # Errors

@@ -60,7 +60,7 @@ pub fn run(session: &Session, config: &Config, folder: &Path, resume: bool) -> R
     run_in(session, config, folder, resume, None)
 }
 
-/// As [`run`], in a folder that this process may hold already.
+/// As [`run`], in a folder that this process may hold already, and then holds still.
 ///
 /// # Errors
 /// As [`run`].
@@ -69,7 +69,7 @@ pub fn run_in(
     config: &Config,
     folder: &Path,
     resume: bool,
-    held: Option<Held>,
+    held: Option<&Held>,
 ) -> Result<Option<PathBuf>> {
     // Everything that can be wrong with the input is found before the folder is made.
     let inputs = inputs(config)?;
@@ -90,12 +90,8 @@ pub fn run_in(
     }
     let limit = config.evaluate.samples.unwrap_or(usize::MAX);
     let test = data.test.head(limit);
-    if let Some(wanted) = config.spikes.as_ref().filter(|wanted| wanted.sample >= test.len()) {
-        return Err(usage(format!(
-            "spikes.sample: {} is not among the {} test recordings, numbered from 0",
-            wanted.sample,
-            test.len()
-        )));
+    if let Some(wanted) = &config.spikes {
+        spikes::check_sample(wanted.sample, test.len()).map_err(usage)?;
     }
     let origin = data.origin();
     let load = |path: &Path, selection: &Selection| -> Result<(Ann, Checkpoint)> {
@@ -109,9 +105,9 @@ pub fn run_in(
     let given = given.transpose()?;
 
     make_folder(folder)?;
-    let _held = held.map_or_else(|| hold(folder), Ok)?;
+    let _held = if held.is_none() { Some(hold(folder)?) } else { None };
     remove(&replaced)?;
-    let text = serde_yaml::to_string(config).context("the configuration cannot be written as YAML")?;
+    let text = resolved(config)?;
     // A resumed run keeps what it was started with.
     if !folder.join(RESOLVED).exists() {
         write_text(&folder.join(RESOLVED), &text)?;
@@ -141,6 +137,11 @@ pub fn run_in(
     }
     session.note("drawing the figures");
     Ok(Some(escape_report::build(folder)?.page))
+}
+
+/// A configuration as the run folder keeps it.
+pub(crate) fn resolved(config: &Config) -> Result<String> {
+    serde_yaml::to_string(config).context("the configuration cannot be written as YAML")
 }
 
 /// The files that a run reads.
@@ -280,7 +281,8 @@ fn train_ann(
 /// Takes a network's rows of a stage's table over into the run's.
 fn copy_rows<R: Row + Clone>(from: &Path, to: &Path, theirs: impl Fn(&R) -> bool) -> Result<()> {
     let rows: Vec<R> = read_csv(&from.join(R::FILE))?.unwrap_or_default();
-    put(to, &rows, theirs)
+    // A stage whose folder is gone takes nothing away.
+    if rows.is_empty() { Ok(()) } else { put(to, &rows, theirs) }
 }
 
 impl Run<'_> {
@@ -402,11 +404,11 @@ impl Run<'_> {
     fn finetune(&self, index: usize) -> Result<()> {
         let job = &self.config.finetune[index];
         let path = self.checkpoint_of(&job.name);
+        let folder = self.folder.join(format!("{}-training", job.name));
         if !path.exists() {
             let from = self.checkpoint_of(&job.from);
             let start = self.simulation(&from, job.timesteps)?;
             let preset = start.network.rules.preset;
-            let folder = self.folder.join(format!("{}-training", job.name));
             let into = Job {
                 name: job.name.clone(),
                 options: job.options(preset, start.encoding, self.session.seed)?,
@@ -429,9 +431,9 @@ impl Run<'_> {
                 self.session
                     .note(format!("{}: no epoch was better than {}, which is kept", job.name, job.from));
             }
-            copy_rows(&folder, self.folder, |row: &Finetune| row.network == job.name)?;
             checkpoint(&report.checkpoint)?.save(&path)?;
         }
+        copy_rows(&folder, self.folder, |row: &Finetune| row.network == job.name)?;
         let best = checkpoint(&path)?.epoch.and_then(|e| u32::try_from(e).ok());
         self.measure(&job.name, (Kind::Finetuned, best), job.timesteps, &[], &self.test)
     }

@@ -102,6 +102,19 @@ pub fn record(
     })
 }
 
+/// Whether a recording that a configuration wants followed is among those that networks are judged by.
+///
+/// # Errors
+/// It is not, in words.
+pub fn check_sample(sample: usize, recordings: usize) -> Result<(), String> {
+    match sample < recordings {
+        true => Ok(()),
+        false => Err(format!(
+            "spikes.sample: {sample} is not among the {recordings} test recordings, numbered from 0"
+        )),
+    }
+}
+
 /// Contact and sample of a value of a recording.
 fn place(index: usize, samples: usize) -> (u32, u32) {
     ((index / samples) as u32, (index % samples) as u32)

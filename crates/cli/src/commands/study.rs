@@ -13,7 +13,7 @@ use escape_study::cells::standing::{State, standing};
 use escape_study::cells::{Index, begin, collect, work};
 use escape_study::config::settings_of;
 use escape_study::engine::interrupted;
-use escape_study::folder::{free_folder, hold, latest_folder};
+use escape_study::folder::{Held, free_folder, hold, latest_folder};
 use escape_study::place::check_folder;
 use escape_study::session::usage;
 use serde_json::{Value, json};
@@ -42,7 +42,8 @@ pub fn run(context: &Context, args: StudyArgs) -> Result<()> {
         }
         StudyCommand::Report { folder } => {
             let index = Index::read(&folder)?;
-            finish(context, &folder, &index)
+            let held = hold(&folder)?;
+            finish(context, &folder, &index, &held)
         }
     }
 }
@@ -87,7 +88,7 @@ pub fn start(context: &Context, mut args: RunArgs) -> Result<()> {
     };
     check_folder(&folder)?;
     let session = &context.session;
-    let index = begin(session, &study, &source, &folder, args.resume)?;
+    let (index, held) = begin(session, &study, &source, &folder, args.resume)?;
     session.note(format!("results go to {}", folder.display()));
     let program = std::env::current_exe().context("where this program lies cannot be found out")?;
     let device = ["--device".to_owned(), session.device.to_string()];
@@ -121,15 +122,11 @@ pub fn start(context: &Context, mut args: RunArgs) -> Result<()> {
         });
     }
     let how = How { jobs: args.jobs, program, arguments: cell(&["--with-parent"]) };
-    let outcome = {
-        // Two schedulers would do the same cells.
-        let _held = hold(&folder)?;
-        all(session, &folder, &index, &how)?
-    };
+    let outcome = all(session, &folder, &index, &how)?;
     if outcome.stopped {
         return Err(stopped(&folder));
     }
-    let finished = match finish(context, &folder, &index) {
+    let finished = match finish(context, &folder, &index, &held) {
         Err(error) if interrupted(&error) => return Err(stopped(&folder)),
         other => other,
     };
@@ -157,10 +154,9 @@ fn stopped(folder: &Path) -> anyhow::Error {
     anyhow::anyhow!("stopped; the same command with --resume goes on in {}", folder.display())
 }
 
-/// Tables, figures and page of what is done.
-fn finish(context: &Context, folder: &Path, index: &Index) -> Result<()> {
+/// Tables, figures and page of what is done, in a folder that this process holds.
+fn finish(context: &Context, folder: &Path, index: &Index, _held: &Held) -> Result<()> {
     let session = &context.session;
-    let _held = hold(folder)?;
     collect::finish(session, folder, index)?;
     let done = collect::collect(folder, index)?;
     session.note("drawing the figures");

@@ -205,7 +205,7 @@ const DRAWINGS: [(&str, Redraw); 17] = [
 ];
 
 /// Draw every figure of a folder again from its table, in the style given or else in the one that it was drawn in, and compare with
-/// what is there. A figure without a table has nothing that it could be drawn from.
+/// what is there. A figure without its table, but in two formats or more, has nothing that it could be drawn from.
 pub(crate) fn check(folder: &Path, style: Option<&Style>) -> Result<Checked, ReportError> {
     let figures = folder.join("figures");
     let stored = figures.join(STYLE);
@@ -224,7 +224,9 @@ pub(crate) fn check(folder: &Path, style: Option<&Style>) -> Result<Checked, Rep
     tables.retain(|path| path.extension().is_some_and(|e| EXTENSIONS.iter().any(|known| e == *known)));
     tables.iter_mut().for_each(|path| _ = path.set_extension(EXTENSIONS[0]));
     tables.sort();
+    let formats = tables.clone();
     tables.dedup();
+    tables.retain(|csv| csv.exists() || formats.iter().filter(|of| *of == csv).count() > 1);
     let mut checked = Checked::default();
     for csv in tables {
         let stem = csv.file_stem().unwrap_or_default().to_string_lossy().into_owned();

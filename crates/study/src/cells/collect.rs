@@ -17,12 +17,12 @@ use super::{CELLS, Cell, CellKind, Index};
 use crate::config::Config;
 use crate::energy;
 use crate::engine::AnyEngine;
-use crate::folder::{BEST, remove, write_csv};
+use crate::folder::{BEST, holds_something, remove, write_csv};
 use crate::front;
 use crate::load::{Simulation, checkpoint, dataset, network};
 use crate::measured::put;
 use crate::session::{Session, usage};
-use crate::spikes;
+use crate::spikes::{self, check_sample};
 use crate::timing::{self, Plan};
 
 /// Writes the tables of a study from those of its cells that are done; returns how many are.
@@ -68,13 +68,18 @@ pub fn collect(study: &Path, index: &Index) -> Result<usize> {
     merge(study, &shown, |row: &mut Step| &mut row.network)?;
     merge(study, &shown, |row: &mut Confusion| &mut row.network)?;
     merge(study, &shown, |row: &mut Prediction| &mut row.network)?;
-    merge(study, &shown, |row: &mut Latency| &mut row.network)?;
+    let timed: Vec<&Cell> =
+        shown.iter().filter(|cell| holds_something(&cell.path(study).join(Latency::FILE))).copied().collect();
+    merge(study, &timed, |row: &mut Latency| &mut row.network)?;
     followed(study, index)?;
     // Epochs of all seeds: figures show their mean.
     let shown: Vec<&Cell> = done.iter().filter(|cell| is_shown(index, cell)).copied().collect();
     epochs::<false>(study, &shown)?;
     epochs::<true>(study, &shown)?;
     if study.join(Activity::FILE).exists() {
+        if constants.is_none() {
+            remove(&[study.join(energy::CONSTANTS)])?;
+        }
         energy::write(study, constants)?;
     }
     Ok(done.len())
@@ -87,15 +92,21 @@ fn constants_file(study: &Path, index: &Index) -> Result<Option<PathBuf>> {
     Ok(config.and_then(|config| config.energy.constants().map(Path::to_path_buf)))
 }
 
+/// The tables of a recording that is followed spike by spike.
+const FOLLOWED: [&str; 3] = [Recording::FILE, InputSpike::FILE, Raster::FILE];
+
+fn is_followed(folder: &Path) -> bool {
+    FOLLOWED.iter().all(|file| holds_something(&folder.join(file)))
+}
+
 /// Takes the recording over that is followed spike by spike; where none is, the study shows none.
 fn followed(study: &Path, index: &Index) -> Result<()> {
     let from = match &index.spikes {
         Some(shown) => Some(shown.folder(study, index.cell(&shown.cell)?)),
         None => None,
     };
-    let Some(from) = from.filter(|from| from.join(Raster::FILE).exists()) else {
-        let files = [Recording::FILE, InputSpike::FILE, Raster::FILE].map(|file| study.join(file));
-        return remove(&files);
+    let Some(from) = from.filter(|from| is_followed(from)) else {
+        return remove(&FOLLOWED.map(|file| study.join(file)));
     };
     write_csv(&study.join(Recording::FILE), &read_table::<Recording>(&from)?)?;
     write_csv(&study.join(InputSpike::FILE), &read_table::<InputSpike>(&from)?)?;
@@ -266,8 +277,10 @@ pub fn finish(session: &Session, study: &Path, index: &Index) -> Result<()> {
     if let Some(shown) = &index.spikes {
         let cell = index.cell(&shown.cell)?;
         let folder = shown.folder(study, cell);
-        if cell.is_done(study) && !folder.join(Raster::FILE).exists() {
+        if cell.is_done(study) && !is_followed(&folder) {
             let (test, chosen) = network_of(session, study, cell)?;
+            check_sample(shown.sample, test.len()).map_err(usage)?;
+            remove(&FOLLOWED.map(|file| folder.join(file)))?;
             spikes::record(session, &cell.entry, chosen, &test, shown.sample)?.write(&folder)?;
         }
     }
@@ -282,6 +295,9 @@ pub fn finish(session: &Session, study: &Path, index: &Index) -> Result<()> {
     };
     for cell in index.cells.iter().filter(first) {
         let folder = cell.path(study);
+        if !holds_something(&folder.join(Latency::FILE)) {
+            remove(&[folder.join(Latency::FILE)])?;
+        }
         let known: Vec<Latency> = read_table(&folder)?;
         if known.iter().any(|row| row.network == cell.network()) {
             continue;

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::Config;
-use crate::folder::{MANIFEST, Manifest, write_text};
+use crate::folder::{Held, MANIFEST, Manifest, hold, write_text};
 use crate::place::{check_results, make_folder};
 use crate::run::RESOLVED;
 use crate::session::{Session, usage};
@@ -41,18 +41,21 @@ pub const PROGRESS: &str = "progress.json";
 pub const LOG: &str = "log.txt";
 
 /// Begins a study in a folder, or goes on with one that was begun there; the study may have grown since. Its settings, its
-/// manifest and its index are written before any of its work.
+/// manifest and its index are written before any of its work. The folder is then this process's, which two schedulers would do
+/// the same cells in.
 ///
 /// # Errors
-/// The folder holds another study or a run, and is not to go on; a file cannot be written.
+/// The folder holds another study or a run, and is not to go on; another process is at work in it; a file cannot be written.
 pub fn begin(
     session: &Session,
     study: &plan::Study,
     source: &str,
     folder: &Path,
     resume: bool,
-) -> Result<Index> {
+) -> Result<(Index, Held)> {
     let index = study.plan(source, folder)?;
+    // Nobody changes a study under one that is at work on it.
+    let held = if folder.is_dir() { Some(hold(folder)?) } else { None };
     let otherwise = "continue it with `run --resume`, ";
     if !resume {
         check_results(session, folder, &[INDEX], "a study", otherwise)?;
@@ -79,6 +82,7 @@ pub fn begin(
         session.note(format!("{}: nothing to resume yet, the study starts", folder.display()));
     }
     make_folder(folder)?;
+    let held = held.map_or_else(|| hold(folder), Ok)?;
     // What tells a study from a run comes first.
     index.write(folder)?;
     let text = serde_yaml::to_string(study).context("the study cannot be written as YAML")?;
@@ -88,7 +92,7 @@ pub fn begin(
         let manifest = Manifest::of(session, &study.name, &text, Vec::new())?;
         Manifest { threads: index.threads, seed, ..manifest }.write(folder)?;
     }
-    Ok(index)
+    Ok((index, held))
 }
 
 /// The cells of a study.

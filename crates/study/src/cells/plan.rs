@@ -25,6 +25,7 @@ use crate::config::{self, Config, STANDARD_NERVE, Spikes};
 use crate::defaults::{Defaults, Route};
 use crate::folder::{A_NAME, BEST, Input, names_a_file, sha256};
 use crate::session::usage;
+use crate::spikes::check_sample;
 use crate::training::finetune::check_skip;
 use crate::training::teacher::holds_logits;
 
@@ -402,34 +403,56 @@ impl<'a> Planner<'a> {
 
     /// A cell's settings as the index holds them, which a study takes along when it moves.
     fn settings_in_study(&self, mut config: Config) -> Result<serde_json::Value> {
-        config.relative_to(&self.folder);
+        config.relative_to(&self.folder, "");
+        // The cells may lie on another disk.
+        if let Ok(cells) = self.folder.join(CELLS).canonicalize() {
+            config.relative_to(&cells, CELLS);
+        }
         Ok(serde_json::to_value(config)?)
     }
 
     /// The logits of the network that a training learns from are computed once, in a cell whose file they are then taken from; returns
     /// what the training needs and stands on.
-    fn teacher(&mut self, training: &mut Mapping) -> Result<Option<TaughtBy>> {
-        let Some(teaching) = training.get_mut("teacher") else { return Ok(None) };
+    fn teacher(&mut self, at: &str, training: &mut Mapping, seed: u64) -> Result<Option<TaughtBy>> {
+        let Some(teaching) = training.get_mut("teacher").and_then(Value::as_mapping_mut) else {
+            return Ok(None);
+        };
+        let mut made = None;
+        if let Some(name) = teaching.remove("ann") {
+            let found = self.anns.iter().find(|(made, _)| name == made.entry && made.of_seed == seed);
+            let named = found.filter(|_| !teaching.contains_key("checkpoint"));
+            let Some((ann, settings)) = named else {
+                return Err(self.wrong(format!(
+                    "{at}: teacher: expected either checkpoint, a file, or ann, the name of an ANN that stands before"
+                )));
+            };
+            made = ann.seed.map(|seed| (ann.folder.clone(), seed));
+            teaching.extend(settings.get("checkpoint").map(|path| (text("checkpoint"), path.clone())));
+        }
         let Some(path) = teaching.get("checkpoint").and_then(Value::as_str).map(PathBuf::from) else {
             // What is wrong with it the configuration says.
             return Ok(None);
         };
         let taught = match self.teachers.get(&path) {
             Some(taught) => taught.clone(),
-            None => self.teacher_cell(&path)?,
+            None => self.teacher_cell(&path, made)?,
         };
         if let Some(name) = taught.cell() {
             let file = self.folder.join(CELLS).join(name).join(TEACHER);
-            teaching["checkpoint"] = text(&file.display().to_string());
+            teaching.insert(text("checkpoint"), text(&file.display().to_string()));
         }
         self.teachers.insert(path, taught.clone());
         Ok(Some(taught))
     }
 
-    /// Adds the cell of a teacher's logits, unless the file holds them.
-    fn teacher_cell(&mut self, path: &Path) -> Result<TaughtBy> {
-        let hash = hashes(path)?;
-        if holds_logits(path) {
+    /// Adds the cell of a teacher's logits, unless the file holds them. `made` are the cell that trains it and its seed, where one
+    /// does.
+    fn teacher_cell(&mut self, path: &Path, made: Option<(String, u64)>) -> Result<TaughtBy> {
+        let hash = match &made {
+            Some((cell, _)) => json!(cell),
+            None => hashes(path)?,
+        };
+        if made.is_none() && holds_logits(path) {
             return Ok(TaughtBy::File(hash));
         }
         let key = key_of(&json!({ "teacher": hash, "data": self.data_key }))?;
@@ -438,6 +461,7 @@ impl<'a> Planner<'a> {
         if self.cells.iter().any(|cell| cell.folder == name) {
             return Ok(TaughtBy::Cell(name));
         }
+        let seed = made.as_ref().map(|(_, seed)| *seed);
         let mut settings = self.settings("teacher", None, "ann");
         let network = mapping([("checkpoint", text(&path.display().to_string()))]);
         settings.insert(text("ann"), Value::Mapping(network));
@@ -448,9 +472,9 @@ impl<'a> Planner<'a> {
             kind: CellKind::Teacher,
             entry: "teacher".into(),
             ann: String::new(),
-            seed: None,
+            seed,
             timesteps: None,
-            needs: self.data_needs.clone(),
+            needs: self.data_needs.iter().cloned().chain(made.map(|(cell, _)| cell)).collect(),
             work: self.counts[0] as f64 * cost::PASS,
             memory: cost::PROGRAM + self.held(),
             settings: self.settings_in_study(config)?,
@@ -462,7 +486,7 @@ impl<'a> Planner<'a> {
         for (entry, seed) in pairs(&self.study.ann, &self.study.seeds) {
             let (name, mut ann) = named(entry);
             let teacher = match ann.get_mut("train").and_then(Value::as_mapping_mut) {
-                Some(train) => self.teacher(train)?,
+                Some(train) => self.teacher(&format!("ann '{name}'"), train, seed)?,
                 None => None,
             };
             let given = ann.get("checkpoint").and_then(Value::as_str).map(PathBuf::from);
@@ -613,7 +637,7 @@ impl<'a> Planner<'a> {
                     (made.ann.clone(), made.folder.clone(), made.size, given.clone());
                 given.insert(text("timesteps"), Value::from(timesteps));
                 let mut job = entry.clone();
-                let teacher = self.teacher(&mut job)?;
+                let teacher = self.teacher(&format!("finetune '{name}'"), &mut job, seed)?;
                 job.insert(text("name"), text(&name));
                 job.insert(text("timesteps"), Value::from(timesteps));
                 let mut settings = self.settings(&name, Some(seed), &name);
@@ -690,6 +714,10 @@ impl<'a> Planner<'a> {
                 self.wrong(format!("spikes.network: no spiking network is called '{}'", wanted.network))
             );
         };
+        // How many a file holds is not known yet.
+        if !self.data_needs.is_empty() {
+            check_sample(wanted.sample, self.judged() as usize).map_err(|why| self.wrong(why))?;
+        }
         Ok(Some(Shown { cell: made.folder.clone(), sample: wanted.sample }))
     }
 }
@@ -871,6 +899,30 @@ spikes: {network: stdb}
         let teacher = format!("train: {{teacher: {{checkpoint: {}}}, epochs: 2", given.display());
         let index = plan(folder.path(), &[("train: {epochs: 2", &teacher)]).unwrap();
         assert_eq!(of(&index, "teacher").len(), 1);
+        // So has an ANN of the study: one for each seed that it is trained for.
+        let by = |name: &str| {
+            let tune = format!("name: tuned, teacher: {{ann: {name}}}, from: direct");
+            plan(folder.path(), &[("name: tuned, from: direct", tune.as_str())])
+        };
+        let index = by("given").unwrap();
+        assert_eq!(
+            of(&index, "teacher"),
+            of(&plan(folder.path(), &[("train: {epochs: 2", &teacher)]).unwrap(), "teacher")
+        );
+        let index = by("trained").unwrap();
+        let teachers: Vec<&Cell> = index.cells.iter().filter(|cell| cell.kind == CellKind::Teacher).collect();
+        assert_eq!(teachers.len(), 2);
+        for (teacher, seed) in teachers.into_iter().zip([1, 2]) {
+            let needs = |cell: &Cell, name: &str| cell.needs.iter().any(|need| need.starts_with(name));
+            assert!(
+                teacher.seed == Some(seed) && needs(teacher, &format!("trained-s{seed}")),
+                "{:?}",
+                teacher.needs
+            );
+            let taught = index.cells.iter().filter(|cell| needs(cell, &teacher.folder));
+            assert_eq!(taught.map(|cell| cell.seed).collect::<Vec<_>>(), [Some(seed); 2]);
+        }
+        assert!(by("nobody").unwrap_err().to_string().contains("finetune 'tuned': teacher: expected either"));
     }
 
     #[test]

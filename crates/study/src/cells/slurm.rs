@@ -155,6 +155,7 @@ pub fn submit(study: &Path, jobs: &[Job]) -> Result<Vec<u64>> {
 mod tests {
     use super::*;
     use crate::cells::CellKind;
+    use crate::cells::work::Finished;
 
     fn cell(folder: &str, needs: &[&str]) -> Cell {
         Cell {
@@ -197,7 +198,8 @@ mod tests {
         // What is done is not submitted again.
         let done = index.cells[2].path(folder.path());
         make_folder(&done).unwrap();
-        std::fs::write(done.join(super::super::FINISHED), "{}").unwrap();
+        let finished = serde_json::to_string(&Finished::default()).unwrap();
+        std::fs::write(done.join(super::super::FINISHED), finished).unwrap();
         let left = jobs(folder.path(), &index, &wanted, Path::new("x"), &[], &[]);
         assert_eq!(left.len(), 3);
     }

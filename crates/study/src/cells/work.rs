@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use escape_data::nerve::NerveConfig;
 use escape_data::write_npz;
-use escape_report::rows::{Evaluation, Row};
+use escape_report::rows::{Evaluation, Latency, Row};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::plan::{RECORDINGS, TEACHER};
 use super::{Cell, CellKind, FINISHED, Index, LOG, PROGRESS};
-use crate::folder::{BEST, now, remove, wait_for, write_text};
+use crate::folder::{BEST, LAST, MANIFEST, holds_something, now, remove, wait_for, write_text};
 use crate::load::{dataset, simulated};
 use crate::place::make_folder;
-use crate::run::run_in;
+use crate::run::{RESOLVED, resolved, run_in};
 use crate::session::{Listener, Progress, Session, usage};
 use crate::training::teacher;
 
@@ -40,7 +40,7 @@ pub struct Stage {
 }
 
 /// What a cell says when it is done.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Finished {
     /// When, UTC.
     pub finished: String,
@@ -64,8 +64,8 @@ impl Finished {
 
     /// The files that are there no more, or have nothing in them.
     pub fn lost(&self, folder: &Path) -> Vec<&str> {
-        let holds = |name: &&String| folder.join(name).metadata().is_ok_and(|file| file.len() > 0);
-        self.files.iter().filter(|name| !holds(name)).map(String::as_str).collect()
+        let names = self.files.iter().map(String::as_str);
+        names.filter(|name| !holds_something(&folder.join(name))).collect()
     }
 }
 
@@ -76,9 +76,10 @@ fn made_in(folder: &Path) -> Result<Vec<String>> {
     let listed = listed.map(|file| Ok(file?.file_name().to_string_lossy().into_owned()));
     let mut files = listed.collect::<std::io::Result<Vec<String>>>()?;
     files.push(format!("ann/{BEST}"));
-    let about_it = [LOG, PROGRESS, FINISHED];
+    // What the study adds when all are done is known by its being there.
+    let others = [LOG, PROGRESS, FINISHED, Latency::FILE];
     files.retain(|name| {
-        !name.starts_with('.') && !about_it.contains(&name.as_str()) && folder.join(name).is_file()
+        !name.starts_with('.') && !others.contains(&name.as_str()) && holds_something(&folder.join(name))
     });
     files.sort();
     Ok(files)
@@ -96,7 +97,8 @@ pub fn work(session: &Session, study: &Path, index: &Index, cell: &Cell) -> Resu
     let folder = cell.path(study);
     make_folder(&folder)?;
     let held = wait_for(session, &folder);
-    if cell.is_done(study) {
+    let before = Finished::read(&folder);
+    if before.as_ref().is_some_and(|before| before.lost(&folder).is_empty()) {
         return Ok(());
     }
     let missing =
@@ -107,27 +109,23 @@ pub fn work(session: &Session, study: &Path, index: &Index, cell: &Cell) -> Resu
             cell.folder, missing.folder
         )));
     }
-    if let Some(before) = Finished::read(&folder) {
-        let lost = before.lost(&folder);
-        session.note(format!(
-            "{}: was done, and {} is gone; what is missing is made again",
-            cell.folder,
-            lost.join(", ")
-        ));
-        // Some may be there and empty. Where the accuracies are all else is taken for there.
-        let damaged = lost.into_iter().chain([FINISHED, Evaluation::FILE]);
-        remove(&damaged.map(|name| folder.join(name)).collect::<Vec<_>>())?;
+    if folder.join(FINISHED).exists() {
+        mend(session, cell, &folder, before.unwrap_or_default())?;
     }
     let begin = Instant::now();
     let pulse = Pulse::start(&folder)?;
     let told = Told { inner: session.listener.clone(), stage: pulse.stage.clone() };
     let session = &Session { listener: Arc::new(told), force: false, ..session.clone() };
     let found = match cell.kind {
-        CellKind::Data => simulate(session, cell, &folder).map(|()| drop(held)),
-        CellKind::Teacher => teach(session, study, cell).map(|()| drop(held)),
+        CellKind::Data => simulate(session, cell, &folder),
+        CellKind::Teacher => teach(session, study, cell),
         CellKind::Ann | CellKind::Convert | CellKind::Finetune => {
             let config = cell.config(study)?;
-            run_in(&session.with_seed(config.seed), &config, &folder, true, Some(held)).map(drop)
+            // The index knows what a cell was started with.
+            if !folder.join(RESOLVED).exists() && folder.join(MANIFEST).exists() {
+                write_text(&folder.join(RESOLVED), &resolved(&config)?)?;
+            }
+            run_in(&session.with_seed(config.seed), &config, &folder, true, Some(&held)).map(drop)
         }
     };
     if let Err(error) = &found {
@@ -138,6 +136,26 @@ pub fn work(session: &Session, study: &Path, index: &Index, cell: &Cell) -> Resu
     let seconds = begin.elapsed().as_secs_f64();
     let finished = Finished { finished: now(), seconds, files: made_in(&folder)? };
     write_text(&folder.join(FINISHED), &(json!(finished).to_string() + "\n"))
+}
+
+/// Prepares a cell that was done, and has lost files since or can no longer say which it had, for being done again as far as needs
+/// be. Killed at any moment, it is prepared again.
+fn mend(session: &Session, cell: &Cell, folder: &Path, before: Finished) -> Result<()> {
+    let lost = before.lost(folder);
+    let what = match lost[..] {
+        [] => format!("{FINISHED} cannot be read"),
+        _ => format!("{} is gone", lost.join(", ")),
+    };
+    session.note(format!("{}: was done, and {what}; what is missing is made again", cell.folder));
+    // Where the accuracies are all else is taken for there; where a training's last state is, so is its best.
+    let mut stale = vec![folder.join(Evaluation::FILE)];
+    if lost.iter().any(|name| *name == format!("ann/{BEST}")) {
+        stale.push(folder.join("ann").join(LAST));
+    }
+    // They may be there and empty.
+    stale.extend(lost.into_iter().map(|name| folder.join(name)));
+    stale.push(folder.join(FINISHED));
+    remove(&stale)
 }
 
 fn simulate(session: &Session, cell: &Cell, folder: &Path) -> Result<()> {
