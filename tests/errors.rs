@@ -151,7 +151,7 @@ fn configurations_are_checked_as_a_whole() {
     let out = files.at("out");
     says(&["run", &run, "--out", &out], 1, &["none.npz"]);
     says(&["run", &run, "--set", "data.fil=x"], 2, &["fil"]);
-    says(&["run", &files.at("none.yaml")], 1, &["none.yaml"]);
+    says(&["run", &files.at("none.yaml")], 2, &["none.yaml", "name the YAML file"]);
 }
 
 /// Whoever is told what is wrong finds no half-made folder afterwards.
