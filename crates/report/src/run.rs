@@ -44,8 +44,8 @@ impl Run {
         let run = Self {
             folder: folder.to_owned(),
             manifest: manifest(&folder.join("manifest.json"))?,
-            training: table(folder, |r: &rows::Training| (r.network.clone(), r.epoch))?,
-            finetune: table(folder, |r: &rows::Finetune| (r.network.clone(), r.epoch))?,
+            training: table(folder, |r: &rows::Training| (r.network.clone(), r.seed, r.epoch))?,
+            finetune: table(folder, |r: &rows::Finetune| (r.network.clone(), r.seed, r.epoch))?,
             evaluations: table(folder, |r: &rows::Evaluation| {
                 (r.network.clone(), r.preset.clone(), r.encoder.clone(), r.timesteps)
             })?,

@@ -367,6 +367,39 @@ fn a_claim_holds_against_rivals_that_were_measured_and_are_no_less_accurate() {
     assert_eq!(verdict(), ("holds", Some(10.0), None));
 }
 
+/// A study's rows of one network and epoch are as many as its seeds.
+#[test]
+fn trainings_of_several_seeds_have_a_band() {
+    let folder = tempfile::tempdir().unwrap();
+    let head = "network,epoch,train_loss,train_accuracy,test_loss,test_accuracy,seconds,judged_on,seed\n";
+    let mut rows = String::new();
+    for (seed, better) in [(1, 0.0), (2, 0.1), (3, 0.05)] {
+        for epoch in 1..=seed + 2 {
+            rows += &format!("modified,{epoch},0.5,0.98,0.7,{},1,held-out,{seed}\n", 0.6 + better);
+        }
+    }
+    fs::write(folder.path().join("training.csv"), head.to_owned() + &rows).unwrap();
+    build(folder.path()).unwrap();
+    let drawn = read(&folder.path().join("figures/fig3_training.csv"));
+    let judged: Vec<Vec<&str>> = drawn
+        .lines()
+        .map(|row| row.split(',').collect())
+        .filter(|row: &Vec<&str>| row[3..5] == ["accuracy", "held-out"])
+        .collect();
+    // The first seed ends after three epochs.
+    assert_eq!(judged.iter().map(|row| row[2]).collect::<Vec<_>>(), ["1", "2", "3"]);
+    for row in judged {
+        let [value, low, high] = [5, 6, 7].map(|i| row[i].parse::<f64>().unwrap());
+        assert!(
+            (value - 0.65).abs() < 1e-9 && (low - 0.6).abs() < 1e-9 && (high - 0.7).abs() < 1e-9,
+            "{row:?}"
+        );
+    }
+    // No tick stands where no accuracy can.
+    let svg = read(&folder.path().join("figures/fig3_training.svg"));
+    assert!(svg.contains("\n1.0\n") && !svg.contains("\n1.2\n"), "{svg}");
+}
+
 /// One silent layer is enough: nothing of a recording passes it.
 #[test]
 fn a_silent_layer_before_the_readout_silences_a_network() {

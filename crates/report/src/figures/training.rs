@@ -37,12 +37,21 @@ fn kept_unless_said() -> bool {
     true
 }
 
-/// Loss and accuracy of every epoch, in training and judged; of several seeds their means.
+/// Loss and accuracy of every epoch, in training and judged; of several seeds their means, as far as all of them were trained: where one
+/// ends the mean would jump to what the others are like.
 fn derive<const FINETUNING: bool>(rows: &[Epoch<FINETUNING>], route: impl Fn(&str) -> Route) -> Vec<Point> {
     let mut points = Vec::new();
     for network in distinct(rows.iter().map(|row| row.network.as_str())) {
         let of_network = || rows.iter().filter(|row| row.network == network);
-        let mut epochs: Vec<u32> = of_network().map(|row| row.epoch).collect();
+        let mut ends: Vec<(Option<u64>, u32)> = Vec::new();
+        for row in of_network() {
+            match ends.iter_mut().find(|(seed, _)| *seed == row.seed) {
+                Some((_, end)) => *end = row.epoch.max(*end),
+                None => ends.push((row.seed, row.epoch)),
+            }
+        }
+        let end = ends.iter().map(|(_, end)| *end).min().unwrap_or_default();
+        let mut epochs: Vec<u32> = of_network().map(|row| row.epoch).filter(|epoch| *epoch <= end).collect();
         epochs.sort_unstable();
         epochs.dedup();
         // One epoch makes no curve.
@@ -65,8 +74,8 @@ fn derive<const FINETUNING: bool>(rows: &[Epoch<FINETUNING>], route: impl Fn(&st
                     measure: measure.to_owned(),
                     split: split.to_owned(),
                     value: spread.mean,
-                    low: spread.interval().map(|i| i.low),
-                    high: spread.interval().map(|i| i.high),
+                    low: spread.interval().map(|i| i.low.max(0.0)),
+                    high: spread.interval().map(|i| i.high.min(most(measure))),
                     may_be_kept,
                 }));
             };
@@ -77,6 +86,11 @@ fn derive<const FINETUNING: bool>(rows: &[Epoch<FINETUNING>], route: impl Fn(&st
         }
     }
     points
+}
+
+/// The most that a measure can be.
+fn most(measure: &str) -> f64 {
+    if measure == "accuracy" { 1.0 } else { f64::INFINITY }
 }
 
 pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportError> {
@@ -141,7 +155,7 @@ fn one(
                 false => ", of those at whose end all was pruned that is to be",
             },
             if epochs.iter().any(|e| e.low.is_some()) {
-                " Means over the seeds, with one standard deviation to either side."
+                " Means over the seeds, with one standard deviation to either side, up to the last epoch of the seed that ended first."
             } else {
                 ""
             }
@@ -206,7 +220,7 @@ impl Drawn for Point {
                 values().fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), v| (lo.min(v), hi.max(v)));
             let (lo, hi) = if lo <= hi { (lo, hi) } else { (0.0, 1.0) };
             let slack = ((hi - lo) * 0.03).max(1e-3);
-            let y = Axis::rounded((lo - slack).max(0.0), hi + slack, 5, label);
+            let y = Axis::rounded((lo - slack).max(0.0), (hi + slack).min(most(measure)), 5, label);
             let plot = Plot::new(&mut scene, area, Axis::whole(first, last, 4, words.epoch), y);
             for (n, network) in networks.iter().enumerate() {
                 for (trained, dash) in [(true, Dash::Dashed), (false, Dash::Solid)] {
@@ -265,7 +279,9 @@ mod tests {
             row("two", 1, 0.5, Some(1)),
             row("two", 2, 0.6, Some(1)),
             row("two", 1, 0.7, Some(2)),
-            // The second seed stopped earlier.
+            row("two", 2, 0.8, Some(2)),
+            // The first seed ended earlier.
+            row("two", 3, 0.1, Some(2)),
             row("one", 1, 0.1, None),
             row("one", 2, 0.2, None),
             row("short", 1, 0.3, None),
@@ -275,7 +291,7 @@ mod tests {
             let points = points.iter().filter(|p| p.network == network && p.measure == "accuracy");
             points.map(|p| (p.epoch, p.value, p.low.is_some())).collect::<Vec<_>>()
         };
-        assert_eq!(of("two"), [(1, 0.6, true), (2, 0.6, false)]);
+        assert_eq!(of("two"), [(1, 0.6, true), (2, 0.7, true)]);
         assert_eq!(of("one"), [(1, 0.1, false), (2, 0.2, false)]);
         assert!(of("short").is_empty());
         assert!(points.iter().all(|p| p.may_be_kept == (p.network != "two" || p.epoch != 1)));
