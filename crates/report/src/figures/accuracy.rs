@@ -109,14 +109,23 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportErro
             "Bands, and whiskers of a network at one T, are the 95% (Wilson) intervals of a share of so many recordings.",
         ),
     };
+    let mut samples: Vec<u64> = evaluations.iter().map(|e| e.samples).collect();
+    samples.sort_unstable();
+    samples.dedup();
+    let alike = match &samples[..] {
+        [_] => "All networks saw the same recordings, so differences between them are surer than their intervals suggest.".to_owned(),
+        _ => format!(
+            "Networks were judged by {} recordings, the first ones each; those of different numbers cannot be compared to the point.",
+            samples.iter().map(|n| text::grouped(*n)).collect::<Vec<_>>().join(" or ")
+        ),
+    };
     let plan = Plan {
         chapter: Chapter::Accuracy,
         stem: "accuracy_timesteps".to_owned(),
         label: ITEM,
         caption: format!(
             "Share of {} classified correctly when the simulation runs for T steps (logarithmic axis). A line joins one network \
-             at several T, in its route's colour. {intervals} All networks saw the same recordings, so differences between them are surer than \
-             their intervals suggest. Level lines: the ANN, which has no steps, naming the most frequent class throughout, \
+             at several T, in its route's colour. {intervals} {alike} Level lines: the ANN, which has no steps, naming the most frequent class throughout, \
              and guessing.",
             run.recordings()
         ),
