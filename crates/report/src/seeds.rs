@@ -103,6 +103,18 @@ fn steps_text(timesteps: Option<u32>) -> String {
     timesteps.map_or_else(|| NONE.to_owned(), |t| t.to_string())
 }
 
+/// In a study of several seeds, of which one's networks stand in the tables of a run: a sentence, with a space before it, that says so.
+pub(crate) fn of_one_seed(run: &Run) -> String {
+    let mut seeds: Vec<u64> = run.outcomes.iter().flatten().filter_map(|outcome| outcome.seed).collect();
+    let first = seeds.first().copied();
+    seeds.sort_unstable();
+    seeds.dedup();
+    match (first, seeds.len()) {
+        (Some(first), 2..) => format!(" Networks that a seed reaches are those of seed {first}."),
+        _ => String::new(),
+    }
+}
+
 /// Networks at one T each, with what all seeds found; the first seed's outcome has all that they have in common.
 pub(crate) fn means(outcomes: &[Outcome]) -> Vec<(&Outcome, Spread)> {
     groups(outcomes).iter().map(|group| (group.first, group.accuracy())).collect()

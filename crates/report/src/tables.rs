@@ -488,7 +488,8 @@ fn activity(run: &Run) -> Option<Table> {
     };
     table.notes.push(format!(
         "Averages over the samples evaluated, summed over all steps. Accumulates are the additions that arriving spikes \
-         cause.{analog}"
+         cause.{analog}{}",
+        seeds::of_one_seed(run)
     ));
     table
         .study_notes
@@ -541,8 +542,9 @@ fn energy(run: &Run) -> Option<Table> {
     table.notes.push(format!(
         "From {}. The published formula counts three convolutions, takes a layer's own spikes for its work, and prints \
          picojoules as millijoules; the others count all layers, arriving spikes and membrane updates, at 45 nm. The model says \
-         how the spiking network computes; an ANN computes in fp32, or in whole numbers of its bits.",
-        Energy::FILE
+         how the spiking network computes; an ANN computes in fp32, or in whole numbers of its bits.{}",
+        Energy::FILE,
+        seeds::of_one_seed(run)
     ));
     table.notes.extend(remarks(&marked));
     Some(table)
@@ -602,7 +604,7 @@ fn claims_table(run: &Run) -> Option<Table> {
          difference (of the paired one where the answers to each recording are known). A claim holds if the network needs less than \
          every one of these, at its own accuracy, which may be below that of the ANN; it cannot be told where no quantised ANN was measured, or where only ANNs need less whose \
          accuracy is lower by what may be chance."
-            .to_owned(),
+            .to_owned() + &seeds::of_one_seed(run),
     );
     let spiking = run.evaluations.iter().flatten().filter(|e| e.kind.is_spiking());
     let mut left_out = distinct(spiking.map(|e| e.network.as_str()));

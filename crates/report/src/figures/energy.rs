@@ -10,6 +10,7 @@ use crate::routes::Route;
 use crate::rows::{Energy, EnergyStep, Row};
 use crate::run::{Run, distinct};
 use crate::scene::{Area, Dash, Ink, Scene};
+use crate::seeds::of_one_seed;
 use crate::standing::{Worthless, worthless_network};
 use crate::style::Style;
 use crate::tally::{Tally, is_ann};
@@ -88,7 +89,8 @@ pub(super) fn add_components(run: &Run, gallery: &mut Gallery<'_>) -> Result<(),
         caption: format!(
             "Energy per recording relative to the full-precision ANN (dashed line: 1), for each way of counting, on one logarithmic \
              axis: disks with their values are totals, in the colour of the network's route; grey marks are what a total \
-             consists of, where that is a hundredth of it or more.{published}"
+             consists of, where that is a hundredth of it or more.{published}{}",
+            of_one_seed(run)
         ),
     };
     gallery.add(plan, &parts)
@@ -272,7 +274,8 @@ pub(super) fn add_steps(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), Repo
         label: ITEM,
         caption: format!(
             "Energy spent per recording up to each step of the simulation, for each way of counting (logarithmic axes). \
-             ANNs compute once: theirs are the level lines. Colours are routes, marks are networks.{same}"
+             ANNs compute once: theirs are the level lines. Colours are routes, marks are networks.{same}{}",
+            of_one_seed(run)
         ),
     };
     gallery.add(plan, &table)

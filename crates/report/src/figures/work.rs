@@ -9,7 +9,8 @@ use crate::routes::Route;
 use crate::rows::{Activity, Row};
 use crate::run::{Run, distinct};
 use crate::scene::{Area, Dash, Ink, Scene};
-use crate::standing::ranked;
+use crate::seeds::of_one_seed;
+use crate::standing::{best_spiking, ranked};
 use crate::style::Style;
 use crate::text;
 
@@ -41,9 +42,11 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportErro
     if !gallery.has(run, ITEM, &[Activity::FILE]) {
         return Ok(());
     }
-    // Of the network that the page is about; the table of activity has all.
+    // Of the network that the page is about, if its activity is known; the table of activity has all.
+    let headline =
+        best_spiking(run).map(|e| e.network.clone()).filter(|network| !run.activity_of(network).is_empty());
     let networks = ranked(run, run.activity.iter().flatten().map(|r| r.network.as_str()));
-    let Some(network) = networks.first() else {
+    let Some(network) = headline.as_ref().or(networks.first()) else {
         gallery.leave_out(ITEM, &[Activity::FILE], "has no rows");
         return Ok(());
     };
@@ -89,7 +92,8 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportErro
         label: ITEM,
         caption: format!(
             "What one pass of the ANN computes in each layer, against what {network} does over T = {steps} steps, per recording \
-             on average (logarithmic axis).{note}"
+             on average (logarithmic axis).{note}{}",
+            of_one_seed(run)
         ),
     };
     gallery.add(plan, &table)
