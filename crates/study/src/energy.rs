@@ -165,10 +165,7 @@ pub fn of_run(run: &Path, constants: Option<&Path>) -> Result<Vec<NetworkEnergy>
     let is_measured =
         |of: &&(String, NetworkActivity)| beside(of).iter().any(escape_energy::AnnActivity::is_measured);
     let reference = spiking.iter().find(is_measured).or(spiking.first());
-    let layers = |did: &NetworkActivity| -> Vec<(String, u64)> {
-        did.layers.iter().map(|layer| (layer.layer.clone(), layer.macs)).collect()
-    };
-    let of_reference = reference.map(|(_, did)| layers(did));
+    let of_reference = reference.map(|(_, did)| did.clone());
     let anns = reference.map(beside).unwrap_or_default();
     for model in models() {
         for ann in &anns {
@@ -216,7 +213,7 @@ pub fn of_run(run: &Path, constants: Option<&Path>) -> Result<Vec<NetworkEnergy>
         let before_readout = &measured.layers[..(measured.layers.len() - 1).max(1)];
         let silent = before_readout.iter().any(|layer| layer.spikes_per_sample == 0.0);
         let timesteps = measured.timesteps;
-        let other_layers = of_reference.as_ref() != Some(&layers(&measured));
+        let other_layers = of_reference.as_ref().is_none_or(|of| !layers(of).eq(layers(&measured)));
         reports.push(NetworkEnergy {
             network,
             timesteps,
@@ -262,6 +259,11 @@ pub fn write(run: &Path, constants: Option<&Path>) -> Result<()> {
     of_run(run, constants).map(drop)
 }
 
+/// By what the layers of two networks are compared: their names, and the size of their work.
+fn layers(did: &NetworkActivity) -> impl Iterator<Item = (&String, u64)> {
+    did.layers.iter().map(|layer| (&layer.layer, layer.macs))
+}
+
 /// The ANN in fp32 and each quantised one, the last of each number of bits. Those that were measured have the layers of
 /// the spiking networks; of the one in fp32 nothing needs to be measured but what it skips.
 fn ann_activities(rows: &[AnnActivity], spiking: &NetworkActivity) -> Vec<escape_energy::AnnActivity> {
@@ -279,8 +281,7 @@ fn ann_activities(rows: &[AnnActivity], spiking: &NetworkActivity) -> Vec<escape
             .filter(|row| row.bits == bits && row.network == last.network)
             .map(ann_layer)
             .collect();
-        let of_spiking = spiking.layers.iter().map(|layer| (&layer.layer, layer.macs));
-        if !layers.iter().map(|layer| (&layer.layer, layer.macs)).eq(of_spiking) {
+        if !layers.iter().map(|layer| (&layer.layer, layer.macs)).eq(self::layers(spiking)) {
             return None;
         }
         let input_bits = last.input_bits.unwrap_or(Precision::DEFAULT.input_bits());

@@ -16,6 +16,9 @@ use crate::load::Simulation;
 use crate::place::make_folder;
 use crate::session::{Progress, Session, usage};
 
+/// The tables of a recording that is followed spike by spike.
+pub const TABLES: [&str; 3] = [Recording::FILE, InputSpike::FILE, Raster::FILE];
+
 /// Keeps every spike, and tells how far the run is.
 struct Followed {
     recorder: SpikeRecorder,

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use escape_report::rows::{InputSpike, Raster, Recording, Row};
 use escape_study::load::{kind_of, network, recordings, simulation};
 use escape_study::results::{Results, Use};
 use escape_study::session::usage;
-use escape_study::spikes::{check_free, record, recording};
+use escape_study::spikes::{TABLES, check_free, record, recording};
 use serde::Serialize;
 
 use super::{table, thousands};
@@ -91,7 +90,7 @@ pub fn run(context: &Context, args: SpikesArgs) -> Result<()> {
         readout: outcome.logits(steps).to_vec(),
         timesteps: steps,
         layers: layers.collect(),
-        files: [Recording::FILE, InputSpike::FILE, Raster::FILE].map(String::from).to_vec(),
+        files: TABLES.map(String::from).to_vec(),
     };
     context.result(&report, || {
         let head = ["layer", "neurons", "spikes", "silent", "most of a neuron"];

@@ -224,20 +224,21 @@ pub(crate) fn check(folder: &Path, style: Option<&Style>) -> Result<Checked, Rep
     tables.retain(|path| path.extension().is_some_and(|e| EXTENSIONS.iter().any(|known| e == *known)));
     tables.iter_mut().for_each(|path| _ = path.set_extension(EXTENSIONS[0]));
     tables.sort();
-    let formats = tables.clone();
-    tables.dedup();
-    tables.retain(|csv| csv.exists() || formats.iter().filter(|of| *of == csv).count() > 1);
     let mut checked = Checked::default();
-    for csv in tables {
+    for formats in tables.chunk_by(|a, b| a == b) {
+        let csv = &formats[0];
+        if !csv.exists() && formats.len() == 1 {
+            continue;
+        }
         let stem = csv.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let Some((_, redraw)) = DRAWINGS.iter().find(|(start, _)| stem.starts_with(start)) else { continue };
         checked.figures += 1;
         if !csv.exists() {
-            checked.differing.push(csv);
+            checked.differing.push(csv.clone());
             continue;
         }
-        let bytes = fs::read(&csv).map_err(ReportError::io("read", &csv))?;
-        let (_, expected) = drawn(&csv, &redraw(&csv, &bytes, style)?)?;
+        let bytes = fs::read(csv).map_err(ReportError::io("read", csv))?;
+        let (_, expected) = drawn(csv, &redraw(csv, &bytes, style)?)?;
         let paths = EXTENSIONS[1..].iter().map(|extension| csv.with_extension(extension));
         let other = paths.zip(&expected).filter(|(path, file)| fs::read(path).ok().as_ref() != Some(file));
         checked.differing.extend(other.map(|(path, _)| path));

@@ -1,5 +1,7 @@
 //! Loss and accuracy over the epochs, of the ANN's training and of the fine-tuning.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Chapter, Drawn, Gallery, Plan};
@@ -43,14 +45,10 @@ fn derive<const FINETUNING: bool>(rows: &[Epoch<FINETUNING>], route: impl Fn(&st
     let mut points = Vec::new();
     for network in distinct(rows.iter().map(|row| row.network.as_str())) {
         let of_network = || rows.iter().filter(|row| row.network == network);
-        let mut ends: Vec<(Option<u64>, u32)> = Vec::new();
-        for row in of_network() {
-            match ends.iter_mut().find(|(seed, _)| *seed == row.seed) {
-                Some((_, end)) => *end = row.epoch.max(*end),
-                None => ends.push((row.seed, row.epoch)),
-            }
-        }
-        let end = ends.iter().map(|(_, end)| *end).min().unwrap_or_default();
+        let seeds: BTreeSet<Option<u64>> = of_network().map(|row| row.seed).collect();
+        let last =
+            |seed: &Option<u64>| of_network().filter(|row| row.seed == *seed).map(|row| row.epoch).max();
+        let end = seeds.iter().filter_map(last).min().unwrap_or_default();
         let mut epochs: Vec<u32> = of_network().map(|row| row.epoch).filter(|epoch| *epoch <= end).collect();
         epochs.sort_unstable();
         epochs.dedup();

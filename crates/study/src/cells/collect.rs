@@ -92,11 +92,8 @@ fn constants_file(study: &Path, index: &Index) -> Result<Option<PathBuf>> {
     Ok(config.and_then(|config| config.energy.constants().map(Path::to_path_buf)))
 }
 
-/// The tables of a recording that is followed spike by spike.
-const FOLLOWED: [&str; 3] = [Recording::FILE, InputSpike::FILE, Raster::FILE];
-
 fn is_followed(folder: &Path) -> bool {
-    FOLLOWED.iter().all(|file| holds_something(&folder.join(file)))
+    spikes::TABLES.iter().all(|file| holds_something(&folder.join(file)))
 }
 
 /// Takes the recording over that is followed spike by spike; where none is, the study shows none.
@@ -106,7 +103,7 @@ fn followed(study: &Path, index: &Index) -> Result<()> {
         None => None,
     };
     let Some(from) = from.filter(|from| is_followed(from)) else {
-        return remove(&FOLLOWED.map(|file| study.join(file)));
+        return remove(&spikes::TABLES.map(|file| study.join(file)));
     };
     write_csv(&study.join(Recording::FILE), &read_table::<Recording>(&from)?)?;
     write_csv(&study.join(InputSpike::FILE), &read_table::<InputSpike>(&from)?)?;
@@ -280,7 +277,7 @@ pub fn finish(session: &Session, study: &Path, index: &Index) -> Result<()> {
         if cell.is_done(study) && !is_followed(&folder) {
             let (test, chosen) = network_of(session, study, cell)?;
             check_sample(shown.sample, test.len()).map_err(usage)?;
-            remove(&FOLLOWED.map(|file| folder.join(file)))?;
+            remove(&spikes::TABLES.map(|file| folder.join(file)))?;
             spikes::record(session, &cell.entry, chosen, &test, shown.sample)?.write(&folder)?;
         }
     }

@@ -256,12 +256,12 @@ impl Cell {
 
     /// Whether it is done, and all that it made is there.
     pub fn is_done(&self, study: &Path) -> bool {
-        Finished::is_in(&self.path(study))
+        Finished::whole(&self.path(study)).is_some()
     }
 
     /// Whether all that it needs is done.
     pub fn is_ready(&self, study: &Path) -> bool {
-        self.needs.iter().all(|name| Finished::is_in(&study.join(CELLS).join(name)))
+        self.needs.iter().all(|name| Finished::whole(&study.join(CELLS).join(name)).is_some())
     }
 
     /// The configuration of its run, in a study that lies there.

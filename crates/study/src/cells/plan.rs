@@ -213,6 +213,8 @@ struct Planner<'a> {
     study: &'a Study,
     source: &'a str,
     folder: PathBuf,
+    /// Where the folder of the cells is, past all links, if it is there.
+    cells_lie_in: Option<PathBuf>,
     cells: Vec<Cell>,
     /// `data` of the runs.
     data: Value,
@@ -282,6 +284,7 @@ impl<'a> Planner<'a> {
         let mut planner = Self {
             study,
             source,
+            cells_lie_in: folder.join(CELLS).canonicalize().ok(),
             folder,
             cells: Vec::new(),
             data: study.data.clone(),
@@ -405,8 +408,8 @@ impl<'a> Planner<'a> {
     fn settings_in_study(&self, mut config: Config) -> Result<serde_json::Value> {
         config.relative_to(&self.folder, "");
         // The cells may lie on another disk.
-        if let Ok(cells) = self.folder.join(CELLS).canonicalize() {
-            config.relative_to(&cells, CELLS);
+        if let Some(cells) = &self.cells_lie_in {
+            config.relative_to(cells, CELLS);
         }
         Ok(serde_json::to_value(config)?)
     }

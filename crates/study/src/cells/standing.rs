@@ -61,7 +61,7 @@ pub fn standing(study: &Path, index: &Index) -> Vec<State> {
 /// How far a cell is.
 pub fn of(study: &Path, cell: &Cell) -> State {
     let folder = cell.path(study);
-    if let Some(finished) = Finished::read(&folder).filter(|finished| finished.lost(&folder).is_empty()) {
+    if let Some(finished) = Finished::whole(&folder) {
         return State::Done { seconds: finished.seconds };
     }
     let path = folder.join(PROGRESS);

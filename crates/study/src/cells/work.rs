@@ -57,9 +57,9 @@ impl Finished {
         serde_json::from_str(&std::fs::read_to_string(folder.join(FINISHED)).ok()?).ok()
     }
 
-    /// Whether the cell in a folder is done, and all that it made is there.
-    pub fn is_in(folder: &Path) -> bool {
-        Self::read(folder).is_some_and(|finished| finished.lost(folder).is_empty())
+    /// What it said, if all that it made is there: only then is the cell done.
+    pub fn whole(folder: &Path) -> Option<Self> {
+        Self::read(folder).filter(|finished| finished.lost(folder).is_empty())
     }
 
     /// The files that are there no more, or have nothing in them.
