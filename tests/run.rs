@@ -95,6 +95,45 @@ convert: [{name: direct, timesteps: 2}]
     assert!(files.path().join("out/ann/best.pth").is_file());
 }
 
+#[test]
+fn a_run_grows_the_original_network_in_stages() {
+    let files = Files::new();
+    let out = files.at("out");
+    let config = configured(&files);
+    let train = "ann={train: {arch: original, incremental: true, preset: published, channels: 4, hidden: 8, epochs: 2, validation: 2}}";
+    let fixed =
+        ["run", &config, "--out", &out, "--set", train, "--set", "convert=[]", "--set", "finetune=[]"];
+    let data = files.at("data.npz");
+    let file = format!("data={{file: {data}}}");
+    let arguments = [&fixed[..], &["--set", "spikes=null", "--set", &file]].concat();
+    let report = json(&arguments);
+    assert_eq!(report["evaluations"].as_array().unwrap().len(), 1);
+    // Each stage as the command leaves it, the last where a run's ANN is.
+    let folder = files.path().join("out");
+    for stage in ["ann/ig1", "ann/ig2", "ann"] {
+        assert!(folder.join(stage).join("best.pth").is_file(), "{stage}");
+    }
+    let table = std::fs::read_to_string(folder.join("training.csv")).unwrap();
+    let stages: Vec<&str> = table.lines().skip(1).map(|row| row.split_once(',').unwrap().0).collect();
+    assert_eq!(stages, ["ig1", "ig1", "ig2", "ig2", "original", "original"]);
+    // They are what the command trains.
+    let same = files.at("stages");
+    let command = ["train", "--incremental", "--seed", "3", "--data", &data, "--out", &same];
+    let widths = ["--preset", "published", "--channels", "4", "--hidden", "8", "--epochs", "2"];
+    json(&[&command[..], &widths, &["--validation", "2"]].concat());
+    for (stage, own) in [("ig1", "ann/ig1"), ("ig2", "ann/ig2"), ("original", "ann")] {
+        let weights =
+            |folder: std::path::PathBuf| Checkpoint::load(&folder.join("best.pth")).unwrap().weights;
+        let (command, run) = (files.path().join("stages").join(stage), folder.join(own));
+        assert!(weights(command) == weights(run), "{stage}");
+    }
+    // A resumed run has nothing left to do.
+    let before = std::fs::read(folder.join("ann/best.pth")).unwrap();
+    json(&[&arguments[..], &["--resume"]].concat());
+    assert_eq!(std::fs::read(folder.join("ann/best.pth")).unwrap(), before);
+    assert_eq!(std::fs::read_to_string(folder.join("training.csv")).unwrap(), table);
+}
+
 /// The nerve is not redrawn by a run's seed; paths go by the file that they stand in.
 #[test]
 fn a_runs_seed_is_not_the_nerves_and_paths_are_the_files_own() {

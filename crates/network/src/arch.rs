@@ -39,6 +39,9 @@ impl Architecture {
     /// Every member, in the order of the command line's help.
     pub const ALL: [Self; 4] = [Self::Modified, Self::Original, Self::Ig1, Self::Ig2];
 
+    /// The stages in which the study grew the original network, each from the convolutions of the one before.
+    pub const STAGES: [Self; 3] = [Self::Ig1, Self::Ig2, Self::Original];
+
     /// Whether layers add a bias.
     pub fn has_bias(self) -> bool {
         self != Self::Modified

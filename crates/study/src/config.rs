@@ -252,8 +252,12 @@ pub struct Train {
     /// Its loss, and by what epochs are judged.
     #[serde(with = "text", default = "default_preset")]
     pub preset: Preset,
-    /// Passes over the training recordings.
-    pub epochs: usize,
+    /// Grow the original network in the study's three stages, each with its own recipe where nothing is said.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub incremental: bool,
+    /// Passes over the training recordings, of each stage; at most the recipe's.
+    #[serde(default)]
+    pub epochs: Option<usize>,
     /// Adam or SGD; the network's usual one.
     #[serde(default)]
     pub optimizer: Option<OptimizerName>,
@@ -301,10 +305,24 @@ impl Train {
     /// # Errors
     /// A learning rate or weight decay that cannot be.
     pub fn recipe(&self) -> Result<Recipe> {
-        let mut recipe = Recipe::of(self.arch).with_rule(self.optimizer, self.lr, self.weight_decay)?;
+        self.recipe_of(self.arch)
+    }
+
+    /// The recipes of all stages, in order; where the network is trained at once, its own.
+    ///
+    /// # Errors
+    /// As [`Train::recipe`].
+    pub fn stages(&self) -> Result<Vec<Recipe>> {
+        let stages =
+            if self.incremental { &Architecture::STAGES[..] } else { std::slice::from_ref(&self.arch) };
+        stages.iter().map(|arch| self.recipe_of(*arch)).collect()
+    }
+
+    fn recipe_of(&self, arch: Architecture) -> Result<Recipe> {
+        let mut recipe = Recipe::of(arch).with_rule(self.optimizer, self.lr, self.weight_decay)?;
         recipe.width = Width { channels: self.channels, hidden: self.hidden };
         recipe.preset = self.preset;
-        recipe.epochs = self.epochs;
+        recipe.epochs = self.epochs.unwrap_or(recipe.epochs);
         recipe.batch_size = self.batch_size.unwrap_or(recipe.batch_size);
         recipe.patience = self.patience.or(recipe.patience);
         recipe.validation = self.validation;
@@ -319,6 +337,11 @@ impl Train {
 
 fn modified() -> Architecture {
     Architecture::Modified
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_not(flag: &bool) -> bool {
+    !flag
 }
 
 fn default_preset() -> Preset {
@@ -681,10 +704,14 @@ impl Config {
                 Rule::Adam { lr, .. } => (OptimizerName::Adam, lr),
                 Rule::Sgd { lr, .. } => (OptimizerName::Sgd, lr),
             };
-            train.optimizer.get_or_insert(optimizer);
-            train.lr.get_or_insert(lr);
+            // Stages differ in these.
+            if !train.incremental {
+                train.epochs.get_or_insert(recipe.epochs);
+                train.optimizer.get_or_insert(optimizer);
+                train.lr.get_or_insert(lr);
+                train.patience = recipe.patience;
+            }
             train.batch_size.get_or_insert(recipe.batch_size);
-            train.patience = recipe.patience;
             train.validation.get_or_insert(recipe.held_out());
         }
         for convert in self.convert.iter_mut().filter(|route| route.checkpoint.is_none()) {
@@ -814,7 +841,12 @@ impl Config {
             check(false, "ann.network", format!("{why:#}").trim_start_matches("ann.network: "));
         }
         if let Some(train) = &self.ann.train {
-            check(train.epochs > 0, "ann.train.epochs", "expected at least 1");
+            check(train.epochs != Some(0), "ann.train.epochs", "expected at least 1");
+            check(
+                !train.incremental || train.arch == Architecture::Original && self.ann.network.is_none(),
+                "ann.train.incremental",
+                "the original network's stages; say arch: original, or leave it out",
+            );
             check(train.batch_size != Some(0), "ann.train.batch_size", "expected at least 1");
             check(train.channels != Some(0), "ann.train.channels", "expected at least 1");
             check(train.hidden != Some(0), "ann.train.hidden", "expected at least 1");
@@ -1270,6 +1302,33 @@ finetune:
         let config = Config::parse("x.yaml", SMALL, Path::new(""), &["seed=9".into()]).unwrap();
         assert_eq!(config.data.simulate.as_ref().unwrap().seed, Some(1), "a run's seed is not the nerve's");
         assert_eq!(config.finetune[0].validation, Some(1000));
+    }
+
+    #[test]
+    fn each_stage_of_the_original_network_has_its_own_recipe() {
+        let of = |train: &str| {
+            let config = Config::parse("x.yaml", SMALL, Path::new(""), &[format!("ann={{train: {train}}}")]);
+            config.unwrap().ann.train.unwrap()
+        };
+        let told = |train: &Train| -> Vec<_> {
+            let stages = train.stages().unwrap();
+            stages.iter().map(|r| (r.name(), r.epochs, r.rule, r.patience)).collect()
+        };
+        let grown = of("{arch: original, incremental: true, preset: published}");
+        let (fast, slow) = (Rule::sgd(1e-2), Rule::sgd(1e-3));
+        let wanted = [("ig1", 25, fast), ("ig2", 25, slow), ("original", 150, slow)];
+        let wanted = wanted.map(|(name, epochs, rule)| (name.to_owned(), epochs, rule, Some(15)));
+        assert_eq!(told(&grown), wanted);
+        assert_eq!((grown.epochs, grown.lr, grown.validation), (None, None, Some(1000)));
+        let shorter = of("{arch: original, incremental: true, epochs: 3, patience: 2}");
+        assert!(told(&shorter).iter().all(|stage| (stage.1, stage.3) == (3, Some(2))));
+        // At once, and the usual number of epochs.
+        let modified = of("{preset: published}");
+        assert_eq!((modified.epochs, modified.validation), (Some(150), Some(0)));
+        assert_eq!(told(&modified).len(), 1);
+        assert!(!serde_yaml::to_string(&modified).unwrap().contains("incremental"));
+        let why = error(&["ann={train: {incremental: true}}"]);
+        assert!(why.contains("ann.train.incremental: the original network's stages"), "{why}");
     }
 
     #[test]

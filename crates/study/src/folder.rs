@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use escape_files::{remove_leftovers, write_atomically};
+use escape_network::arch::Architecture;
 use escape_report::rows::{self, Row};
 use serde::Serialize;
 use serde_json::Value;
@@ -212,6 +213,7 @@ pub fn files_of(networks: &[&str]) -> Vec<String> {
     let mut files = rows::FILES.map(str::to_owned).to_vec();
     files.push(CONSTANTS.to_owned());
     let mut trainings = vec!["ann".to_owned()];
+    trainings.extend(Architecture::STAGES.iter().map(|stage| format!("ann/{stage}")));
     for name in networks {
         files.push(format!("{name}.pth"));
         trainings.push(format!("{name}-training"));

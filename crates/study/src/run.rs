@@ -10,7 +10,9 @@ use escape_convert::quantised::QuantisedAnn;
 use escape_data::{Dataset, Recordings};
 use escape_model::ann::Ann;
 use escape_network::metrics::Loss;
-use escape_report::rows::{Activity, Evaluation, Finetune, Kind, Raster, Row, Training, read_csv};
+use escape_report::rows::{
+    Activity, Evaluation, Finetune, Kind, Raster, Row, Training, read_csv, read_table,
+};
 use escape_snn_core::rules::Rules;
 use escape_snn_core::stored;
 use serde_json::{Map, Value};
@@ -31,7 +33,7 @@ use crate::notes;
 use crate::place::{check_apart, check_results, existing, existing_data, make_folder};
 use crate::session::{Session, usage};
 use crate::spikes;
-use crate::training::ann::{Recipe, train};
+use crate::training::ann::{Recipe, train_stages};
 use crate::training::finetune::{Job, finetune};
 
 /// The settings as they were resolved, in the run folder.
@@ -263,7 +265,7 @@ fn recordings(session: &Session, config: &Config) -> Result<Dataset> {
     }
 }
 
-/// Trains the ANN; returns its checkpoint.
+/// Trains the ANN, stages before the last in folders of their own; returns its checkpoint.
 fn train_ann(
     session: &Session,
     config: &Config,
@@ -271,11 +273,18 @@ fn train_ann(
     folder: &Path,
     data: &Dataset,
 ) -> Result<PathBuf> {
-    let recipe = Recipe { described: config.ann.described()?, ..wanted.recipe()? };
+    let described = config.ann.described()?;
     let into = folder.join("ann");
-    let (_, trained) = train(session, &recipe, data, &into, None, true)?;
-    copy_rows(&into, folder, |_: &Training| true)?;
-    Ok(trained.checkpoint)
+    let own = |recipe: Recipe| {
+        let into = if recipe.arch == wanted.arch { into.clone() } else { into.join(recipe.name()) };
+        (Recipe { described: described.clone(), ..recipe }, into)
+    };
+    let stages: Vec<_> = wanted.stages()?.into_iter().map(own).collect();
+    let trained = train_stages(session, &stages, data, None, true)?;
+    let rows = stages.iter().map(|(_, into)| read_table::<Training>(into));
+    let rows: Vec<Training> = rows.collect::<Result<Vec<_>, _>>()?.concat();
+    put(folder, &rows, |_| true)?;
+    Ok(trained.last().context("a training has a stage")?.checkpoint.clone())
 }
 
 /// Takes a network's rows of a stage's table over into the run's.

@@ -8,7 +8,7 @@ use escape_network::arch::Architecture;
 use escape_study::load::{dataset, network, tell_remarks};
 use escape_study::place::check_folder;
 use escape_study::session::usage;
-use escape_study::training::ann::{LOG, Recipe, Start, Tested, Trained, Width, rounding, train};
+use escape_study::training::ann::{LOG, Recipe, Start, Tested, Trained, Width, rounding, train_stages};
 use escape_study::training::check_training;
 
 use crate::args::TrainArgs;
@@ -30,20 +30,16 @@ pub fn run(context: &Context, args: TrainArgs) -> Result<()> {
     }
     let data = dataset(session, &args.data, &args.reading.options())?;
     let device = session.device()?;
-    let stages: Vec<Architecture> = if args.incremental {
-        vec![Architecture::Ig1, Architecture::Ig2, Architecture::Original]
-    } else {
-        vec![args.arch]
-    };
+    let archs = if args.incremental { &Architecture::STAGES[..] } else { std::slice::from_ref(&args.arch) };
     let folder_of = |arch: &Architecture| match args.incremental {
         true => args.out.join(arch.to_string()),
         false => args.out.clone(),
     };
     if !args.resume {
         // A later stage's training must not be found when the earlier ones are done.
-        stages.iter().try_for_each(|arch| check_training(session, &folder_of(arch), LOG))?;
+        archs.iter().try_for_each(|arch| check_training(session, &folder_of(arch), LOG))?;
     }
-    let mut trunk = match &args.init {
+    let trunk = match &args.init {
         Some(path) => {
             let (contacts, samples) = (data.train.contacts, data.train.samples);
             let stage = network(session, path, &args.selection.selection())?;
@@ -55,9 +51,9 @@ pub fn run(context: &Context, args: TrainArgs) -> Result<()> {
         }
         None => None,
     };
-    let mut reports = Vec::new();
-    for arch in stages {
-        let mut recipe = Recipe::of(arch).with_rule(args.optimizer, args.lr, args.weight_decay)?;
+    let mut stages = Vec::new();
+    for arch in archs {
+        let mut recipe = Recipe::of(*arch).with_rule(args.optimizer, args.lr, args.weight_decay)?;
         recipe.described.clone_from(&described);
         recipe.width = Width { channels: args.channels, hidden: args.hidden };
         recipe.preset = args.preset;
@@ -70,11 +66,9 @@ pub fn run(context: &Context, args: TrainArgs) -> Result<()> {
         recipe.teacher = args.teacher.teaching()?;
         recipe.rounding = rounding(args.bits, args.input_bits, args.levels)?;
         recipe.prune = args.prune;
-        let (trained, report) =
-            train(session, &recipe, &data, &folder_of(&arch), trunk.as_ref(), args.resume)?;
-        trunk = Some(Start { ann: trained, input: data.origin().known_input(&data.train) });
-        reports.push(report);
+        stages.push((recipe, folder_of(arch)));
     }
+    let reports = train_stages(session, &stages, &data, trunk, args.resume)?;
     context.result(&reports, || reports.iter().map(text).collect::<Vec<_>>().join("\n"))
 }
 

@@ -502,7 +502,8 @@ impl<'a> Planner<'a> {
             let files = config.ann.checkpoint.iter().chain(config.ann.network_file());
             let files = files.map(|path| hashes(path)).collect::<Result<Vec<_>>>()?;
             let train = config.ann.train.as_ref();
-            let epochs = train.map_or(0, |train| train.epochs);
+            let stages = train.map(|train| train.stages()).transpose()?.unwrap_or_default();
+            let epochs: usize = stages.iter().map(|recipe| recipe.epochs).sum();
             let threads = train.is_some().then_some(self.study.threads);
             let mut upon = json!({ "files": files, "threads": threads });
             if let Some(teacher) = &teacher {
