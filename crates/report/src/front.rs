@@ -6,6 +6,7 @@
 use crate::interval::Spread;
 use crate::rows::{Front, Kind};
 use crate::run::Run;
+use crate::standing::guesses;
 use crate::tables::{NONE, Table};
 use crate::text;
 
@@ -44,31 +45,73 @@ impl Candidate<'_> {
     }
 }
 
+/// The networks of a folder that can be compared with each other, and those that cannot.
+pub(crate) struct Field<'a> {
+    /// Judged by as many recordings as any, and better than guessing.
+    pub entered: Vec<Candidate<'a>>,
+    /// Judged by fewer.
+    fewer: Vec<Candidate<'a>>,
+    /// No better than naming the most frequent class throughout.
+    guessing: Vec<Candidate<'a>>,
+}
+
+/// All networks of a folder's table.
+pub(crate) fn field<'a>(run: &'a Run, rows: &'a [Front]) -> Field<'a> {
+    let most = rows.iter().map(|row| row.samples).max().unwrap_or_default();
+    let (entered, fewer): (Vec<_>, Vec<_>) =
+        candidates(rows).into_iter().partition(|c| c.first.samples == most);
+    let (guessing, entered) = entered.into_iter().partition(|c| guesses(run, c.accuracy.mean, most));
+    Field { entered, fewer, guessing }
+}
+
 /// All networks, in the order of their first rows.
-pub(crate) fn candidates<'a>(rows: &'a [Front]) -> Vec<Candidate<'a>> {
+fn candidates(rows: &[Front]) -> Vec<Candidate<'_>> {
     let key = |r: &Front| (r.network.clone(), r.timesteps, r.bits, r.skips);
-    let mut groups: Vec<Vec<&'a Front>> = Vec::new();
+    let mut groups: Vec<Vec<&Front>> = Vec::new();
     for row in rows {
         match groups.iter_mut().find(|group| key(group[0]) == key(row)) {
             Some(group) => group.push(row),
             None => groups.push(vec![row]),
         }
     }
-    let candidate = |group: &Vec<&'a Front>| {
-        let of = |value: fn(&Front) -> f64| -> Option<Spread> {
-            Spread::of(&group.iter().map(|row| value(row)).collect::<Vec<_>>())
-        };
-        Some(Candidate {
-            accuracy: of(|r| r.accuracy)?,
-            multiplications: of(|r| r.multiplications)?.mean,
-            additions: of(|r| r.additions)?.mean,
-            arithmetic_pj: of(|r| r.arithmetic_pj)?.mean,
-            memory_pj: of(|r| r.memory_pj)?.mean,
-            events_pj: of(|r| r.events_pj)?.mean,
-            first: group[0],
-        })
+    groups.into_iter().filter_map(candidate).collect()
+}
+
+/// A network, of its rows for all seeds.
+fn candidate(rows: Vec<&Front>) -> Option<Candidate<'_>> {
+    let of = |value: fn(&Front) -> f64| -> Option<Spread> {
+        Spread::of(&rows.iter().map(|row| value(row)).collect::<Vec<_>>())
     };
-    groups.iter().filter_map(candidate).collect()
+    Some(Candidate {
+        accuracy: of(|r| r.accuracy)?,
+        multiplications: of(|r| r.multiplications)?.mean,
+        additions: of(|r| r.additions)?.mean,
+        arithmetic_pj: of(|r| r.arithmetic_pj)?.mean,
+        memory_pj: of(|r| r.memory_pj)?.mean,
+        events_pj: of(|r| r.events_pj)?.mean,
+        first: rows[0],
+    })
+}
+
+impl Field<'_> {
+    /// Which spiking networks are not compared, and why, in words.
+    pub(crate) fn left_out(&self) -> Option<String> {
+        let names = |of: &[Candidate<'_>]| {
+            let spiking = of.iter().filter(|c| c.is_spiking());
+            let named = spiking.map(|c| match c.first.timesteps {
+                Some(t) => format!("{} (T = {t})", c.first.network),
+                None => c.first.network.clone(),
+            });
+            let names: Vec<String> = named.collect();
+            (!names.is_empty()).then(|| names.join(", "))
+        };
+        let fewer = names(&self.fewer).map(|names| format!("judged by fewer recordings: {names}"));
+        let guessing = names(&self.guessing)
+            .map(|names| format!("no better than naming the most frequent class throughout: {names}"));
+        let parts: Vec<String> = fewer.into_iter().chain(guessing).collect();
+        (!parts.is_empty())
+            .then(|| format!("Not among them, as they cannot be compared: {}.", parts.join("; ")))
+    }
 }
 
 /// Those that no other of the same sort is as accurate as for as little, cheapest first; their accuracy grows.
@@ -109,9 +152,10 @@ fn kind(kind: Kind) -> &'static str {
 
 /// The networks on the front of accuracy against energy with memory: spiking ones, then ANNs.
 pub(crate) fn table(run: &Run) -> Option<Table> {
-    let all = candidates(run.front.as_deref()?);
+    let field = field(run, run.front.as_deref()?);
+    let all = &field.entered;
     let memory = |c: &Candidate<'_>| c.memory_pj;
-    let spiking = front(&all, true, memory);
+    let spiking = front(all, true, memory);
     if spiking.is_empty() {
         return None;
     }
@@ -135,8 +179,8 @@ pub(crate) fn table(run: &Run) -> Option<Table> {
             ("it takes times", true),
         ],
     );
-    for c in spiking.iter().chain(&front(&all, false, memory)) {
-        let against = rival(&all, c, memory).filter(|_| c.is_spiking());
+    for c in spiking.iter().chain(&front(all, false, memory)) {
+        let against = rival(all, c, memory).filter(|_| c.is_spiking());
         let count = |value: f64| text::grouped(value.round() as u64);
         table.rows.push(vec![
             c.first.network.clone(),
@@ -169,6 +213,7 @@ pub(crate) fn table(run: &Run) -> Option<Table> {
         of(true),
         of(false)
     ));
+    table.notes.extend(field.left_out());
     Some(table)
 }
 

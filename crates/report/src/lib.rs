@@ -47,6 +47,7 @@ pub use recordings::{Image, Images, NervePart, Part, RecordingsPage, Spectrum};
 pub use rows::append_csv;
 pub use style::{Colour, Font, Language, Lines, Palette, RouteColours, Style};
 pub use tables::{Column, Table, Tables};
+pub use text::ratio;
 
 use run::Run;
 

@@ -1,7 +1,10 @@
 //! Axes, legends and colour maps: the parts figures share.
 
-use crate::scene::{Area, Dash, Ink, Scene};
+use crate::scene::{Area, Dash, Ink, Scene, Type};
 use crate::text;
+
+/// Between the names of two ticks.
+const GAP: f64 = 6.0;
 
 /// Values along one side of a plot.
 #[derive(Debug, Clone)]
@@ -70,6 +73,29 @@ impl Axis {
         let (lo, hi) = (ticks[from], ticks[to.max(from)]);
         let ticks = ticks[from..=to.max(from)].iter().map(|t| (*t, text::short(*t))).collect();
         Self { log: true, lo, hi: if hi > lo { hi } else { lo * 10.0 }, ticks, label: label.to_owned() }
+    }
+
+    /// Only those ticks that there is room for, `width` wide and named in a type: both ends, then round numbers, then what is left.
+    pub(crate) fn with_room(mut self, width: f64, label: Type) -> Self {
+        let rank = |i: usize| {
+            let value = self.ticks[i].0;
+            let digits = value / 10_f64.powf(value.abs().log10().floor());
+            let is_round = [1.0, 2.0, 5.0].iter().any(|digit| (digits - digit).abs() < 1e-9);
+            (i > 0 && i + 1 < self.ticks.len(), !is_round, digits > 1.5)
+        };
+        let mut order: Vec<usize> = (0..self.ticks.len()).collect();
+        order.sort_by_key(|i| rank(*i));
+        let mut placed: Vec<(usize, f64, f64)> = Vec::new();
+        for i in order {
+            let (value, name) = &self.ticks[i];
+            let (at, half) = (self.at(*value) * width, label.width(name) / 2.0 + GAP / 2.0);
+            if placed.iter().all(|(_, left, right)| at + half <= *left || at - half >= *right) {
+                placed.push((i, at - half, at + half));
+            }
+        }
+        placed.sort_by_key(|(i, ..)| *i);
+        self.ticks = placed.iter().map(|(i, ..)| self.ticks[*i].clone()).collect();
+        self
     }
 
     /// Position of a value from 0 to 1 (beyond, if it lies beyond).
@@ -192,13 +218,16 @@ pub(crate) fn x_axis(scene: &mut Scene<'_>, area: Area, x: &Axis) {
     let label = scene.style.label();
     scene.line(vec![(area.x, bottom), (area.right(), bottom)], Ink::Axis, 1.0, Dash::Solid);
     let mut free = f64::NEG_INFINITY;
-    for (value, name) in x.ticks.iter().step_by(stride(x, area.w, |name| label.width(name))) {
+    let stride = stride(x, area.w, |name| label.width(name));
+    // 1 is among those of a logarithmic axis.
+    let one = x.ticks.iter().position(|tick| x.log && tick.0 == 1.0).unwrap_or_default();
+    for (value, name) in x.ticks.iter().skip(one % stride).step_by(stride) {
         let at = area.x + x.at(*value) * area.w;
         let half = label.width(name) / 2.0;
         if at - half < free {
             continue;
         }
-        free = at + half + 6.0;
+        free = at + half + GAP;
         scene.line(vec![(at, bottom), (at, bottom + 4.0)], Ink::Axis, 1.0, Dash::Solid);
         // The last one's name must not leave the figure.
         scene.text(at.min(scene.width - half - 2.0), bottom + 16.0, name, label.middle());
@@ -217,7 +246,7 @@ fn stride(x: &Axis, width: f64, text_width: impl Fn(&str) -> f64) -> usize {
         return 1;
     }
     let widest = x.ticks.iter().map(|(_, name)| text_width(name)).fold(0.0, f64::max);
-    ((widest + 6.0) / apart).ceil().max(1.0) as usize
+    ((widest + GAP) / apart).ceil().max(1.0) as usize
 }
 
 /// How an entry looks in a legend.
@@ -354,6 +383,15 @@ mod tests {
 
     fn names(axis: &Axis) -> Vec<&str> {
         axis.ticks.iter().map(|(_, name)| name.as_str()).collect()
+    }
+
+    #[test]
+    fn ticks_that_there_is_room_for() {
+        let steps = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 28.0, 50.0, 75.0, 100.0, 200.0, 300.0];
+        let ticks = steps.iter().map(|t: &f64| (*t, t.to_string())).collect();
+        let axis = Axis { log: true, lo: 0.9, hi: 345.0, ticks, label: String::new() };
+        let chosen = axis.with_room(335.0, Style::default().label());
+        assert_eq!(names(&chosen), ["1", "2", "3", "5", "10", "28", "50", "100", "300"]);
     }
 
     #[test]

@@ -494,6 +494,13 @@ table! {
         shown: bool,
         /// What the epoch was chosen by, `test` or `held-out`.
         judged_on: Option<String>,
+    } optional {
+        /// Samples that [`Self::before`] is a share of.
+        before_samples: Option<u64>,
+        /// Accuracy above that of the converted network, over the samples that both were judged by.
+        gained: Option<f64>,
+        /// Accuracy below that of its ANN, of the same seed, over the samples that both were judged by.
+        lost: Option<f64>,
     } check self {
         check::named("network", &self.network);
         check::share("accuracy", self.accuracy);

@@ -159,6 +159,13 @@ impl Run {
         files.iter().copied().filter(|file| !there(file)).collect()
     }
 
+    /// Where a network stands among all spiking ones that were evaluated, from 0: its mark in every figure.
+    pub(crate) fn place(&self, network: &str) -> usize {
+        let spiking = self.evaluations.iter().flatten().filter(|e| e.kind.is_spiking());
+        let names = distinct(spiking.map(|e| e.network.as_str()));
+        names.iter().position(|known| known == network).unwrap_or(names.len())
+    }
+
     /// Whether the spikes of a network were followed.
     pub(crate) fn has_raster(&self, network: &str) -> bool {
         self.raster.iter().flatten().any(|row| row.network == network)

@@ -225,7 +225,7 @@ impl<'s> Scene<'s> {
         }
     }
     pub(crate) fn text(&mut self, x: f64, y: f64, string: &str, style: Type) {
-        self.items.push(Item::Text { x, y, string: string.to_owned(), style });
+        self.items.push(Item::Text { x, y, string: self.style.language.numbers(string), style });
     }
     /// An image of columns x rows cells, row by row from the top left, stretched over the area.
     pub(crate) fn image(&mut self, area: Area, columns: usize, rows: usize, pixels: Vec<[u8; 3]>) {

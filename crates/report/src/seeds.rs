@@ -16,6 +16,8 @@ use crate::text;
 const STUDY_RECORDINGS: f64 = 7835.0;
 /// Models of energy that Table 1 has room for.
 const SHOWN_MODELS: [&str; 3] = [PUBLISHED, "fp32+memory", "int8+memory"];
+/// The preset of two networks whose readouts are averaged.
+const AVERAGED: &str = "toolbox-mean";
 /// Standard errors by which a number has to leave another to be called different.
 const CLEARLY: f64 = 2.0;
 
@@ -78,17 +80,31 @@ fn groups(outcomes: &[Outcome]) -> Vec<Group<'_>> {
     found
 }
 
-/// The published accuracy of such a network at this T, where the study has one.
-fn published_accuracy(kind: Kind, network: &str, timesteps: Option<u32>) -> Option<f64> {
-    match (kind, timesteps) {
-        (Kind::Ann, _) => Some(published::ann_accuracy(network)),
-        (Kind::Converted, Some(t)) => {
-            let of_table2 = published::CONVERTED_AT.iter().find(|(at, _)| *at == t).map(|(_, a)| *a);
-            of_table2.or_else(|| published::FINETUNED_AT.iter().find(|row| row.0 == t).map(|row| row.1))
-        }
-        (Kind::Finetuned, Some(t)) => published::FINETUNED_AT.iter().find(|row| row.0 == t).map(|row| row.2),
+/// The published accuracy of such a network at this T, where the study has one: of ANNs, and of networks by its rules.
+fn published_accuracy(o: &Outcome) -> Option<f64> {
+    match (o.kind, o.timesteps) {
+        (Kind::Ann, _) => Some(published::ann_accuracy(&o.network)),
+        (Kind::Converted, Some(t)) if o.preset == published::PRESET => converted_at(t),
+        (Kind::Finetuned, Some(t)) if o.preset == published::PRESET => finetuned_at(t).map(|row| row.2),
         _ => None,
     }
+}
+
+/// The published accuracy of the converted network at T.
+fn converted_at(t: u32) -> Option<f64> {
+    let of_table2 = published::CONVERTED_AT.iter().find(|(at, _)| *at == t).map(|(_, a)| *a);
+    of_table2.or_else(|| finetuned_at(t).map(|row| row.1))
+}
+
+fn finetuned_at(t: u32) -> Option<&'static (u32, f64, f64, u32)> {
+    published::FINETUNED_AT.iter().find(|row| row.0 == t)
+}
+
+/// Percentage points with their standard deviation over the seeds: `-0.4`, `2.8 ± 0.3`.
+fn points(spread: Option<Spread>, sign: bool) -> String {
+    let Some(Spread { mean, deviation, .. }) = spread else { return NONE.to_owned() };
+    let mean = if sign { format!("{:+.1}", 100.0 * mean) } else { format!("{:.1}", 100.0 * mean) };
+    deviation.map_or_else(|| mean.clone(), |deviation| format!("{mean} \u{b1} {:.1}", 100.0 * deviation))
 }
 
 fn number(value: Option<f64>) -> String {
@@ -134,6 +150,7 @@ pub(crate) fn table1(run: &Run) -> Option<Table> {
             ("seeds", true),
             ("recordings", true),
             ("accuracy", true),
+            ("points below its ANN", true),
             ("macro F1", true),
         ],
     );
@@ -145,6 +162,7 @@ pub(crate) fn table1(run: &Run) -> Option<Table> {
     table.numeric("ms a recording".to_owned());
     table.study("study: accuracy");
     table.study("differs");
+    table.study("study: saving");
     let all = groups(outcomes);
     for group in all.iter().filter(|g| g.all.iter().any(|o| o.shown)) {
         let first = group.first;
@@ -155,6 +173,7 @@ pub(crate) fn table1(run: &Run) -> Option<Table> {
             group.all.len().to_string(),
             text::grouped(first.samples),
             group.accuracy().to_string(),
+            points(group.spread(|o| o.lost), false),
             spread_text(group.spread(|o| o.macro_f1)),
         ];
         for model in &models {
@@ -162,17 +181,28 @@ pub(crate) fn table1(run: &Run) -> Option<Table> {
         }
         let same = |l: &&Latency| (&l.network, l.timesteps) == (&first.network, first.timesteps);
         let timed = run.latency.as_deref().unwrap_or_default().iter().find(same);
-        row.push(timed.map_or_else(|| NONE.to_owned(), |l| text::significant(l.milliseconds, 2)));
-        let published = published_accuracy(first.kind, &first.network, first.timesteps);
+        row.push(timed.map_or_else(|| NONE.to_owned(), |l| text::rounded(l.milliseconds, 2)));
+        let published = published_accuracy(first);
         row.push(number(published));
         row.push(group.differs(published));
+        let saved = published::has_energy(&first.evaluation());
+        row.push(if saved { text::ratio(1.0 / published::ENERGY) } else { NONE.to_owned() });
         table.rows.push(row);
     }
     table.notes.push(
-        "Over n seeds: mean \u{b1} standard deviation of a single seed. A network that no seed reaches has one value. Latency in \
+        "Over n seeds: mean \u{b1} standard deviation of a single seed. A network that no seed reaches has one value. Networks are compared \
+         with their ANN, of the same seed, on the recordings that both were judged by. Latency in \
          steps is T; a saving is the energy of the ANN in fp32 divided by the network's, by the published formula or with the traffic to memory."
             .to_owned(),
     );
+    let averaged = outcomes.iter().filter(|o| o.preset == AVERAGED).map(|o| o.network.as_str());
+    let averaged = distinct(averaged);
+    table.notes.extend((!averaged.is_empty()).then(|| {
+        format!(
+            "Of {} neither energy nor time is told: two networks whose readouts are averaged, each of which has them.",
+            averaged.join(", ")
+        )
+    }));
     table.notes.extend(timing_note(run.latency.as_deref().unwrap_or_default()));
     table.study_notes.push(differs_note());
     Some(table)
@@ -208,7 +238,11 @@ fn savings_text(spread: Spread) -> String {
         Some(deviation) => {
             let mean = text::ratio(spread.mean);
             let decimals = mean.trim_end_matches('x').split_once('.').map_or(0, |(_, after)| after.len());
-            format!("{mean} \u{b1} {deviation:.decimals$}")
+            let least = 0.1_f64.powi(decimals as i32);
+            match deviation < least / 2.0 && deviation > 0.0 {
+                true => format!("{mean} \u{b1} <{least:.decimals$}"),
+                false => format!("{mean} \u{b1} {deviation:.decimals$}"),
+            }
         }
         None => text::ratio(spread.mean),
     }
@@ -225,24 +259,43 @@ pub(crate) fn table2(run: &Run) -> Option<Table> {
     steps.dedup();
     let mut table =
         Table::new("table2", "Table 2. Converted only: accuracy by number of timesteps", &[("T", true)]);
-    names.iter().for_each(|name| table.numeric(name.clone()));
+    for name in &names {
+        let own = || converted().filter(|g| g.first.network == *name);
+        let samples = several(own().map(|g| g.first.samples), text::grouped);
+        let seeds = several(own().map(|g| g.all.len()), |n| n.to_string());
+        table.numeric(format!("{name} (n = {seeds}; {samples})"));
+    }
     table.study("study");
-    let mut counts = Vec::new();
+    // The study's own route is the first that takes its rules and encoder.
+    let own_route = converted().find(|g| g.first.preset == published::PRESET && g.first.encoder == "poisson");
+    let own_route = own_route.map(|g| g.first.network.as_str());
+    if let Some(name) = own_route {
+        table.study(&format!("{name} differs"));
+    }
     for t in steps {
         let mut row = vec![t.to_string()];
-        for name in &names {
-            let group = converted().find(|g| g.first.timesteps == Some(t) && g.first.network == *name);
-            counts.extend(group.map(|g| g.all.len()));
-            row.push(group.map_or_else(|| NONE.to_owned(), |g| g.accuracy().to_string()));
-        }
-        let study = published_accuracy(Kind::Converted, "", Some(t));
+        let at = |name: &str| converted().find(|g| g.first.timesteps == Some(t) && g.first.network == name);
+        row.extend(
+            names.iter().map(|name| at(name).map_or_else(|| NONE.to_owned(), |g| g.accuracy().to_string())),
+        );
+        let study = converted_at(t);
         row.push(number(study));
+        if let Some(name) = own_route {
+            row.push(at(name).map_or_else(|| NONE.to_owned(), |g| g.differs(study)));
+        }
         table.rows.push(row);
     }
-    let range = (counts.iter().min().copied()?, counts.iter().max().copied()?);
-    let seeds = if range.0 == range.1 { range.0.to_string() } else { format!("{} to {}", range.0, range.1) };
-    table.notes.push(format!("Mean \u{b1} standard deviation over the seeds ({seeds})."));
+    table.notes.push("Mean \u{b1} standard deviation over n seeds; the other number of a column's head is that of recordings.".to_owned());
+    table.study_notes.push(differs_note());
     Some(table)
+}
+
+/// Numbers in words, each once: `4,000`, `500 or 4,000`.
+fn several<N: Ord>(numbers: impl Iterator<Item = N>, text: impl Fn(N) -> String) -> String {
+    let mut numbers: Vec<N> = numbers.collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers.into_iter().map(text).collect::<Vec<_>>().join(" or ")
 }
 
 /// Table 3 of a study.
@@ -260,6 +313,7 @@ pub(crate) fn table3(run: &Run) -> Option<Table> {
             ("converted only", true),
             ("fine-tuned", true),
             ("points gained", true),
+            ("points below its ANN", true),
             ("best epochs", true),
         ],
     );
@@ -270,13 +324,18 @@ pub(crate) fn table3(run: &Run) -> Option<Table> {
     all.retain(|g| g.first.kind == Kind::Finetuned);
     let order = distinct(all.iter().map(|g| g.first.network.as_str()));
     all.sort_by_key(|g| (order.iter().position(|name| *name == g.first.network), g.first.timesteps));
+    let mut fewer = Vec::new();
     for group in &all {
         let first = group.first;
         let before = group.spread(|o| o.before);
-        let gained = group.spread(|o| o.before.map(|before| 100.0 * (o.accuracy - before)));
+        let counts = first.before_samples.filter(|n| *n != first.samples);
+        if let Some(n) = counts {
+            let at = steps_text(first.timesteps);
+            fewer.push(format!("{} at T = {at} ({})", first.network, text::grouped(n)));
+        }
         let epochs: Option<Vec<String>> =
             group.all.iter().map(|o| o.epoch.map(|epoch| epoch.to_string())).collect();
-        let study = published::FINETUNED_AT.iter().find(|row| Some(row.0) == first.timesteps);
+        let study = first.timesteps.and_then(finetuned_at).filter(|_| first.preset == published::PRESET);
         table.rows.push(vec![
             first.network.clone(),
             group.route(),
@@ -285,7 +344,8 @@ pub(crate) fn table3(run: &Run) -> Option<Table> {
             text::grouped(first.samples),
             spread_text(before),
             group.accuracy().to_string(),
-            gained.map_or_else(|| NONE.to_owned(), |g| format!("{:+.1}", g.mean)),
+            points(group.spread(|o| o.gained), true),
+            points(group.spread(|o| o.lost), false),
             epochs.map_or_else(|| NONE.to_owned(), |epochs| epochs.join(", ")),
             study.map_or_else(|| NONE.to_owned(), |s| format!("{:.3}", s.1)),
             study.map_or_else(|| NONE.to_owned(), |s| format!("{:.3} ({})", s.2, s.3)),
@@ -306,7 +366,23 @@ pub(crate) fn table3(run: &Run) -> Option<Table> {
             judges.iter().map(words).collect::<Vec<_>>().join("; for some networks by ")
         )
     }));
+    table.notes.push(
+        "Points are of the recordings that both networks were judged by, and the ANN is that of the same seed.".to_owned(),
+    );
+    table.notes.extend((!fewer.is_empty()).then(|| {
+        format!("The converted network was judged by another number of recordings: {}.", fewer.join(", "))
+    }));
     table.study_notes.push(differs_note());
+    let twice =
+        published::FINETUNED_AGAIN.iter().filter(|row| all.iter().any(|g| g.first.timesteps == Some(row.0)));
+    let twice: Vec<String> =
+        twice.map(|(t, accuracy, epoch)| format!("{accuracy:.3} ({epoch}) at T = {t}")).collect();
+    table.study_notes.extend((!twice.is_empty()).then(|| {
+        format!(
+            "Of two entries that the study has for one T the better one stands here; the other is {}.",
+            twice.join(", ")
+        )
+    }));
     Some(table)
 }
 
@@ -342,6 +418,9 @@ mod tests {
             macro_f1: None,
             shown: true,
             judged_on: None,
+            before_samples: None,
+            gained: None,
+            lost: None,
         }
     }
 
@@ -356,9 +435,31 @@ mod tests {
         let found = groups(&rows);
         let told: Vec<(usize, f64)> = found.iter().map(|g| (g.all.len(), g.accuracy().mean)).collect();
         assert_eq!(told, [(1, 0.7), (2, 0.6), (1, 0.6)]);
-        assert_eq!(published_accuracy(Kind::Converted, "a", Some(300)), Some(0.713));
-        assert_eq!(published_accuracy(Kind::Converted, "a", Some(28)), Some(0.283));
-        assert_eq!(published_accuracy(Kind::Finetuned, "a", Some(28)), Some(0.699));
-        assert_eq!(published_accuracy(Kind::Finetuned, "a", Some(29)), None);
+        let published = |kind, preset: &str, t| {
+            let preset = preset.to_owned();
+            published_accuracy(&Outcome { kind, preset, ..outcome("a", Some(t), None, 0.5) })
+        };
+        assert_eq!(published(Kind::Converted, published::PRESET, 300), Some(0.713));
+        assert_eq!(published(Kind::Converted, published::PRESET, 28), Some(0.283));
+        assert_eq!(published(Kind::Finetuned, published::PRESET, 28), Some(0.699));
+        assert_eq!(published(Kind::Finetuned, published::PRESET, 29), None);
+        // Of networks by other rules the study says nothing.
+        assert_eq!(published(Kind::Converted, "toolbox", 300), None);
+    }
+
+    #[test]
+    fn numbers_in_words() {
+        let of = |values: &[f64]| savings_text(Spread::of(values).unwrap());
+        assert_eq!(of(&[0.02894, 0.02896]), "0.029x \u{b1} <0.001");
+        assert_eq!(
+            (of(&[12.0, 13.0]), of(&[0.4, 0.4])),
+            ("12.5x \u{b1} 0.7".to_owned(), "0.40x \u{b1} 0.00".to_owned())
+        );
+        assert_eq!(several([4000, 500, 4000].into_iter(), text::grouped), "500 or 4,000");
+        assert_eq!(points(Spread::of(&[0.02, 0.04]), true), "+3.0 \u{b1} 1.4");
+        assert_eq!(
+            (points(Spread::of(&[0.02]), false), points(None, true)),
+            ("2.0".to_owned(), "-".to_owned())
+        );
     }
 }

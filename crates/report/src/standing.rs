@@ -63,11 +63,16 @@ pub(crate) fn worthless(run: &Run, e: &Evaluation) -> Option<Worthless> {
     if e.kind.is_spiking() && is_silent(run, e) {
         return Some(Worthless::Silent);
     }
+    guesses(run, e.accuracy, e.samples).then_some(Worthless::Guesses)
+}
+
+/// Whether an accuracy is no better than naming the most frequent class throughout.
+pub(crate) fn guesses(run: &Run, accuracy: f64, samples: u64) -> bool {
     // Without a confusion matrix the least that the largest of three classes can have.
-    let bar = largest_class(run, e.samples).unwrap_or_else(|| chance(run));
+    let bar = largest_class(run, samples).unwrap_or_else(|| chance(run));
     // Of a handful of recordings nothing follows; with all of one class there is nothing to find.
-    let telling = e.samples >= 10 && bar < 1.0;
-    (telling && e.accuracy <= bar + 1e-9).then_some(Worthless::Guesses)
+    let telling = samples >= 10 && bar < 1.0;
+    telling && accuracy <= bar + 1e-9
 }
 
 /// As [`worthless`], by the name of a network in other tables: what stands for it.

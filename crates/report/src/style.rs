@@ -27,6 +27,33 @@ pub enum Language {
     De,
 }
 
+impl Language {
+    /// A text with its numbers as the language writes them: `0.62` and `4,000` are `0,62` and `4.000` in German.
+    pub(crate) fn numbers(self, text: &str) -> String {
+        if self == Self::En {
+            return text.to_owned();
+        }
+        let swapped = |c: char| match c {
+            '.' => ',',
+            ',' => '.',
+            c => c,
+        };
+        let word = |word: &str| -> String {
+            let number = word.trim_matches(|c: char| !c.is_ascii_digit());
+            let is_number = !number.is_empty()
+                && word.len() <= number.len() + 2
+                && number.chars().all(|c| c.is_ascii_digit() || c == '.' || c == ',');
+            match word.split_once(number).filter(|_| is_number) {
+                Some((before, after)) => {
+                    format!("{before}{}{after}", number.chars().map(swapped).collect::<String>())
+                }
+                None => word.to_owned(),
+            }
+        };
+        text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// How figures look. Every key has a default; [`Style::read`] refuses keys that there are not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -403,6 +430,17 @@ mod tests {
         );
         assert!(wrong("colours: {layers: []}").1.contains("at least one"));
         assert!(wrong("language: fr").1.contains("`en` or `de`"));
+    }
+
+    #[test]
+    fn numbers_are_those_of_the_language() {
+        let de = |text| Language::De.numbers(text);
+        assert_eq!(de("ANN modified 0.718"), "ANN modified 0,718");
+        assert_eq!([de("4,000"), de("22.9M"), de("0.62x"), de("-0.5")], ["4.000", "22,9M", "0,62x", "-0,5"]);
+        // Names and sentences stay.
+        let kept = ["z0.75-c8-8", "a, b.", "1", "conv1"];
+        assert_eq!(kept.map(de), kept);
+        assert_eq!(Language::En.numbers("0.718"), "0.718");
     }
 
     #[test]

@@ -290,11 +290,8 @@ fn table1(run: &Run) -> Option<Table> {
         for model in &itemised {
             row.push(saving(model).map_or_else(|| NONE.to_owned(), text::ratio));
         }
-        row.push(study::accuracy(e.kind, &e.network));
-        row.push(match e.kind {
-            Kind::Finetuned => text::significant(study::ENERGY, 3),
-            _ => NONE.to_owned(),
-        });
+        row.push(study::accuracy(e));
+        row.push(if study::has_energy(e) { text::significant(study::ENERGY, 3) } else { NONE.to_owned() });
         table.rows.push(row);
     }
     let against = reference.map_or(String::new(), |r| format!(" against the ANN \"{}\"", r.network));
@@ -419,7 +416,9 @@ fn table3(run: &Run) -> Option<Table> {
             text::grouped(e.samples),
             before.map_or_else(|| NONE.to_owned(), with_error),
             with_error(e),
-            before.map_or_else(|| NONE.to_owned(), |b| format!("{:+.1}", 100.0 * (e.accuracy - b.accuracy))),
+            before
+                .filter(|b| b.samples == e.samples)
+                .map_or_else(|| NONE.to_owned(), |b| format!("{:+.1}", 100.0 * (e.accuracy - b.accuracy))),
             e.epoch.map_or_else(|| NONE.to_owned(), |epoch| epoch.to_string()),
             study.map_or_else(|| NONE.to_owned(), |s| format!("{:.3}", s.1)),
             study.map_or_else(|| NONE.to_owned(), |s| format!("{:.3} ({})", s.2, s.3)),
@@ -506,6 +505,7 @@ fn energy(run: &Run) -> Option<Table> {
         &[
             ("counting", false),
             ("network", false),
+            ("recordings", true),
             ("accuracy", true),
             ("energy", true),
             ("relative to the ANN", true),
@@ -521,21 +521,21 @@ fn energy(run: &Run) -> Option<Table> {
             let nothing = worthless_network(run, &network);
             marked.extend(nothing.map(|why| (network.clone(), why)).filter(|m| !marked.contains(m)));
             let none = || NONE.to_owned();
+            let evaluation = evaluation_of(run, &network);
             table.rows.push(vec![
                 model_name(&model),
                 network_name(&network),
-                evaluation_of(run, &network).map_or_else(none, |e| format!("{:.3}", e.accuracy)),
+                evaluation.map_or_else(none, |e| text::grouped(e.samples)),
+                evaluation.map_or_else(none, |e| format!("{:.3}", e.accuracy)),
                 text::energy(total),
                 ann.map_or_else(none, |a| text::significant(total / a, 3)),
                 (network != ANN && nothing.is_none())
                     .then(|| tally.saving(&model, ANN, &network))
                     .flatten()
                     .map_or_else(none, text::ratio),
-                if model == PUBLISHED && ann_of(&network).is_none() {
-                    text::significant(study::ENERGY, 3)
-                } else {
-                    none()
-                },
+                evaluation
+                    .filter(|e| model == PUBLISHED && study::has_energy(e))
+                    .map_or_else(none, |_| text::significant(study::ENERGY, 3)),
             ]);
         }
     }

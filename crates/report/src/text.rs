@@ -102,8 +102,8 @@ pub(crate) fn short(value: f64) -> String {
     format!("{}{suffix}", significant(value / unit, 3))
 }
 
-/// So many significant digits, without trailing zeros.
-pub(crate) fn significant(value: f64, digits: i32) -> String {
+/// So many significant digits, zeros at the end among them.
+pub(crate) fn rounded(value: f64, digits: i32) -> String {
     if value == 0.0 {
         return "0".to_owned();
     }
@@ -111,7 +111,12 @@ pub(crate) fn significant(value: f64, digits: i32) -> String {
         return "n/a".to_owned();
     }
     let decimals = (digits - 1 - value.abs().log10().floor() as i32).max(0) as usize;
-    let text = format!("{value:.decimals$}");
+    format!("{value:.decimals$}")
+}
+
+/// So many significant digits, without trailing zeros.
+pub(crate) fn significant(value: f64, digits: i32) -> String {
+    let text = rounded(value, digits);
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
@@ -163,7 +168,7 @@ pub(crate) fn energy_unit(picojoules: f64) -> (f64, &'static str) {
 }
 
 /// A ratio: `51.0x`, `0.42x`.
-pub(crate) fn ratio(value: f64) -> String {
+pub fn ratio(value: f64) -> String {
     if !value.is_finite() {
         "n/a".to_owned()
     } else if value >= 100.0 {
@@ -173,7 +178,7 @@ pub(crate) fn ratio(value: f64) -> String {
     } else if value >= 1.0 {
         format!("{value:.2}x")
     } else {
-        format!("{}x", significant(value, 2))
+        format!("{}x", rounded(value, 2))
     }
 }
 
@@ -219,6 +224,7 @@ mod tests {
         assert_eq!([0.00196, 12.0, 100.0].map(|v| significant(v, 2)), ["0.002", "12", "100"]);
         assert_eq!([share(0.77, 0.0298), share(0.7221, 0.0051), share(1.0, 0.0)], ["0.77", "0.722", "1.00"]);
         assert_eq!([1, 1000, 126_157_568].map(grouped), ["1", "1,000", "126,157,568"]);
+        assert_eq!([0.4, 2.0, 125.3, 0.0].map(|v| rounded(v, 2)), ["0.40", "2.0", "125", "0"]);
         assert_eq!(
             [51.03, 9.06, 0.4213, 0.00421, 1234.0].map(ratio),
             ["51.0x", "9.06x", "0.42x", "0.0042x", "1234x"]

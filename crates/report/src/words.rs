@@ -25,6 +25,7 @@ words! {
     accuracy: "accuracy (share correct)" | "Genauigkeit (Anteil richtig)",
     timesteps: "T, steps of the simulation" | "T, Schritte der Simulation",
     chance: "chance" | "Raten",
+    other: "other" | "andere",
     largest_class: "largest class" | "häufigste Klasse",
     ann: "ANN" | "ANN",
     quantised: "quantised ANN" | "quantisiertes ANN",

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use escape_energy::{PUBLISHED, Published, published};
+use escape_report::ratio;
 use escape_study::energy::{NetworkEnergy, of_run};
 use escape_study::folder::wait_for;
 use escape_study::session::usage;
@@ -24,11 +25,11 @@ pub fn run(context: &Context, args: EnergyArgs) -> Result<()> {
             context.result(&report, || {
                 let p = &report.published;
                 format!(
-                    "published formula, convolutions only: ANN {:.1} uJ, SNN {:.2} uJ a recording; normalised {:.4}, {:.1}x less\n(the study prints its constants as mJ; they are pJ)",
+                    "published formula, convolutions only: ANN {:.1} uJ, SNN {:.2} uJ a recording; normalised {:.4}, {} less\n(the study prints its constants as mJ; they are pJ)",
                     p.e_ann_pj / 1e6,
                     p.e_snn_pj / 1e6,
                     p.normalised,
-                    p.saving
+                    ratio(p.saving)
                 )
             })
         }

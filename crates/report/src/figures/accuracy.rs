@@ -8,7 +8,7 @@ use crate::interval::{Spread, wilson};
 use crate::plot::{Axis, Plot, Swatch, legend};
 use crate::routes::Route;
 use crate::rows::{Evaluation, Kind, Outcome, Row};
-use crate::run::Run;
+use crate::run::{Run, distinct};
 use crate::scene::{Area, Dash, Ink, Scene};
 use crate::seeds::means;
 use crate::standing::{chance, largest_class, standard_error};
@@ -34,6 +34,9 @@ pub(crate) struct Point {
     pub largest_class: Option<f64>,
     /// Accuracy of guessing.
     pub chance: f64,
+    /// The network's mark.
+    #[serde(default)]
+    pub mark: usize,
 }
 
 impl Point {
@@ -69,7 +72,21 @@ fn point(run: &Run, e: &Evaluation) -> Point {
         standard_error: Some(standard_error(e)).filter(|error| error.is_finite()),
         largest_class: largest_class(run, e.samples),
         chance: chance(run),
+        mark: run.place(&e.network),
     }
+}
+
+/// The routes of the spiking networks, each with its networks, in words.
+fn of_routes(points: &[Point]) -> String {
+    let words = Style::default().words();
+    let spiking = || points.iter().filter(|p| p.kind.is_spiking() && p.route != Route::Other);
+    let routes =
+        distinct(spiking().map(|p| words.route(p.route)).collect::<Vec<_>>().iter().map(String::as_str));
+    let named = routes.iter().map(|route| {
+        let own = spiking().filter(|p| words.route(p.route) == *route);
+        format!("{route} ({})", distinct(own.map(|p| p.network.as_str())).join(", "))
+    });
+    named.collect::<Vec<_>>().join("; ")
 }
 
 /// Means over the seeds of a study. A network that no seed reaches has the interval of its recordings.
@@ -109,14 +126,13 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportErro
             "Bands, and whiskers of a network at one T, are the 95% (Wilson) intervals of a share of so many recordings.",
         ),
     };
-    let mut samples: Vec<u64> = evaluations.iter().map(|e| e.samples).collect();
-    samples.sort_unstable();
-    samples.dedup();
-    let alike = match &samples[..] {
+    let counts = counts(&points);
+    let alike = match &counts[..] {
         [_] => "All networks saw the same recordings, so differences between them are surer than their intervals suggest.".to_owned(),
         _ => format!(
-            "Networks were judged by {} recordings, the first ones each; those of different numbers cannot be compared to the point.",
-            samples.iter().map(|n| text::grouped(*n)).collect::<Vec<_>>().join(" or ")
+            "Networks were judged by N = {} recordings, the first ones each{}; those of different numbers cannot be compared to the point.",
+            counts.iter().map(|n| text::grouped(*n)).collect::<Vec<_>>().join(" or "),
+            on_fewer(run).map_or_else(String::new, |anns| format!(" ({anns})")),
         ),
     };
     let plan = Plan {
@@ -125,17 +141,41 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportErro
         label: ITEM,
         caption: format!(
             "Share of {} classified correctly when the simulation runs for T steps (logarithmic axis). A line joins one network \
-             at several T, in its route's colour. {intervals} {alike} Level lines: the ANN, which has no steps, naming the most frequent class throughout, \
+             at several T, in its route's colour: {}. {intervals} {alike} Level lines: the ANN, which has no steps, naming the most frequent class throughout, \
              and guessing.",
-            run.recordings()
+            run.recordings(),
+            of_routes(&points)
         ),
     };
     gallery.add(plan, &points)
 }
 
+/// Numbers of recordings, each once, the smallest first.
+fn counts(points: &[Point]) -> Vec<u64> {
+    let mut counts: Vec<u64> = points.iter().map(|p| p.samples).collect();
+    counts.sort_unstable();
+    counts.dedup();
+    counts
+}
+
+/// What the ANNs have on the recordings of networks that were judged by fewer, in words; known of a study.
+fn on_fewer(run: &Run) -> Option<String> {
+    let outcomes = run.outcomes.as_deref()?;
+    let most = outcomes.iter().map(|o| o.samples).max()?;
+    let fewer = outcomes.iter().filter(|o| o.samples < most);
+    let there =
+        |o: &Outcome| Some(format!("{} has {:.3} of the first {}", o.ann, o.accuracy + o.lost?, o.samples));
+    let told = distinct(fewer.filter_map(there).collect::<Vec<_>>().iter().map(String::as_str));
+    // One for each ANN and number; trained ANNs differ from seed to seed.
+    (1..=4).contains(&told.len()).then(|| told.join(", "))
+}
+
 impl Drawn for Point {
     fn draw<'s>(points: &[Self], style: &'s Style) -> Scene<'s> {
+        /// Lines, at most, whose routes the legend names.
+        const FEW: usize = 6;
         let words = style.words();
+        let counts = counts(points);
         let (anns, spiking): (Vec<&Self>, Vec<&Self>) = points.iter().partition(|p| !p.kind.is_spiking());
         let mut entries = Vec::new();
         let mut lines: Vec<Vec<&Self>> = Vec::new();
@@ -145,16 +185,29 @@ impl Drawn for Point {
                 None => lines.push(vec![point]),
             }
         }
-        for (i, line) in lines.iter_mut().enumerate() {
+        let few = lines.len() <= FEW;
+        let marks = marks(&lines);
+        for (line, mark) in lines.iter_mut().zip(&marks) {
             line.sort_by_key(|p| p.timesteps);
             let route = match line[0].route {
                 Route::Other => words.kind(line[0].kind).to_owned(),
                 route => words.route(route),
             };
             let ink = Ink::Route(line[0].route);
-            let swatch =
-                if line.len() > 1 { Swatch::Line(ink, Dash::Solid, Some(i)) } else { Swatch::Mark(ink, i) };
-            entries.push((swatch, format!("{} ({route})", line[0].network)));
+            let swatch = if line.len() > 1 {
+                Swatch::Line(ink, Dash::Solid, Some(*mark))
+            } else {
+                Swatch::Mark(ink, *mark)
+            };
+            let fewer = counts.last().is_some_and(|most| line[0].samples < *most);
+            let more =
+                [few.then_some(route), fewer.then(|| format!("N = {}", text::grouped(line[0].samples)))];
+            let more: Vec<String> = more.into_iter().flatten().collect();
+            let name = &line[0].network;
+            entries.push((
+                swatch,
+                if more.is_empty() { name.clone() } else { format!("{name} ({})", more.join("; ")) },
+            ));
         }
         // Level lines, with their values: names beside them would collide.
         let mut levels = Vec::new();
@@ -195,6 +248,7 @@ impl Drawn for Point {
         let (lo, hi) = (min(&steps) / 1.15, max(&steps) * 1.15);
         let ticks = steps.iter().map(|t| (*t, format!("{t:.0}"))).collect();
         let x = Axis { log: true, lo, hi, ticks, label: words.timesteps.to_owned() };
+        let x = x.with_room(area.w, style.label());
         let plot = Plot::new(&mut scene, area, x, y);
         for (value, ink, dash, _) in &levels {
             plot.level(&mut scene, *value, *ink, *dash);
@@ -205,12 +259,22 @@ impl Drawn for Point {
             let intervals: Vec<_> = line.iter().filter_map(interval).collect();
             plot.band(&mut scene, &intervals, Ink::Route(line[0].route));
         }
-        for (i, line) in lines.iter().enumerate() {
+        for (line, mark) in lines.iter().zip(&marks) {
             let at: Vec<_> = line.iter().map(|p| (f64::from(p.timesteps.unwrap_or(1)), p.accuracy)).collect();
-            plot.series(&mut scene, &at, Ink::Route(line[0].route), Dash::Solid, Some(i));
+            plot.series(&mut scene, &at, Ink::Route(line[0].route), Dash::Solid, Some(*mark));
         }
         scene
     }
+}
+
+/// A mark for each line: its network's, or where a network has several lines the next that is free.
+fn marks(lines: &[Vec<&Point>]) -> Vec<usize> {
+    let mut taken: Vec<usize> = Vec::new();
+    for line in lines {
+        let own = line[0].mark;
+        taken.push((own..).find(|mark| !taken.contains(mark)).unwrap_or(own));
+    }
+    taken
 }
 
 fn min(values: &[f64]) -> f64 {
@@ -241,6 +305,7 @@ mod tests {
             standard_error: Some(0.03),
             largest_class: Some(0.43),
             chance: 1.0 / 3.0,
+            mark: 0,
         }
     }
 

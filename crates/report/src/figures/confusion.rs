@@ -2,15 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Chapter, Drawn, Gallery, Plan, across};
+use super::{Chapter, Drawn, Gallery, Plan, across, page_stem, pages};
 use crate::error::ReportError;
 use crate::plot::Colours;
 use crate::rows::{Confusion, Row};
 use crate::run::{Run, distinct};
 use crate::scene::{Ink, Scene};
+use crate::seeds::of_one_seed;
 use crate::style::Style;
 use crate::text;
 
+/// Matrices of a figure, at most.
+const PAGE: usize = 10;
 /// Names of the study's classes.
 const CLASSES: [&str; 3] = ["dorsiflexion", "plantarflexion", "pricking"];
 
@@ -72,21 +75,29 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportErro
     if !gallery.has(run, ITEM, &[Confusion::FILE]) {
         return Ok(());
     }
-    let cells = derive(run.confusion.as_deref().unwrap_or_default());
+    let mut cells = derive(run.confusion.as_deref().unwrap_or_default());
     if cells.is_empty() {
         gallery.leave_out(ITEM, &[Confusion::FILE], "has no rows");
         return Ok(());
     }
-    let plan = Plan {
-        chapter: Chapter::Accuracy,
-        stem: "confusion".to_owned(),
-        label: ITEM,
-        caption:
-"Recordings of each class (rows) by the class the network chose (columns, of the same numbers): count, and share of the \
-                  row. The diagonal is right."
-            .to_owned(),
-    };
-    gallery.add(plan, &cells)
+    let networks = distinct(cells.iter().map(|c| c.network.as_str()));
+    for (i, page) in pages(&networks, PAGE).iter().enumerate() {
+        let plan = Plan {
+            chapter: Chapter::Accuracy,
+            stem: page_stem("confusion", i),
+            label: ITEM,
+            caption: format!(
+                "Recordings of each class (rows) by the class the network chose (columns, of the same numbers): count, and share of the \
+                 row. The diagonal is right.{}",
+                of_one_seed(run)
+            ),
+        };
+        let (shown, rest): (Vec<Cell>, Vec<Cell>) =
+            cells.into_iter().partition(|c| page.contains(&c.network));
+        cells = rest;
+        gallery.add(plan, &shown)?;
+    }
+    Ok(())
 }
 
 impl Drawn for Cell {

@@ -1,10 +1,13 @@
 //! Energy of ANN and spiking network, in parts and step by step.
 
+use std::collections::{BTreeMap, HashMap};
+
 use escape_energy::{ANN, PUBLISHED};
 use serde::{Deserialize, Serialize};
 
 use super::{Chapter, Drawn, Gallery, Plan, across};
 use crate::error::ReportError;
+use crate::interval::Spread;
 use crate::plot::{Axis, Plot, Swatch, legend, x_axis};
 use crate::routes::Route;
 use crate::rows::{Energy, EnergyStep, Row};
@@ -26,6 +29,13 @@ pub(super) struct Part {
     normalised: f64,
     /// Why a saving would mean nothing, if so.
     remark: String,
+    /// Of the network's total, as `normalised`: mean over the seeds of a study, and a standard deviation to either side.
+    #[serde(default)]
+    total: Option<f64>,
+    #[serde(default)]
+    low: Option<f64>,
+    #[serde(default)]
+    high: Option<f64>,
 }
 
 /// Components with their marks; others follow.
@@ -33,11 +43,13 @@ const COMPONENTS: [(&str, usize); 7] = [
     ("multiply_accumulate", 5),
     ("accumulate", 6),
     ("membrane", 7),
-    ("requantise", 0),
+    ("requantise", 1),
     ("weight_memory", 2),
     ("state_memory", 3),
     ("addressing", 4),
 ];
+/// Networks times ways of counting that one figure has room for on a page.
+const MOST: usize = 90;
 /// A component's least share of a total that is drawn.
 const LEAST: f64 = 0.01;
 /// The lowest end of an axis of energies, of its highest value.
@@ -45,6 +57,15 @@ const LOWEST: f64 = 1e-5;
 
 fn mark(component: &str) -> usize {
     COMPONENTS.iter().find(|(key, _)| *key == component).map_or(1, |(_, mark)| *mark)
+}
+
+/// A network's energy relative to its ANN's over the seeds of a study, at the T of the energy table.
+fn over_seeds(run: &Run, model: &str, network: &str) -> Option<Spread> {
+    let steps = run.activity_of(network).first()?.timesteps;
+    let own = run.outcome_energy.iter().flatten().filter(|e| {
+        e.model == model && e.network == network && e.timesteps == steps && e.ann_picojoules > 0.0
+    });
+    Spread::of(&own.map(|e| e.picojoules / e.ann_picojoules).collect::<Vec<_>>())
 }
 
 pub(super) fn add_components(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportError> {
@@ -59,6 +80,8 @@ pub(super) fn add_components(run: &Run, gallery: &mut Gallery<'_>) -> Result<(),
         let Some(whole) = tally.total(&model, ANN).filter(|w| *w > 0.0) else { continue };
         for network in tally.networks(&model) {
             let of = || rows.iter().filter(|r| r.model == model && r.network == network);
+            let spread = over_seeds(run, &model, &network).filter(|s| s.deviation.is_some());
+            let interval = spread.and_then(|s| s.interval());
             for component in distinct(of().map(|r| r.component.as_str())) {
                 let picojoules: f64 = of().filter(|r| r.component == component).map(|r| r.picojoules).sum();
                 parts.push(Part {
@@ -69,6 +92,9 @@ pub(super) fn add_components(run: &Run, gallery: &mut Gallery<'_>) -> Result<(),
                     picojoules,
                     normalised: picojoules / whole,
                     remark: worthless_network(run, &network).map_or("", Worthless::words).to_owned(),
+                    total: interval.map(|i| i.value),
+                    low: interval.map(|i| i.low),
+                    high: interval.map(|i| i.high),
                 });
             }
         }
@@ -77,23 +103,39 @@ pub(super) fn add_components(run: &Run, gallery: &mut Gallery<'_>) -> Result<(),
         gallery.leave_out(ITEM, &[Energy::FILE], "has no model with a network `ann` to compare with");
         return Ok(());
     }
-    let published = if parts.iter().any(|p| p.model == PUBLISHED) {
-        " The published formula counts the convolutions only."
-    } else {
-        ""
-    };
-    let plan = Plan {
-        chapter: Chapter::Energy,
-        stem: "fig7_energy".to_owned(),
-        label: ITEM,
-        caption: format!(
-            "Energy per recording relative to the full-precision ANN (dashed line: 1), for each way of counting, on one logarithmic \
-             axis: disks with their values are totals, in the colour of the network's route; grey marks are what a total \
-             consists of, where that is a hundredth of it or more.{published}{}",
-            of_one_seed(run)
-        ),
-    };
-    gallery.add(plan, &parts)
+    // Of many networks, what counts memory too is a figure of its own, or one would be longer than a page.
+    let networks = distinct(parts.iter().map(|p| p.network.as_str())).len();
+    let models = distinct(parts.iter().map(|p| p.model.as_str())).len();
+    let (memory, plain): (Vec<Part>, Vec<Part>) =
+        parts.into_iter().partition(|p| networks * models > MOST && p.model.contains('+'));
+    for (stem, parts) in [("fig7_energy", plain), ("fig7_energy_memory", memory)] {
+        if parts.is_empty() {
+            continue;
+        }
+        let published = if parts.iter().any(|p| p.model == PUBLISHED) {
+            " The published formula counts the convolutions only."
+        } else {
+            ""
+        };
+        let seeds = if parts.iter().any(|p| p.total.is_some()) {
+            " Totals are means over the seeds, lines through them one standard deviation to either side (mostly hidden by the disk); \
+             what they consist of is of the first seed."
+        } else {
+            ""
+        };
+        let plan = Plan {
+            chapter: Chapter::Energy,
+            stem: stem.to_owned(),
+            label: ITEM,
+            caption: format!(
+                "Energy per recording relative to the full-precision ANN (dashed line: 1), for each way of counting, on one logarithmic \
+                 axis: disks with their values are totals, in the colour of the network's route; grey marks are what a total \
+                 consists of, where that is a hundredth of it or more.{published}{seeds}"
+            ),
+        };
+        gallery.add(plan, &parts)?;
+    }
+    Ok(())
 }
 
 impl Drawn for Part {
@@ -121,9 +163,12 @@ impl Drawn for Part {
         let of = |model: &str, network: &str| -> Vec<&Self> {
             parts.iter().filter(|p| p.model == model && p.network == network).collect()
         };
-        let sum = |parts: &[&Self]| parts.iter().map(|p| p.normalised).sum::<f64>();
+        let sum = |parts: &[&Self]| {
+            let mean = parts.first().and_then(|p| p.total);
+            mean.unwrap_or_else(|| parts.iter().map(|p| p.normalised).sum::<f64>())
+        };
         let names =
-            networks.iter().map(|n| value.width(&words.network(n))).fold(0.0, f64::max).min(110.0) + 8.0;
+            networks.iter().map(|n| value.width(&words.network(n))).fold(0.0, f64::max).min(124.0) + 8.0;
         let per_row = across(width, 190.0).min(models.len().max(1));
         let panel = (width - 24.0 - names) / per_row as f64;
         let (mut lo, mut hi) = (1.0_f64, 1.0_f64);
@@ -165,6 +210,10 @@ impl Drawn for Part {
                             scene.mark(mark(&part.component), at(part.normalised), middle, Ink::Muted);
                         }
                     }
+                    if let Some((low, high)) = first.low.zip(first.high) {
+                        let ends = [low, high].map(|end| (at(end.max(x.lo)), middle));
+                        scene.line(ends.to_vec(), Ink::Route(first.route), 1.0, Dash::Solid);
+                    }
                     scene.mark(0, at(total), middle, Ink::Route(first.route));
                     let star = if first.remark.is_empty() { "" } else { "*" };
                     let shown = format!("{}{star}", text::significant(total, 2));
@@ -198,6 +247,9 @@ pub(super) struct Spent {
     route: Route,
     step: u32,
     picojoules: f64,
+    /// The network's mark.
+    #[serde(default)]
+    mark: usize,
 }
 
 /// The published formula step by step: a layer's energy is proportional to the spikes that it fired, so by each step it has spent the
@@ -217,6 +269,7 @@ fn published_steps(run: &Run) -> Vec<Spent> {
             route,
             step,
             picojoules,
+            mark: run.place(&network),
         };
         let of_network = || energy().filter(|e| e.network == network);
         if is_ann(&network) {
@@ -258,6 +311,7 @@ pub(super) fn add_steps(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), Repo
         route: Route::of_network(run, &s.network),
         step: s.step,
         picojoules: s.picojoules,
+        mark: run.place(&s.network),
     };
     let mut table = published_steps(run);
     table.extend(steps.iter().map(row));
@@ -266,7 +320,10 @@ pub(super) fn add_steps(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), Repo
         String::new()
     } else {
         let pairs: Vec<String> = same.iter().map(|(a, b)| format!("{a} and {b}")).collect();
-        format!(" The same by every way of counting, so one upon the other: {}.", pairs.join("; "))
+        format!(
+            " By some way of counting so near to each other that one lies upon the other, dashed and with open marks: {}.",
+            pairs.join("; ")
+        )
     };
     let plan = Plan {
         chapter: Chapter::Energy,
@@ -281,22 +338,26 @@ pub(super) fn add_steps(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), Repo
     gallery.add(plan, &table)
 }
 
-/// Pairs of spiking networks whose energies are equal to a hundredth, as far as both run.
+/// Pairs of spiking networks whose lines cannot be told apart by one way of counting, as far as both run: on an axis of some decades
+/// a line is as wide as such a difference.
 fn coinciding(table: &[Spent]) -> Vec<(String, String)> {
+    const NEAR: f64 = 1.06;
     let networks = distinct(table.iter().filter(|s| !is_ann(&s.network)).map(|s| s.network.as_str()));
-    let of = |network: &str| -> std::collections::HashMap<(&str, u32), f64> {
-        let own = table.iter().filter(|s| s.network == network);
-        own.map(|s| ((s.model.as_str(), s.step), s.picojoules)).collect()
+    let models = distinct(table.iter().map(|s| s.model.as_str()));
+    let mut spent: HashMap<(&str, &str), BTreeMap<u32, f64>> = HashMap::new();
+    for s in table.iter().filter(|s| s.picojoules > 0.0) {
+        spent.entry((&s.model, &s.network)).or_default().insert(s.step, s.picojoules);
+    }
+    let upon = |model: &String, a: &String, b: &String| {
+        let lines = spent.get(&(model.as_str(), a.as_str())).zip(spent.get(&(model.as_str(), b.as_str())));
+        let Some((a, b)) = lines else { return false };
+        let mut shared = a.iter().filter_map(|(step, value)| Some(value / b.get(step)?)).peekable();
+        shared.peek().is_some() && shared.all(|ratio| (1.0 / NEAR..=NEAR).contains(&ratio))
     };
     let mut pairs = Vec::new();
     for (i, a) in networks.iter().enumerate() {
-        let first = of(a);
         for b in &networks[i + 1..] {
-            let second = of(b);
-            let shared: Vec<(f64, f64)> =
-                first.iter().filter_map(|(key, value)| Some((*value, *second.get(key)?))).collect();
-            let near = |(a, b): &(f64, f64)| (a - b).abs() <= 0.01 * a.abs().max(b.abs());
-            if !shared.is_empty() && shared.iter().all(near) {
+            if models.iter().any(|model| upon(model, a, b)) {
                 pairs.push((a.clone(), b.clone()));
             }
         }
@@ -323,7 +384,8 @@ impl Drawn for Spent {
                     return (name.as_str(), ink, Dash::level(i - spiking), None);
                 }
                 let (dash, open) = if upon(name) { (Dash::Dashed, 4) } else { (Dash::Solid, 0) };
-                (name.as_str(), ink, dash, Some(i % 4 + open))
+                let place = steps.iter().find(|s| s.network == *name).map_or(i, |s| s.mark);
+                (name.as_str(), ink, dash, Some(place % 4 + open))
             })
             .collect();
         let mut scene = Scene::new(style, 0.0, words.energy_steps_title);
@@ -350,6 +412,16 @@ impl Drawn for Spent {
         };
         let per_row = across(width, 190.0);
         let (panel, down) = (width / per_row as f64, 206.0);
+        // One unit in all panels: that of what most networks spend in the end.
+        let mut ends: Vec<f64> = (models.iter())
+            .flat_map(|model| networks.iter().map(move |network| (model, network)))
+            .filter_map(|(model, network)| {
+                let own = steps.iter().filter(|s| s.model == *model && s.network == *network);
+                own.map(|s| s.picojoules).reduce(f64::max)
+            })
+            .collect();
+        ends.sort_by(f64::total_cmp);
+        let (scale, unit) = text::energy_unit(ends.get(ends.len() / 2).copied().unwrap_or(1.0));
         for (i, model) in models.iter().enumerate() {
             let (left, top) = ((i % per_row) as f64 * panel, start + (i / per_row) as f64 * down);
             let area = Area::new(left + 52.0, top + 42.0, panel - 52.0 - 10.0, 120.0);
@@ -368,7 +440,6 @@ impl Drawn for Spent {
                 values().fold((f64::INFINITY, 0.0), |(lo, hi): (f64, f64), v| (lo.min(v), hi.max(v)));
             // Next to nothing of the first steps would take most of the axis.
             let (lo, hi) = if hi > 0.0 { (lo.max(hi * LOWEST), hi) } else { (1.0, 10.0) };
-            let (scale, unit) = text::energy_unit(hi);
             let title = text::fit(&words.model(model), panel - 16.0, style.panel().size, true);
             scene.text(left + 12.0, top + 14.0, &title, style.panel());
             let y = Axis::log(lo / scale, hi / scale, &format!("{unit} {}", words.per_recording));
@@ -393,7 +464,8 @@ mod tests {
     use super::*;
 
     fn spent(network: &str, step: u32, picojoules: f64) -> Spent {
-        Spent { model: "fp32".to_owned(), network: network.to_owned(), route: Route::Other, step, picojoules }
+        let (model, network) = ("fp32".to_owned(), network.to_owned());
+        Spent { model, network, route: Route::Other, step, picojoules, mark: 0 }
     }
 
     #[test]
@@ -405,9 +477,12 @@ mod tests {
             spent("b", 0, 1.001),
             spent("c", 0, 1.0),
             spent("c", 1, 3.0),
+            // Nearly the same by one way of counting is enough.
+            Spent { model: "int8".to_owned(), ..spent("a", 0, 1.0) },
+            Spent { model: "int8".to_owned(), ..spent("d", 0, 1.05) },
         ];
         let pairs: Vec<_> = coinciding(&table);
         let names: Vec<(&str, &str)> = pairs.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
-        assert_eq!(names, [("a", "b"), ("b", "c")]);
+        assert_eq!(names, [("a", "b"), ("a", "d"), ("b", "c")]);
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Chapter, Drawn, Gallery, Plan};
 use crate::error::ReportError;
-use crate::front::{Candidate, candidates, front};
+use crate::front::{Candidate, field, front};
 use crate::plot::{Axis, Plot, Swatch, legend};
 use crate::routes::Route;
 use crate::rows::Front;
@@ -19,6 +19,8 @@ pub(super) struct Point {
     counting: String,
     network: String,
     sort: Sort,
+    #[serde(default = "default_route")]
+    route: Route,
     timesteps: Option<u32>,
     bits: Option<u32>,
     skips: bool,
@@ -47,15 +49,17 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportErro
     else {
         return Ok(());
     };
-    let all = candidates(rows);
+    let field = field(run, rows);
+    let all = &field.entered;
     let mut points = Vec::new();
     for (counting, cost) in COUNTINGS {
-        let fronts = [true, false].map(|spiking| front(&all, spiking, cost));
-        for c in &all {
+        let fronts = [true, false].map(|spiking| front(all, spiking, cost));
+        for c in all {
             points.push(Point {
                 counting: counting.to_owned(),
                 network: c.first.network.clone(),
                 sort: if c.is_spiking() { Sort::Spiking } else { Sort::Ann },
+                route: route(run, c),
                 timesteps: c.first.timesteps,
                 bits: c.first.bits,
                 skips: c.first.skips,
@@ -74,10 +78,26 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportErro
                   with and without what is zero. Above the energy of arithmetic alone, below with the memory that weights, states and \
                   events take. Lines join the networks that no other of their sort is as accurate as for as little (where they are few, \
                   with one standard error to either side); where one line lies above and left of the other, its networks are the \
-                  better choice. Those more than 12 points below the best are in front.csv only."
-            .to_owned(),
+                  better choice. Colours are routes. Those more than 12 points below the best are in front.csv only."
+            .to_owned()
+            + &field.left_out().map_or_else(String::new, |left_out| format!(" {left_out}")),
     };
     gallery.add(plan, &points)
+}
+
+/// In tables that do not say: those of before drew all networks so.
+fn default_route() -> Route {
+    Route::Other
+}
+
+/// A study's outcomes say by which preset a network was made.
+fn route(run: &Run, c: &Candidate<'_>) -> Route {
+    let of_study = run.outcomes.iter().flatten().find(|o| o.network == c.first.network);
+    match of_study {
+        Some(outcome) => Route::of(c.first.kind, &outcome.preset),
+        None if c.is_spiking() => Route::of_network(run, &c.first.network),
+        None => Route::Ann,
+    }
 }
 
 /// How far below the best a network may be that is drawn.
@@ -89,12 +109,19 @@ fn is_shown(points: &[Point], point: &Point) -> bool {
     point.microjoules > 0.0 && point.accuracy >= best - SHOWN
 }
 
+impl Point {
+    fn ink(&self) -> Ink {
+        Ink::Route(if self.sort == Sort::Ann { Route::Ann } else { self.route })
+    }
+}
+
 impl Sort {
+    /// Of the line that joins the networks of many routes.
     fn ink(self) -> Ink {
-        Ink::Route(match self {
-            Self::Spiking => Route::FinetunedDefault,
-            Self::Ann => Route::Ann,
-        })
+        match self {
+            Self::Spiking => Ink::Text,
+            Self::Ann => Ink::Route(Route::Ann),
+        }
     }
     fn dash(self) -> Dash {
         match self {
@@ -113,11 +140,19 @@ impl Drawn for Point {
         let words = style.words();
         let mut scene = Scene::new(style, 0.0, words.front_title);
         let sorts = [(Sort::Spiking, words.spiking_networks), (Sort::Ann, words.anns)];
-        let entries: Vec<_> = sorts
+        let mut entries: Vec<_> = sorts
             .iter()
             .enumerate()
-            .map(|(i, (sort, name))| (Swatch::Line(sort.ink(), sort.dash(), Some(i)), (*name).to_owned()))
+            .map(|(i, (sort, name))| {
+                let mark = (*sort == Sort::Ann).then_some(i);
+                (Swatch::Line(sort.ink(), sort.dash(), mark), (*name).to_owned())
+            })
             .collect();
+        let spiking = || points.iter().filter(|p| p.sort == Sort::Spiking && is_shown(points, p));
+        for route in Route::ALL.into_iter().filter(|route| spiking().any(|p| p.route == *route)) {
+            let name = if route == Route::Other { words.other.to_owned() } else { words.route(route) };
+            entries.push((Swatch::Mark(Ink::Route(route), 0), name));
+        }
         let (width, top) = (scene.width, scene.top());
         let mut top = top + legend(&mut scene, 12.0, top, width - 24.0, &entries);
         let names = [words.arithmetic, words.with_memory];
@@ -145,7 +180,7 @@ impl Drawn for Point {
                 let place = |p: &Self| (plot.px(p.microjoules), plot.py(p.accuracy));
                 for p in theirs().filter(|p| !p.on_front) {
                     let (x, y) = place(p);
-                    scene.disk(x, y, SMALL, sort.ink());
+                    scene.disk(x, y, SMALL, p.ink());
                 }
                 let mut line: Vec<&&Self> = theirs().filter(|p| p.on_front).collect();
                 line.sort_by(|a, b| a.microjoules.total_cmp(&b.microjoules));
@@ -153,14 +188,14 @@ impl Drawn for Point {
                 if line.len() <= MANY {
                     for p in &line {
                         let (low, high) = (p.accuracy - p.standard_error, p.accuracy + p.standard_error);
-                        plot.band(&mut scene, &[(p.microjoules, low, high)], sort.ink());
+                        plot.band(&mut scene, &[(p.microjoules, low, high)], p.ink());
                     }
                 }
                 let at: Vec<(f64, f64)> = line.iter().map(|p| (p.microjoules, p.accuracy)).collect();
                 plot.series(&mut scene, &at, sort.ink(), sort.dash(), None);
                 for p in line {
                     let (x, y) = place(p);
-                    scene.mark(mark, x, y, sort.ink());
+                    scene.mark(mark, x, y, p.ink());
                 }
             }
         }

@@ -295,6 +295,17 @@ fn stem(base: &str, index: usize, network: &str) -> String {
     if index == 0 { base.to_owned() } else { format!("{base}_{}", crate::text::slug(network)) }
 }
 
+/// Networks of a figure that has a panel for each, as many as a page has room for, evenly spread over as few figures as that takes.
+fn pages(networks: &[String], most: usize) -> Vec<&[String]> {
+    let figures = networks.len().div_ceil(most).max(1);
+    networks.chunks(networks.len().div_ceil(figures).max(1)).collect()
+}
+
+/// Stem of one of several figures: the first has the plain name.
+fn page_stem(base: &str, page: usize) -> String {
+    if page == 0 { base.to_owned() } else { format!("{base}_{}", page + 1) }
+}
+
 /// Panels side by side in a figure, each at least so wide.
 fn across(width: f64, least: f64) -> usize {
     ((width / least) as usize).clamp(1, 4)

@@ -2,14 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Chapter, Drawn, Gallery, Plan, across};
+use super::{Chapter, Drawn, Gallery, Plan, across, page_stem, pages};
 use crate::error::ReportError;
 use crate::plot::{Axis, Plot, Swatch, legend};
 use crate::rows::{Row, Step};
 use crate::run::{Run, distinct};
 use crate::scene::{Area, Dash, Ink, Scene};
+use crate::seeds::of_one_seed;
 use crate::style::Style;
 use crate::text;
+
+/// Panels of a figure, at most.
+const PAGE: usize = 10;
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Count {
@@ -41,15 +45,22 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportErro
         step: s.step,
         spikes_per_sample: s.spikes_per_sample,
     };
-    let plan = Plan {
-        chapter: Chapter::Spikes,
-        stem: "spikes_by_step".to_owned(),
-        label: ITEM,
-        caption: "Spikes that each layer fires at each step, averaged over the recordings evaluated (logarithmic axis; a step without \
-                  spikes breaks the line)."
-            .to_owned(),
-    };
-    gallery.add(plan, &steps.iter().map(count).collect::<Vec<_>>())
+    let networks = distinct(steps.iter().map(|s| s.network.as_str()));
+    for (i, page) in pages(&networks, PAGE).iter().enumerate() {
+        let plan = Plan {
+            chapter: Chapter::Spikes,
+            stem: page_stem("spikes_by_step", i),
+            label: ITEM,
+            caption: format!(
+                "Spikes that each layer fires at each step, averaged over the recordings evaluated (logarithmic axis; a step without \
+                 spikes breaks the line).{}",
+                of_one_seed(run)
+            ),
+        };
+        let shown = steps.iter().filter(|s| page.contains(&s.network));
+        gallery.add(plan, &shown.map(count).collect::<Vec<_>>())?;
+    }
+    Ok(())
 }
 
 impl Drawn for Count {

@@ -8,11 +8,12 @@ use escape_data::Recordings;
 use escape_energy::Constants;
 use escape_model::ann::Ann;
 use escape_report::rows::{
-    Activity, AnnActivity, Confusion, Energy, Epoch, Evaluation, Finetune, Front, InputSpike, Kind, Latency,
-    Outcome, OutcomeEnergy, Prediction, Raster, Recording, Row, Step, read_table,
+    Activity, AnnActivity, Confusion, Energy, Epoch, Evaluation, Front, InputSpike, Kind, Latency, Outcome,
+    OutcomeEnergy, Prediction, Raster, Recording, Row, Step, read_table,
 };
 use escape_snn_core::stored;
 
+use super::outcomes::outcomes;
 use super::{CELLS, Cell, CellKind, Index};
 use crate::config::Config;
 use crate::energy;
@@ -146,63 +147,9 @@ fn merge_with<R: Row>(
 }
 
 /// Whether this is the T of its entry that is shown where there is room for one: the first in the file.
-fn is_shown(index: &Index, cell: &Cell) -> bool {
+pub(super) fn is_shown(index: &Index, cell: &Cell) -> bool {
     let first = index.cells.iter().find(|other| other.entry == cell.entry);
     first.is_some_and(|first| first.timesteps == cell.timesteps)
-}
-
-fn outcomes(study: &Path, index: &Index, done: &[&Cell]) -> Result<Vec<Outcome>> {
-    let mut found: Vec<(bool, Outcome)> = Vec::new();
-    for cell in done {
-        let folder = cell.path(study);
-        let judged: Vec<Finetune> = read_table(&folder)?;
-        let judged_on = judged.iter().find_map(|row| row.judged_on.clone());
-        let evaluations: Vec<Evaluation> = read_table(&folder)?;
-        for e in evaluations.into_iter().filter(|e| e.network == cell.network()) {
-            let own = cell.timesteps.is_none_or(|t| e.timesteps == Some(t as u32));
-            let outcome = Outcome {
-                network: cell.entry.clone(),
-                kind: e.kind,
-                ann: cell.ann.clone(),
-                preset: e.preset,
-                encoder: e.encoder,
-                timesteps: e.timesteps,
-                seed: cell.seed,
-                samples: e.samples,
-                accuracy: e.accuracy,
-                loss: e.loss,
-                epoch: e.epoch,
-                before: None,
-                macro_f1: e.macro_f1,
-                shown: own && is_shown(index, cell),
-                judged_on: judged_on.clone().filter(|_| e.kind == Kind::Finetuned),
-            };
-            let same = |o: &Outcome| {
-                (&o.network, o.timesteps, o.seed) == (&outcome.network, outcome.timesteps, outcome.seed)
-            };
-            // A network that was converted for a T counts there, not one that was run as long by the way.
-            match found.iter_mut().find(|(_, o)| same(o)) {
-                Some(there) if own && !there.0 => *there = (own, outcome),
-                Some(_) => {}
-                None => found.push((own, outcome)),
-            }
-        }
-    }
-    let all: Vec<Outcome> = found.into_iter().map(|(_, outcome)| outcome).collect();
-    let with_before = all.iter().map(|o| {
-        let from = index
-            .cells
-            .iter()
-            .find(|c| c.kind == CellKind::Finetune && c.entry == o.network)
-            .and_then(|c| c.settings["convert"][0]["name"].as_str());
-        let before = all.iter().find(|b| {
-            Some(b.network.as_str()) == from
-                && b.timesteps == o.timesteps
-                && (b.seed.is_none() || b.seed == o.seed)
-        });
-        Outcome { before: before.map(|b| b.accuracy), ..o.clone() }
-    });
-    Ok(with_before.collect())
 }
 
 /// The baseline of every energy table, a full-precision ANN.

@@ -9,6 +9,7 @@
 //! * [`standing`]: how far each is. [`collect`]: from the tables of the cells to those of the study.
 
 pub mod collect;
+mod outcomes;
 pub mod plan;
 pub mod schedule;
 pub mod slurm;
