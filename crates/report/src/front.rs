@@ -96,14 +96,18 @@ fn candidate(rows: Vec<&Front>) -> Option<Candidate<'_>> {
 impl Field<'_> {
     /// Which spiking networks are not compared, and why, in words.
     pub(crate) fn left_out(&self) -> Option<String> {
+        const NAMED: usize = 12;
         let names = |of: &[Candidate<'_>]| {
             let spiking = of.iter().filter(|c| c.is_spiking());
             let named = spiking.map(|c| match c.first.timesteps {
                 Some(t) => format!("{} (T = {t})", c.first.network),
                 None => c.first.network.clone(),
             });
-            let names: Vec<String> = named.collect();
-            (!names.is_empty()).then(|| names.join(", "))
+            let mut names: Vec<String> = named.collect();
+            let more = names.len().saturating_sub(NAMED);
+            names.truncate(NAMED);
+            let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+            (!names.is_empty()).then(|| format!("{}{rest}", names.join(", ")))
         };
         let fewer = names(&self.fewer).map(|names| format!("judged by fewer recordings: {names}"));
         let guessing = names(&self.guessing)
@@ -264,5 +268,33 @@ mod tests {
         let against = |c| rival(&all, c, |c| c.memory_pj).unwrap().first.network.as_str();
         assert_eq!((against(cheap), against(&all[0])), ("small", "large"));
         assert_eq!(all[3].name(), "small, 4 bits (input 4), skips zeros");
+    }
+
+    #[test]
+    fn what_cannot_be_compared_is_named() {
+        let few = Front { samples: 50, ..row("few", Kind::Converted, 1, 0.9, 1.0) };
+        let ann = Front { timesteps: None, ..row("ann", Kind::Quantised, 1, 0.74, 200.0) };
+        // Of three classes naming one throughout is right for a third.
+        let rows = [
+            row("good", Kind::Converted, 1, 0.7, 10.0),
+            few,
+            row("silent", Kind::Converted, 1, 0.33, 1.0),
+            ann,
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let run = Run::load(folder.path()).unwrap();
+        let field = field(&run, &rows);
+        let names: Vec<&str> = field.entered.iter().map(|c| c.first.network.as_str()).collect();
+        assert_eq!(names, ["good", "ann"]);
+        let told = field.left_out().unwrap();
+        assert!(told.contains("fewer recordings: few (T = 1); "), "{told}");
+        assert!(told.ends_with("most frequent class throughout: silent (T = 1)."), "{told}");
+        // Of a search that leaves out many, some are named.
+        let many: Vec<Front> = (0..40)
+            .map(|i| Front { samples: 50, ..row(&format!("n{i}"), Kind::Converted, 1, 0.9, 1.0) })
+            .chain([row("good", Kind::Converted, 1, 0.7, 10.0)])
+            .collect();
+        let told = super::field(&run, &many).left_out().unwrap();
+        assert!(told.contains("n11 (T = 1) and 28 more"), "{told}");
     }
 }
