@@ -36,7 +36,7 @@ pub struct Column {
 /// A table. Its [`Display`](fmt::Display) is aligned plain text, without the study's columns and the notes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
-    /// Short name, the anchor on the page: `table1`.
+    /// Short name: `table1`.
     pub id: &'static str,
     /// Title.
     pub title: String,
@@ -123,6 +123,11 @@ impl Table {
         self.columns.push(Column { head: head.to_owned(), numeric: true, study: true });
     }
 
+    /// Its anchor on the page, where a figure has the same name.
+    fn anchor(&self) -> &'static str {
+        if self.id == "front" { "front-table" } else { self.id }
+    }
+
     /// As an HTML table.
     pub(crate) fn html(&self) -> String {
         let class = |c: &Column| match (c.numeric, c.study) {
@@ -134,7 +139,7 @@ impl Table {
             "<p class=\"hint\">{} columns: what does not fit scrolls sideways.</p>\n<div class=\"wide\" tabindex=\"0\" \
              role=\"region\" aria-label=\"{title}\"><table id=\"{}\"><caption>{title}</caption>\n<thead><tr>",
             self.columns.len(),
-            self.id,
+            self.anchor(),
             title = escape(&self.title)
         );
         for c in &self.columns {

@@ -81,6 +81,9 @@ fn a_whole_run_has_every_figure_and_table() {
     for id in ["table1", "table2", "table3", "activity", "energy-table", "claims"] {
         assert!(page.contains(&format!("id=\"{id}\"")), "{id} is not on the page");
     }
+    let mut ids: Vec<&str> = page.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    ids.sort_unstable();
+    assert!(ids.windows(2).all(|pair| pair[0] != pair[1]), "an anchor is there twice: {ids:?}");
     assert!(page.contains("synthetic &lt;example&gt; &amp; test"), "the name is escaped");
     assert!(page.contains("config.hash"), "the manifest is shown");
     let tidy = !page.contains("<script") && !page.contains("src=\"http") && !page.contains("url(");

@@ -163,8 +163,9 @@ fn on_fewer(run: &Run) -> Option<String> {
     let outcomes = run.outcomes.as_deref()?;
     let most = outcomes.iter().map(|o| o.samples).max()?;
     let fewer = outcomes.iter().filter(|o| o.samples < most);
-    let there =
-        |o: &Outcome| Some(format!("{} has {:.3} of the first {}", o.ann, o.accuracy + o.lost?, o.samples));
+    let there = |o: &Outcome| {
+        Some(format!("of the first {} {} gets {:.3} right", o.samples, o.ann, o.accuracy + o.lost?))
+    };
     let told = distinct(fewer.filter_map(there).collect::<Vec<_>>().iter().map(String::as_str));
     // One for each ANN and number; trained ANNs differ from seed to seed.
     (1..=4).contains(&told.len()).then(|| told.join(", "))
