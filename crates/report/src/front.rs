@@ -6,7 +6,7 @@
 use crate::interval::Spread;
 use crate::rows::{Front, Kind};
 use crate::run::Run;
-use crate::standing::guesses;
+use crate::standing::guessing;
 use crate::tables::{NONE, Table};
 use crate::text;
 
@@ -47,21 +47,23 @@ impl Candidate<'_> {
 
 /// The networks of a folder that can be compared with each other, and those that cannot.
 pub(crate) struct Field<'a> {
-    /// Judged by as many recordings as any, and better than guessing.
+    /// Judged by as many recordings as any spiking network, and better than guessing.
     pub entered: Vec<Candidate<'a>>,
-    /// Judged by fewer.
-    fewer: Vec<Candidate<'a>>,
+    /// Judged by another number.
+    others: Vec<Candidate<'a>>,
     /// No better than naming the most frequent class throughout.
     guessing: Vec<Candidate<'a>>,
 }
 
 /// All networks of a folder's table.
 pub(crate) fn field<'a>(run: &'a Run, rows: &'a [Front]) -> Field<'a> {
-    let most = rows.iter().map(|row| row.samples).max().unwrap_or_default();
-    let (entered, fewer): (Vec<_>, Vec<_>) =
+    let spiking = rows.iter().filter(|row| row.kind.is_spiking());
+    let most = spiking.map(|row| row.samples).max().unwrap_or_default();
+    let (entered, others): (Vec<_>, Vec<_>) =
         candidates(rows).into_iter().partition(|c| c.first.samples == most);
-    let (guessing, entered) = entered.into_iter().partition(|c| guesses(run, c.accuracy.mean, most));
-    Field { entered, fewer, guessing }
+    let bar = guessing(run, most).unwrap_or(f64::NEG_INFINITY);
+    let (guessing, entered) = entered.into_iter().partition(|c| c.accuracy.mean <= bar);
+    Field { entered, others, guessing }
 }
 
 /// All networks, in the order of their first rows.
@@ -94,25 +96,26 @@ fn candidate(rows: Vec<&Front>) -> Option<Candidate<'_>> {
 }
 
 impl Field<'_> {
-    /// Which spiking networks are not compared, and why, in words.
+    /// Whether there is a spiking network to compare.
+    pub(crate) fn has_spiking(&self) -> bool {
+        self.entered.iter().any(Candidate::is_spiking)
+    }
+    /// Which networks are not compared, and why, in words.
     pub(crate) fn left_out(&self) -> Option<String> {
         const NAMED: usize = 12;
         let names = |of: &[Candidate<'_>]| {
-            let spiking = of.iter().filter(|c| c.is_spiking());
-            let named = spiking.map(|c| match c.first.timesteps {
+            let named = of.iter().map(|c| match c.first.timesteps {
                 Some(t) => format!("{} (T = {t})", c.first.network),
-                None => c.first.network.clone(),
+                None => c.name(),
             });
-            let mut names: Vec<String> = named.collect();
-            let more = names.len().saturating_sub(NAMED);
-            names.truncate(NAMED);
-            let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-            (!names.is_empty()).then(|| format!("{}{rest}", names.join(", ")))
+            let names: Vec<String> = named.collect();
+            (!names.is_empty()).then(|| text::listed(&names, NAMED))
         };
-        let fewer = names(&self.fewer).map(|names| format!("judged by fewer recordings: {names}"));
+        let others =
+            names(&self.others).map(|names| format!("judged by another number of recordings: {names}"));
         let guessing = names(&self.guessing)
             .map(|names| format!("no better than naming the most frequent class throughout: {names}"));
-        let parts: Vec<String> = fewer.into_iter().chain(guessing).collect();
+        let parts: Vec<String> = others.into_iter().chain(guessing).collect();
         (!parts.is_empty())
             .then(|| format!("Not among them, as they cannot be compared: {}.", parts.join("; ")))
     }
@@ -287,8 +290,14 @@ mod tests {
         let names: Vec<&str> = field.entered.iter().map(|c| c.first.network.as_str()).collect();
         assert_eq!(names, ["good", "ann"]);
         let told = field.left_out().unwrap();
-        assert!(told.contains("fewer recordings: few (T = 1); "), "{told}");
+        assert!(told.contains("another number of recordings: few (T = 1); "), "{told}");
         assert!(told.ends_with("most frequent class throughout: silent (T = 1)."), "{told}");
+        // Where ANNs were judged by more, spiking networks are compared with each other.
+        let more = Front { samples: 5000, timesteps: None, ..row("ann", Kind::Quantised, 1, 0.74, 200.0) };
+        let rows = [row("good", Kind::Converted, 1, 0.7, 10.0), more];
+        let field = super::field(&run, &rows);
+        assert!(field.has_spiking() && field.entered.len() == 1);
+        assert!(field.left_out().unwrap().contains("recordings: ann, 4 bits"));
         // Of a search that leaves out many, some are named.
         let many: Vec<Front> = (0..40)
             .map(|i| Front { samples: 50, ..row(&format!("n{i}"), Kind::Converted, 1, 0.9, 1.0) })

@@ -54,6 +54,11 @@ pub(crate) const FINETUNED_AT: [(u32, f64, f64, u32); 10] = [
     (100, 0.662, 0.669, 7),
 ];
 
+/// Table 3's row for such a network: of the study's rules at one of its T.
+pub(crate) fn finetuned(preset: &str, timesteps: Option<u32>) -> Option<&'static (u32, f64, f64, u32)> {
+    FINETUNED_AT.iter().find(|row| preset == PRESET && Some(row.0) == timesteps)
+}
+
 /// Table 3's other entries for T: after fine-tuning, best epoch.
 pub(crate) const FINETUNED_AGAIN: [(u32, f64, u32); 2] = [(25, 0.695, 9), (50, 0.666, 3)];
 

@@ -159,11 +159,11 @@ impl Run {
         files.iter().copied().filter(|file| !there(file)).collect()
     }
 
-    /// Where a network stands among all spiking ones that were evaluated, from 0: its mark in every figure.
-    pub(crate) fn place(&self, network: &str) -> usize {
+    /// Where each network stands among all spiking ones that were evaluated, from 0: its mark in figures.
+    pub(crate) fn places(&self) -> HashMap<String, usize> {
         let spiking = self.evaluations.iter().flatten().filter(|e| e.kind.is_spiking());
         let names = distinct(spiking.map(|e| e.network.as_str()));
-        names.iter().position(|known| known == network).unwrap_or(names.len())
+        names.into_iter().enumerate().map(|(place, name)| (name, place)).collect()
     }
 
     /// Whether the spikes of a network were followed.

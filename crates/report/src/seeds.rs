@@ -85,7 +85,7 @@ fn published_accuracy(o: &Outcome) -> Option<f64> {
     match (o.kind, o.timesteps) {
         (Kind::Ann, _) => Some(published::ann_accuracy(&o.network)),
         (Kind::Converted, Some(t)) if o.preset == published::PRESET => converted_at(t),
-        (Kind::Finetuned, Some(t)) if o.preset == published::PRESET => finetuned_at(t).map(|row| row.2),
+        (Kind::Finetuned, t) => published::finetuned(&o.preset, t).map(|row| row.2),
         _ => None,
     }
 }
@@ -93,11 +93,7 @@ fn published_accuracy(o: &Outcome) -> Option<f64> {
 /// The published accuracy of the converted network at T.
 fn converted_at(t: u32) -> Option<f64> {
     let of_table2 = published::CONVERTED_AT.iter().find(|(at, _)| *at == t).map(|(_, a)| *a);
-    of_table2.or_else(|| finetuned_at(t).map(|row| row.1))
-}
-
-fn finetuned_at(t: u32) -> Option<&'static (u32, f64, f64, u32)> {
-    published::FINETUNED_AT.iter().find(|row| row.0 == t)
+    of_table2.or_else(|| published::finetuned(published::PRESET, Some(t)).map(|row| row.1))
 }
 
 /// Percentage points with their standard deviation over the seeds: `-0.4`, `2.8 ± 0.3`.
@@ -200,7 +196,7 @@ pub(crate) fn table1(run: &Run) -> Option<Table> {
     table.notes.extend((!averaged.is_empty()).then(|| {
         format!(
             "Of {} neither energy nor time is told: two networks whose readouts are averaged, each of which has them.",
-            averaged.join(", ")
+            text::listed(&averaged, 6)
         )
     }));
     table.notes.extend(timing_note(run.latency.as_deref().unwrap_or_default()));
@@ -335,7 +331,7 @@ pub(crate) fn table3(run: &Run) -> Option<Table> {
         }
         let epochs: Option<Vec<String>> =
             group.all.iter().map(|o| o.epoch.map(|epoch| epoch.to_string())).collect();
-        let study = first.timesteps.and_then(finetuned_at).filter(|_| first.preset == published::PRESET);
+        let study = published::finetuned(&first.preset, first.timesteps);
         table.rows.push(vec![
             first.network.clone(),
             group.route(),
@@ -373,8 +369,11 @@ pub(crate) fn table3(run: &Run) -> Option<Table> {
         format!("The converted network was judged by another number of recordings: {}.", fewer.join(", "))
     }));
     table.study_notes.push(differs_note());
-    let twice =
-        published::FINETUNED_AGAIN.iter().filter(|row| all.iter().any(|g| g.first.timesteps == Some(row.0)));
+    let twice = published::FINETUNED_AGAIN.iter().filter(|row| {
+        all.iter().any(|g| {
+            published::finetuned(&g.first.preset, Some(row.0)).is_some() && g.first.timesteps == Some(row.0)
+        })
+    });
     let twice: Vec<String> =
         twice.map(|(t, accuracy, epoch)| format!("{accuracy:.3} ({epoch}) at T = {t}")).collect();
     table.study_notes.extend((!twice.is_empty()).then(|| {

@@ -63,16 +63,15 @@ pub(crate) fn worthless(run: &Run, e: &Evaluation) -> Option<Worthless> {
     if e.kind.is_spiking() && is_silent(run, e) {
         return Some(Worthless::Silent);
     }
-    guesses(run, e.accuracy, e.samples).then_some(Worthless::Guesses)
+    guessing(run, e.samples).filter(|bar| e.accuracy <= *bar).map(|_| Worthless::Guesses)
 }
 
-/// Whether an accuracy is no better than naming the most frequent class throughout.
-pub(crate) fn guesses(run: &Run, accuracy: f64, samples: u64) -> bool {
+/// The highest accuracy that is no better than naming the most frequent class throughout; none where nothing follows from it.
+pub(crate) fn guessing(run: &Run, samples: u64) -> Option<f64> {
     // Without a confusion matrix the least that the largest of three classes can have.
     let bar = largest_class(run, samples).unwrap_or_else(|| chance(run));
     // Of a handful of recordings nothing follows; with all of one class there is nothing to find.
-    let telling = samples >= 10 && bar < 1.0;
-    telling && accuracy <= bar + 1e-9
+    (samples >= 10 && bar < 1.0).then_some(bar + 1e-9)
 }
 
 /// As [`worthless`], by the name of a network in other tables: what stands for it.

@@ -39,9 +39,10 @@ impl Language {
             c => c,
         };
         let word = |word: &str| -> String {
-            let number = word.trim_matches(|c: char| !c.is_ascii_digit());
-            let is_number = !number.is_empty()
-                && word.len() <= number.len() + 2
+            let bare = word.trim_start_matches(['-', '+', '\u{2212}', '<', '(']);
+            let number = bare.trim_end_matches(['x', '%', 'k', 'M', 'G', 'T', ')', '*']);
+            let is_number = number.starts_with(|c: char| c.is_ascii_digit())
+                && number.ends_with(|c: char| c.is_ascii_digit())
                 && number.chars().all(|c| c.is_ascii_digit() || c == '.' || c == ',');
             match word.split_once(number).filter(|_| is_number) {
                 Some((before, after)) => {
@@ -438,7 +439,7 @@ mod tests {
         assert_eq!(de("ANN modified 0.718"), "ANN modified 0,718");
         assert_eq!([de("4,000"), de("22.9M"), de("0.62x"), de("-0.5")], ["4.000", "22,9M", "0,62x", "-0,5"]);
         // Names and sentences stay.
-        let kept = ["z0.75-c8-8", "a, b.", "1", "conv1"];
+        let kept = ["z0.75-c8-8", "z0.5", "v1.0", "a, b.", "1", "conv1", "-"];
         assert_eq!(kept.map(de), kept);
         assert_eq!(Language::En.numbers("0.718"), "0.718");
     }

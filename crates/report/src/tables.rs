@@ -270,7 +270,7 @@ fn table1(run: &Run) -> Option<Table> {
         }
         let share = |value: Option<f64>| value.map_or_else(|| NONE.to_owned(), |v| format!("{v:.3}"));
         let (balanced_accuracy, macro_f1) = balanced(run, e);
-        let lost = reference.filter(|r| r.network != e.network);
+        let lost = reference.filter(|r| r.network != e.network && r.samples == e.samples);
         let mut row = vec![
             e.network.clone(),
             route,
@@ -301,7 +301,7 @@ fn table1(run: &Run) -> Option<Table> {
     }
     let against = reference.map_or(String::new(), |r| format!(" against the ANN \"{}\"", r.network));
     table.notes.push(format!(
-        "Points lost: percentage points of accuracy{against}. Saving: energy of the ANN over energy of the network, so \
+        "Points lost: percentage points of accuracy{against}, where as many recordings judged both. Saving: energy of the ANN over energy of the network, so \
          that 1 is a draw and below 1 the ANN wins."
     ));
     table.study_notes.push(
@@ -411,7 +411,7 @@ fn table3(run: &Run) -> Option<Table> {
         let same =
             |o: &&Evaluation| o.kind == Kind::Converted && o.timesteps == e.timesteps && o.preset == e.preset;
         let before = all.iter().filter(same).find(|o| o.encoder == e.encoder);
-        let study = study::FINETUNED_AT.iter().find(|(t, ..)| Some(*t) == e.timesteps);
+        let study = study::finetuned(&e.preset, e.timesteps);
         let settings: Vec<&str> =
             [e.preset.as_str(), e.encoder.as_str()].into_iter().filter(|s| !s.is_empty()).collect();
         table.rows.push(vec![

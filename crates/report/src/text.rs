@@ -167,6 +167,15 @@ pub(crate) fn energy_unit(picojoules: f64) -> (f64, &'static str) {
     }
 }
 
+/// Names in a sentence, so many at most: `a, b and 3 more`.
+pub(crate) fn listed(names: &[String], most: usize) -> String {
+    let shown = names[..names.len().min(most)].join(", ");
+    match names.len().saturating_sub(most) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
 /// A ratio: `51.0x`, `0.42x`.
 pub fn ratio(value: f64) -> String {
     if !value.is_finite() {
@@ -230,6 +239,8 @@ mod tests {
             ["51.0x", "9.06x", "0.42x", "0.0042x", "1234x"]
         );
         assert_eq!([373.3e6, 500.0].map(energy), ["373 \u{b5}J", "500 pJ"]);
+        let names = ["a", "b", "c"].map(str::to_owned);
+        assert_eq!((listed(&names, 3), listed(&names, 1)), ("a, b, c".to_owned(), "a and 2 more".to_owned()));
         assert_eq!(slug("a b/../c:T=4"), "a_b____c_T_4");
     }
 }

@@ -89,7 +89,7 @@ words! {
     energy_steps_title: "Energy over the simulation" | "Energie während der Simulation",
     per_recording: "per recording" | "je Aufnahme",
     steps_run: "steps run" | "Schritte",
-    published_formula: "published formula" | "veröffentlichte Formel",
+    published_formula: "published formula" | "publizierte Formel",
     arithmetic: "arithmetic" | "Arithmetik",
     and_memory: "and memory" | "und Speicher",
     and_events: "by event" | "je Ereignis",

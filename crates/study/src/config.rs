@@ -845,7 +845,7 @@ impl Config {
             check(
                 !train.incremental || train.arch == Architecture::Original && self.ann.network.is_none(),
                 "ann.train.incremental",
-                "the original network's stages; say arch: original, or leave it out",
+                "the original network's stages; say arch: original and no ann.network, or leave it out",
             );
             check(train.batch_size != Some(0), "ann.train.batch_size", "expected at least 1");
             check(train.channels != Some(0), "ann.train.channels", "expected at least 1");

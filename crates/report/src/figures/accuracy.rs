@@ -72,11 +72,14 @@ fn point(run: &Run, e: &Evaluation) -> Point {
         standard_error: Some(standard_error(e)).filter(|error| error.is_finite()),
         largest_class: largest_class(run, e.samples),
         chance: chance(run),
-        mark: run.place(&e.network),
+        mark: 0,
     }
 }
 
-/// The routes of the spiking networks, each with its networks, in words.
+/// Names of a list in the caption, at most.
+const NAMED: usize = 6;
+
+/// The routes of the spiking networks, each with its networks, in words after a colon; nothing where none is known.
 fn of_routes(points: &[Point]) -> String {
     let words = Style::default().words();
     let spiking = || points.iter().filter(|p| p.kind.is_spiking() && p.route != Route::Other);
@@ -84,9 +87,10 @@ fn of_routes(points: &[Point]) -> String {
         distinct(spiking().map(|p| words.route(p.route)).collect::<Vec<_>>().iter().map(String::as_str));
     let named = routes.iter().map(|route| {
         let own = spiking().filter(|p| words.route(p.route) == *route);
-        format!("{route} ({})", distinct(own.map(|p| p.network.as_str())).join(", "))
+        format!("{route} ({})", text::listed(&distinct(own.map(|p| p.network.as_str())), NAMED))
     });
-    named.collect::<Vec<_>>().join("; ")
+    let named = named.collect::<Vec<_>>().join("; ");
+    if named.is_empty() { named } else { format!(": {named}") }
 }
 
 /// Means over the seeds of a study. A network that no seed reaches has the interval of its recordings.
@@ -115,7 +119,7 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportErro
         gallery.leave_out(ITEM, &[Evaluation::FILE], "has no row of a spiking network");
         return Ok(());
     }
-    let (points, intervals) = match &run.outcomes {
+    let (mut points, intervals) = match &run.outcomes {
         Some(outcomes) if !outcomes.is_empty() => (
             of_seeds(run, outcomes),
             "Points are means over the seeds; bands and whiskers are one standard deviation of a seed to either side, and of a \
@@ -126,6 +130,8 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportErro
             "Bands, and whiskers of a network at one T, are the 95% (Wilson) intervals of a share of so many recordings.",
         ),
     };
+    let places = run.places();
+    points.iter_mut().for_each(|p| p.mark = places.get(&p.network).copied().unwrap_or_default());
     let counts = counts(&points);
     let alike = match &counts[..] {
         [_] => "All networks saw the same recordings, so differences between them are surer than their intervals suggest.".to_owned(),
@@ -141,7 +147,7 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportErro
         label: ITEM,
         caption: format!(
             "Share of {} classified correctly when the simulation runs for T steps (logarithmic axis). A line joins one network \
-             at several T, in its route's colour: {}. {intervals} {alike} Level lines: the ANN, which has no steps, naming the most frequent class throughout, \
+             at several T, in its route's colour{}. {intervals} {alike} Level lines: the ANN, which has no steps, naming the most frequent class throughout, \
              and guessing.",
             run.recordings(),
             of_routes(&points)
@@ -158,17 +164,23 @@ fn counts(points: &[Point]) -> Vec<u64> {
     counts
 }
 
-/// What the ANNs have on the recordings of networks that were judged by fewer, in words; known of a study.
+/// What given ANNs have on the recordings of networks that were judged by fewer, in words; known of a study. Trained ones differ from
+/// seed to seed.
 fn on_fewer(run: &Run) -> Option<String> {
     let outcomes = run.outcomes.as_deref()?;
-    let most = outcomes.iter().map(|o| o.samples).max()?;
-    let fewer = outcomes.iter().filter(|o| o.samples < most);
-    let there = |o: &Outcome| {
-        Some(format!("of the first {} {} gets {:.3} right", o.samples, o.ann, o.accuracy + o.lost?))
-    };
-    let told = distinct(fewer.filter_map(there).collect::<Vec<_>>().iter().map(String::as_str));
-    // One for each ANN and number; trained ANNs differ from seed to seed.
-    (1..=4).contains(&told.len()).then(|| told.join(", "))
+    let given = |o: &&Outcome| o.kind == Kind::Ann && o.seed.is_none();
+    let mut told: Vec<String> = Vec::new();
+    for ann in outcomes.iter().filter(given) {
+        let fewer = outcomes.iter().filter(|o| o.ann == ann.network && o.samples < ann.samples);
+        for o in fewer {
+            let there = o.lost.map(|lost| format!("{:.3}", o.accuracy + lost + 1e-9));
+            let words = there.map(|there| {
+                format!("of the first {} {} gets {there} right", text::grouped(o.samples), ann.network)
+            });
+            told.extend(words.filter(|words| !told.contains(words)));
+        }
+    }
+    (!told.is_empty()).then(|| text::listed(&told, NAMED))
 }
 
 impl Drawn for Point {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use escape_energy::{ANN, PUBLISHED};
 use serde::{Deserialize, Serialize};
 
-use super::{Chapter, Drawn, Gallery, Plan, across};
+use super::{Chapter, Drawn, Gallery, Plan, across, page_stem, pages};
 use crate::error::ReportError;
 use crate::interval::Spread;
 use crate::plot::{Axis, Plot, Swatch, legend, x_axis};
@@ -19,7 +19,7 @@ use crate::style::Style;
 use crate::tally::{Tally, is_ann};
 use crate::text;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Part {
     model: String,
     network: String,
@@ -50,6 +50,10 @@ const COMPONENTS: [(&str, usize); 7] = [
 ];
 /// Networks times ways of counting that one figure has room for on a page.
 const MOST: usize = 90;
+/// Spiking networks of a figure, at most.
+const PAGE: usize = 14;
+/// Pairs of networks that a caption names, at most.
+const NAMED: usize = 8;
 /// A component's least share of a total that is drawn.
 const LEAST: f64 = 0.01;
 /// The lowest end of an axis of energies, of its highest value.
@@ -59,13 +63,12 @@ fn mark(component: &str) -> usize {
     COMPONENTS.iter().find(|(key, _)| *key == component).map_or(1, |(_, mark)| *mark)
 }
 
-/// A network's energy relative to its ANN's over the seeds of a study, at the T of the energy table.
-fn over_seeds(run: &Run, model: &str, network: &str) -> Option<Spread> {
+/// A network's energy over the seeds of a study, of `whole`, at the T of the energy table.
+fn over_seeds(run: &Run, model: &str, network: &str, whole: f64) -> Option<Spread> {
     let steps = run.activity_of(network).first()?.timesteps;
-    let own = run.outcome_energy.iter().flatten().filter(|e| {
-        e.model == model && e.network == network && e.timesteps == steps && e.ann_picojoules > 0.0
-    });
-    Spread::of(&own.map(|e| e.picojoules / e.ann_picojoules).collect::<Vec<_>>())
+    let own = run.outcome_energy.iter().flatten();
+    let own = own.filter(|e| e.model == model && e.network == network && e.timesteps == steps);
+    Spread::of(&own.map(|e| e.picojoules / whole).collect::<Vec<_>>())
 }
 
 pub(super) fn add_components(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportError> {
@@ -80,7 +83,7 @@ pub(super) fn add_components(run: &Run, gallery: &mut Gallery<'_>) -> Result<(),
         let Some(whole) = tally.total(&model, ANN).filter(|w| *w > 0.0) else { continue };
         for network in tally.networks(&model) {
             let of = || rows.iter().filter(|r| r.model == model && r.network == network);
-            let spread = over_seeds(run, &model, &network).filter(|s| s.deviation.is_some());
+            let spread = over_seeds(run, &model, &network, whole).filter(|s| s.deviation.is_some());
             let interval = spread.and_then(|s| s.interval());
             for component in distinct(of().map(|r| r.component.as_str())) {
                 let picojoules: f64 = of().filter(|r| r.component == component).map(|r| r.picojoules).sum();
@@ -108,7 +111,16 @@ pub(super) fn add_components(run: &Run, gallery: &mut Gallery<'_>) -> Result<(),
     let models = distinct(parts.iter().map(|p| p.model.as_str())).len();
     let (memory, plain): (Vec<Part>, Vec<Part>) =
         parts.into_iter().partition(|p| networks * models > MOST && p.model.contains('+'));
+    // Every page has the ANNs.
+    let spiking = distinct(plain.iter().map(|p| p.network.as_str()).filter(|name| !is_ann(name)));
+    let mut shown = Vec::new();
     for (stem, parts) in [("fig7_energy", plain), ("fig7_energy_memory", memory)] {
+        for (i, page) in pages(&spiking, PAGE).iter().enumerate() {
+            let here = parts.iter().filter(|p| is_ann(&p.network) || page.contains(&p.network));
+            shown.push((page_stem(stem, i), here.cloned().collect::<Vec<Part>>()));
+        }
+    }
+    for (stem, parts) in shown {
         if parts.is_empty() {
             continue;
         }
@@ -125,7 +137,7 @@ pub(super) fn add_components(run: &Run, gallery: &mut Gallery<'_>) -> Result<(),
         };
         let plan = Plan {
             chapter: Chapter::Energy,
-            stem: stem.to_owned(),
+            stem,
             label: ITEM,
             caption: format!(
                 "Energy per recording relative to the full-precision ANN (dashed line: 1), for each way of counting, on one logarithmic \
@@ -177,7 +189,7 @@ impl Drawn for Part {
             let total = sum(&parts);
             let seen = parts.iter().map(|p| p.normalised).filter(|v| *v >= LEAST * total && *v > 0.0);
             lo = seen.fold(lo, f64::min);
-            hi = hi.max(total);
+            hi = parts.iter().filter_map(|p| p.high).fold(hi.max(total), f64::max);
         }
         let x = Axis::log(lo, hi, "");
         for (i, row) in models.chunks(per_row).enumerate() {
@@ -216,7 +228,8 @@ impl Drawn for Part {
                     }
                     scene.mark(0, at(total), middle, Ink::Route(first.route));
                     let star = if first.remark.is_empty() { "" } else { "*" };
-                    let shown = format!("{}{star}", text::significant(total, 2));
+                    let digits = if total == 1.0 { "1".to_owned() } else { text::rounded(total, 2) };
+                    let shown = format!("{digits}{star}");
                     // Right of the disk, and of the dashed line if that would cross it.
                     let left = at(total) + 6.0;
                     let crossed = (left - 2.0..left + value.width(&shown) + 2.0).contains(&at(1.0));
@@ -260,7 +273,7 @@ fn published_steps(run: &Run) -> Vec<Spent> {
     if given {
         return Vec::new();
     }
-    let mut spent = Vec::new();
+    let (mut spent, places) = (Vec::new(), run.places());
     for network in distinct(energy().map(|e| e.network.as_str())) {
         let route = Route::of_network(run, &network);
         let row = |step, picojoules| Spent {
@@ -269,7 +282,7 @@ fn published_steps(run: &Run) -> Vec<Spent> {
             route,
             step,
             picojoules,
-            mark: run.place(&network),
+            mark: places.get(&network).copied().unwrap_or_default(),
         };
         let of_network = || energy().filter(|e| e.network == network);
         if is_ann(&network) {
@@ -305,13 +318,14 @@ pub(super) fn add_steps(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), Repo
         gallery.leave_out(ITEM, &[EnergyStep::FILE], "has no row of a spiking network");
         return Ok(());
     }
+    let places = run.places();
     let row = |s: &EnergyStep| Spent {
         model: s.model.clone(),
         network: s.network.clone(),
         route: Route::of_network(run, &s.network),
         step: s.step,
         picojoules: s.picojoules,
-        mark: run.place(&s.network),
+        mark: places.get(&s.network).copied().unwrap_or_default(),
     };
     let mut table = published_steps(run);
     table.extend(steps.iter().map(row));
@@ -321,8 +335,8 @@ pub(super) fn add_steps(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), Repo
     } else {
         let pairs: Vec<String> = same.iter().map(|(a, b)| format!("{a} and {b}")).collect();
         format!(
-            " By some way of counting so near to each other that one lies upon the other, dashed and with open marks: {}.",
-            pairs.join("; ")
+            " So near to each other in a panel that one lies upon the other, the second therefore dashed and with open marks: {}.",
+            text::listed(&pairs, NAMED)
         )
     };
     let plan = Plan {

@@ -7,7 +7,7 @@ use crate::error::ReportError;
 use crate::front::{Candidate, field, front};
 use crate::plot::{Axis, Plot, Swatch, legend};
 use crate::routes::Route;
-use crate::rows::Front;
+use crate::rows::{Front, Row as _};
 use crate::run::Run;
 use crate::scene::{Area, Dash, Ink, Scene};
 use crate::style::Style;
@@ -50,6 +50,11 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportErro
         return Ok(());
     };
     let field = field(run, rows);
+    if !field.has_spiking() {
+        let why = "has no spiking network that is better than naming the most frequent class throughout";
+        gallery.leave_out("Accuracy against energy", &[Front::FILE], why);
+        return Ok(());
+    }
     let all = &field.entered;
     let mut points = Vec::new();
     for (counting, cost) in COUNTINGS {
@@ -74,7 +79,7 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportErro
         chapter: Chapter::Accuracy,
         stem: "front".to_owned(),
         label: "Accuracy against energy",
-        caption: "Every network, each in its own number of bits: spiking networks, and their ANNs in fp32 and quantised, \
+        caption: "Every network that can be compared, each in its own number of bits: spiking networks, and their ANNs in fp32 and quantised, \
                   with and without what is zero. Above the energy of arithmetic alone, below with the memory that weights, states and \
                   events take. Lines join the networks that no other of their sort is as accurate as for as little (where they are few, \
                   with one standard error to either side); where one line lies above and left of the other, its networks are the \
