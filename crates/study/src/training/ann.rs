@@ -279,7 +279,8 @@ fn named(network: Sequential, names: &[String], renamed: bool) -> Sequential {
 /// Trains one network after the other, each into its folder, each going on from the convolutions of the one before.
 ///
 /// # Errors
-/// As [`train`].
+/// Too few recordings, a folder with another training, a checkpoint that cannot be written; [`ModelError::Interrupted`] in
+/// words where the listener asked to stop.
 pub fn train_stages(
     session: &Session,
     stages: &[(Recipe, PathBuf)],
@@ -297,10 +298,6 @@ pub fn train_stages(
 
 /// Trains by a recipe into a folder; returns the best network and what came of it. Of a network in `trunk` the convolutions
 /// are taken over; of one of the same kind everything, and it is kept unless an epoch is better or it is still to be pruned.
-///
-/// # Errors
-/// Too few recordings, a folder with another training, a checkpoint that cannot be written; [`ModelError::Interrupted`] in
-/// words where the listener asked to stop.
 fn train(
     session: &Session,
     recipe: &Recipe,
