@@ -220,6 +220,9 @@ pub(crate) fn table(run: &Run) -> Option<Table> {
         of(true),
         of(false)
     ));
+    if of(false) == 0 {
+        table.notes.push("No ANN was judged by these recordings, so none stands beside them.".to_owned());
+    }
     table.notes.extend(field.left_out());
     Some(table)
 }

@@ -261,11 +261,11 @@ pub(crate) fn table2(run: &Run) -> Option<Table> {
         let seeds = several(own().map(|g| g.all.len()), |n| n.to_string());
         table.numeric(format!("{name} (n = {seeds}; {samples})"));
     }
-    table.study("study");
-    // The study's own route is the first that takes its rules and encoder.
+    // The study's own route is the first that takes its rules and encoder; beside networks by others its numbers say nothing.
     let own_route = converted().find(|g| g.first.preset == published::PRESET && g.first.encoder == "poisson");
     let own_route = own_route.map(|g| g.first.network.as_str());
     if let Some(name) = own_route {
+        table.study("study");
         table.study(&format!("{name} differs"));
     }
     for t in steps {
@@ -275,14 +275,14 @@ pub(crate) fn table2(run: &Run) -> Option<Table> {
             names.iter().map(|name| at(name).map_or_else(|| NONE.to_owned(), |g| g.accuracy().to_string())),
         );
         let study = converted_at(t);
-        row.push(number(study));
         if let Some(name) = own_route {
+            row.push(number(study));
             row.push(at(name).map_or_else(|| NONE.to_owned(), |g| g.differs(study)));
         }
         table.rows.push(row);
     }
     table.notes.push("Mean \u{b1} standard deviation over n seeds; the other number of a column's head is that of recordings.".to_owned());
-    table.study_notes.push(differs_note());
+    table.study_notes.extend(own_route.map(|_| differs_note()));
     Some(table)
 }
 
@@ -362,6 +362,12 @@ pub(crate) fn table3(run: &Run) -> Option<Table> {
             judges.iter().map(words).collect::<Vec<_>>().join("; for some networks by ")
         )
     }));
+    if all.iter().any(|g| g.all.iter().any(|o| o.before.is_some() && o.gained.is_none())) {
+        table.notes.push(
+            "Points gained are not known of tables that an earlier version collected: `study report` collects them again."
+                .to_owned(),
+        );
+    }
     table.notes.push(
         "Points are of the recordings that both networks were judged by, and the ANN is that of the same seed.".to_owned(),
     );

@@ -239,7 +239,7 @@ pub fn left_in(folder: &Path, resolved: &str, networks: &[&str]) -> Vec<PathBuf>
     old.extend(files_of(&names).iter().map(|file| folder.join(file)));
     let drawn = std::fs::read_dir(folder.join("figures")).into_iter().flatten().flatten();
     old.extend(drawn.map(|file| file.path()).filter(|path| {
-        path.extension().is_some_and(|e| ["csv", "svg", "png"].iter().any(|drawn| e == *drawn))
+        path.extension().is_some_and(|e| ["csv", "svg", "pdf", "png"].iter().any(|drawn| e == *drawn))
     }));
     old.push(resolved);
     old.retain(|path| path.is_file());

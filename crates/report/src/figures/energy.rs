@@ -188,7 +188,7 @@ impl Drawn for Part {
             let parts = of(model, network);
             let total = sum(&parts);
             let seen = parts.iter().map(|p| p.normalised).filter(|v| *v >= LEAST * total && *v > 0.0);
-            lo = seen.fold(lo, f64::min);
+            lo = seen.fold(if total > 0.0 { lo.min(total) } else { lo }, f64::min);
             hi = parts.iter().filter_map(|p| p.high).fold(hi.max(total), f64::max);
         }
         let x = Axis::log(lo, hi, "");
@@ -260,9 +260,9 @@ pub(super) struct Spent {
     route: Route,
     step: u32,
     picojoules: f64,
-    /// The network's mark.
+    /// The network's mark; in tables of before by its place.
     #[serde(default)]
-    mark: usize,
+    mark: Option<usize>,
 }
 
 /// The published formula step by step: a layer's energy is proportional to the spikes that it fired, so by each step it has spent the
@@ -282,7 +282,7 @@ fn published_steps(run: &Run) -> Vec<Spent> {
             route,
             step,
             picojoules,
-            mark: places.get(&network).copied().unwrap_or_default(),
+            mark: places.get(&network).copied(),
         };
         let of_network = || energy().filter(|e| e.network == network);
         if is_ann(&network) {
@@ -325,7 +325,7 @@ pub(super) fn add_steps(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), Repo
         route: Route::of_network(run, &s.network),
         step: s.step,
         picojoules: s.picojoules,
-        mark: places.get(&s.network).copied().unwrap_or_default(),
+        mark: places.get(&s.network).copied(),
     };
     let mut table = published_steps(run);
     table.extend(steps.iter().map(row));
@@ -398,7 +398,7 @@ impl Drawn for Spent {
                     return (name.as_str(), ink, Dash::level(i - spiking), None);
                 }
                 let (dash, open) = if upon(name) { (Dash::Dashed, 4) } else { (Dash::Solid, 0) };
-                let place = steps.iter().find(|s| s.network == *name).map_or(i, |s| s.mark);
+                let place = steps.iter().find(|s| s.network == *name).and_then(|s| s.mark).unwrap_or(i);
                 (name.as_str(), ink, dash, Some(place % 4 + open))
             })
             .collect();
@@ -479,7 +479,7 @@ mod tests {
 
     fn spent(network: &str, step: u32, picojoules: f64) -> Spent {
         let (model, network) = ("fp32".to_owned(), network.to_owned());
-        Spent { model, network, route: Route::Other, step, picojoules, mark: 0 }
+        Spent { model, network, route: Route::Other, step, picojoules, mark: None }
     }
 
     #[test]

@@ -129,7 +129,21 @@ impl<'s> Gallery<'s> {
             output::write(&path, self.style.yaml().map_err(failed)?.as_bytes())?;
             self.written.push(path);
         }
+        self.clear();
         Ok(self)
+    }
+
+    /// Remove figures of before that are drawn no more: those there are in every format, as only this program leaves them. One that
+    /// cannot be removed stays.
+    fn clear(&self) {
+        let files = |stem: &str| EXTENSIONS.map(|e| self.folder.join(format!("{stem}.{e}")));
+        let there = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let stems = there.filter_map(|file| Some(file.path().file_stem()?.to_str()?.to_owned()));
+        let is_ours = |stem: &String| DRAWINGS.iter().any(|(start, _)| stem.starts_with(start));
+        let old = stems.filter(|stem| is_ours(stem) && self.figures.iter().all(|f| f.stem != *stem));
+        for stem in old.filter(|stem| files(stem).iter().all(|path| path.is_file())) {
+            files(&stem).iter().for_each(|path| _ = fs::remove_file(path));
+        }
     }
 }
 
@@ -297,7 +311,10 @@ fn stem(base: &str, index: usize, network: &str) -> String {
 
 /// Networks of a figure that has a panel for each, as many as a page has room for, evenly spread over as few figures as that takes.
 fn pages(networks: &[String], most: usize) -> Vec<&[String]> {
-    let figures = networks.len().div_ceil(most).max(1);
+    if networks.is_empty() {
+        return vec![networks];
+    }
+    let figures = networks.len().div_ceil(most);
     networks.chunks(networks.len().div_ceil(figures).max(1)).collect()
 }
 
@@ -391,6 +408,30 @@ mod tests {
             }
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    #[test]
+    fn figures_of_before_are_taken_away_and_nothing_else() {
+        let style = Style::default();
+        let folder = drawn(&style);
+        let figures = folder.path().join("figures");
+        let put = |name: &str| fs::write(figures.join(name), "x").unwrap();
+        EXTENSIONS.iter().for_each(|e| put(&format!("confusion_7.{e}")));
+        ["confusion_mine.png", "notes.csv"].iter().for_each(|name| put(name));
+        all(&Run::load(folder.path()).unwrap(), &style).unwrap();
+        let is_there = |name: &str| figures.join(name).exists();
+        assert!(EXTENSIONS.iter().all(|e| !is_there(&format!("confusion_7.{e}"))));
+        assert!(
+            ["confusion_mine.png", "notes.csv", "confusion.csv", "confusion.pdf"].into_iter().all(is_there)
+        );
+    }
+
+    #[test]
+    fn many_networks_are_spread_evenly_over_pages() {
+        let names: Vec<String> = (0..12).map(|i| i.to_string()).collect();
+        let lengths = |n: usize| pages(&names[..n], 10).iter().map(|page| page.len()).collect::<Vec<_>>();
+        assert_eq!((lengths(12), lengths(10), lengths(0)), (vec![6, 6], vec![10], vec![0]));
+        assert_eq!([page_stem("a", 0), page_stem("a", 1)], ["a", "a_2"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use escape_data::Recordings;
 use escape_energy::Constants;
 use escape_model::ann::Ann;
+use escape_network::arch::Architecture;
 use escape_report::rows::{
     Activity, AnnActivity, Confusion, Energy, Epoch, Evaluation, Front, InputSpike, Kind, Latency, Outcome,
     OutcomeEnergy, Prediction, Raster, Recording, Row, Step, read_table,
@@ -113,32 +114,40 @@ fn followed(study: &Path, index: &Index) -> Result<()> {
 
 /// Takes a table over from all cells; their own networks are called as their entries.
 fn merge<R: Row>(study: &Path, cells: &[&Cell], network: impl Fn(&mut R) -> &mut String) -> Result<()> {
-    merge_with(study, cells, |row, _| network(row))
+    merge_with(study, cells, |row, cell| {
+        let name = network(row);
+        if cell.network() == name {
+            name.clone_from(&cell.entry);
+        }
+    })
 }
 
-/// The epochs of all cells, with their seeds.
+/// The epochs of all cells, with their seeds. An ANN's training calls it by its kind, which other entries may have too; stages before the
+/// last keep their names.
 fn epochs<const FINETUNING: bool>(study: &Path, cells: &[&Cell]) -> Result<()>
 where
     Epoch<FINETUNING>: Row,
 {
-    merge_with(study, cells, |row: &mut Epoch<FINETUNING>, seed| {
-        row.seed = seed;
-        &mut row.network
+    merge_with(study, cells, |row: &mut Epoch<FINETUNING>, cell| {
+        row.seed = cell.seed;
+        let grown = cell.settings["ann"]["train"]["incremental"] == true;
+        let own = if FINETUNING { cell.network() == row.network } else { cell.kind == CellKind::Ann };
+        if !own {
+            return;
+        }
+        let last = Architecture::STAGES[Architecture::STAGES.len() - 1].to_string();
+        row.network = match grown && !FINETUNING && row.network != last {
+            true => format!("{} {}", cell.entry, row.network),
+            false => cell.entry.clone(),
+        };
     })
 }
 
-fn merge_with<R: Row>(
-    study: &Path,
-    cells: &[&Cell],
-    network: impl Fn(&mut R, Option<u64>) -> &mut String,
-) -> Result<()> {
+fn merge_with<R: Row>(study: &Path, cells: &[&Cell], called: impl Fn(&mut R, &Cell)) -> Result<()> {
     let mut all: Vec<R> = Vec::new();
     for cell in cells {
         for mut row in read_table::<R>(&cell.path(study))? {
-            let name = network(&mut row, cell.seed);
-            if cell.network() == name {
-                name.clone_from(&cell.entry);
-            }
+            called(&mut row, cell);
             all.push(row);
         }
     }
