@@ -257,8 +257,8 @@ pub(crate) fn table2(run: &Run) -> Option<Table> {
         Table::new("table2", "Table 2. Converted only: accuracy by number of timesteps", &[("T", true)]);
     for name in &names {
         let own = || converted().filter(|g| g.first.network == *name);
-        let samples = several(own().map(|g| g.first.samples), text::grouped);
-        let seeds = several(own().map(|g| g.all.len()), |n| n.to_string());
+        let samples = text::several(own().map(|g| g.first.samples), text::grouped);
+        let seeds = text::several(own().map(|g| g.all.len()), |n| n.to_string());
         table.numeric(format!("{name} (n = {seeds}; {samples})"));
     }
     // The study's own route is the first that takes its rules and encoder; beside networks by others its numbers say nothing.
@@ -284,14 +284,6 @@ pub(crate) fn table2(run: &Run) -> Option<Table> {
     table.notes.push("Mean \u{b1} standard deviation over n seeds; the other number of a column's head is that of recordings.".to_owned());
     table.study_notes.extend(own_route.map(|_| differs_note()));
     Some(table)
-}
-
-/// Numbers in words, each once: `4,000`, `500 or 4,000`.
-fn several<N: Ord>(numbers: impl Iterator<Item = N>, text: impl Fn(N) -> String) -> String {
-    let mut numbers: Vec<N> = numbers.collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    numbers.into_iter().map(text).collect::<Vec<_>>().join(" or ")
 }
 
 /// Table 3 of a study.
@@ -377,7 +369,7 @@ pub(crate) fn table3(run: &Run) -> Option<Table> {
     table.study_notes.push(differs_note());
     let twice = published::FINETUNED_AGAIN.iter().filter(|row| {
         all.iter().any(|g| {
-            published::finetuned(&g.first.preset, Some(row.0)).is_some() && g.first.timesteps == Some(row.0)
+            published::finetuned(&g.first.preset, g.first.timesteps).is_some_and(|own| own.0 == row.0)
         })
     });
     let twice: Vec<String> =
@@ -460,7 +452,7 @@ mod tests {
             (of(&[12.0, 13.0]), of(&[0.4, 0.4])),
             ("12.5x \u{b1} 0.7".to_owned(), "0.40x \u{b1} 0.00".to_owned())
         );
-        assert_eq!(several([4000, 500, 4000].into_iter(), text::grouped), "500 or 4,000");
+        assert_eq!(text::several([4000, 500, 4000].into_iter(), text::grouped), "500 or 4,000");
         assert_eq!(points(Spread::of(&[0.02, 0.04]), true), "+3.0 \u{b1} 1.4");
         assert_eq!(
             (points(Spread::of(&[0.02]), false), points(None, true)),

@@ -354,11 +354,8 @@ fn table2(run: &Run) -> Option<Table> {
     let mut table = Table::new("table2", "Table 2. Converted only: accuracy against T", &[("T", true)]);
     for name in &names {
         let of_route = converted().filter(|(_, route)| *route == name);
-        let mut samples: Vec<u64> = of_route.map(|(e, _)| e.samples).collect();
-        samples.sort_unstable();
-        samples.dedup();
-        let samples: Vec<String> = samples.into_iter().map(text::grouped).collect();
-        table.numeric(format!("{name}, {} recordings", samples.join(" or ")));
+        let samples = text::several(of_route.map(|(e, _)| e.samples), text::grouped);
+        table.numeric(format!("{name}, {samples} recordings"));
     }
     table.study("study");
     for t in steps {

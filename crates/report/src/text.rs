@@ -167,6 +167,14 @@ pub(crate) fn energy_unit(picojoules: f64) -> (f64, &'static str) {
     }
 }
 
+/// Numbers in words, each once: `4,000`, `500 or 4,000`.
+pub(crate) fn several<N: Ord>(numbers: impl Iterator<Item = N>, text: impl Fn(N) -> String) -> String {
+    let mut numbers: Vec<N> = numbers.collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers.into_iter().map(text).collect::<Vec<_>>().join(" or ")
+}
+
 /// Names in a sentence, so many at most: `a, b and 3 more`.
 pub(crate) fn listed(names: &[String], most: usize) -> String {
     let shown = names[..names.len().min(most)].join(", ");

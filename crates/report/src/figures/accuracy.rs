@@ -132,14 +132,15 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportErro
     };
     let places = run.places();
     points.iter_mut().for_each(|p| p.mark = places.get(&p.network).copied().unwrap_or_default());
-    let counts = counts(&points);
-    let alike = match &counts[..] {
-        [_] => "All networks saw the same recordings, so differences between them are surer than their intervals suggest.".to_owned(),
-        _ => format!(
+    let samples = || points.iter().map(|p| p.samples);
+    let alike = if samples().min() == samples().max() {
+        "All networks saw the same recordings, so differences between them are surer than their intervals suggest.".to_owned()
+    } else {
+        format!(
             "Networks were judged by N = {} recordings, the first ones each{}; those of different numbers cannot be compared to the point.",
-            counts.iter().map(|n| text::grouped(*n)).collect::<Vec<_>>().join(" or "),
+            text::several(samples(), text::grouped),
             on_fewer(run).map_or_else(String::new, |anns| format!(" ({anns})")),
-        ),
+        )
     };
     let plan = Plan {
         chapter: Chapter::Accuracy,
@@ -154,14 +155,6 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportErro
         ),
     };
     gallery.add(plan, &points)
-}
-
-/// Numbers of recordings, each once, the smallest first.
-fn counts(points: &[Point]) -> Vec<u64> {
-    let mut counts: Vec<u64> = points.iter().map(|p| p.samples).collect();
-    counts.sort_unstable();
-    counts.dedup();
-    counts
 }
 
 /// What given ANNs have on the recordings of networks that were judged by fewer, in words; known of a study. Trained ones differ from
@@ -188,7 +181,7 @@ impl Drawn for Point {
         /// Lines, at most, whose routes the legend names.
         const FEW: usize = 6;
         let words = style.words();
-        let counts = counts(points);
+        let most = points.iter().map(|p| p.samples).max().unwrap_or_default();
         let (anns, spiking): (Vec<&Self>, Vec<&Self>) = points.iter().partition(|p| !p.kind.is_spiking());
         let mut entries = Vec::new();
         let mut lines: Vec<Vec<&Self>> = Vec::new();
@@ -212,7 +205,7 @@ impl Drawn for Point {
             } else {
                 Swatch::Mark(ink, *mark)
             };
-            let fewer = counts.last().is_some_and(|most| line[0].samples < *most);
+            let fewer = line[0].samples < most;
             let more =
                 [few.then_some(route), fewer.then(|| format!("N = {}", text::grouped(line[0].samples)))];
             let more: Vec<String> = more.into_iter().flatten().collect();
