@@ -114,6 +114,18 @@ fn a_study_is_killed_again_and_again_and_ends_with_the_same_numbers() {
         assert!(Path::new(&out).join(file).is_file(), "{file}");
     }
 
+    // The tables of the second seed's networks, which are as whole as the study's own.
+    let read = |file: &str| std::fs::read_to_string(Path::new(&out).join(file)).unwrap();
+    let of_second: Vec<&str> = outcomes.lines().filter(|row| row.split(',').nth(6) != Some("1")).collect();
+    assert_eq!(read("seeds/2/outcomes.csv").lines().collect::<Vec<_>>(), of_second);
+    let networks = |text: &str| -> Vec<String> {
+        text.lines().map(|row| row.split(',').take(2).collect::<Vec<_>>().join(",")).collect()
+    };
+    assert_eq!(networks(&read("seeds/2/energy.csv")), networks(&read("energy.csv")));
+    assert!(read("seeds/2/energy.csv") != read("energy.csv"));
+    assert!(read("tables/claims.csv").contains(", n = 2)"));
+    assert!(read("tables/energy-table.csv").contains("tuned,2,"));
+
     // A study that grows does what is new and nothing else.
     let before = std::fs::read_dir(Path::new(&out).join("cells")).unwrap().count();
     let finished = |name: &str| {

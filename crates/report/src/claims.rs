@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use escape_energy::{ANN, PUBLISHED, ann_name};
 
+use crate::interval::Spread;
 use crate::rows::{Evaluation, Kind};
 use crate::run::{Run, distinct};
+use crate::seeds::is_reached;
 use crate::standing::{has_energy, is_of_other_ann, representatives, standard_error, worthless};
 use crate::tally::Tally;
 
@@ -66,6 +68,56 @@ pub struct Claim {
     pub quantised_skip: Option<Quantised>,
     /// What follows.
     pub verdict: Verdict,
+}
+
+/// The claims of one network, counted in one way, over the seeds of a study; one of a run.
+pub(crate) struct Claimed(Vec<Claim>);
+
+impl Claimed {
+    /// That of the first seed.
+    pub(crate) fn first(&self) -> &Claim {
+        &self.0[0]
+    }
+
+    /// How many seeds.
+    pub(crate) fn seeds(&self) -> usize {
+        self.0.len()
+    }
+
+    /// A value over the seeds, if it is known of each.
+    pub(crate) fn spread(&self, value: impl Fn(&Claim) -> Option<f64>) -> Option<Spread> {
+        Spread::of(&self.0.iter().map(value).collect::<Option<Vec<f64>>>()?)
+    }
+
+    /// Bits of each seed's rival.
+    pub(crate) fn bits(&self, rival: impl Fn(&Claim) -> Option<Quantised>) -> impl Iterator<Item = u32> {
+        self.0.iter().filter_map(rival).map(|rival| rival.bits)
+    }
+
+    /// What follows, in words; where seeds differ, with how many of them: `holds (2), cannot be told (1)`.
+    pub(crate) fn verdict(&self) -> String {
+        let all = [Verdict::Holds, Verdict::DoesNot, Verdict::CannotBeTold];
+        let count = |verdict| self.0.iter().filter(|claim| claim.verdict == verdict).count();
+        let found: Vec<_> = all.into_iter().map(|v| (v.words(), count(v))).filter(|(_, n)| *n > 0).collect();
+        match found[..] {
+            [(words, _)] => words.to_owned(),
+            _ => found.iter().map(|(words, n)| format!("{words} ({n})")).collect::<Vec<_>>().join(", "),
+        }
+    }
+}
+
+/// The claims of a run; of a study those of its first seed, each with those of the other seeds.
+pub(crate) fn over_seeds(run: &Run) -> Vec<Claimed> {
+    let others: Vec<Vec<Claim>> = run.other_seeds.iter().map(claims).collect();
+    let with_others = |claim: Claim| {
+        let same = |other: &&Claim| {
+            (&other.network, other.timesteps, &other.model) == (&claim.network, claim.timesteps, &claim.model)
+        };
+        let others = others.iter().filter(|_| is_reached(run, &claim.network));
+        let others: Vec<Claim> = others.filter_map(|all| all.iter().find(same)).cloned().collect();
+        Claimed(std::iter::once(claim).chain(others).collect())
+    };
+    claims(run).into_iter().map(with_others).collect()
 }
 
 /// The recordings that each network classified right or wrong, by network and T.

@@ -6,11 +6,12 @@ use escape_energy::{ANN, PUBLISHED};
 use serde_json::{Map, Value};
 
 use crate::LeftOut;
-use crate::claims::{Claim, claims};
+use crate::claims::{self, Claimed};
 use crate::figures::{Chapter, EXTENSIONS, Figure};
 use crate::rows::Evaluation;
 use crate::run::Run;
 use crate::scene::{escape, variables};
+use crate::seeds::{accuracy, over_seeds};
 use crate::standing::{
     Worthless, best_spiking, chance, has_energy, largest_class, reference_ann, standard_error, worthless,
 };
@@ -126,7 +127,7 @@ fn summary(run: &Run) -> String {
     let mut out = Vec::new();
     match (ann, spiking) {
         (Some(a), Some(s)) => {
-            let points = 100.0 * (a.accuracy - s.accuracy);
+            let points = 100.0 * (accuracy(run, a).mean - accuracy(run, s).mean);
             let compared = if points.abs() < 0.05 {
                 "as many".to_owned()
             } else if points > 0.0 {
@@ -140,11 +141,11 @@ fn summary(run: &Run) -> String {
             out.push(format!(
                 "{first} classifies <b>{}</b> correctly and the best spiking network, <b>{}</b> ({}, T = {}){second} \
                  <b>{}</b>, {compared}.",
-                percent(a),
+                percent(run, a),
                 escape(&s.network),
                 s.kind.words(),
                 s.timesteps.unwrap_or(0),
-                percent(s)
+                percent(run, s)
             ));
         }
         (Some(e), None) | (None, Some(e)) => out.push(format!(
@@ -153,10 +154,12 @@ fn summary(run: &Run) -> String {
             escape(&e.network),
             e.kind.words(),
             e.timesteps.map_or(String::new(), |t| format!(", T = {t}")),
-            percent(e)
+            percent(run, e)
         )),
         (None, None) => out.push("This run has evaluated no network yet.".to_owned()),
     }
+    let seeds = [ann, spiking].into_iter().flatten().map(|e| accuracy(run, e).seeds).max();
+    out.extend(seeds.filter(|n| *n > 1).map(|n| format!("These are means over {n} seeds.")));
     if let Some(e) = spiking.or(ann) {
         let largest = largest_class(run, e.samples);
         out.push(match largest {
@@ -184,34 +187,44 @@ fn summary(run: &Run) -> String {
     }
     let worthy = |s: &&Evaluation| has_energy(run, s) && worthless(run, s).is_none();
     let Some(s) = spiking.filter(worthy) else { return out.join(" ") };
-    if let Some(saving) = tally.saving(PUBLISHED, ANN, &s.network) {
+    let saved = |model: &str| {
+        let of_seed = |seed: &Run| Tally::of(seed).saving(model, ANN, &s.network);
+        over_seeds(run, &s.network, of_seed).map(|saving| saving.mean)
+    };
+    if let Some(saving) = saved(PUBLISHED) {
         out.push(format!(
             "By the published formula the spiking network needs <b>{}</b> energy than the ANN.",
             times(saving)
         ));
     }
     let arithmetic = tally.itemised().and_then(|model| {
-        let saving = tally.saving(&model, ANN, &s.network)?;
+        let saving = saved(&model)?;
         let mut text = format!(
             "Counting every layer, every arriving spike and every membrane update, it needs <b>{}</b> than the ANN in {} \
              arithmetic",
             times(saving),
             escape(&model)
         );
-        let rival = |claim: &Claim| claim.network == s.network && claim.model == model;
-        if let Some(rival) = claims(run).iter().find(|claim| rival(claim)).and_then(|claim| claim.quantised) {
-            let but = if (saving >= 1.0) == (rival.saving >= 1.0) { "and" } else { "but" };
+        let own = |claimed: &&Claimed| {
+            let claim = claimed.first();
+            claim.network == s.network && claim.model == model
+        };
+        let claims = claims::over_seeds(run);
+        let rival = claims.iter().find(own);
+        let over = rival.and_then(|claimed| claimed.spread(|claim| Some(claim.quantised?.saving)));
+        if let Some((claimed, over)) = rival.zip(over) {
+            let but = if (saving >= 1.0) == (over.mean >= 1.0) { "and" } else { "but" };
             text += &format!(
                 ", {but} <b>{}</b> than the cheapest ANN that is no less accurate, quantised to {} bits",
-                times(rival.saving),
-                rival.bits
+                times(over.mean),
+                text::several(claimed.bits(|claim| claim.quantised), |bits| bits.to_string())
             );
         }
         Some(text + ".")
     });
     out.extend(arithmetic);
     let memory = tally.itemised_with_memory().and_then(|model| {
-        let saving = tally.saving(&model, ANN, &s.network)?;
+        let saving = saved(&model)?;
         let format = escape(model.trim_end_matches("+memory"));
         Some(format!(
             "With the traffic to memory, computing in {format}, it needs <b>{}</b> than the ANN in fp32.",
@@ -222,11 +235,15 @@ fn summary(run: &Run) -> String {
     out.join(" ")
 }
 
-/// `76.5 ± 3.0%`: the accuracy and its standard error.
-fn percent(e: &Evaluation) -> String {
-    let error = standard_error(e);
+/// `76.5 ± 3.0%`: the accuracy and its standard error, of recordings and seeds.
+fn percent(run: &Run, e: &Evaluation) -> String {
+    let spread = accuracy(run, e);
+    let error = match spread.deviation {
+        Some(_) => spread.standard_error(e.samples as f64),
+        None => standard_error(e),
+    };
     let error = if error.is_finite() { format!(" \u{b1} {:.1}", 100.0 * error) } else { String::new() };
-    format!("{:.1}{error}%", 100.0 * e.accuracy)
+    format!("{:.1}{error}%", 100.0 * spread.mean)
 }
 
 fn times(saving: f64) -> String {

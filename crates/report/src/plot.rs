@@ -205,6 +205,18 @@ impl Plot {
         let lower = intervals.iter().rev().map(|(x, low, _)| at(*x, *low));
         scene.polygon(upper.chain(lower).collect(), ink, scene.style.lines.band_opacity);
     }
+    /// A band for each stretch of known intervals (x, low and high) of a series. One that reaches 0 has no place on a logarithmic axis, a
+    /// lone one among others no width.
+    pub(crate) fn bands(&self, scene: &mut Scene<'_>, intervals: &[(f64, Option<(f64, f64)>)], ink: Ink) {
+        let shown = |ends: Option<(f64, f64)>| ends.filter(|(low, _)| !self.y.log || *low > 0.0);
+        for stretch in intervals.split(|(_, ends)| shown(*ends).is_none()) {
+            let known = stretch.iter().filter_map(|(x, ends)| ends.map(|(low, high)| (*x, low, high)));
+            let known: Vec<_> = known.collect();
+            if known.len() > 1 || (known.len() == 1 && intervals.len() == 1) {
+                self.band(scene, &known, ink);
+            }
+        }
+    }
     /// A horizontal line over the whole width.
     pub(crate) fn level(&self, scene: &mut Scene<'_>, value: f64, ink: Ink, dash: Dash) {
         let y = self.py(value);
@@ -453,5 +465,21 @@ mod tests {
         scene.items.clear();
         plot.band(&mut scene, &[(5.0, 0.2, 0.4)], Ink::Text);
         assert_eq!(scene.items.len(), 3);
+        // Two stretches; of the one that reaches 0 nothing on a logarithmic axis.
+        let intervals = [
+            (0.0, Some((0.0, 0.4))),
+            (1.0, Some((0.1, 0.4))),
+            (2.0, None),
+            (3.0, Some((0.2, 0.4))),
+            (4.0, Some((0.2, 0.4))),
+        ];
+        let polygons = |plot: &Plot, scene: &mut Scene<'_>| {
+            scene.items.clear();
+            plot.bands(scene, &intervals, Ink::Text);
+            scene.items.iter().filter(|item| matches!(item, crate::scene::Item::Polygon { .. })).count()
+        };
+        assert_eq!(polygons(&plot, &mut scene), 2);
+        let plot = Plot::new(&mut scene, area, Axis::linear(0.0, 10.0, 5, ""), Axis::log(0.01, 1.0, ""));
+        assert_eq!(polygons(&plot, &mut scene), 1);
     }
 }

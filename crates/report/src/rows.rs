@@ -625,6 +625,10 @@ table! {
     }
 }
 
+/// Of a study's folder: where the tables of its seeds lie, each in a folder that is called as its seed; those of the first seed are the
+/// study's own.
+pub const SEEDS: &str = "seeds";
+
 /// The files of the tables that a study's folder has besides those of a run.
 pub const STUDY_FILES: [&str; 3] = [Outcome::FILE, OutcomeEnergy::FILE, Latency::FILE];
 

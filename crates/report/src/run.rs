@@ -34,10 +34,22 @@ pub(crate) struct Run {
     pub outcome_energy: Option<Vec<rows::OutcomeEnergy>>,
     pub latency: Option<Vec<rows::Latency>>,
     pub front: Option<Vec<rows::Front>>,
+    /// Of a study: its seeds but the first, whose tables are the folder's own.
+    pub other_seeds: Vec<Run>,
 }
 
 impl Run {
     pub(crate) fn load(folder: &Path) -> Result<Self, ReportError> {
+        let mut run = Self::load_alone(folder)?;
+        if run.outcomes.is_some() {
+            let seeds = seed_folders(folder)?;
+            run.other_seeds = seeds.iter().map(|seed| Self::load_alone(seed)).collect::<Result<_, _>>()?;
+        }
+        Ok(run)
+    }
+
+    /// Without the other seeds.
+    fn load_alone(folder: &Path) -> Result<Self, ReportError> {
         if !folder.is_dir() {
             return Err(ReportError::NoRun { path: folder.to_owned() });
         }
@@ -70,6 +82,7 @@ impl Run {
             front: table(folder, |r: &rows::Front| {
                 (r.network.clone(), r.timesteps, r.seed, r.bits, r.skips)
             })?,
+            other_seeds: Vec::new(),
         };
         run.check_neurons()?;
         Ok(run)
@@ -187,6 +200,21 @@ impl Run {
         let said = said.and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
         said.or((contacts == 56).then_some(8)).filter(|&n| n > 1 && contacts.is_multiple_of(n))
     }
+}
+
+/// The folders of a study's seeds but the first, in the order of their numbers.
+fn seed_folders(study: &Path) -> Result<Vec<PathBuf>, ReportError> {
+    let path = study.join(rows::SEEDS);
+    let found = match fs::read_dir(&path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(ReportError::io("read", &path)(error)),
+    };
+    let number = |folder: PathBuf| Some((folder.file_name()?.to_str()?.parse::<u64>().ok()?, folder));
+    let mut seeds: Vec<_> = found.flatten().filter_map(|entry| number(entry.path())).collect();
+    seeds.retain(|(_, folder)| folder.is_dir());
+    seeds.sort_unstable();
+    Ok(seeds.into_iter().map(|(_, folder)| folder).collect())
 }
 
 /// Where a layer stands, whatever the order of the rows: convolutions before linear layers, by their numbers.

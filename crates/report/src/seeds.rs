@@ -3,13 +3,18 @@
 //!
 //! Letters: n seeds, N recordings, T timesteps.
 
+use std::collections::HashMap;
+use std::hash::Hash;
+
 use escape_energy::PUBLISHED;
 
 use crate::interval::{Spread, binomial};
 use crate::published;
-use crate::rows::{Kind, Latency, Outcome, OutcomeEnergy};
+use crate::rows::{Evaluation, Kind, Latency, Outcome, OutcomeEnergy};
 use crate::run::{Run, distinct};
+use crate::standing::reference_ann;
 use crate::tables::{NONE, Table};
+use crate::tally::is_ann;
 use crate::text;
 
 /// Recordings that the published study tested with.
@@ -107,7 +112,7 @@ fn number(value: Option<f64>) -> String {
     value.map_or_else(|| NONE.to_owned(), |v| format!("{v:.3}"))
 }
 
-fn spread_text(spread: Option<Spread>) -> String {
+pub(crate) fn spread_text(spread: Option<Spread>) -> String {
     spread.map_or_else(|| NONE.to_owned(), |s| s.to_string())
 }
 
@@ -125,6 +130,82 @@ pub(crate) fn of_one_seed(run: &Run) -> String {
         (Some(first), 2..) => format!(" Networks that a seed reaches are those of seed {first}."),
         _ => String::new(),
     }
+}
+
+/// Whether a seed reaches a network of a study, an ANN by the name of its entry; what none reaches is the same for all.
+pub(crate) fn is_reached(run: &Run, network: &str) -> bool {
+    run.outcomes.iter().flatten().any(|o| o.network == network && o.seed.is_some())
+}
+
+/// The runs of a study's seeds that know a network of its tables, the first seed's first: of what no seed reaches that one alone. An ANN of
+/// the energy tables is one that spiking networks are compared with.
+pub(crate) fn seeds_of<'a>(run: &'a Run, network: &str) -> Vec<&'a Run> {
+    let reached = match is_ann(network) {
+        true => reference_ann(run).is_some_and(|ann| is_reached(run, &ann.network)),
+        false => is_reached(run, network),
+    };
+    std::iter::once(run).chain(run.other_seeds.iter().filter(|_| reached)).collect()
+}
+
+/// A number of a network over the seeds of a study.
+pub(crate) fn over_seeds(run: &Run, network: &str, number: impl Fn(&Run) -> Option<f64>) -> Option<Spread> {
+    Spread::of(&seeds_of(run, network).into_iter().filter_map(number).collect::<Vec<f64>>())
+}
+
+/// The accuracy of a network of the first seed over all of them.
+pub(crate) fn accuracy(run: &Run, of: &Evaluation) -> Spread {
+    let same = |e: &&Evaluation| {
+        let settings = |e: &Evaluation| (e.network.clone(), e.preset.clone(), e.encoder.clone(), e.timesteps);
+        settings(e) == settings(of)
+    };
+    let own = |seed: &Run| seed.evaluations.iter().flatten().find(same).map(|e| e.accuracy);
+    let alone = Spread { mean: of.accuracy, deviation: None, seeds: 1 };
+    // An ANN is reached or not by the name of its entry.
+    let reached = is_reached(run, &of.network);
+    let all: Vec<f64> =
+        std::iter::once(run).chain(run.other_seeds.iter().filter(|_| reached)).filter_map(own).collect();
+    Spread::of(&all).unwrap_or(alone)
+}
+
+/// Many numbers of a study's seeds but the first, each by what it is of.
+pub(crate) struct OtherSeeds<K>(Vec<HashMap<K, f64>>);
+
+impl<K: Hash + Eq> OtherSeeds<K> {
+    /// Of each seed.
+    pub(crate) fn of<'a>(run: &'a Run, numbers: impl Fn(&'a Run) -> HashMap<K, f64>) -> Self {
+        Self(run.other_seeds.iter().map(numbers).collect())
+    }
+
+    /// The first seed's number together with those of the others that have it, of a network that is or is not reached.
+    pub(crate) fn with(&self, first: f64, of: &K, reached: bool) -> Spread {
+        let others = self.0.iter().filter(|_| reached).filter_map(|numbers| numbers.get(of));
+        let all: Vec<f64> = std::iter::once(first).chain(others.copied()).collect();
+        Spread::of(&all).unwrap_or(Spread { mean: first, deviation: None, seeds: 1 })
+    }
+}
+
+/// A sentence, with a space before it, of a table of what all seeds of a study found.
+pub(crate) fn over_seeds_note(run: &Run) -> String {
+    if run.other_seeds.is_empty() {
+        return of_one_seed(run);
+    }
+    " Of networks that several seeds reach: mean \u{b1} standard deviation of a single seed.".to_owned()
+}
+
+/// As [`over_seeds_note`], of a table that compares with ANNs.
+pub(crate) fn beside_anns_note(run: &Run) -> String {
+    let own =
+        if run.other_seeds.is_empty() { "" } else { " Each is compared with the ANNs of its own seed." };
+    over_seeds_note(run) + own
+}
+
+/// As [`over_seeds_note`], of a figure.
+pub(crate) fn band_note(run: &Run) -> String {
+    if run.other_seeds.is_empty() {
+        return of_one_seed(run);
+    }
+    " Of networks that several seeds reach: means over them, and one standard deviation to either side."
+        .to_owned()
 }
 
 /// Networks at one T each, with what all seeds found; the first seed's outcome has all that they have in common.
@@ -229,13 +310,15 @@ fn saving(energies: &[OutcomeEnergy], of: &Outcome, model: &str) -> Option<Sprea
     Spread::of(&ratios)
 }
 
-fn savings_text(spread: Spread) -> String {
+/// A ratio, and its deviation to as many decimals: `12.5x ± 0.7`.
+pub(crate) fn savings_text(spread: Spread) -> String {
     match spread.deviation {
         Some(deviation) => {
             let mean = text::ratio(spread.mean);
             let decimals = mean.trim_end_matches('x').split_once('.').map_or(0, |(_, after)| after.len());
             let least = 0.1_f64.powi(decimals as i32);
-            match deviation < least / 2.0 && deviation > 0.0 {
+            // Of equal numbers rounding may leave something.
+            match deviation < least / 2.0 && deviation > 1e-9 * spread.mean {
                 true => format!("{mean} \u{b1} <{least:.decimals$}"),
                 false => format!("{mean} \u{b1} {deviation:.decimals$}"),
             }

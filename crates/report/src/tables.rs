@@ -4,14 +4,15 @@ use std::fmt;
 
 use escape_energy::{ANN, PUBLISHED, ann_of};
 
-use crate::claims::{Claim, Quantised, Verdict, claims};
+use crate::claims::{self, Claim, Quantised, Verdict};
 use crate::front;
+use crate::interval::Spread;
 use crate::published as study;
 use crate::routes::routes;
-use crate::rows::{Energy, Evaluation, Kind, Row};
+use crate::rows::{Activity, Energy, Evaluation, Kind, Row};
 use crate::run::{Run, distinct};
 use crate::scene::escape;
-use crate::seeds;
+use crate::seeds::{self, over_seeds, savings_text, seeds_of, spread_text};
 use crate::standing::{
     Worthless, balanced, chance, classes, has_energy, is_of_other_ann, is_of_other_size, is_of_study,
     largest_class, reference_ann, representatives, standard_error, worthless, worthless_network,
@@ -462,19 +463,34 @@ fn activity(run: &Run) -> Option<Table> {
     let mut analog = false;
     for network in distinct(all.iter().map(|r| r.network.as_str())) {
         for layer in run.activity_of(&network) {
-            let rate = layer.spikes_per_sample / layer.neurons.max(1) as f64;
+            let over = |number: fn(&Activity) -> f64| {
+                over_seeds(run, &network, |seed| {
+                    seed.activity_of(&network).into_iter().find(|a| a.layer == layer.layer).map(number)
+                })
+            };
+            let amounts = |spread: Option<Spread>| {
+                // Its deviation has no decimals where it has none.
+                let digits = |of: Spread, sd: f64| match of.mean < 100.0 {
+                    true => text::significant(sd, 2),
+                    false => text::grouped(sd.round() as u64),
+                };
+                let shown =
+                    |s: Spread| with_deviation(text::amount(s.mean), s.deviation.map(|sd| digits(s, sd)));
+                spread.map_or_else(|| NONE.to_owned(), shown)
+            };
+            let rate = over(|a| a.spikes_per_sample / a.neurons.max(1) as f64);
             let study = study::RATES.iter().find(|(name, ..)| *name == layer.layer);
             analog |= layer.analog_input;
             table.rows.push(vec![
                 format!("{network} (T = {})", layer.timesteps),
                 layer.layer.clone(),
                 text::grouped(layer.neurons),
-                text::amount(layer.spikes_per_sample),
-                format!("{rate:.3}"),
+                amounts(over(|a| a.spikes_per_sample)),
+                spread_text(rate),
                 if layer.analog_input {
                     "analog".to_owned()
                 } else {
-                    text::amount(layer.synaptic_operations_per_sample)
+                    amounts(over(|a| a.synaptic_operations_per_sample))
                 },
                 text::grouped(layer.macs),
                 study.map_or_else(|| NONE.to_owned(), |s| format!("{:.3}", s.1)),
@@ -490,7 +506,7 @@ fn activity(run: &Run) -> Option<Table> {
     table.notes.push(format!(
         "Averages over the samples evaluated, summed over all steps. Accumulates are the additions that arriving spikes \
          cause.{analog}{}",
-        seeds::of_one_seed(run)
+        seeds::over_seeds_note(run)
     ));
     table
         .study_notes
@@ -500,45 +516,57 @@ fn activity(run: &Run) -> Option<Table> {
 
 fn energy(run: &Run) -> Option<Table> {
     run.energy.as_ref()?;
+    let seeds: Vec<(&Run, Tally<'_>)> =
+        std::iter::once(run).chain(&run.other_seeds).map(|seed| (seed, Tally::of(seed))).collect();
     let tally = Tally::of(run);
     let mut table = Table::new(
         "energy-table",
         "Energy per recording, by way of counting",
-        &[
-            ("counting", false),
-            ("network", false),
-            ("recordings", true),
-            ("accuracy", true),
-            ("energy", true),
-            ("relative to the ANN", true),
-            ("saving", true),
-        ],
+        &[("counting", false), ("network", false)],
     );
+    if !run.other_seeds.is_empty() {
+        table.numeric("seeds".to_owned());
+    }
+    for head in ["recordings", "accuracy", "energy", "relative to the ANN", "saving"] {
+        table.numeric(head.to_owned());
+    }
     table.study("study");
     let mut marked: Vec<(String, Worthless)> = Vec::new();
     for model in tally.models() {
         for network in tally.networks(&model) {
-            let Some(total) = tally.total(&model, &network) else { continue };
-            let ann = tally.total(&model, ANN).filter(|a| *a > 0.0);
-            let nothing = worthless_network(run, &network);
+            let seeds = &seeds[..seeds_of(run, &network).len()];
+            let over = |value: &dyn Fn(&Run, &Tally<'_>) -> Option<f64>| {
+                let known = seeds.iter().filter_map(|(seed, tally)| value(seed, tally));
+                Spread::of(&known.collect::<Vec<f64>>())
+            };
+            let Some(total) = over(&|_, tally| tally.total(&model, &network)) else { continue };
+            let relative = over(&|_, tally| {
+                let ann = tally.total(&model, ANN).filter(|ann| *ann > 0.0)?;
+                Some(tally.total(&model, &network)? / ann)
+            });
+            let nothing = seeds.iter().find_map(|(seed, _)| worthless_network(seed, &network));
             marked.extend(nothing.map(|why| (network.clone(), why)).filter(|m| !marked.contains(m)));
             let none = || NONE.to_owned();
             let evaluation = evaluation_of(run, &network);
-            table.rows.push(vec![
-                model_name(&model),
-                network_name(&network),
+            let mut row = vec![model_name(&model), network_name(&network)];
+            row.extend((!run.other_seeds.is_empty()).then(|| total.seeds.to_string()));
+            row.extend([
                 evaluation.map_or_else(none, |e| text::grouped(e.samples)),
-                evaluation.map_or_else(none, |e| format!("{:.3}", e.accuracy)),
-                text::energy(total),
-                ann.map_or_else(none, |a| text::significant(total / a, 3)),
+                spread_text(over(&|seed, _| evaluation_of(seed, &network).map(|e| e.accuracy))),
+                text::energy(total.mean),
+                relative.map_or_else(none, |relative| {
+                    let deviation = relative.deviation.map(|deviation| text::significant(deviation, 1));
+                    with_deviation(text::significant(relative.mean, 3), deviation)
+                }),
                 (network != ANN && nothing.is_none())
-                    .then(|| tally.saving(&model, ANN, &network))
+                    .then(|| over(&|_, tally| tally.saving(&model, ANN, &network)))
                     .flatten()
-                    .map_or_else(none, text::ratio),
+                    .map_or_else(none, savings_text),
                 evaluation
                     .filter(|e| model == PUBLISHED && study::has_energy(e))
                     .map_or_else(none, |_| text::significant(study::ENERGY, 3)),
             ]);
+            table.rows.push(row);
         }
     }
     table.notes.push(format!(
@@ -546,10 +574,18 @@ fn energy(run: &Run) -> Option<Table> {
          picojoules as millijoules; the others count all layers, arriving spikes and membrane updates, at 45 nm. The model says \
          how the spiking network computes; an ANN computes in fp32, or in whole numbers of its bits.{}",
         Energy::FILE,
-        seeds::of_one_seed(run)
+        seeds::beside_anns_note(run)
     ));
     table.notes.extend(remarks(&marked));
     Some(table)
+}
+
+/// A mean and its standard deviation, where there is one other than 0.
+fn with_deviation(mean: String, deviation: Option<String>) -> String {
+    match deviation.filter(|deviation| deviation != "0") {
+        Some(deviation) => format!("{mean} \u{b1} {deviation}"),
+        None => mean,
+    }
 }
 
 /// The evaluation of a network of the energy tables, as it is counted there.
@@ -580,24 +616,32 @@ fn claims_table(run: &Run) -> Option<Table> {
             ("claim", false),
         ],
     );
-    let all = claims(run);
+    let all = claims::over_seeds(run);
     let none = || NONE.to_owned();
-    let ratio = |saving: Option<f64>| saving.map_or_else(none, text::ratio);
-    let over = |rival: Option<Quantised>| {
-        rival.map_or_else(none, |rival| format!("{} ({} bits)", text::ratio(rival.saving), rival.bits))
-    };
-    for claim in &all {
-        let Claim { network, timesteps, accuracy, model, published, full, full_skip, .. } = claim;
+    for claimed in &all {
+        let Claim { network, timesteps, model, .. } = claimed.first();
         let at = timesteps.map_or_else(String::new, |t| format!("T = {t}, "));
+        let accuracy = spread_text(claimed.spread(|c| Some(c.accuracy)));
+        let seeds = match claimed.seeds() {
+            1 => String::new(),
+            n => format!(", n = {n}"),
+        };
+        let ratio =
+            |saving: fn(&Claim) -> Option<f64>| claimed.spread(saving).map_or_else(none, savings_text);
+        let over = |rival: fn(&Claim) -> Option<Quantised>| {
+            let bits = text::several(claimed.bits(rival), |bits| bits.to_string());
+            let saving = claimed.spread(|claim| Some(rival(claim)?.saving));
+            saving.map_or_else(none, |saving| format!("{} ({bits} bits)", savings_text(saving)))
+        };
         table.rows.push(vec![
-            format!("{network} ({at}{accuracy:.3})"),
+            format!("{network} ({at}{accuracy}{seeds})"),
             model_name(model),
-            ratio(*published),
-            ratio(*full),
-            ratio(*full_skip),
-            over(claim.quantised),
-            over(claim.quantised_skip),
-            claim.verdict.words().to_owned(),
+            ratio(|c| c.published),
+            ratio(|c| c.full),
+            ratio(|c| c.full_skip),
+            over(|c| c.quantised),
+            over(|c| c.quantised_skip),
+            claimed.verdict(),
         ]);
     }
     table.notes.push(
@@ -606,7 +650,7 @@ fn claims_table(run: &Run) -> Option<Table> {
          difference (of the paired one where the answers to each recording are known). A claim holds if the network needs less than \
          every one of these, at its own accuracy, which may be below that of the ANN; it cannot be told where no quantised ANN was measured, or where only ANNs need less whose \
          accuracy is lower by what may be chance."
-            .to_owned() + &seeds::of_one_seed(run),
+            .to_owned() + &seeds::beside_anns_note(run),
     );
     let spiking = run.evaluations.iter().flatten().filter(|e| e.kind.is_spiking());
     let mut left_out = distinct(spiking.map(|e| e.network.as_str()));
@@ -624,7 +668,7 @@ fn claims_table(run: &Run) -> Option<Table> {
             left_out.join(", ")
         ));
     }
-    let others = distinct(all.iter().map(|claim| claim.network.as_str()));
+    let others = distinct(all.iter().map(|claimed| claimed.first().network.as_str()));
     let others: Vec<&str> =
         others.iter().map(String::as_str).filter(|network| is_of_other_size(run, network)).collect();
     if !others.is_empty() {
@@ -634,9 +678,8 @@ fn claims_table(run: &Run) -> Option<Table> {
             others.join(", ")
         ));
     }
-    if all.iter().all(|claim| claim.quantised.is_none() && claim.verdict == Verdict::CannotBeTold)
-        && !all.is_empty()
-    {
+    let untold = |claim: &Claim| claim.quantised.is_none() && claim.verdict == Verdict::CannotBeTold;
+    if all.iter().all(|claimed| untold(claimed.first())) && !all.is_empty() {
         table.notes.push(
             "No quantised ANN is among the networks of this folder: `baselines` in a run's configuration measures some, as \
              `evaluate --bits` of an ANN does."

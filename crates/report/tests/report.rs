@@ -370,6 +370,88 @@ fn a_claim_holds_against_rivals_that_were_measured_and_are_no_less_accurate() {
     assert_eq!(verdict(), ("holds", Some(10.0), None));
 }
 
+/// By hand: what several seeds found, each by the ANNs of its own.
+#[test]
+fn claims_and_energies_of_a_study_are_those_of_all_its_seeds() {
+    let study = tempfile::tempdir().unwrap();
+    let good = [[90, 30], [20, 60]];
+    let head =
+        "network,kind,preset,encoder,timesteps,samples,accuracy,loss,epoch,balanced_accuracy,macro_f1,bits";
+    // Of a seed: the picojoules of a network that it reaches, and of a quantised ANN that is as accurate.
+    let write = |folder: &Path, own: f64, accuracy: f64, quantised: f64| {
+        fs::create_dir_all(folder).unwrap();
+        let given = ("given", "converted", 4, good, 9.0, 500.0);
+        small_run(
+            folder,
+            &[("ann", "ann", 0, good, 0.0, 0.0), ("snn", "converted", 4, good, 9.0, own), given],
+        );
+        let evaluations = format!(
+            "{head}\nann,ann,,,,200,0.75,0.5,,,,\nsnn,converted,default,direct,4,200,{accuracy},0.5,,,,\n\
+             given,converted,default,direct,4,200,0.75,0.5,,,,\nann-8bit,quantised,,,,200,0.75,0.5,,,,8\n"
+        );
+        fs::write(folder.join("evaluations.csv"), evaluations).unwrap();
+        let energies = read(&folder.join("energy.csv"));
+        let rivals = format!(
+            "fp32,ann-8bit,conv1,accumulate,{quantised}\nfp32,ann-8bit-skip,conv1,accumulate,{quantised}\n"
+        );
+        fs::write(folder.join("energy.csv"), energies + &rivals).unwrap();
+    };
+    write(study.path(), 100.0, 0.75, 120.0);
+    let head = "network,kind,ann,preset,encoder,timesteps,seed,samples,accuracy,loss,epoch,before,macro_f1,shown,judged_on\n";
+    let row = |network: &str, seed: &str, accuracy: f64| {
+        format!("{network},converted,ann,default,direct,4,{seed},200,{accuracy},0.5,,,,true,\n")
+    };
+    let outcomes = |seeds: &[(&str, f64)]| {
+        let rows: String = seeds.iter().map(|(seed, accuracy)| row("snn", seed, *accuracy)).collect();
+        let anns: String =
+            seeds.iter().map(|(seed, _)| format!("ann,ann,ann,,,,{seed},200,0.75,0.5,,,,true,\n")).collect();
+        head.to_owned() + &anns + &rows + &row("given", "", 0.75)
+    };
+    fs::write(study.path().join("outcomes.csv"), outcomes(&[("1", 0.75)])).unwrap();
+    let rows = |table: Option<escape_report::Table>| table.unwrap().rows;
+    let found = tables(study.path()).unwrap();
+    let alone = rows(found.claims);
+    assert_eq!(alone[0][0], "snn (T = 4, 0.750)");
+    assert_eq!((alone[0][3].as_str(), alone[0][7].as_str()), ("10.0x", "holds"));
+    assert!(found.energy.unwrap().columns.iter().all(|column| column.head != "seeds"));
+
+    // The second seed's network needs as much again as its own ANN of 8 bits, the tenth's a little less.
+    write(&study.path().join("seeds/2"), 250.0, 0.73, 125.0);
+    write(&study.path().join("seeds/10"), 100.0, 0.77, 110.0);
+    fs::write(study.path().join("outcomes.csv"), outcomes(&[("1", 0.75), ("2", 0.73), ("10", 0.77)]))
+        .unwrap();
+    let found = tables(study.path()).unwrap();
+    let claims = rows(found.claims);
+    assert_eq!(claims.len(), 2);
+    // Savings 10, 4 and 10: 8 ± sqrt(12); over the quantised ANN 1.2, 0.5 and 1.1.
+    assert_eq!(
+        claims[0],
+        [
+            "snn (T = 4, 0.750 ± 0.020, n = 3)",
+            "fp32 arithmetic",
+            "-",
+            "8.00x ± 3.46",
+            "-",
+            "0.93x ± 0.38 (8 bits)",
+            "0.93x ± 0.38 (8 bits)",
+            "holds (2), does not (1)"
+        ]
+    );
+    // Nothing of what no seed reaches counts three times.
+    assert_eq!((claims[1][0].as_str(), claims[1][3].as_str()), ("given (T = 4, 0.750)", "2.00x"));
+    let energy = found.energy.unwrap();
+    let heads: Vec<&str> = energy.columns.iter().map(|column| column.head.as_str()).collect();
+    assert_eq!(heads[..4], ["counting", "network", "seeds", "recordings"]);
+    let of = |network: &str| energy.rows.iter().find(|row| row[1] == network).unwrap()[2..].to_vec();
+    assert_eq!(of("snn"), ["3", "200", "0.750 ± 0.020", "150 pJ", "0.15 ± 0.09", "8.00x ± 3.46"]);
+    assert_eq!(of("ANN, 8 bits")[..4], ["3", "200", "0.750 ± 0.000", "118 pJ"]);
+    assert_eq!(of("given")[..2], ["1", "200"]);
+    let page = read(&build(study.path()).unwrap().page);
+    assert!(page.contains(
+        "mean ± standard deviation of a single seed. Each is compared with the ANNs of its own seed"
+    ));
+}
+
 /// A study's rows of one network and epoch are as many as its seeds.
 #[test]
 fn trainings_of_several_seeds_have_a_band() {

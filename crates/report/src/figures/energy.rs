@@ -13,7 +13,7 @@ use crate::routes::Route;
 use crate::rows::{Energy, EnergyStep, Row};
 use crate::run::{Run, distinct};
 use crate::scene::{Area, Dash, Ink, Scene};
-use crate::seeds::of_one_seed;
+use crate::seeds::{OtherSeeds, band_note, seeds_of};
 use crate::standing::{Worthless, worthless_network};
 use crate::style::Style;
 use crate::tally::{Tally, is_ann};
@@ -78,6 +78,14 @@ pub(super) fn add_components(run: &Run, gallery: &mut Gallery<'_>) -> Result<(),
     }
     let rows = run.energy.as_deref().unwrap_or_default();
     let tally = Tally::of(run);
+    let others = OtherSeeds::of(run, |seed| {
+        let mut sums = HashMap::new();
+        for row in seed.energy.iter().flatten() {
+            let key = (row.model.clone(), row.network.clone(), row.component.clone());
+            *sums.entry(key).or_insert(0.0) += row.picojoules;
+        }
+        sums
+    });
     let mut parts = Vec::new();
     for model in tally.models() {
         let Some(whole) = tally.total(&model, ANN).filter(|w| *w > 0.0) else { continue };
@@ -86,7 +94,10 @@ pub(super) fn add_components(run: &Run, gallery: &mut Gallery<'_>) -> Result<(),
             let spread = over_seeds(run, &model, &network, whole).filter(|s| s.deviation.is_some());
             let interval = spread.and_then(|s| s.interval());
             for component in distinct(of().map(|r| r.component.as_str())) {
-                let picojoules: f64 = of().filter(|r| r.component == component).map(|r| r.picojoules).sum();
+                let first: f64 = of().filter(|r| r.component == component).map(|r| r.picojoules).sum();
+                let key = (model.clone(), network.clone(), component.clone());
+                let reached = seeds_of(run, &network).len() > 1;
+                let picojoules = others.with(first, &key, reached).mean;
                 parts.push(Part {
                     model: model.clone(),
                     network: network.clone(),
@@ -129,11 +140,16 @@ pub(super) fn add_components(run: &Run, gallery: &mut Gallery<'_>) -> Result<(),
         } else {
             ""
         };
-        let seeds = if parts.iter().any(|p| p.total.is_some()) {
-            " Totals are means over the seeds, lines through them one standard deviation to either side (mostly hidden by the disk); \
-             what they consist of is of the first seed."
-        } else {
-            ""
+        let seeds = match (parts.iter().any(|p| p.total.is_some()), run.other_seeds.is_empty()) {
+            (true, true) => {
+                " Totals are means over the seeds, lines through them one standard deviation to either side (mostly hidden by the disk); \
+                 what they consist of is of the first seed."
+            }
+            (true, false) => {
+                " Of networks that several seeds reach: means over them, and lines through the totals of one standard deviation to either \
+                 side (mostly hidden by the disk)."
+            }
+            (false, _) => "",
         };
         let plan = Plan {
             chapter: Chapter::Energy,
@@ -259,10 +275,33 @@ pub(super) struct Spent {
     network: String,
     route: Route,
     step: u32,
+    /// Of a study the mean over the seeds, and one standard deviation to either side.
     picojoules: f64,
+    #[serde(default)]
+    low: Option<f64>,
+    #[serde(default)]
+    high: Option<f64>,
     /// The network's mark; in tables of before by its place.
     #[serde(default)]
     mark: Option<usize>,
+}
+
+/// What was spent up to each step: by the table, and by the published formula.
+fn spent(run: &Run) -> Vec<Spent> {
+    let places = run.places();
+    let row = |s: &EnergyStep| Spent {
+        model: s.model.clone(),
+        network: s.network.clone(),
+        route: Route::of_network(run, &s.network),
+        step: s.step,
+        picojoules: s.picojoules,
+        low: None,
+        high: None,
+        mark: places.get(&s.network).copied(),
+    };
+    let mut table = published_steps(run);
+    table.extend(run.energy_steps.iter().flatten().map(row));
+    table
 }
 
 /// The published formula step by step: a layer's energy is proportional to the spikes that it fired, so by each step it has spent the
@@ -282,6 +321,8 @@ fn published_steps(run: &Run) -> Vec<Spent> {
             route,
             step,
             picojoules,
+            low: None,
+            high: None,
             mark: places.get(&network).copied(),
         };
         let of_network = || energy().filter(|e| e.network == network);
@@ -318,17 +359,16 @@ pub(super) fn add_steps(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), Repo
         gallery.leave_out(ITEM, &[EnergyStep::FILE], "has no row of a spiking network");
         return Ok(());
     }
-    let places = run.places();
-    let row = |s: &EnergyStep| Spent {
-        model: s.model.clone(),
-        network: s.network.clone(),
-        route: Route::of_network(run, &s.network),
-        step: s.step,
-        picojoules: s.picojoules,
-        mark: places.get(&s.network).copied(),
-    };
-    let mut table = published_steps(run);
-    table.extend(steps.iter().map(row));
+    let others = OtherSeeds::of(run, |seed| {
+        spent(seed).into_iter().map(|s| ((s.model, s.network, s.step), s.picojoules)).collect()
+    });
+    let mut table = spent(run);
+    for s in &mut table {
+        let key = (s.model.clone(), s.network.clone(), s.step);
+        let spread = others.with(s.picojoules, &key, seeds_of(run, &s.network).len() > 1);
+        let interval = spread.interval();
+        (s.picojoules, s.low, s.high) = (spread.mean, interval.map(|i| i.low), interval.map(|i| i.high));
+    }
     let same = coinciding(&table);
     let same = if same.is_empty() {
         String::new()
@@ -346,7 +386,7 @@ pub(super) fn add_steps(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), Repo
         caption: format!(
             "Energy spent per recording up to each step of the simulation, for each way of counting (logarithmic axes). \
              ANNs compute once: theirs are the level lines. Colours are routes, marks are networks.{same}{}",
-            of_one_seed(run)
+            band_note(run)
         ),
     };
     gallery.add(plan, &table)
@@ -440,12 +480,11 @@ impl Drawn for Spent {
             let (left, top) = ((i % per_row) as f64 * panel, start + (i / per_row) as f64 * down);
             let area = Area::new(left + 52.0, top + 42.0, panel - 52.0 - 10.0, 120.0);
             let of = |network: &str| {
-                let mut line: Vec<(f64, f64)> = steps
+                let mut line: Vec<&Self> = steps
                     .iter()
                     .filter(|s| s.model == *model && s.network == network && s.picojoules > 0.0)
-                    .map(|s| (f64::from(s.step + 1), s.picojoules))
                     .collect();
-                line.sort_by(|a, b| a.0.total_cmp(&b.0));
+                line.sort_by_key(|s| s.step);
                 line
             };
             let values =
@@ -459,11 +498,18 @@ impl Drawn for Spent {
             let y = Axis::log(lo / scale, hi / scale, &format!("{unit} {}", words.per_recording));
             let plot = Plot::new(&mut scene, area, steps_axis.clone(), y);
             for (network, ink, dash, mark) in &look {
-                let line = of(network).into_iter().filter(|(_, v)| *v >= lo);
-                let line: Vec<_> = line.map(|(x, v)| (x, v / scale)).collect();
+                let drawn: Vec<&Self> = of(network).into_iter().filter(|s| s.picojoules >= lo).collect();
+                let x = |s: &Self| f64::from(s.step + 1);
+                let line: Vec<_> = drawn.iter().map(|s| (x(s), s.picojoules / scale)).collect();
                 match line.last() {
                     Some((_, value)) if is_ann(network) => plot.level(&mut scene, *value, *ink, *dash),
-                    Some(_) => plot.series(&mut scene, &line, *ink, *dash, *mark),
+                    Some(_) => {
+                        let ends =
+                            |s: &Self| s.low.zip(s.high).map(|(low, high)| (low / scale, high / scale));
+                        let intervals: Vec<_> = drawn.iter().map(|s| (x(s), ends(s))).collect();
+                        plot.bands(&mut scene, &intervals, *ink);
+                        plot.series(&mut scene, &line, *ink, *dash, *mark);
+                    }
                     None => {}
                 }
             }
@@ -479,7 +525,7 @@ mod tests {
 
     fn spent(network: &str, step: u32, picojoules: f64) -> Spent {
         let (model, network) = ("fp32".to_owned(), network.to_owned());
-        Spent { model, network, route: Route::Other, step, picojoules, mark: None }
+        Spent { model, network, route: Route::Other, step, picojoules, low: None, high: None, mark: None }
     }
 
     #[test]

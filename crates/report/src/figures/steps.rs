@@ -8,7 +8,7 @@ use crate::plot::{Axis, Plot, Swatch, legend};
 use crate::rows::{Row, Step};
 use crate::run::{Run, distinct};
 use crate::scene::{Area, Dash, Ink, Scene};
-use crate::seeds::of_one_seed;
+use crate::seeds::{OtherSeeds, band_note, is_reached};
 use crate::style::Style;
 use crate::text;
 
@@ -22,7 +22,12 @@ pub(super) struct Count {
     /// Place of the layer in the network, from 0.
     layer_order: usize,
     step: u32,
+    /// Of a study the mean over the seeds, and one standard deviation to either side.
     spikes_per_sample: f64,
+    #[serde(default)]
+    low: Option<f64>,
+    #[serde(default)]
+    high: Option<f64>,
 }
 
 pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportError> {
@@ -38,12 +43,23 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportErro
     let layers = distinct(steps.iter().map(|s| s.layer.as_str()));
     let orders: std::collections::HashMap<&str, usize> =
         layers.iter().map(|layer| (layer.as_str(), run.layer_order(layer))).collect();
-    let count = |s: &Step| Count {
-        network: s.network.clone(),
-        layer: s.layer.clone(),
-        layer_order: orders.get(s.layer.as_str()).copied().unwrap_or_default(),
-        step: s.step,
-        spikes_per_sample: s.spikes_per_sample,
+    let others = OtherSeeds::of(run, |seed| {
+        let rows = seed.steps.iter().flatten();
+        rows.map(|s| ((s.network.clone(), s.layer.clone(), s.step), s.spikes_per_sample)).collect()
+    });
+    let count = |s: &Step| {
+        let key = (s.network.clone(), s.layer.clone(), s.step);
+        let spread = others.with(s.spikes_per_sample, &key, is_reached(run, &s.network));
+        let interval = spread.interval();
+        Count {
+            network: s.network.clone(),
+            layer: s.layer.clone(),
+            layer_order: orders.get(s.layer.as_str()).copied().unwrap_or_default(),
+            step: s.step,
+            spikes_per_sample: spread.mean,
+            low: interval.map(|i| i.low),
+            high: interval.map(|i| i.high),
+        }
     };
     let networks = distinct(steps.iter().map(|s| s.network.as_str()));
     for (i, page) in pages(&networks, PAGE).iter().enumerate() {
@@ -54,7 +70,7 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportErro
             caption: format!(
                 "Spikes that each layer fires at each step, averaged over the recordings evaluated (logarithmic axis; a step without \
                  spikes breaks the line).{}",
-                of_one_seed(run)
+                band_note(run)
             ),
         };
         let shown = steps.iter().filter(|s| page.contains(&s.network));
@@ -95,15 +111,19 @@ impl Drawn for Count {
             (x.lo, x.hi) = (-room, f64::from(last) + room);
             let plot = Plot::new(&mut scene, area, x, Axis::log(lo, hi, words.spikes_per_recording));
             for (i, layer) in &layers {
-                let mut line: Vec<(f64, f64)> = steps
-                    .iter()
-                    .filter(|s| s.network == *network && s.layer == *layer)
+                let own = || steps.iter().filter(|s| s.network == *network && s.layer == *layer);
+                let mut line: Vec<(f64, f64)> = own()
                     .map(|s| {
                         let value = s.spikes_per_sample;
                         (f64::from(s.step), if value > 0.0 { value } else { f64::NAN })
                     })
                     .collect();
                 line.sort_by(|a, b| a.0.total_cmp(&b.0));
+                let mut intervals: Vec<_> = own()
+                    .map(|s| (f64::from(s.step), s.low.zip(s.high).filter(|_| s.spikes_per_sample > 0.0)))
+                    .collect();
+                intervals.sort_by(|a, b| a.0.total_cmp(&b.0));
+                plot.bands(&mut scene, &intervals, Ink::Layer(*i));
                 plot.series(&mut scene, &line, Ink::Layer(*i), Dash::Solid, Some(*i));
             }
         }

@@ -9,7 +9,7 @@ use crate::routes::Route;
 use crate::rows::{Activity, Row};
 use crate::run::{Run, distinct};
 use crate::scene::{Area, Dash, Ink, Scene};
-use crate::seeds::of_one_seed;
+use crate::seeds::{band_note, over_seeds};
 use crate::standing::{best_spiking, ranked};
 use crate::style::Style;
 use crate::text;
@@ -34,7 +34,12 @@ pub(super) struct Work {
     timesteps: u32,
     layer: String,
     quantity: Quantity,
+    /// Of a study the mean over the seeds, and one standard deviation to either side.
     value: f64,
+    #[serde(default)]
+    low: Option<f64>,
+    #[serde(default)]
+    high: Option<f64>,
 }
 
 pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportError> {
@@ -53,26 +58,34 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportErro
     let layers = run.activity_of(network);
     let route = Route::of_network(run, network);
     let of_layer = |l: &&Activity| {
-        let done = if l.analog_input {
-            (Quantity::MultiplyAccumulates, l.macs as f64)
-        } else {
-            (Quantity::Accumulates, l.synaptic_operations_per_sample)
+        let macs: fn(&Activity) -> f64 = |a| a.macs as f64;
+        let done = match l.analog_input {
+            true => (Quantity::MultiplyAccumulates, macs),
+            false => {
+                let additions: fn(&Activity) -> f64 = |a| a.synaptic_operations_per_sample;
+                (Quantity::Accumulates, additions)
+            }
         };
-        let values = [
-            (Quantity::AnnMultiplyAccumulates, l.macs as f64),
-            done,
-            (Quantity::SpikesFired, l.spikes_per_sample),
-        ];
+        let fired: fn(&Activity) -> f64 = |a| a.spikes_per_sample;
+        let counted = [(Quantity::AnnMultiplyAccumulates, macs), done, (Quantity::SpikesFired, fired)];
         let (layer, timesteps) = (l.layer.clone(), l.timesteps);
-        let work = move |(quantity, value)| Work {
-            network: network.clone(),
-            route,
-            timesteps,
-            layer: layer.clone(),
-            quantity,
-            value,
+        let work = move |(quantity, number): (Quantity, fn(&Activity) -> f64)| {
+            let of_seed =
+                |seed: &Run| seed.activity_of(network).into_iter().find(|a| a.layer == layer).map(number);
+            let spread = over_seeds(run, network, of_seed)?;
+            let interval = spread.interval();
+            Some(Work {
+                network: network.clone(),
+                route,
+                timesteps,
+                layer: layer.clone(),
+                quantity,
+                value: spread.mean,
+                low: interval.map(|i| i.low),
+                high: interval.map(|i| i.high),
+            })
         };
-        values.map(work)
+        counted.map(work).into_iter().flatten()
     };
     let table: Vec<Work> = layers.iter().flat_map(of_layer).collect();
     let steps = layers.first().map_or(0, |l| l.timesteps);
@@ -93,7 +106,7 @@ pub(super) fn add(run: &Run, gallery: &mut Gallery<'_>) -> Result<(), ReportErro
         caption: format!(
             "What one pass of the ANN computes in each layer, against what {network} does over T = {steps} steps, per recording \
              on average (logarithmic axis).{note}{}",
-            of_one_seed(run)
+            band_note(run)
         ),
     };
     gallery.add(plan, &table)
@@ -133,7 +146,7 @@ impl Drawn for Work {
         let each = |layer: &str| table.iter().filter(|w| w.layer == layer).count() as f64 * BAR + 9.0;
         let height: f64 = layers.iter().map(|layer| each(layer)).sum();
         let area = Area::new(LEFT, top, width - LEFT - RIGHT, height);
-        let positive = || table.iter().map(|w| w.value).filter(|v| *v > 0.0);
+        let positive = || table.iter().flat_map(|w| [Some(w.value), w.high]).flatten().filter(|v| *v > 0.0);
         let most = positive().fold(1.0, f64::max);
         let least = positive().fold(most, f64::min);
         // A bar is to be seen under the smallest value too.
@@ -155,7 +168,13 @@ impl Drawn for Work {
                     let corners = vec![(area.x, top), (right, top), (right, bottom), (area.x, bottom)];
                     scene.polygon(corners, ink, opacity);
                 }
-                scene.text(right + 4.0, y + BAR / 2.0 + value.drop(), &text::short(work.value), value);
+                let interval = work.low.zip(work.high).filter(|(low, high)| high > low && *high > 0.0);
+                let end = interval.map_or(right, |(low, high)| {
+                    let middle = y + BAR / 2.0;
+                    scene.line(vec![(at(low), middle), (at(high), middle)], Ink::Text, 1.0, Dash::Solid);
+                    right.max(at(high))
+                });
+                scene.text(end + 4.0, y + BAR / 2.0 + value.drop(), &text::short(work.value), value);
                 y += BAR;
             }
             y += 9.0;

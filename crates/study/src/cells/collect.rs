@@ -9,8 +9,8 @@ use escape_energy::Constants;
 use escape_model::ann::Ann;
 use escape_network::arch::Architecture;
 use escape_report::rows::{
-    Activity, AnnActivity, Confusion, Energy, Epoch, Evaluation, Front, InputSpike, Kind, Latency, Outcome,
-    OutcomeEnergy, Prediction, Raster, Recording, Row, Step, read_table,
+    Activity, AnnActivity, Confusion, Energy, EnergyStep, Epoch, Evaluation, Front, InputSpike, Kind,
+    Latency, Outcome, OutcomeEnergy, Prediction, Raster, Recording, Row, SEEDS, Step, read_table,
 };
 use escape_snn_core::stored;
 
@@ -23,6 +23,7 @@ use crate::folder::{BEST, holds_something, remove, write_csv};
 use crate::front;
 use crate::load::{Simulation, checkpoint, dataset, network};
 use crate::measured::put;
+use crate::place::make_folder;
 use crate::session::{Session, usage};
 use crate::spikes::{self, check_sample};
 use crate::timing::{self, Plan};
@@ -46,45 +47,102 @@ pub fn collect(study: &Path, index: &Index) -> Result<usize> {
     let constants = constants_file(study, index)?;
     let constants = constants.as_deref();
     write_csv(&study.join(Front::FILE), &fronts(study, &done, constants)?)?;
-    let of_first = |seed: Option<u64>| seed.is_none_or(|seed| Some(&seed) == index.seeds.first());
-    let mut evaluations: Vec<Evaluation> =
-        outcomes.iter().filter(|o| of_first(o.seed)).map(Outcome::evaluation).collect();
-    // The quantised ANNs that spiking networks are compared with are those of the ANN that they come from, which in tables is the
-    // last ANN.
-    let reference = index.reference_ann();
-    let ann = |e: &Evaluation| e.kind == Kind::Ann;
-    let of_reference = evaluations.iter().position(|e| ann(e) && e.network == reference);
-    if let Some((at, last)) = of_reference.zip(evaluations.iter().rposition(ann)) {
-        evaluations[at..=last].rotate_left(1);
-    }
-    let baseline = done.iter().find(|c| c.kind == CellKind::Ann && c.entry == reference && of_first(c.seed));
-    if let Some(cell) = baseline {
-        let quantised = read_table::<Evaluation>(&cell.path(study))?.into_iter();
-        evaluations.extend(quantised.filter(|row| row.kind == Kind::Quantised));
-        write_csv(&study.join(AnnActivity::FILE), &read_table::<AnnActivity>(&cell.path(study))?)?;
-    }
-    write_csv(&study.join(Evaluation::FILE), &evaluations)?;
-    let shown: Vec<&Cell> =
-        done.iter().filter(|cell| of_first(cell.seed) && is_shown(index, cell)).copied().collect();
-    merge(study, &shown, |row: &mut Activity| &mut row.network)?;
-    merge(study, &shown, |row: &mut Step| &mut row.network)?;
-    merge(study, &shown, |row: &mut Confusion| &mut row.network)?;
-    merge(study, &shown, |row: &mut Prediction| &mut row.network)?;
-    let timed: Vec<&Cell> =
-        shown.iter().filter(|cell| holds_something(&cell.path(study).join(Latency::FILE))).copied().collect();
-    merge(study, &timed, |row: &mut Latency| &mut row.network)?;
+    let cells = Cells { study, index, done: &done, outcomes: &outcomes, constants };
+    cells.tables(study, index.seeds.first().copied())?;
+    cells.other_seeds()?;
+    let timed = |cell: &&Cell| holds_something(&cell.path(study).join(Latency::FILE));
+    let shown: Vec<&Cell> = done.iter().filter(|cell| is_shown(index, cell)).copied().collect();
+    let of_first = |cell: &&Cell| is_of(cell.seed, index.seeds.first().copied());
+    let timed: Vec<&Cell> = shown.iter().copied().filter(of_first).filter(timed).collect();
+    merge(study, study, &timed, |row: &mut Latency| &mut row.network)?;
     followed(study, index)?;
     // Epochs of all seeds: figures show their mean.
-    let shown: Vec<&Cell> = done.iter().filter(|cell| is_shown(index, cell)).copied().collect();
     epochs::<false>(study, &shown)?;
     epochs::<true>(study, &shown)?;
-    if study.join(Activity::FILE).exists() {
-        if constants.is_none() {
-            remove(&[study.join(energy::CONSTANTS)])?;
-        }
-        energy::write(study, constants)?;
-    }
     Ok(done.len())
+}
+
+/// Whether a seed, or none, reaches what belongs to the given one.
+fn is_of(reached_by: Option<u64>, seed: Option<u64>) -> bool {
+    reached_by.is_none() || reached_by == seed
+}
+
+/// The cells of a study that are done, with what all of them found.
+struct Cells<'a> {
+    study: &'a Path,
+    index: &'a Index,
+    done: &'a [&'a Cell],
+    outcomes: &'a [Outcome],
+    constants: Option<&'a Path>,
+}
+
+impl Cells<'_> {
+    /// The tables of all seeds but the first, each in a folder of its own: with what no seed reaches they are as whole as the study's own.
+    fn other_seeds(&self) -> Result<()> {
+        let folder = self.study.join(SEEDS);
+        let others = self
+            .index
+            .seeds
+            .iter()
+            .skip(1)
+            .filter(|seed| self.outcomes.iter().any(|o| o.kind.is_spiking() && o.seed == Some(**seed)));
+        let others: Vec<String> = others.map(u64::to_string).collect();
+        // Seeds of before, which the study does not have any more.
+        for old in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let name = old.file_name();
+            let is_number = name.to_str().is_some_and(|name| name.parse::<u64>().is_ok());
+            if is_number && !others.iter().any(|seed| name == seed.as_str()) {
+                std::fs::remove_dir_all(old.path())
+                    .with_context(|| format!("{}: cannot be removed", old.path().display()))?;
+            }
+        }
+        for seed in others {
+            let own = folder.join(&seed);
+            make_folder(&own)?;
+            let seed = seed.parse().ok();
+            let outcomes: Vec<Outcome> =
+                self.outcomes.iter().filter(|o| is_of(o.seed, seed)).cloned().collect();
+            write_csv(&own.join(Outcome::FILE), &outcomes)?;
+            self.tables(&own, seed)?;
+        }
+        Ok(())
+    }
+
+    /// The tables of one seed's networks as those of a run, with their energies.
+    fn tables(&self, folder: &Path, seed: Option<u64>) -> Result<()> {
+        let Self { study, index, .. } = self;
+        let own = self.outcomes.iter().filter(|o| is_of(o.seed, seed));
+        let mut evaluations: Vec<Evaluation> = own.map(Outcome::evaluation).collect();
+        // The quantised ANNs that spiking networks are compared with are those of the ANN that they come from, which in tables is the
+        // last ANN.
+        let reference = index.reference_ann();
+        let ann = |e: &Evaluation| e.kind == Kind::Ann;
+        let of_reference = evaluations.iter().position(|e| ann(e) && e.network == reference);
+        if let Some((at, last)) = of_reference.zip(evaluations.iter().rposition(ann)) {
+            evaluations[at..=last].rotate_left(1);
+        }
+        let of_seed = self.done.iter().copied().filter(|cell| is_of(cell.seed, seed));
+        let baseline = of_seed.clone().find(|c| c.kind == CellKind::Ann && c.entry == reference);
+        if let Some(cell) = baseline {
+            let quantised = read_table::<Evaluation>(&cell.path(study))?.into_iter();
+            evaluations.extend(quantised.filter(|row| row.kind == Kind::Quantised));
+        }
+        let measured = baseline.map(|cell| read_table::<AnnActivity>(&cell.path(study))).transpose()?;
+        put_table(folder, &measured.unwrap_or_default())?;
+        write_csv(&folder.join(Evaluation::FILE), &evaluations)?;
+        let shown: Vec<&Cell> = of_seed.filter(|cell| is_shown(index, cell)).collect();
+        merge(study, folder, &shown, |row: &mut Activity| &mut row.network)?;
+        merge(study, folder, &shown, |row: &mut Step| &mut row.network)?;
+        merge(study, folder, &shown, |row: &mut Confusion| &mut row.network)?;
+        merge(study, folder, &shown, |row: &mut Prediction| &mut row.network)?;
+        if self.constants.is_none() {
+            remove(&[folder.join(energy::CONSTANTS)])?;
+        }
+        match folder.join(Activity::FILE).exists() {
+            true => energy::write(folder, self.constants),
+            false => remove(&[Energy::FILE, EnergyStep::FILE].map(|file| folder.join(file))),
+        }
+    }
 }
 
 /// The file of the constants that energies are counted with, if there is one.
@@ -112,9 +170,14 @@ fn followed(study: &Path, index: &Index) -> Result<()> {
     write_csv(&study.join(Raster::FILE), &read_table::<Raster>(&from)?)
 }
 
-/// Takes a table over from all cells; their own networks are called as their entries.
-fn merge<R: Row>(study: &Path, cells: &[&Cell], network: impl Fn(&mut R) -> &mut String) -> Result<()> {
-    merge_with(study, cells, |row, cell| {
+/// Takes a table over from all cells into a folder; their own networks are called as their entries.
+fn merge<R: Row>(
+    study: &Path,
+    folder: &Path,
+    cells: &[&Cell],
+    network: impl Fn(&mut R) -> &mut String,
+) -> Result<()> {
+    merge_with(study, folder, cells, |row, cell| {
         let name = network(row);
         if cell.network() == name {
             name.clone_from(&cell.entry);
@@ -128,7 +191,7 @@ fn epochs<const FINETUNING: bool>(study: &Path, cells: &[&Cell]) -> Result<()>
 where
     Epoch<FINETUNING>: Row,
 {
-    merge_with(study, cells, |row: &mut Epoch<FINETUNING>, cell| {
+    merge_with(study, study, cells, |row: &mut Epoch<FINETUNING>, cell| {
         row.seed = cell.seed;
         let grown = cell.settings["ann"]["train"]["incremental"] == true;
         let own = if FINETUNING { cell.network() == row.network } else { cell.kind == CellKind::Ann };
@@ -143,7 +206,12 @@ where
     })
 }
 
-fn merge_with<R: Row>(study: &Path, cells: &[&Cell], called: impl Fn(&mut R, &Cell)) -> Result<()> {
+fn merge_with<R: Row>(
+    study: &Path,
+    folder: &Path,
+    cells: &[&Cell],
+    called: impl Fn(&mut R, &Cell),
+) -> Result<()> {
     let mut all: Vec<R> = Vec::new();
     for cell in cells {
         for mut row in read_table::<R>(&cell.path(study))? {
@@ -151,8 +219,13 @@ fn merge_with<R: Row>(study: &Path, cells: &[&Cell], called: impl Fn(&mut R, &Ce
             all.push(row);
         }
     }
-    let path = study.join(R::FILE);
-    if all.is_empty() && !path.exists() { Ok(()) } else { write_csv(&path, &all) }
+    put_table(folder, &all)
+}
+
+/// Writes a table; one without rows is none.
+fn put_table<R: Row>(folder: &Path, rows: &[R]) -> Result<()> {
+    let path = folder.join(R::FILE);
+    if rows.is_empty() { remove(&[path]) } else { write_csv(&path, rows) }
 }
 
 /// Whether this is the T of its entry that is shown where there is room for one: the first in the file.
