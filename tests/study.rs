@@ -117,14 +117,35 @@ fn a_study_is_killed_again_and_again_and_ends_with_the_same_numbers() {
     // The tables of the second seed's networks, which are as whole as the study's own.
     let read = |file: &str| std::fs::read_to_string(Path::new(&out).join(file)).unwrap();
     let of_second: Vec<&str> = outcomes.lines().filter(|row| row.split(',').nth(6) != Some("1")).collect();
-    assert_eq!(read("seeds/2/outcomes.csv").lines().collect::<Vec<_>>(), of_second);
+    let sorted =
+        |rows: &[&str]| rows.iter().map(|row| (*row).to_owned()).collect::<std::collections::BTreeSet<_>>();
+    let written = read("seeds/2/outcomes.csv");
+    assert_eq!(sorted(&written.lines().collect::<Vec<_>>()), sorted(&of_second));
     let networks = |text: &str| -> Vec<String> {
         text.lines().map(|row| row.split(',').take(2).collect::<Vec<_>>().join(",")).collect()
     };
-    assert_eq!(networks(&read("seeds/2/energy.csv")), networks(&read("energy.csv")));
+    assert!(networks(&read("seeds/2/energy.csv")) == networks(&read("energy.csv")), "in the same order");
     assert!(read("seeds/2/energy.csv") != read("energy.csv"));
     assert!(read("tables/claims.csv").contains(", n = 2)"));
     assert!(read("tables/energy-table.csv").contains("tuned,2,"));
+
+    // Its energies are counted by its configuration; of a seed that it does not have any more nothing stays but what is not its own.
+    let constants = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/energy.yaml");
+    for folder in [out.clone(), format!("{out}/seeds/2")] {
+        let (code, text) = failure(&["energy", "--run", &folder, "--constants", constants]);
+        assert!(code == 2 && text.contains("in the study's configuration"), "{text}");
+    }
+    std::fs::create_dir_all(Path::new(&out).join("seeds/9")).unwrap();
+    std::fs::write(Path::new(&out).join("seeds/9/notes.txt"), "mine").unwrap();
+    for file in ["seeds/7", "seeds/9/energy.csv", "seeds/9/outcomes.csv", "seeds/2/energy.csv"] {
+        std::fs::write(Path::new(&out).join(file), "of before").unwrap();
+    }
+    json(&["study", "report", &out]);
+    assert!(read("seeds/2/energy.csv") == want["seeds/2/energy.csv"] && read("seeds/7") == "of before");
+    let left = std::fs::read_dir(Path::new(&out).join("seeds/9")).unwrap().count();
+    assert_eq!((left, read("seeds/9/notes.txt").as_str()), (1, "mine"));
+    json(&["report", &format!("{out}/seeds/2")]);
+    assert!(read("seeds/2/report/index.html").contains("killed, seed 2"));
 
     // A study that grows does what is new and nothing else.
     let before = std::fs::read_dir(Path::new(&out).join("cells")).unwrap().count();

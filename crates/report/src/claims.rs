@@ -94,8 +94,12 @@ impl Claimed {
         self.0.iter().filter_map(rival).map(|rival| rival.bits)
     }
 
-    /// What follows, in words; where seeds differ, with how many of them: `holds (2), cannot be told (1)`.
+    /// What follows, in words; where seeds differ, with how many of them: `holds (2), cannot be told (1)`. Of a network that decides
+    /// nothing by any seed nothing is told.
     pub(crate) fn verdict(&self) -> String {
+        if self.0.iter().any(|claim| claim.full.is_none()) {
+            return Verdict::CannotBeTold.words().to_owned();
+        }
         let all = [Verdict::Holds, Verdict::DoesNot, Verdict::CannotBeTold];
         let count = |verdict| self.0.iter().filter(|claim| claim.verdict == verdict).count();
         let found: Vec<_> = all.into_iter().map(|v| (v.words(), count(v))).filter(|(_, n)| *n > 0).collect();
@@ -179,9 +183,9 @@ pub(crate) fn claims(run: &Run) -> Vec<Claim> {
             })
             .filter(|(_, lower, error)| *lower <= 2.0 * error)
             .collect();
+        let worthless = worthless(run, e).is_some();
         for model in &models {
             let Some(own) = tally.total(model, &e.network).filter(|own| *own > 0.0) else { continue };
-            let worthless = worthless(run, e).is_some();
             let told = |saving: Option<f64>| saving.filter(|_| !worthless);
             let saving = |name: &str| told(tally.saving(model, name, &e.network));
             let cheapest = |skips: bool| {

@@ -54,6 +54,8 @@ impl Spread {
         let mean = values.iter().sum::<f64>() / n;
         let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
         let deviation = (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt());
+        // Of equal values rounding may leave something.
+        let deviation = deviation.map(|sd| if sd > 1e-9 * mean.abs() { sd } else { 0.0 });
         (!values.is_empty()).then_some(Self { mean, deviation, seeds: values.len() })
     }
 

@@ -202,12 +202,12 @@ pub fn tables(run: &Path) -> Result<Tables, ReportError> {
 }
 
 /// Which claims of a saving survive: each spiking network of a folder, by each itemised model, against the ANNs that were
-/// measured.
+/// measured. Of a study those of its first seed.
 ///
 /// # Errors
 /// As [`tables`].
 pub fn claims(run: &Path) -> Result<Vec<Claim>, ReportError> {
-    Ok(claims::claims(&Run::load(run)?))
+    Ok(claims::claims(&Run::load_alone(run)?))
 }
 
 fn missing_tables(run: &Run, tables: &Tables) -> Vec<LeftOut> {
@@ -231,5 +231,14 @@ fn missing_tables(run: &Run, tables: &Tables) -> Vec<LeftOut> {
             LeftOut::new(item, &[file], if run.missing(&[file]).is_empty() { reason } else { "missing" })
         })
     };
-    wanted.into_iter().filter_map(of).collect()
+    let mut left_out: Vec<LeftOut> = wanted.into_iter().filter_map(of).collect();
+    // Networks that other seeds have, but not the one whose tables these are.
+    let of_first = |network: &str| run.evaluations.iter().flatten().any(|e| e.network == network);
+    let others = run.outcomes.iter().flatten().filter(|o| o.kind.is_spiking() && o.seed.is_some());
+    let others = run::distinct(others.map(|o| o.network.as_str()));
+    left_out.extend(others.iter().filter(|network| !of_first(network)).map(|network| {
+        let reason = "has no row of the study's first seed, by whose networks these tables and figures go";
+        LeftOut::new(&format!("Energy and activity of {network}"), &[rows::Evaluation::FILE], reason)
+    }));
+    left_out
 }

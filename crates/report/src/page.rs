@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::LeftOut;
 use crate::claims::{self, Claimed};
 use crate::figures::{Chapter, EXTENSIONS, Figure};
-use crate::rows::Evaluation;
+use crate::rows::{Evaluation, SEEDS};
 use crate::run::Run;
 use crate::scene::{escape, variables};
 use crate::seeds::{accuracy, over_seeds};
@@ -113,7 +113,14 @@ fn run_name(run: &Run) -> String {
     let named = run.manifest.as_ref().and_then(|m| m.get("name")).and_then(Value::as_str);
     let folder = || {
         let full = std::fs::canonicalize(&run.folder).unwrap_or_else(|_| run.folder.clone());
-        full.file_name().map_or("run".to_owned(), |n| Path::new(n).display().to_string())
+        let name = |path: &Path| path.file_name().map(|n| Path::new(n).display().to_string());
+        let own = name(&full).unwrap_or_else(|| "run".to_owned());
+        // The tables of one seed of a study.
+        let above = full.parent().filter(|above| above.ends_with(SEEDS)).and_then(Path::parent);
+        match above.and_then(name) {
+            Some(study) => format!("{study}, seed {own}"),
+            None => own,
+        }
     };
     named.map_or_else(folder, str::to_owned)
 }
@@ -158,8 +165,15 @@ fn summary(run: &Run) -> String {
         )),
         (None, None) => out.push("This run has evaluated no network yet.".to_owned()),
     }
-    let seeds = [ann, spiking].into_iter().flatten().map(|e| accuracy(run, e).seeds).max();
-    out.extend(seeds.filter(|n| *n > 1).map(|n| format!("These are means over {n} seeds.")));
+    let seeds = |e: Option<&Evaluation>| e.map_or(1, |e| accuracy(run, e).seeds);
+    let [of_ann, of_spiking] = [ann, spiking].map(seeds);
+    out.extend(match (of_ann, of_spiking) {
+        (1, 1) => None,
+        (n, m) if n == m => Some(format!("Both are means over {n} seeds.")),
+        (1, n) => Some(format!("The spiking network's is a mean over {n} seeds.")),
+        (n, 1) => Some(format!("The ANN's is a mean over {n} seeds.")),
+        (n, m) => Some(format!("They are means over {n} and {m} seeds.")),
+    });
     if let Some(e) = spiking.or(ann) {
         let largest = largest_class(run, e.samples);
         out.push(match largest {

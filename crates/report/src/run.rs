@@ -41,15 +41,18 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn load(folder: &Path) -> Result<Self, ReportError> {
         let mut run = Self::load_alone(folder)?;
-        if run.outcomes.is_some() {
-            let seeds = seed_folders(folder)?;
-            run.other_seeds = seeds.iter().map(|seed| Self::load_alone(seed)).collect::<Result<_, _>>()?;
-        }
+        // Its own tables are those of the first seed, which has no folder.
+        let mut seeds: Vec<u64> = run.outcomes.iter().flatten().filter_map(|outcome| outcome.seed).collect();
+        seeds.sort_unstable();
+        seeds.dedup();
+        let folders = seeds.iter().map(|seed| folder.join(rows::SEEDS).join(seed.to_string()));
+        let there = folders.filter(|folder| folder.join(rows::Outcome::FILE).exists());
+        run.other_seeds = there.map(|folder| Self::load_alone(&folder)).collect::<Result<_, _>>()?;
         Ok(run)
     }
 
-    /// Without the other seeds.
-    fn load_alone(folder: &Path) -> Result<Self, ReportError> {
+    /// Of a study without its other seeds.
+    pub(crate) fn load_alone(folder: &Path) -> Result<Self, ReportError> {
         if !folder.is_dir() {
             return Err(ReportError::NoRun { path: folder.to_owned() });
         }
@@ -200,21 +203,6 @@ impl Run {
         let said = said.and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
         said.or((contacts == 56).then_some(8)).filter(|&n| n > 1 && contacts.is_multiple_of(n))
     }
-}
-
-/// The folders of a study's seeds but the first, in the order of their numbers.
-fn seed_folders(study: &Path) -> Result<Vec<PathBuf>, ReportError> {
-    let path = study.join(rows::SEEDS);
-    let found = match fs::read_dir(&path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(ReportError::io("read", &path)(error)),
-    };
-    let number = |folder: PathBuf| Some((folder.file_name()?.to_str()?.parse::<u64>().ok()?, folder));
-    let mut seeds: Vec<_> = found.flatten().filter_map(|entry| number(entry.path())).collect();
-    seeds.retain(|(_, folder)| folder.is_dir());
-    seeds.sort_unstable();
-    Ok(seeds.into_iter().map(|(_, folder)| folder).collect())
 }
 
 /// Where a layer stands, whatever the order of the rows: convolutions before linear layers, by their numbers.

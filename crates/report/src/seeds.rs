@@ -12,7 +12,7 @@ use crate::interval::{Spread, binomial};
 use crate::published;
 use crate::rows::{Evaluation, Kind, Latency, Outcome, OutcomeEnergy};
 use crate::run::{Run, distinct};
-use crate::standing::reference_ann;
+use crate::standing::{evaluated_as, reference_ann};
 use crate::tables::{NONE, Table};
 use crate::tally::is_ann;
 use crate::text;
@@ -140,11 +140,17 @@ pub(crate) fn is_reached(run: &Run, network: &str) -> bool {
 /// The runs of a study's seeds that know a network of its tables, the first seed's first: of what no seed reaches that one alone. An ANN of
 /// the energy tables is one that spiking networks are compared with.
 pub(crate) fn seeds_of<'a>(run: &'a Run, network: &str) -> Vec<&'a Run> {
-    let reached = match is_ann(network) {
-        true => reference_ann(run).is_some_and(|ann| is_reached(run, &ann.network)),
-        false => is_reached(run, network),
+    let network = match is_ann(network) {
+        true => reference_ann(run).map_or(network, |ann| ann.network.as_str()),
+        false => network,
     };
-    std::iter::once(run).chain(run.other_seeds.iter().filter(|_| reached)).collect()
+    std::iter::once(run).chain(other_seeds(run, network)).collect()
+}
+
+/// The runs of a study's seeds but the first, if a seed reaches the network.
+pub(crate) fn other_seeds<'a>(run: &'a Run, network: &str) -> impl Iterator<Item = &'a Run> {
+    let reached = !run.other_seeds.is_empty() && is_reached(run, network);
+    run.other_seeds.iter().filter(move |_| reached)
 }
 
 /// A number of a network over the seeds of a study.
@@ -154,17 +160,9 @@ pub(crate) fn over_seeds(run: &Run, network: &str, number: impl Fn(&Run) -> Opti
 
 /// The accuracy of a network of the first seed over all of them.
 pub(crate) fn accuracy(run: &Run, of: &Evaluation) -> Spread {
-    let same = |e: &&Evaluation| {
-        let settings = |e: &Evaluation| (e.network.clone(), e.preset.clone(), e.encoder.clone(), e.timesteps);
-        settings(e) == settings(of)
-    };
-    let own = |seed: &Run| seed.evaluations.iter().flatten().find(same).map(|e| e.accuracy);
-    let alone = Spread { mean: of.accuracy, deviation: None, seeds: 1 };
-    // An ANN is reached or not by the name of its entry.
-    let reached = is_reached(run, &of.network);
-    let all: Vec<f64> =
-        std::iter::once(run).chain(run.other_seeds.iter().filter(|_| reached)).filter_map(own).collect();
-    Spread::of(&all).unwrap_or(alone)
+    let others = other_seeds(run, &of.network).filter_map(|seed| evaluated_as(seed, of)).map(|e| e.accuracy);
+    let all: Vec<f64> = std::iter::once(of.accuracy).chain(others).collect();
+    Spread::of(&all).unwrap_or(Spread { mean: of.accuracy, deviation: None, seeds: 1 })
 }
 
 /// Many numbers of a study's seeds but the first, each by what it is of.
@@ -204,7 +202,7 @@ pub(crate) fn band_note(run: &Run) -> String {
     if run.other_seeds.is_empty() {
         return of_one_seed(run);
     }
-    " Of networks that several seeds reach: means over them, and one standard deviation to either side."
+    " Of networks that several seeds reach: means over them, and one standard deviation to either side where that stays above 0."
         .to_owned()
 }
 
@@ -317,8 +315,7 @@ pub(crate) fn savings_text(spread: Spread) -> String {
             let mean = text::ratio(spread.mean);
             let decimals = mean.trim_end_matches('x').split_once('.').map_or(0, |(_, after)| after.len());
             let least = 0.1_f64.powi(decimals as i32);
-            // Of equal numbers rounding may leave something.
-            match deviation < least / 2.0 && deviation > 1e-9 * spread.mean {
+            match deviation < least / 2.0 && deviation > 0.0 {
                 true => format!("{mean} \u{b1} <{least:.decimals$}"),
                 false => format!("{mean} \u{b1} {deviation:.decimals$}"),
             }

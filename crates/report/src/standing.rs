@@ -1,10 +1,13 @@
 //! How the networks of a run stand: which row of the evaluations stands for each, how sure its accuracy is, whether it
 //! decides anything at all, and which is the best.
 
+use std::collections::HashMap;
+
 use crate::interval;
 use crate::rows::{Confusion, Evaluation, Kind};
 use crate::run::{Run, distinct};
-use crate::tally::Tally;
+use crate::seeds::{accuracy, other_seeds};
+use crate::tally::{Tally, is_ann};
 
 /// How many classes the run's networks tell apart: those of its confusion matrices, the neurons of a readout, or the study's
 /// three where neither is known.
@@ -58,8 +61,22 @@ impl Worthless {
     }
 }
 
-/// Why this evaluation's network is worth nothing, if so.
+/// Why this evaluation's network is worth nothing, if so: for any seed of a study, whose mean it would be part of.
 pub(crate) fn worthless(run: &Run, e: &Evaluation) -> Option<Worthless> {
+    let of_seed = |seed: &Run| worthless_alone(seed, evaluated_as(seed, e)?);
+    worthless_alone(run, e).or_else(|| other_seeds(run, &e.network).find_map(of_seed))
+}
+
+/// The row of the same network, settings and T.
+pub(crate) fn evaluated_as<'a>(run: &'a Run, e: &Evaluation) -> Option<&'a Evaluation> {
+    let same = |other: &&Evaluation| {
+        (&other.network, &other.preset, &other.encoder, other.timesteps)
+            == (&e.network, &e.preset, &e.encoder, e.timesteps)
+    };
+    run.evaluations.iter().flatten().find(same)
+}
+
+fn worthless_alone(run: &Run, e: &Evaluation) -> Option<Worthless> {
     if e.kind.is_spiking() && is_silent(run, e) {
         return Some(Worthless::Silent);
     }
@@ -76,7 +93,7 @@ pub(crate) fn guessing(run: &Run, samples: u64) -> Option<f64> {
 
 /// As [`worthless`], by the name of a network in other tables: what stands for it.
 pub(crate) fn worthless_network(run: &Run, network: &str) -> Option<Worthless> {
-    representatives(run).into_iter().filter(|e| e.network == network).find_map(|e| worthless(run, e))
+    representatives_of(run, network).into_iter().find_map(|e| worthless(run, e))
 }
 
 /// Whether a layer before the readout fired no spike on any recording when the network was evaluated so: nothing of the
@@ -93,19 +110,26 @@ fn is_silent(run: &Run, e: &Evaluation) -> bool {
 /// matrices, of which any over the same recordings will do.
 pub(crate) fn largest_class(run: &Run, samples: u64) -> Option<f64> {
     let all = run.confusion.as_deref().unwrap_or_default();
-    let of = |network: &str| all.iter().filter(|c| c.network == network).cloned().collect::<Vec<_>>();
-    let networks = distinct(all.iter().map(|c| c.network.as_str()));
-    let matrix = networks.iter().map(|n| of(n)).find(|m| total(m) == samples && samples > 0)?;
+    let mut matrices: Vec<Vec<&Confusion>> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    for cell in all {
+        let place = *places.entry(&cell.network).or_insert(matrices.len());
+        if place == matrices.len() {
+            matrices.push(Vec::new());
+        }
+        matrices[place].push(cell);
+    }
+    let matrix = matrices.into_iter().find(|m| total(m) == samples && samples > 0)?;
     let classes = distinct_classes(&matrix);
     let count = |class: &u32| matrix.iter().filter(|c| c.actual == *class).map(|c| c.count).sum::<u64>();
     Some(classes.iter().map(count).max()? as f64 / samples as f64)
 }
 
-fn total(matrix: &[Confusion]) -> u64 {
+fn total(matrix: &[&Confusion]) -> u64 {
     matrix.iter().map(|c| c.count).fold(0, u64::saturating_add)
 }
 
-fn distinct_classes(matrix: &[Confusion]) -> Vec<u32> {
+fn distinct_classes(matrix: &[&Confusion]) -> Vec<u32> {
     let mut classes: Vec<u32> = matrix.iter().map(|c| c.actual).collect();
     classes.sort_unstable();
     classes.dedup();
@@ -119,7 +143,7 @@ pub(crate) fn balanced(run: &Run, e: &Evaluation) -> (Option<f64>, Option<f64>) 
         return (e.balanced_accuracy, e.macro_f1);
     }
     let all = run.confusion.iter().flatten().filter(|c| c.network == e.network);
-    let matrix: Vec<Confusion> = all.cloned().collect();
+    let matrix: Vec<&Confusion> = all.collect();
     let hits = |class: u32| {
         let diagonal = matrix.iter().filter(|c| c.actual == class && c.predicted == class);
         diagonal.map(|c| c.count as f64).sum::<f64>()
@@ -129,8 +153,9 @@ pub(crate) fn balanced(run: &Run, e: &Evaluation) -> (Option<f64>, Option<f64>) 
     if total(&matrix) != e.samples || (right / e.samples as f64 - e.accuracy).abs() > 1e-6 {
         return (None, None);
     }
-    let sum =
-        |of: &dyn Fn(&&Confusion) -> bool| matrix.iter().filter(of).map(|c| c.count as f64).sum::<f64>();
+    let sum = |of: &dyn Fn(&Confusion) -> bool| {
+        matrix.iter().filter(|c| of(c)).map(|c| c.count as f64).sum::<f64>()
+    };
     let (mut recalls, mut scores) = (Vec::new(), Vec::new());
     for &class in &classes {
         let (actual, predicted) = (sum(&|c| c.actual == class), sum(&|c| c.predicted == class));
@@ -147,33 +172,49 @@ pub(crate) fn balanced(run: &Run, e: &Evaluation) -> (Option<f64>, Option<f64>) 
 /// The evaluation that stands for a network in Table 1: at the T its activity was measured at, else the most
 /// accurate one, of two equals the shorter simulation. One for each network, preset and encoder.
 pub(crate) fn representatives(run: &Run) -> Vec<&Evaluation> {
-    let all = run.evaluations.as_deref().unwrap_or_default();
-    let key = |e: &Evaluation| (e.network.clone(), e.preset.clone(), e.encoder.clone());
-    let mut chosen: Vec<&Evaluation> = Vec::new();
-    for e in all {
-        if chosen.iter().any(|c| key(c) == key(e)) {
-            continue;
-        }
-        let group = || all.iter().filter(|o| key(o) == key(e));
-        let measured = measured_at(run, e).and_then(|t| group().find(|o| o.timesteps == Some(t)));
-        let better = |a: &'_ &Evaluation, b: &'_ &Evaluation| {
-            a.accuracy.total_cmp(&b.accuracy).then(b.timesteps.cmp(&a.timesteps))
-        };
-        chosen.extend(measured.or_else(|| group().max_by(better)));
-    }
-    chosen
+    representatives_among(run, run.evaluations.iter().flatten())
 }
 
-/// T of the network's activity, if it was measured with this preset.
+/// Those of one network.
+pub(crate) fn representatives_of<'a>(run: &'a Run, network: &str) -> Vec<&'a Evaluation> {
+    representatives_among(run, run.evaluations.iter().flatten().filter(|e| e.network == network))
+}
+
+fn representatives_among<'a>(run: &Run, all: impl Iterator<Item = &'a Evaluation>) -> Vec<&'a Evaluation> {
+    let mut groups: Vec<Vec<&Evaluation>> = Vec::new();
+    let mut places: HashMap<(&str, &str, &str), usize> = HashMap::new();
+    for e in all {
+        let place = *places.entry((&e.network, &e.preset, &e.encoder)).or_insert(groups.len());
+        if place == groups.len() {
+            groups.push(Vec::new());
+        }
+        groups[place].push(e);
+    }
+    let better = |a: &&Evaluation, b: &&Evaluation| {
+        a.accuracy.total_cmp(&b.accuracy).then(b.timesteps.cmp(&a.timesteps))
+    };
+    let stands = |group: Vec<&'a Evaluation>| {
+        let measured = measured_at(run, group.first()?);
+        let measured = measured.and_then(|t| group.iter().copied().find(|e| e.timesteps == Some(t)));
+        measured.or_else(|| group.into_iter().max_by(better))
+    };
+    groups.into_iter().filter_map(stands).collect()
+}
+
+/// T of the network's latest activity, if it was measured with this preset.
 fn measured_at(run: &Run, e: &Evaluation) -> Option<u32> {
-    run.activity_of(&e.network).first().filter(|a| a.preset == e.preset).map(|a| a.timesteps)
+    let last = run.activity.iter().flatten().rev().find(|a| a.network == e.network);
+    last.filter(|a| a.preset == e.preset).map(|a| a.timesteps)
 }
 
 /// Whether the energy table's numbers belong to this evaluation.
 pub(crate) fn has_energy(run: &Run, e: &Evaluation) -> bool {
-    let tally = Tally::of(run);
-    let known = tally.models().iter().any(|m| tally.total(m, &e.network).is_some());
-    known && (run.activity_of(&e.network).is_empty() || measured_at(run, e) == e.timesteps)
+    let known = match is_ann(&e.network) {
+        true => Tally::of(run).knows(&e.network),
+        false => run.energy.iter().flatten().any(|row| row.network == e.network),
+    };
+    let unknown_activity = || run.activity.iter().flatten().all(|row| row.network != e.network);
+    known && (measured_at(run, e) == e.timesteps || unknown_activity())
 }
 
 /// The ANN others are compared with: the last one evaluated.
@@ -181,7 +222,7 @@ pub(crate) fn reference_ann(run: &Run) -> Option<&Evaluation> {
     run.evaluations.iter().flatten().rev().find(|e| e.kind == Kind::Ann)
 }
 
-/// The spiking network to speak of first: one that decides something before one that does not, then the most accurate,
+/// The spiking network to speak of first: one that decides something before one that does not, then the most accurate (over all seeds),
 /// of equals the one that needs the least energy, then the fewest steps, then one whose spikes are in the folder. It is one that
 /// can be compared with the ANN, if any can.
 pub(crate) fn best_spiking(run: &Run) -> Option<&Evaluation> {
@@ -227,7 +268,7 @@ fn is_better(run: &Run, e: &Evaluation, than: &Evaluation) -> bool {
     let decides = |e: &Evaluation| worthless(run, e).is_none();
     let order = decides(e)
         .cmp(&decides(than))
-        .then(e.accuracy.total_cmp(&than.accuracy))
+        .then(accuracy(run, e).mean.total_cmp(&accuracy(run, than).mean))
         .then(energy(than).total_cmp(&energy(e)))
         .then(than.timesteps.cmp(&e.timesteps))
         .then_with(|| run.has_raster(&e.network).cmp(&run.has_raster(&than.network)));

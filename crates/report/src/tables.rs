@@ -1,5 +1,6 @@
 //! The tables of the page, as values that become HTML or aligned text.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use escape_energy::{ANN, PUBLISHED, ann_of};
@@ -15,7 +16,8 @@ use crate::scene::escape;
 use crate::seeds::{self, over_seeds, savings_text, seeds_of, spread_text};
 use crate::standing::{
     Worthless, balanced, chance, classes, has_energy, is_of_other_ann, is_of_other_size, is_of_study,
-    largest_class, reference_ann, representatives, standard_error, worthless, worthless_network,
+    largest_class, reference_ann, representatives, representatives_of, standard_error, worthless,
+    worthless_network,
 };
 use crate::tally::{Tally, model_name, network_name};
 use crate::text;
@@ -532,6 +534,8 @@ fn energy(run: &Run) -> Option<Table> {
     }
     table.study("study");
     let mut marked: Vec<(String, Worthless)> = Vec::new();
+    // What is the same by all models.
+    let mut known: HashMap<String, (Option<&Evaluation>, String, Option<Worthless>)> = HashMap::new();
     for model in tally.models() {
         for network in tally.networks(&model) {
             let seeds = &seeds[..seeds_of(run, &network).len()];
@@ -544,15 +548,19 @@ fn energy(run: &Run) -> Option<Table> {
                 let ann = tally.total(&model, ANN).filter(|ann| *ann > 0.0)?;
                 Some(tally.total(&model, &network)? / ann)
             });
-            let nothing = seeds.iter().find_map(|(seed, _)| worthless_network(seed, &network));
+            let judged = || {
+                let accuracy = over(&|seed, _| evaluation_of(seed, &network).map(|e| e.accuracy));
+                (evaluation_of(run, &network), spread_text(accuracy), worthless_network(run, &network))
+            };
+            let (evaluation, accuracy, nothing) = known.entry(network.clone()).or_insert_with(judged);
+            let (evaluation, nothing) = (*evaluation, *nothing);
             marked.extend(nothing.map(|why| (network.clone(), why)).filter(|m| !marked.contains(m)));
             let none = || NONE.to_owned();
-            let evaluation = evaluation_of(run, &network);
             let mut row = vec![model_name(&model), network_name(&network)];
             row.extend((!run.other_seeds.is_empty()).then(|| total.seeds.to_string()));
             row.extend([
                 evaluation.map_or_else(none, |e| text::grouped(e.samples)),
-                spread_text(over(&|seed, _| evaluation_of(seed, &network).map(|e| e.accuracy))),
+                accuracy.clone(),
                 text::energy(total.mean),
                 relative.map_or_else(none, |relative| {
                     let deviation = relative.deviation.map(|deviation| text::significant(deviation, 1));
@@ -596,7 +604,7 @@ fn evaluation_of<'a>(run: &'a Run, network: &str) -> Option<&'a Evaluation> {
             let all = run.evaluations.iter().flatten();
             all.rev().find(|e| e.kind == Kind::Quantised && e.bits == bits)
         }
-        None => representatives(run).into_iter().find(|e| e.network == network && has_energy(run, e)),
+        None => representatives_of(run, network).into_iter().find(|e| has_energy(run, e)),
     }
 }
 

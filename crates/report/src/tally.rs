@@ -1,5 +1,7 @@
 //! Sums over the energy table, and names for its models and networks.
 
+use std::collections::HashMap;
+
 use escape_energy::{PUBLISHED, ann_of};
 
 use crate::rows::{Energy, Kind};
@@ -8,6 +10,8 @@ use crate::run::{Run, distinct};
 /// The energy table of a run, without quantised ANNs of which no accuracy was measured: nobody knows what they are worth.
 pub(crate) struct Tally<'a> {
     rows: Vec<&'a Energy>,
+    /// Picojoules by model and network.
+    totals: HashMap<(&'a str, &'a str), f64>,
 }
 
 impl<'a> Tally<'a> {
@@ -19,7 +23,16 @@ impl<'a> Tally<'a> {
             Some((Some(bits), _)) => measured(bits),
             _ => true,
         };
-        Self { rows: run.energy.iter().flatten().filter(counts).collect() }
+        let rows: Vec<&Energy> = run.energy.iter().flatten().filter(counts).collect();
+        let mut totals = HashMap::new();
+        for row in &rows {
+            *totals.entry((row.model.as_str(), row.network.as_str())).or_insert(0.0) += row.picojoules;
+        }
+        Self { rows, totals }
+    }
+    /// Whether a network's energy is known by any model.
+    pub(crate) fn knows(&self, network: &str) -> bool {
+        self.rows.iter().any(|row| row.network == network)
     }
     /// Models in order of appearance.
     pub(crate) fn models(&self) -> Vec<String> {
@@ -33,9 +46,7 @@ impl<'a> Tally<'a> {
     }
     /// Picojoules per sample; `None` if the table does not have it.
     pub(crate) fn total(&self, model: &str, network: &str) -> Option<f64> {
-        let mut of = self.rows.iter().filter(|r| r.model == model && r.network == network).peekable();
-        of.peek()?;
-        Some(of.map(|r| r.picojoules).sum())
+        self.totals.get(&(model, network)).copied()
     }
     /// `above` over `below`: how many times less energy `below` takes. `None` unless both are known and positive.
     pub(crate) fn saving(&self, model: &str, above: &str, below: &str) -> Option<f64> {

@@ -374,6 +374,7 @@ fn a_claim_holds_against_rivals_that_were_measured_and_are_no_less_accurate() {
 #[test]
 fn claims_and_energies_of_a_study_are_those_of_all_its_seeds() {
     let study = tempfile::tempdir().unwrap();
+    let outcome_head = "network,kind,ann,preset,encoder,timesteps,seed,samples,accuracy,loss,epoch,before,macro_f1,shown,judged_on\n";
     let good = [[90, 30], [20, 60]];
     let head =
         "network,kind,preset,encoder,timesteps,samples,accuracy,loss,epoch,balanced_accuracy,macro_f1,bits";
@@ -395,9 +396,9 @@ fn claims_and_energies_of_a_study_are_those_of_all_its_seeds() {
             "fp32,ann-8bit,conv1,accumulate,{quantised}\nfp32,ann-8bit-skip,conv1,accumulate,{quantised}\n"
         );
         fs::write(folder.join("energy.csv"), energies + &rivals).unwrap();
+        fs::write(folder.join("outcomes.csv"), outcome_head).unwrap();
     };
     write(study.path(), 100.0, 0.75, 120.0);
-    let head = "network,kind,ann,preset,encoder,timesteps,seed,samples,accuracy,loss,epoch,before,macro_f1,shown,judged_on\n";
     let row = |network: &str, seed: &str, accuracy: f64| {
         format!("{network},converted,ann,default,direct,4,{seed},200,{accuracy},0.5,,,,true,\n")
     };
@@ -405,7 +406,7 @@ fn claims_and_energies_of_a_study_are_those_of_all_its_seeds() {
         let rows: String = seeds.iter().map(|(seed, accuracy)| row("snn", seed, *accuracy)).collect();
         let anns: String =
             seeds.iter().map(|(seed, _)| format!("ann,ann,ann,,,,{seed},200,0.75,0.5,,,,true,\n")).collect();
-        head.to_owned() + &anns + &rows + &row("given", "", 0.75)
+        outcome_head.to_owned() + &anns + &rows + &row("given", "", 0.75)
     };
     fs::write(study.path().join("outcomes.csv"), outcomes(&[("1", 0.75)])).unwrap();
     let rows = |table: Option<escape_report::Table>| table.unwrap().rows;

@@ -141,8 +141,26 @@ fn constants_of(run: &Path, given: Option<&Path>) -> Result<Constants> {
 /// energy.csv, energy_steps.csv and front.csv. `constants` is a file of them, which the folder keeps.
 ///
 /// # Errors
-/// The folder holds no activity, a table that cannot be read or written, or constants that are none.
+/// The folder holds no activity, a table that cannot be read or written, or constants that are none. Constants for a study, whose tables have
+/// more than this folder's networks.
 pub fn of_run(run: &Path, constants: Option<&Path>) -> Result<Vec<NetworkEnergy>> {
+    if let Some(file) = constants.filter(|_| is_of_study(run)) {
+        return Err(usage(format!(
+            "{}: the networks of a study are all counted with the same constants, and here are only those of one seed; name {} in the study's \
+             configuration (energy: {{constants: FILE}}) and `escape-snn run STUDY.yaml --resume`",
+            run.display(),
+            file.display()
+        )));
+    }
+    counted(run, constants)
+}
+
+/// Whether a folder has the tables of a study, or of one of its seeds.
+pub fn is_of_study(run: &Path) -> bool {
+    run.join(Outcome::FILE).exists()
+}
+
+fn counted(run: &Path, constants: Option<&Path>) -> Result<Vec<NetworkEnergy>> {
     let path = run.join(Activity::FILE);
     let activity: Vec<Activity> = rows::read_csv(&path)?
         .filter(|rows: &Vec<_>| !rows.is_empty())
@@ -236,7 +254,7 @@ pub fn of_run(run: &Path, constants: Option<&Path>) -> Result<Vec<NetworkEnergy>
     write_csv(&run.join(Energy::FILE), &table)?;
     write_csv(&run.join(EnergyStep::FILE), &cumulative)?;
     // A study has its own, of all seeds and T.
-    if !run.join(Outcome::FILE).exists() {
+    if !is_of_study(run) {
         write_csv(&run.join(Front::FILE), &front::rows(run, &constants)?)?;
     }
     let claims = claims(run).context("the energies were written, but cannot be compared")?;
@@ -251,12 +269,12 @@ pub fn of_run(run: &Path, constants: Option<&Path>) -> Result<Vec<NetworkEnergy>
     Ok(reports)
 }
 
-/// As [`of_run`], for whoever holds the folder.
+/// As [`of_run`], for whoever holds the folder and counts all of a study's.
 ///
 /// # Errors
 /// As [`of_run`].
 pub fn write(run: &Path, constants: Option<&Path>) -> Result<()> {
-    of_run(run, constants).map(drop)
+    counted(run, constants).map(drop)
 }
 
 /// By what the layers of two networks are compared: their names, and the size of their work.

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use escape_energy::{PUBLISHED, Published, published};
 use escape_report::ratio;
-use escape_study::energy::{NetworkEnergy, of_run};
+use escape_study::energy::{NetworkEnergy, is_of_study, of_run};
 use escape_study::folder::wait_for;
 use escape_study::session::usage;
 use serde::Serialize;
@@ -37,6 +37,11 @@ pub fn run(context: &Context, args: EnergyArgs) -> Result<()> {
             let held = wait_for(session, run);
             let reports = of_run(run, args.constants.as_deref())?;
             drop(held);
+            if is_of_study(run) {
+                session.note(
+                    "note: of a study these are the networks of one seed; its report has means over all",
+                );
+            }
             for silent in reports.iter().filter(|r| r.silent) {
                 session.note(format!(
                     "note: {} has a layer that fires no spike; that it needs little energy means nothing",

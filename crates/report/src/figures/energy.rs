@@ -86,6 +86,7 @@ pub(super) fn add_components(run: &Run, gallery: &mut Gallery<'_>) -> Result<(),
         }
         sums
     });
+    let mut remarks: HashMap<String, &str> = HashMap::new();
     let mut parts = Vec::new();
     for model in tally.models() {
         let Some(whole) = tally.total(&model, ANN).filter(|w| *w > 0.0) else { continue };
@@ -93,10 +94,12 @@ pub(super) fn add_components(run: &Run, gallery: &mut Gallery<'_>) -> Result<(),
             let of = || rows.iter().filter(|r| r.model == model && r.network == network);
             let spread = over_seeds(run, &model, &network, whole).filter(|s| s.deviation.is_some());
             let interval = spread.and_then(|s| s.interval());
+            let worth = || worthless_network(run, &network).map_or("", Worthless::words);
+            let remark = *remarks.entry(network.clone()).or_insert_with(worth);
+            let reached = seeds_of(run, &network).len() > 1;
             for component in distinct(of().map(|r| r.component.as_str())) {
                 let first: f64 = of().filter(|r| r.component == component).map(|r| r.picojoules).sum();
                 let key = (model.clone(), network.clone(), component.clone());
-                let reached = seeds_of(run, &network).len() > 1;
                 let picojoules = others.with(first, &key, reached).mean;
                 parts.push(Part {
                     model: model.clone(),
@@ -105,7 +108,7 @@ pub(super) fn add_components(run: &Run, gallery: &mut Gallery<'_>) -> Result<(),
                     component,
                     picojoules,
                     normalised: picojoules / whole,
-                    remark: worthless_network(run, &network).map_or("", Worthless::words).to_owned(),
+                    remark: remark.to_owned(),
                     total: interval.map(|i| i.value),
                     low: interval.map(|i| i.low),
                     high: interval.map(|i| i.high),
@@ -146,8 +149,8 @@ pub(super) fn add_components(run: &Run, gallery: &mut Gallery<'_>) -> Result<(),
                  what they consist of is of the first seed."
             }
             (true, false) => {
-                " Of networks that several seeds reach: means over them, and lines through the totals of one standard deviation to either \
-                 side (mostly hidden by the disk)."
+                " Of networks that several seeds reach: means over them, and lines through the totals of spiking ones of one standard deviation \
+                 to either side (mostly hidden by the disk)."
             }
             (false, _) => "",
         };
@@ -487,8 +490,8 @@ impl Drawn for Spent {
                 line.sort_by_key(|s| s.step);
                 line
             };
-            let values =
-                || steps.iter().filter(|s| s.model == *model).map(|s| s.picojoules).filter(|v| *v > 0.0);
+            let own = || steps.iter().filter(|s| s.model == *model);
+            let values = || own().flat_map(|s| [Some(s.picojoules), s.high]).flatten().filter(|v| *v > 0.0);
             let (lo, hi) =
                 values().fold((f64::INFINITY, 0.0), |(lo, hi): (f64, f64), v| (lo.min(v), hi.max(v)));
             // Next to nothing of the first steps would take most of the axis.

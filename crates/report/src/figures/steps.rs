@@ -94,7 +94,8 @@ impl Drawn for Count {
             .collect();
         let (width, top) = (scene.width, scene.top());
         let start = top + legend(&mut scene, 12.0, top, width - 24.0, &entries) + 4.0;
-        let positive = || steps.iter().map(|s| s.spikes_per_sample).filter(|v| *v > 0.0);
+        let values = || steps.iter().flat_map(|s| [Some(s.spikes_per_sample), s.high]).flatten();
+        let positive = || values().filter(|v| *v > 0.0);
         let (lo, hi) =
             positive().fold((f64::INFINITY, 0.0), |(lo, hi): (f64, f64), v| (lo.min(v), hi.max(v)));
         let (lo, hi) = if hi > 0.0 { (lo, hi) } else { (1.0, 10.0) };

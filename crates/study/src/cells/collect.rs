@@ -9,8 +9,9 @@ use escape_energy::Constants;
 use escape_model::ann::Ann;
 use escape_network::arch::Architecture;
 use escape_report::rows::{
-    Activity, AnnActivity, Confusion, Energy, EnergyStep, Epoch, Evaluation, Front, InputSpike, Kind,
-    Latency, Outcome, OutcomeEnergy, Prediction, Raster, Recording, Row, SEEDS, Step, read_table,
+    Activity, AnnActivity, Confusion, Energy, EnergyStep, Epoch, Evaluation, FILES, Front, InputSpike, Kind,
+    Latency, Outcome, OutcomeEnergy, Prediction, Raster, Recording, Row, SEEDS, STUDY_FILES, Step,
+    read_table,
 };
 use escape_snn_core::stored;
 
@@ -43,11 +44,12 @@ pub fn collect(study: &Path, index: &Index) -> Result<usize> {
         )));
     }
     write_csv(&study.join(Outcome::FILE), &outcomes)?;
-    write_csv(&study.join(OutcomeEnergy::FILE), &energies(study, &done)?)?;
+    let energies = energies(study, &done)?;
+    write_csv(&study.join(OutcomeEnergy::FILE), &energies)?;
     let constants = constants_file(study, index)?;
     let constants = constants.as_deref();
     write_csv(&study.join(Front::FILE), &fronts(study, &done, constants)?)?;
-    let cells = Cells { study, index, done: &done, outcomes: &outcomes, constants };
+    let cells = Cells { study, index, done: &done, outcomes: &outcomes, energies: &energies, constants };
     cells.tables(study, index.seeds.first().copied())?;
     cells.other_seeds()?;
     let timed = |cell: &&Cell| holds_something(&cell.path(study).join(Latency::FILE));
@@ -73,6 +75,7 @@ struct Cells<'a> {
     index: &'a Index,
     done: &'a [&'a Cell],
     outcomes: &'a [Outcome],
+    energies: &'a [OutcomeEnergy],
     constants: Option<&'a Path>,
 }
 
@@ -87,32 +90,46 @@ impl Cells<'_> {
             .skip(1)
             .filter(|seed| self.outcomes.iter().any(|o| o.kind.is_spiking() && o.seed == Some(**seed)));
         let others: Vec<String> = others.map(u64::to_string).collect();
-        // Seeds of before, which the study does not have any more.
+        // Of seeds of before, which the study does not have any more, only what was written here goes.
         for old in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
             let name = old.file_name();
-            let is_number = name.to_str().is_some_and(|name| name.parse::<u64>().is_ok());
-            if is_number && !others.iter().any(|seed| name == seed.as_str()) {
-                std::fs::remove_dir_all(old.path())
-                    .with_context(|| format!("{}: cannot be removed", old.path().display()))?;
+            let number = name.to_str().and_then(|name| name.parse::<u64>().ok());
+            let is_seed = number.is_some_and(|number| name == number.to_string().as_str());
+            if is_seed && !others.iter().any(|seed| name == seed.as_str()) {
+                let tables = FILES.iter().chain(&STUDY_FILES).chain([&energy::CONSTANTS]);
+                remove(&tables.map(|file| old.path().join(file)).collect::<Vec<_>>())?;
+                // If it is empty now.
+                let _ = std::fs::remove_dir(old.path());
             }
         }
         for seed in others {
             let own = folder.join(&seed);
             make_folder(&own)?;
             let seed = seed.parse().ok();
-            let outcomes: Vec<Outcome> =
-                self.outcomes.iter().filter(|o| is_of(o.seed, seed)).cloned().collect();
-            write_csv(&own.join(Outcome::FILE), &outcomes)?;
+            let energies = self.energies.iter().filter(|e| is_of(e.seed, seed)).cloned();
+            write_csv(&own.join(OutcomeEnergy::FILE), &energies.collect::<Vec<_>>())?;
+            write_csv(&own.join(Outcome::FILE), &self.outcomes_of(seed))?;
             self.tables(&own, seed)?;
         }
         Ok(())
     }
 
+    /// Where an entry stands among all, whatever seed its first cell is of: networks are in this order in the tables of every seed.
+    fn place(&self, entry: &str) -> Option<usize> {
+        self.index.cells.iter().position(|cell| cell.entry == entry)
+    }
+
+    fn outcomes_of(&self, seed: Option<u64>) -> Vec<Outcome> {
+        let mut own: Vec<Outcome> = self.outcomes.iter().filter(|o| is_of(o.seed, seed)).cloned().collect();
+        own.sort_by_key(|o| self.place(&o.network));
+        own
+    }
+
     /// The tables of one seed's networks as those of a run, with their energies.
     fn tables(&self, folder: &Path, seed: Option<u64>) -> Result<()> {
         let Self { study, index, .. } = self;
-        let own = self.outcomes.iter().filter(|o| is_of(o.seed, seed));
-        let mut evaluations: Vec<Evaluation> = own.map(Outcome::evaluation).collect();
+        let mut evaluations: Vec<Evaluation> =
+            self.outcomes_of(seed).iter().map(Outcome::evaluation).collect();
         // The quantised ANNs that spiking networks are compared with are those of the ANN that they come from, which in tables is the
         // last ANN.
         let reference = index.reference_ann();
@@ -130,7 +147,8 @@ impl Cells<'_> {
         let measured = baseline.map(|cell| read_table::<AnnActivity>(&cell.path(study))).transpose()?;
         put_table(folder, &measured.unwrap_or_default())?;
         write_csv(&folder.join(Evaluation::FILE), &evaluations)?;
-        let shown: Vec<&Cell> = of_seed.filter(|cell| is_shown(index, cell)).collect();
+        let mut shown: Vec<&Cell> = of_seed.filter(|cell| is_shown(index, cell)).collect();
+        shown.sort_by_key(|cell| self.place(&cell.entry));
         merge(study, folder, &shown, |row: &mut Activity| &mut row.network)?;
         merge(study, folder, &shown, |row: &mut Step| &mut row.network)?;
         merge(study, folder, &shown, |row: &mut Confusion| &mut row.network)?;
