@@ -137,6 +137,29 @@ fn a_study_is_killed_again_and_again_and_ends_with_the_same_numbers() {
     }
     std::fs::create_dir_all(Path::new(&out).join("seeds/9")).unwrap();
     std::fs::write(Path::new(&out).join("seeds/9/notes.txt"), "mine").unwrap();
+    // Other constants make no new cells: all is counted again, Table 1 and other seeds too, and as before when they are gone.
+    let dear = std::fs::read_to_string(constants).unwrap().replace("pJ: 0.9,", "pJ: 9.0,");
+    std::fs::write(files.at("dear.yaml"), dear).unwrap();
+    let set = format!("energy={{constants: {}}}", files.at("dear.yaml"));
+    let report = json(&["run", &config, "--out", &out, "--resume", "--set", &set]);
+    assert_eq!((report["cells"].as_u64(), report["done"].as_u64()), (Some(16), Some(16)), "{report}");
+    let picojoules = |text: &str| -> f64 {
+        text.lines()
+            .find(|row| row.starts_with("direct,") && row.contains(",fp32,"))
+            .map_or(0.0, |row| row.split(',').nth(4).unwrap().parse().unwrap())
+    };
+    let own: f64 = picojoules(&want["outcome_energy.csv"]);
+    for file in ["outcome_energy.csv", "seeds/2/outcome_energy.csv"] {
+        assert!(picojoules(&read(file)) > 1.001 * own && own > 0.0, "{file}");
+    }
+    assert!(read("seeds/2/energy.csv") != want["seeds/2/energy.csv"]);
+    json(&["run", &config, "--out", &out, "--resume"]);
+    let got = numbers(Path::new(&out));
+    for (name, text) in &want {
+        assert!(&got[name] == text, "{name}");
+    }
+    assert_eq!(std::fs::read_dir(Path::new(&out).join("cells")).unwrap().count(), 16);
+
     for file in ["seeds/7", "seeds/9/energy.csv", "seeds/9/outcomes.csv", "seeds/2/energy.csv"] {
         std::fs::write(Path::new(&out).join(file), "of before").unwrap();
     }

@@ -13,7 +13,7 @@ use escape_report::{Claim, claims};
 use escape_snn_core::integer::Precision;
 use serde::Serialize;
 
-use crate::folder::{write_csv, write_text};
+use crate::folder::{remove, write_csv, write_text};
 use crate::front;
 use crate::session::usage;
 
@@ -119,22 +119,38 @@ pub fn constants(path: &Path) -> Result<(Constants, String)> {
     Ok((constants, text))
 }
 
-/// The constants that a folder is counted with: those of a file, which the folder then keeps, else those that it keeps, else
-/// the program's own.
-fn constants_of(run: &Path, given: Option<&Path>) -> Result<Constants> {
+/// The constants of a file with its text, which a folder keeps that is counted with them; the program's own have none.
+fn given(path: Option<&Path>) -> Result<(Constants, Option<String>)> {
+    let Some(path) = path else { return Ok((Constants::default(), None)) };
+    let (constants, text) = constants(path)?;
+    Ok((constants, Some(text).filter(|text| text != SHIPPED)))
+}
+
+/// Keeps the text of constants in a folder that was counted with them. It comes after the tables: whoever is killed between counts again.
+fn keep(run: &Path, text: Option<&str>) -> Result<()> {
     let kept = run.join(CONSTANTS);
-    match given {
-        Some(path) => {
-            let (constants, text) = constants(path)?;
-            match text == SHIPPED && !kept.exists() {
-                true => {}
-                false => write_text(&kept, &text)?,
-            }
-            Ok(constants)
-        }
-        None if kept.exists() => Ok(constants(&kept)?.0),
-        None => Ok(Constants::default()),
+    match text {
+        Some(text) => write_text(&kept, text),
+        None => remove(&[kept]),
     }
+}
+
+/// Counts a folder of a study again, with the constants of a file or the program's own, whatever it was counted with before.
+///
+/// # Errors
+/// As [`of_run`].
+pub fn recount(run: &Path, constants: Option<&Path>) -> Result<()> {
+    let (constants, text) = given(constants)?;
+    counted(run, &constants)?;
+    keep(run, text.as_deref())
+}
+
+/// Whether a folder was counted with the constants of a file, or with the program's own.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn is_counted_with(run: &Path, constants: Option<&Path>) -> Result<bool> {
+    Ok(std::fs::read_to_string(run.join(CONSTANTS)).ok() == given(constants)?.1)
 }
 
 /// Computes the energy of every network in a folder's activity.csv and of the ANNs in its ann_activity.csv, writes
@@ -152,7 +168,7 @@ pub fn of_run(run: &Path, constants: Option<&Path>) -> Result<Vec<NetworkEnergy>
             file.display()
         )));
     }
-    counted(run, constants)
+    write(run, constants)
 }
 
 /// Whether a folder has the tables of a study, or of one of its seeds.
@@ -160,7 +176,7 @@ pub fn is_of_study(run: &Path) -> bool {
     run.join(Outcome::FILE).exists()
 }
 
-fn counted(run: &Path, constants: Option<&Path>) -> Result<Vec<NetworkEnergy>> {
+fn counted(run: &Path, constants: &Constants) -> Result<Vec<NetworkEnergy>> {
     let path = run.join(Activity::FILE);
     let activity: Vec<Activity> = rows::read_csv(&path)?
         .filter(|rows: &Vec<_>| !rows.is_empty())
@@ -171,7 +187,6 @@ fn counted(run: &Path, constants: Option<&Path>) -> Result<Vec<NetworkEnergy>> {
                 run.display()
             ))
         })?;
-    let constants = constants_of(run, constants)?;
     let steps: Vec<Step> = rows::read_csv(&run.join(Step::FILE))?.unwrap_or_default();
     let anns: Vec<AnnActivity> = rows::read_csv(&run.join(AnnActivity::FILE))?.unwrap_or_default();
     let mut reports = Vec::new();
@@ -187,9 +202,9 @@ fn counted(run: &Path, constants: Option<&Path>) -> Result<Vec<NetworkEnergy>> {
     let anns = reference.map(beside).unwrap_or_default();
     for model in models() {
         for ann in &anns {
-            entries.extend(ann_energy(ann, false, &model, &constants)?);
+            entries.extend(ann_energy(ann, false, &model, constants)?);
             if ann.is_measured() {
-                entries.extend(ann_energy(ann, true, &model, &constants)?);
+                entries.extend(ann_energy(ann, true, &model, constants)?);
             }
         }
     }
@@ -202,7 +217,7 @@ fn counted(run: &Path, constants: Option<&Path>) -> Result<Vec<NetworkEnergy>> {
         }
         let mut of_models = Vec::new();
         for model in models() {
-            let own = energy(&network, &measured, &model, &constants)?;
+            let own = energy(&network, &measured, &model, constants)?;
             let ann: f64 = entries
                 .iter()
                 .filter(|e| e.model == model.name && e.network == ANN)
@@ -210,7 +225,7 @@ fn counted(run: &Path, constants: Option<&Path>) -> Result<Vec<NetworkEnergy>> {
                 .sum();
             if let Some(did) = steps_of(&steps, &network, &measured) {
                 for (step, picojoules) in
-                    per_step(&measured, &did, &model, &constants)?.into_iter().enumerate()
+                    per_step(&measured, &did, &model, constants)?.into_iter().enumerate()
                 {
                     let (model, network) = (model.name.to_string(), network.clone());
                     cumulative.push(EnergyStep { model, network, step: step as u32, picojoules });
@@ -255,7 +270,7 @@ fn counted(run: &Path, constants: Option<&Path>) -> Result<Vec<NetworkEnergy>> {
     write_csv(&run.join(EnergyStep::FILE), &cumulative)?;
     // A study has its own, of all seeds and T.
     if !is_of_study(run) {
-        write_csv(&run.join(Front::FILE), &front::rows(run, &constants)?)?;
+        write_csv(&run.join(Front::FILE), &front::rows(run, constants)?)?;
     }
     let claims = claims(run).context("the energies were written, but cannot be compared")?;
     for report in &mut reports {
@@ -269,12 +284,18 @@ fn counted(run: &Path, constants: Option<&Path>) -> Result<Vec<NetworkEnergy>> {
     Ok(reports)
 }
 
-/// As [`of_run`], for whoever holds the folder and counts all of a study's.
+/// As [`of_run`] of a folder that is no study's: with the constants given, which the folder then keeps, else those that it keeps, else the
+/// program's own.
 ///
 /// # Errors
 /// As [`of_run`].
-pub fn write(run: &Path, constants: Option<&Path>) -> Result<()> {
-    counted(run, constants).map(drop)
+pub fn write(run: &Path, constants: Option<&Path>) -> Result<Vec<NetworkEnergy>> {
+    let kept = run.join(CONSTANTS);
+    let file = constants.or_else(|| Some(kept.as_path()).filter(|kept| kept.exists()));
+    let (constants, text) = given(file)?;
+    let reports = counted(run, &constants)?;
+    keep(run, text.as_deref())?;
+    Ok(reports)
 }
 
 /// By what the layers of two networks are compared: their names, and the size of their work.

@@ -370,7 +370,7 @@ impl<'a> Results<'a> {
             return Ok(());
         }
         if has_rows(self.folder, |_: &Activity| true)? {
-            energy::write(self.folder, None)
+            energy::write(self.folder, None).map(drop)
         } else {
             remove(&files)
         }

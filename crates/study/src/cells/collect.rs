@@ -1,7 +1,7 @@
 //! From the tables of a study's cells to those of the study, whose folder is then one that reports are drawn from like
 //! a run's: the tables of the first seed's networks, and what all seeds found.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use escape_data::Recordings;
@@ -44,10 +44,15 @@ pub fn collect(study: &Path, index: &Index) -> Result<usize> {
         )));
     }
     write_csv(&study.join(Outcome::FILE), &outcomes)?;
+    let constants = index.constants.as_ref().map(|path| study.join(path));
+    let constants = constants.as_deref();
+    for cell in done.iter().map(|cell| cell.path(study)).filter(|cell| cell.join(Energy::FILE).exists()) {
+        if !energy::is_counted_with(&cell, constants)? {
+            energy::recount(&cell, constants)?;
+        }
+    }
     let energies = energies(study, &done)?;
     write_csv(&study.join(OutcomeEnergy::FILE), &energies)?;
-    let constants = constants_file(study, index)?;
-    let constants = constants.as_deref();
     write_csv(&study.join(Front::FILE), &fronts(study, &done, constants)?)?;
     let cells = Cells { study, index, done: &done, outcomes: &outcomes, energies: &energies, constants };
     cells.tables(study, index.seeds.first().copied())?;
@@ -153,21 +158,11 @@ impl Cells<'_> {
         merge(study, folder, &shown, |row: &mut Step| &mut row.network)?;
         merge(study, folder, &shown, |row: &mut Confusion| &mut row.network)?;
         merge(study, folder, &shown, |row: &mut Prediction| &mut row.network)?;
-        if self.constants.is_none() {
-            remove(&[folder.join(energy::CONSTANTS)])?;
-        }
         match folder.join(Activity::FILE).exists() {
-            true => energy::write(folder, self.constants),
+            true => energy::recount(folder, self.constants),
             false => remove(&[Energy::FILE, EnergyStep::FILE].map(|file| folder.join(file))),
         }
     }
-}
-
-/// The file of the constants that energies are counted with, if there is one.
-fn constants_file(study: &Path, index: &Index) -> Result<Option<PathBuf>> {
-    let counted = index.cells.iter().find(|cell| cell.settings["energy"]["constants"].is_string());
-    let config = counted.map(|cell| cell.config(study)).transpose()?;
-    Ok(config.and_then(|config| config.energy.constants().map(Path::to_path_buf)))
 }
 
 fn is_followed(folder: &Path) -> bool {

@@ -112,6 +112,10 @@ pub struct Index {
     /// Its entries are those of a space of settings, see [`space`].
     #[serde(default)]
     pub searched: bool,
+    /// The file of constants that energies are counted with, from the study's folder where it lies there; none for the program's own. Cells
+    /// know nothing of it: they are counted again where the tables are put together.
+    #[serde(default)]
+    pub constants: Option<PathBuf>,
     /// In the order of the file; each after those that it needs.
     pub cells: Vec<Cell>,
 }

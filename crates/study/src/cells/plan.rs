@@ -21,8 +21,9 @@ use serde_yaml::{Mapping, Value};
 
 use super::space::SPACE;
 use super::{CELLS, Cell, CellKind, Index, Shown, space};
-use crate::config::{self, Config, STANDARD_NERVE, Spikes};
+use crate::config::{self, Config, Energies, STANDARD_NERVE, Spikes};
 use crate::defaults::{Defaults, Route};
+use crate::energy;
 use crate::folder::{A_NAME, BEST, Input, names_a_file, sha256};
 use crate::session::usage;
 use crate::spikes::check_sample;
@@ -61,7 +62,7 @@ pub struct Study {
     /// The ANNs quantised, as in a run.
     #[serde(default)]
     pub baselines: Option<Value>,
-    /// Constants of the energy models, as in a run.
+    /// Constants of the energy models, as in a run. They reach no cell.
     #[serde(default)]
     pub energy: Option<Value>,
     /// Whether the networks of Table 1 are timed once all cells are done.
@@ -204,6 +205,7 @@ impl Study {
             timing: self.timing,
             searched: self.searched,
             spikes,
+            constants: planner.constants()?,
             cells: planner.cells,
         })
     }
@@ -366,8 +368,20 @@ impl<'a> Planner<'a> {
             ("report", Value::from(false)),
         ])
         .into_iter()
-        .chain(self.study.energy.iter().map(|energy| (text("energy"), energy.clone())))
+        .chain(
+            self.study.energy.iter().filter(|energy| energy.is_bool()).map(|e| (text("energy"), e.clone())),
+        )
         .collect()
+    }
+
+    /// The file of constants, checked.
+    fn constants(&self) -> Result<Option<PathBuf>> {
+        let Some(energy) = &self.study.energy else { return Ok(None) };
+        let energy: Energies =
+            serde_yaml::from_value(energy.clone()).map_err(|why| self.wrong(format!("energy: {why}")))?;
+        let Some(path) = energy.constants() else { return Ok(None) };
+        energy::constants(path)?;
+        Ok(Some(path.strip_prefix(&self.folder).unwrap_or(path).to_path_buf()))
     }
 
     /// The configuration of a run, checked; what is wrong with it is told at the study's place.

@@ -183,6 +183,7 @@ mod tests {
             timing: false,
             searched: false,
             spikes: None,
+            constants: None,
             cells,
         };
         let wanted = Wanted { time: Some("1:00:00".into()), jobs: Some(5), ..Wanted::default() };
