@@ -373,6 +373,7 @@ thead .n{max-width:6.5rem}
 .n,.study{white-space:nowrap}thead .n{white-space:normal}
 td:not(.n){max-width:12rem}
 td:first-child{white-space:nowrap;max-width:none}#table1 td:nth-child(2){min-width:9.5rem}#front-table td:not(.n){min-width:7.5rem}
+#claims td:first-child{white-space:normal;min-width:8.5rem}#claims td:nth-child(2){min-width:9rem}
 .note{font-size:.84rem;color:var(--c-muted);margin:.6rem 0 2.2rem;max-width:44rem}
 .note+.note{margin-top:-1.7rem}
 .facts th{font-weight:500;color:var(--c-muted);white-space:nowrap}

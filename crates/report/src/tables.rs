@@ -616,12 +616,12 @@ fn claims_table(run: &Run) -> Option<Table> {
         &[
             ("network", false),
             ("counting", false),
+            ("claim", false),
             ("published formula", true),
             ("fp32 ANN", true),
             ("fp32 ANN, skips zeros", true),
             ("quantised ANN", true),
             ("quantised ANN, skips zeros", true),
-            ("claim", false),
         ],
     );
     let all = claims::over_seeds(run);
@@ -644,12 +644,12 @@ fn claims_table(run: &Run) -> Option<Table> {
         table.rows.push(vec![
             format!("{network} ({at}{accuracy}{seeds})"),
             model_name(model),
+            claimed.verdict(),
             ratio(|c| c.published),
             ratio(|c| c.full),
             ratio(|c| c.full_skip),
             over(|c| c.quantised),
             over(|c| c.quantised_skip),
-            claimed.verdict(),
         ]);
     }
     table.notes.push(

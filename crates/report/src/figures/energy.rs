@@ -247,7 +247,8 @@ impl Drawn for Part {
                     }
                     scene.mark(0, at(total), middle, Ink::Route(first.route));
                     let star = if first.remark.is_empty() { "" } else { "*" };
-                    let digits = if total == 1.0 { "1".to_owned() } else { text::rounded(total, 2) };
+                    let digits =
+                        if (total - 1.0).abs() < 1e-9 { "1".to_owned() } else { text::rounded(total, 2) };
                     let shown = format!("{digits}{star}");
                     // Right of the disk, and of the dashed line if that would cross it.
                     let left = at(total) + 6.0;
