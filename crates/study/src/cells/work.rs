@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::plan::{RECORDINGS, TEACHER};
 use super::{Cell, CellKind, FINISHED, Index, LOG, PROGRESS};
+use crate::energy::CONSTANTS;
 use crate::folder::{BEST, LAST, MANIFEST, holds_something, now, remove, wait_for, write_text};
 use crate::load::{dataset, simulated};
 use crate::place::make_folder;
@@ -76,8 +77,8 @@ fn made_in(folder: &Path) -> Result<Vec<String>> {
     let listed = listed.map(|file| Ok(file?.file_name().to_string_lossy().into_owned()));
     let mut files = listed.collect::<std::io::Result<Vec<String>>>()?;
     files.push(format!("ann/{BEST}"));
-    // What the study adds when all are done is known by its being there.
-    let others = [LOG, PROGRESS, FINISHED, Latency::FILE];
+    // What the study adds when all are done is known by its being there; other constants than its own a cell has only from the study.
+    let others = [LOG, PROGRESS, FINISHED, Latency::FILE, CONSTANTS];
     files.retain(|name| {
         !name.starts_with('.') && !others.contains(&name.as_str()) && holds_something(&folder.join(name))
     });
