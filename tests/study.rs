@@ -255,6 +255,12 @@ fn what_a_study_shows_is_of_its_networks_as_they_are_now() {
     // Where none is followed, none is shown.
     study.run(&out, &["--resume", "--set", "spikes=null"]);
     assert!(shown[..3].iter().all(|name| !Path::new(&out).join(name).exists()));
+    // Nor energies, where none are wanted.
+    let energies = ["energy.csv", "energy_steps.csv", "tables/claims.csv", "figures/fig7_energy.csv"];
+    let there = || energies.iter().filter(|name| Path::new(&out).join(name).exists()).collect::<Vec<_>>();
+    assert_eq!(there().len(), energies.len());
+    study.run(&out, &["--resume", "--set", "spikes=null", "--set", "energy=false"]);
+    assert_eq!(there(), Vec::<&&str>::new());
 }
 
 #[test]

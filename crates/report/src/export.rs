@@ -2,21 +2,31 @@
 
 use crate::error::ReportError;
 use crate::output;
-use crate::tables::{Column, NONE, Table, Tables};
+use crate::tables::{Column, IDS, NONE, Table, Tables};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folder of the tables in a run's.
 pub(crate) const FOLDER: &str = "tables";
 
-/// Writes every table as CSV, Markdown and LaTeX; returns the files.
+/// What a table is written as.
+const EXTENSIONS: [&str; 3] = ["csv", "md", "tex"];
+
+/// Writes every table as CSV, Markdown and LaTeX; returns the files. Tables of before that there are no more go, if they are there in
+/// every format, as only this program leaves them; one that cannot be removed stays.
 pub(crate) fn write(folder: &Path, tables: &Tables) -> Result<Vec<PathBuf>, ReportError> {
+    let files = |id: &str| EXTENSIONS.map(|e| folder.join(FOLDER).join(format!("{id}.{e}")));
     let mut written = Vec::new();
     for table in tables.all() {
-        for (extension, text) in [("csv", csv(table)), ("md", markdown(table)), ("tex", latex(table))] {
-            let path = folder.join(FOLDER).join(format!("{}.{extension}", table.id));
+        debug_assert!(IDS.contains(&table.id));
+        for (path, text) in files(table.id).into_iter().zip([csv(table), markdown(table), latex(table)]) {
             output::write(&path, text.as_bytes())?;
             written.push(path);
         }
+    }
+    let old = IDS.iter().filter(|id| tables.all().all(|table| table.id != **id)).map(|id| files(id));
+    for files in old.filter(|files| files.iter().all(|path| path.is_file())) {
+        files.iter().for_each(|path| _ = fs::remove_file(path));
     }
     Ok(written)
 }

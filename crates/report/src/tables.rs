@@ -72,6 +72,10 @@ pub struct Tables {
     pub front: Option<Table>,
 }
 
+/// The short names of all tables.
+pub(crate) const IDS: [&str; 7] =
+    ["table1", "front", "table2", "table3", "claims", "energy-table", "activity"];
+
 impl Tables {
     /// Those that there are, in the order of the page.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Table> {

@@ -370,6 +370,28 @@ fn a_claim_holds_against_rivals_that_were_measured_and_are_no_less_accurate() {
     assert_eq!(verdict(), ("holds", Some(10.0), None));
 }
 
+#[test]
+fn tables_that_there_are_no_more_are_taken_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = [[90, 30], [20, 60]];
+    small_run(folder.path(), &[("ann", "ann", 0, good, 0.0, 0.0), ("snn", "converted", 4, good, 9.0, 100.0)]);
+    let files = || -> BTreeSet<String> {
+        let found = fs::read_dir(folder.path().join("tables")).unwrap();
+        found.map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    build(folder.path()).unwrap();
+    let before = files();
+    // What is somebody else's, and what is not there in every format.
+    fs::write(folder.path().join("tables/claims-notes.md"), "mine").unwrap();
+    fs::write(folder.path().join("tables/table3.md"), "mine").unwrap();
+    fs::remove_file(folder.path().join("energy.csv")).unwrap();
+    build(folder.path()).unwrap();
+    let gone: Vec<String> = before.difference(&files()).cloned().collect();
+    let of = |id: &str| ["csv", "md", "tex"].map(|e| format!("{id}.{e}"));
+    assert_eq!(gone, [of("claims"), of("energy-table")].concat());
+    assert!(files().contains("claims-notes.md") && files().contains("table3.md"));
+}
+
 /// By hand: what several seeds found, each by the ANNs of its own.
 #[test]
 fn claims_and_energies_of_a_study_are_those_of_all_its_seeds() {

@@ -158,7 +158,9 @@ impl Cells<'_> {
         merge(study, folder, &shown, |row: &mut Step| &mut row.network)?;
         merge(study, folder, &shown, |row: &mut Confusion| &mut row.network)?;
         merge(study, folder, &shown, |row: &mut Prediction| &mut row.network)?;
-        match folder.join(Activity::FILE).exists() {
+        // Where the study's configuration wants none, its cells have none.
+        let counted = shown.iter().any(|cell| cell.path(study).join(Energy::FILE).exists());
+        match counted && folder.join(Activity::FILE).exists() {
             true => energy::recount(folder, self.constants),
             false => remove(&[Energy::FILE, EnergyStep::FILE].map(|file| folder.join(file))),
         }
