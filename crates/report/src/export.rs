@@ -3,7 +3,6 @@
 use crate::error::ReportError;
 use crate::output;
 use crate::tables::{Column, IDS, NONE, Table, Tables};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folder of the tables in a run's.
@@ -24,10 +23,8 @@ pub(crate) fn write(folder: &Path, tables: &Tables) -> Result<Vec<PathBuf>, Repo
             written.push(path);
         }
     }
-    let old = IDS.iter().filter(|id| tables.all().all(|table| table.id != **id)).map(|id| files(id));
-    for files in old.filter(|files| files.iter().all(|path| path.is_file())) {
-        files.iter().for_each(|path| _ = fs::remove_file(path));
-    }
+    let old = IDS.iter().filter(|id| tables.all().all(|table| table.id != **id));
+    old.for_each(|id| output::take_away(&files(id)));
     Ok(written)
 }
 

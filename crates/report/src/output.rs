@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::ReportError;
 
@@ -32,6 +32,13 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
         let _ = fs::remove_file(&temporary);
     }
     result
+}
+
+/// Remove what the page has no more, if it is there in every format, as only this program leaves it. What cannot be removed stays.
+pub(crate) fn take_away(formats: &[PathBuf]) {
+    if formats.iter().all(|path| path.is_file()) {
+        formats.iter().for_each(|path| _ = fs::remove_file(path));
+    }
 }
 
 #[cfg(all(test, unix))]

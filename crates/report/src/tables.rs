@@ -524,7 +524,7 @@ fn energy(run: &Run) -> Option<Table> {
     run.energy.as_ref()?;
     let seeds: Vec<(&Run, Tally<'_>)> =
         std::iter::once(run).chain(&run.other_seeds).map(|seed| (seed, Tally::of(seed))).collect();
-    let tally = Tally::of(run);
+    let tally = &seeds[0].1;
     let mut table = Table::new(
         "energy-table",
         "Energy per recording, by way of counting",
@@ -668,16 +668,10 @@ fn claims_table(run: &Run) -> Option<Table> {
     let mut left_out = distinct(spiking.map(|e| e.network.as_str()));
     left_out.retain(|network| is_of_other_ann(run, network));
     if !left_out.is_empty() {
-        const NAMED: usize = 6;
-        let more = match left_out.len().saturating_sub(NAMED) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        left_out.truncate(NAMED);
         table.notes.push(format!(
-            "Made from another ANN than these, and therefore not among them: {}{more}. The table of accuracy against energy has each beside \
+            "Made from another ANN than these, and therefore not among them: {}. The table of accuracy against energy has each beside \
              the ANNs of all kinds.",
-            left_out.join(", ")
+            text::listed(&left_out, 6)
         ));
     }
     let others = distinct(all.iter().map(|claimed| claimed.first().network.as_str()));

@@ -140,9 +140,15 @@ fn keep(run: &Path, text: Option<&str>) -> Result<()> {
 /// # Errors
 /// As [`of_run`].
 pub fn recount(run: &Path, constants: Option<&Path>) -> Result<()> {
-    let (constants, text) = given(constants)?;
-    counted(run, &constants)?;
-    keep(run, text.as_deref())
+    count_with(run, constants).map(drop)
+}
+
+/// Counts with the constants of a file, which the folder then keeps, or with the program's own.
+fn count_with(run: &Path, file: Option<&Path>) -> Result<Vec<NetworkEnergy>> {
+    let (constants, text) = given(file)?;
+    let reports = counted(run, &constants)?;
+    keep(run, text.as_deref())?;
+    Ok(reports)
 }
 
 /// Whether a folder was counted with the constants of a file, or with the program's own.
@@ -291,11 +297,7 @@ fn counted(run: &Path, constants: &Constants) -> Result<Vec<NetworkEnergy>> {
 /// As [`of_run`].
 pub fn write(run: &Path, constants: Option<&Path>) -> Result<Vec<NetworkEnergy>> {
     let kept = run.join(CONSTANTS);
-    let file = constants.or_else(|| Some(kept.as_path()).filter(|kept| kept.exists()));
-    let (constants, text) = given(file)?;
-    let reports = counted(run, &constants)?;
-    keep(run, text.as_deref())?;
-    Ok(reports)
+    count_with(run, constants.or_else(|| Some(kept.as_path()).filter(|kept| kept.exists())))
 }
 
 /// By what the layers of two networks are compared: their names, and the size of their work.

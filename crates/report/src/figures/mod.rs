@@ -141,9 +141,7 @@ impl<'s> Gallery<'s> {
         let stems = there.filter_map(|file| Some(file.path().file_stem()?.to_str()?.to_owned()));
         let is_ours = |stem: &String| DRAWINGS.iter().any(|(start, _)| stem.starts_with(start));
         let old = stems.filter(|stem| is_ours(stem) && self.figures.iter().all(|f| f.stem != *stem));
-        for stem in old.filter(|stem| files(stem).iter().all(|path| path.is_file())) {
-            files(&stem).iter().for_each(|path| _ = fs::remove_file(path));
-        }
+        old.for_each(|stem| output::take_away(&files(&stem)));
     }
 }
 

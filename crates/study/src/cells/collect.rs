@@ -88,19 +88,15 @@ impl Cells<'_> {
     /// The tables of all seeds but the first, each in a folder of its own: with what no seed reaches they are as whole as the study's own.
     fn other_seeds(&self) -> Result<()> {
         let folder = self.study.join(SEEDS);
-        let others = self
-            .index
-            .seeds
-            .iter()
-            .skip(1)
-            .filter(|seed| self.outcomes.iter().any(|o| o.kind.is_spiking() && o.seed == Some(**seed)));
-        let others: Vec<String> = others.map(u64::to_string).collect();
+        let has_networks =
+            |seed: &u64| self.outcomes.iter().any(|o| o.kind.is_spiking() && o.seed == Some(*seed));
+        let others: Vec<u64> = self.index.seeds.iter().skip(1).copied().filter(has_networks).collect();
         // Of seeds of before, which the study does not have any more, only what was written here goes.
         for old in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
             let name = old.file_name();
-            let number = name.to_str().and_then(|name| name.parse::<u64>().ok());
-            let is_seed = number.is_some_and(|number| name == number.to_string().as_str());
-            if is_seed && !others.iter().any(|seed| name == seed.as_str()) {
+            let seed = name.to_str().and_then(|name| name.parse::<u64>().ok());
+            let seed = seed.filter(|seed| name == seed.to_string().as_str());
+            if seed.is_some_and(|seed| !others.contains(&seed)) {
                 let tables = FILES.iter().chain(&STUDY_FILES).chain([&energy::CONSTANTS]);
                 remove(&tables.map(|file| old.path().join(file)).collect::<Vec<_>>())?;
                 // If it is empty now.
@@ -108,9 +104,9 @@ impl Cells<'_> {
             }
         }
         for seed in others {
-            let own = folder.join(&seed);
+            let own = folder.join(seed.to_string());
             make_folder(&own)?;
-            let seed = seed.parse().ok();
+            let seed = Some(seed);
             let energies = self.energies.iter().filter(|e| is_of(e.seed, seed)).cloned();
             write_csv(&own.join(OutcomeEnergy::FILE), &energies.collect::<Vec<_>>())?;
             write_csv(&own.join(Outcome::FILE), &self.outcomes_of(seed))?;
